@@ -1,0 +1,148 @@
+//! Scores and thresholds as types that cannot be out of range, and the mode that made them.
+
+use serde::{Deserialize, Serialize};
+
+/// What the model itself said: a cosine, or a weighted sum of cosines, in [-1, 1]. Only a calibration turns it into a
+/// [`Similarity`]; no threshold of a caller is ever held against it.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct RawScore(f64);
+
+impl RawScore {
+    /// # Errors
+    /// When `value` is not a finite number.
+    pub fn new(value: f64) -> Result<Self, OutOfRange> {
+        if value.is_finite() {
+            Ok(Self(value))
+        } else {
+            Err(OutOfRange { what: "raw score", range: "the finite numbers" })
+        }
+    }
+
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+/// A calibrated score in [0, 1]; 0.60, 0.75 and 0.85 stand at false match rates of 1e-2, 1e-3 and 1e-4.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Similarity(f64);
+
+/// A similarity at or above which a caller takes two faces for one person, in [0, 1].
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Threshold(f64);
+
+impl Similarity {
+    /// # Errors
+    /// When `value` is not in [0, 1].
+    pub fn new(value: f64) -> Result<Self, OutOfRange> {
+        unit_interval("similarity", value).map(Self)
+    }
+
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+
+    /// Met or exceeded: the threshold itself passes.
+    #[must_use]
+    pub fn meets(self, threshold: Threshold) -> bool {
+        self.0 >= threshold.0
+    }
+
+    /// The score on the report's scale, 0-100 with 2 decimals.
+    #[must_use]
+    pub fn percent(self) -> f64 {
+        (self.0 * 1e4).round() / 1e2
+    }
+}
+
+impl Threshold {
+    /// # Errors
+    /// When `value` is not in [0, 1].
+    pub fn new(value: f64) -> Result<Self, OutOfRange> {
+        unit_interval("threshold", value).map(Self)
+    }
+
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for Similarity {
+    type Error = OutOfRange;
+    fn try_from(value: f64) -> Result<Self, OutOfRange> {
+        Self::new(value)
+    }
+}
+
+impl From<Similarity> for f64 {
+    fn from(value: Similarity) -> Self {
+        value.0
+    }
+}
+
+impl TryFrom<f64> for Threshold {
+    type Error = OutOfRange;
+    fn try_from(value: f64) -> Result<Self, OutOfRange> {
+        Self::new(value)
+    }
+}
+
+impl From<Threshold> for f64 {
+    fn from(value: Threshold) -> Self {
+        value.0
+    }
+}
+
+/// How much compute a comparison may spend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Mode {
+    /// One embedder, one pass.
+    Fast,
+    /// Every embedder of the pack, fused.
+    #[default]
+    Accurate,
+}
+
+/// A number outside what its type allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{what} must be in {range}")]
+pub struct OutOfRange {
+    what: &'static str,
+    range: &'static str,
+}
+
+fn unit_interval(what: &'static str, value: f64) -> Result<f64, OutOfRange> {
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(OutOfRange { what, range: "[0, 1]" }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_is_met_at_its_own_value_and_missed_just_below() {
+        let threshold = Threshold::new(0.75).unwrap();
+        assert!(Similarity::new(0.75).unwrap().meets(threshold));
+        assert!(!Similarity::new(0.749_999).unwrap().meets(threshold));
+    }
+
+    #[test]
+    fn numbers_outside_the_unit_interval_and_nan_are_refused() {
+        for value in [-0.01, 1.01, f64::NAN, f64::INFINITY] {
+            assert!(Similarity::new(value).is_err());
+            assert!(Threshold::new(value).is_err());
+        }
+        assert!(RawScore::new(f64::NAN).is_err());
+    }
+
+    #[test]
+    fn percent_keeps_two_decimals() {
+        assert_eq!(Similarity::new(0.876_54).unwrap().percent().to_string(), "87.65");
+    }
+}

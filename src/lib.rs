@@ -1,0 +1,3 @@
+//! visavis compares faces as a job queue. `ARCHITECTURE.md` tells how the rooms fit together.
+
+pub mod domain;

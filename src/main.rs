@@ -1,0 +1,3 @@
+//! The one binary; what it can do is in `cli`.
+
+fn main() {}
