@@ -55,6 +55,12 @@ impl RequestId {
         Self((0..12).rev().map(character).collect())
     }
 
+    /// An identifier read back from where one was stored.
+    #[must_use]
+    pub fn from_stored(text: String) -> Self {
+        Self(text)
+    }
+
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
