@@ -1,3 +1,4 @@
 //! visavis compares faces as a job queue. `ARCHITECTURE.md` tells how the rooms fit together.
 
 pub mod domain;
+pub mod vision;
