@@ -1,8 +1,13 @@
 //! visavis compares faces as a job queue. `ARCHITECTURE.md` tells how the rooms fit together.
 
+pub mod api;
 pub mod domain;
 pub mod intake;
+pub mod jobs;
 pub mod lifecycle;
 pub mod media;
 pub mod queue;
+pub mod relay;
 pub mod store;
+pub mod vision;
+pub mod worker;

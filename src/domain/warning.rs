@@ -23,6 +23,7 @@ pub enum Risk {
     InvalidImage,
     LivenessNotPerformed,
     ProcessingFailed,
+    InProgress,
 }
 
 /// One warning, in the report's own fields.
@@ -102,6 +103,18 @@ impl Warning {
             Some(format!("code={code}")),
             "Processing failed",
             "The comparison could not be finished because of a fault on our side. Submit it again.",
+        )
+    }
+
+    /// The job has no verdict yet.
+    #[must_use]
+    pub fn in_progress(state: &str) -> Self {
+        Self::new(
+            Risk::InProgress,
+            LogType::Information,
+            Some(format!("state={state}")),
+            "Still in progress",
+            "The comparison has not ended yet. Ask again, or wait with ?wait=30.",
         )
     }
 

@@ -1,5 +1,7 @@
 //! One connection to the broker, with the topology declared on it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lapin::uri::AMQPUri;
@@ -15,11 +17,13 @@ const HEARTBEAT: u16 = 10;
 #[derive(Clone)]
 pub struct Broker {
     uri: AMQPUri,
+    links: Arc<AtomicUsize>,
 }
 
 /// An open connection; dropping it closes the socket.
 pub struct Link {
     connection: Connection,
+    links: Arc<AtomicUsize>,
 }
 
 impl Broker {
@@ -30,13 +34,19 @@ impl Broker {
     pub fn parse(url: &str) -> Result<Self, Error> {
         let mut uri: AMQPUri = url.parse().map_err(|_| Error::Url("not an amqp:// or amqps:// URL".to_owned()))?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        Ok(Self { uri })
+        Ok(Self { uri, links: Arc::default() })
     }
 
     /// The user that the URL names.
     #[must_use]
     pub fn user(&self) -> &str {
         &self.uri.authority.userinfo.username
+    }
+
+    /// Whether any connection made through this value, or a clone of it, is open.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.links.load(Ordering::Relaxed) > 0
     }
 
     /// Connects under a name that the broker's operator will see.
@@ -46,7 +56,8 @@ impl Broker {
     pub async fn connect(&self, name: &str) -> Result<Link, Error> {
         let properties = ConnectionProperties::default().with_connection_name(format!("visavis {name}").into());
         let connection = within("connect", Connection::connect_uri(self.uri.clone(), properties)).await?;
-        Ok(Link { connection })
+        self.links.fetch_add(1, Ordering::Relaxed);
+        Ok(Link { connection, links: Arc::clone(&self.links) })
     }
 
     /// Connects and declares the topology.
@@ -72,6 +83,12 @@ impl Link {
         if let Err(error) = within("close", self.connection.close(200, "bye".into())).await {
             tracing::debug!(%error, "the connection was not closed in good order");
         }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.links.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

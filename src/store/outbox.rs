@@ -94,6 +94,21 @@ impl Tx {
 }
 
 impl Store {
+    /// Whether a doorbell of that lane is due.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn has_due_doorbells(&self, lane: Lane) -> Result<bool, Error> {
+        let due = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM outbox WHERE published_at IS NULL AND next_at <= now()
+                                                     AND kind = 'doorbell' AND lane = $1) AS "due!""#,
+            lane.name(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(due)
+    }
+
     /// Up to `limit` doorbells that are due, one organisation after the other: the first of each, then the second of
     /// each. Who floods the queue waits behind itself only.
     ///

@@ -1,0 +1,44 @@
+//! Faces in pictures: bytes go in, faces, templates and calibrated scores come out. No network, no database, no clock but
+//! the deadline that the caller hands in.
+
+pub mod calibration;
+pub mod compare;
+pub mod decode;
+pub mod detect;
+pub mod embed;
+pub mod engine;
+pub mod geometry;
+pub mod landmarks;
+pub mod manifest;
+pub mod model;
+pub mod picture;
+pub mod pipeline;
+pub mod resample;
+pub mod session;
+pub mod template;
+
+pub use compare::Comparison;
+pub use decode::{DecodeParams, ImageFault};
+pub use engine::{Engine, EngineSettings};
+pub use manifest::{Pack, PackFault};
+pub use model::RuntimeFault;
+pub use pipeline::{Analysis, Face, Params, Pipeline, Timings};
+pub use session::Runtime;
+pub use template::Template;
+
+/// Why a picture was not analysed. A picture without a face is no error: see [`Analysis::primary`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The fault lies in the bytes that were sent; sending them again will not help.
+    #[error(transparent)]
+    Image(#[from] ImageFault),
+    /// The fault lies in this machine: a model, the ONNX Runtime, a panic. Another attempt may do better.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeFault),
+    /// The caller's deadline passed first.
+    #[error("the deadline passed before the picture was analysed")]
+    Deadline,
+    /// The engine was shut down, or the caller went away.
+    #[error("the vision engine has been shut down")]
+    Closed,
+}

@@ -1,0 +1,198 @@
+//! Bytes to an upright RGB picture, within limits that are checked before a pixel is allocated.
+
+use std::io::Cursor;
+
+use image::codecs::jpeg::JpegDecoder;
+use image::codecs::png::PngDecoder;
+use image::codecs::webp::WebPDecoder;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, Limits};
+
+use super::picture::Picture;
+use crate::domain::image::ImageFormat;
+
+mod container;
+
+/// The largest file and picture that are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeParams {
+    /// Bytes of the file.
+    pub max_bytes: usize,
+    /// Pixels of the longer side.
+    pub max_side: u32,
+    /// Pixels altogether.
+    pub max_pixels: u64,
+}
+
+/// 10 MB is what the API accepts; 6,000 a side and 24 megapixels cover phones' photos and keep one decoding
+/// below about 100 MB of memory and a quarter of a second.
+impl Default for DecodeParams {
+    fn default() -> Self {
+        Self { max_bytes: 10_000_000, max_side: 6_000, max_pixels: 24_000_000 }
+    }
+}
+
+/// What is wrong with a sent image, in words for the person who sent it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ImageFault {
+    /// No bytes at all.
+    #[error("the image is empty")]
+    Empty,
+    /// Neither JPEG nor PNG nor WebP, or a variety of them that is not read.
+    #[error("the image is not a JPEG, PNG or WebP file")]
+    UnsupportedFormat,
+    /// More bytes than accepted.
+    #[error("the image file has {:.1} MB; at most {:.1} MB are accepted", megabytes(*.bytes), megabytes(*.limit))]
+    TooLarge {
+        /// Size of the file.
+        bytes: usize,
+        /// Largest size accepted.
+        limit: usize,
+    },
+    /// A side longer than accepted.
+    #[error("the image measures {width} x {height} pixels; a side of at most {limit} pixels is accepted")]
+    SideTooLong {
+        /// Pixels across.
+        width: u32,
+        /// Pixels down.
+        height: u32,
+        /// Longest side accepted.
+        limit: u32,
+    },
+    /// More pixels than accepted.
+    #[error(
+        "the image measures {width} x {height} pixels, {:.1} megapixels; at most {:.1} megapixels are accepted",
+        megapixels(u64::from(*.width) * u64::from(*.height)),
+        megapixels(*.limit)
+    )]
+    TooManyPixels {
+        /// Pixels across.
+        width: u32,
+        /// Pixels down.
+        height: u32,
+        /// Most pixels accepted.
+        limit: u64,
+    },
+    /// More than one frame.
+    #[error("the {} file is animated; send a still image", .0.name())]
+    Animated(ImageFormat),
+    /// The end of the file is missing.
+    #[error("the {} file is cut short; send the whole file", .0.name())]
+    Truncated(ImageFormat),
+    /// The file breaks the rules of its format, or uses a part of it that is not read.
+    #[error("the {} file is damaged or of an unusual kind and cannot be read", .0.name())]
+    Invalid(ImageFormat),
+}
+
+impl ImageFault {
+    /// The word for programs, stable across releases.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty_image",
+            Self::UnsupportedFormat => "unsupported_image_format",
+            Self::TooLarge { .. } => "image_too_large",
+            Self::SideTooLong { .. } | Self::TooManyPixels { .. } => "too_many_pixels",
+            Self::Animated(_) => "animated_image",
+            Self::Truncated(_) | Self::Invalid(_) => "invalid_image",
+        }
+    }
+}
+
+/// Decodes `bytes`: turned upright by its EXIF orientation, transparency laid on white, 8-bit RGB. Bytes after the
+/// image's end are ignored.
+///
+/// # Errors
+/// When a limit is exceeded or the file is none of ours, animated, cut short or damaged.
+pub fn decode(bytes: &[u8], params: &DecodeParams) -> Result<Picture, ImageFault> {
+    if bytes.is_empty() {
+        return Err(ImageFault::Empty);
+    }
+    if bytes.len() > params.max_bytes {
+        return Err(ImageFault::TooLarge { bytes: bytes.len(), limit: params.max_bytes });
+    }
+    let format = ImageFormat::sniff(bytes).ok_or(ImageFault::UnsupportedFormat)?;
+    let invalid = |_: image::ImageError| ImageFault::Invalid(format);
+    match format {
+        ImageFormat::Jpeg => {
+            let size = container::jpeg_size(bytes)?;
+            params.check(size, format)?;
+            finish(JpegDecoder::new(Cursor::new(bytes)).map_err(invalid)?, format, params)
+        }
+        ImageFormat::Png => {
+            let decoder = PngDecoder::with_limits(Cursor::new(bytes), params.limits()).map_err(invalid)?;
+            if decoder.is_apng().map_err(invalid)? {
+                return Err(ImageFault::Animated(format));
+            }
+            finish(decoder, format, params)
+        }
+        ImageFormat::Webp => {
+            let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(invalid)?;
+            if decoder.has_animation() {
+                return Err(ImageFault::Animated(format));
+            }
+            finish(decoder, format, params)
+        }
+    }
+}
+
+impl DecodeParams {
+    fn check(&self, (width, height): (u32, u32), format: ImageFormat) -> Result<(), ImageFault> {
+        if width == 0 || height == 0 {
+            return Err(ImageFault::Invalid(format));
+        }
+        if width.max(height) > self.max_side {
+            return Err(ImageFault::SideTooLong { width, height, limit: self.max_side });
+        }
+        if u64::from(width) * u64::from(height) > self.max_pixels {
+            return Err(ImageFault::TooManyPixels { width, height, limit: self.max_pixels });
+        }
+        Ok(())
+    }
+
+    /// A ceiling for what a decoder allocates beside the pixels: 16-bit RGBA of the largest picture, and as much again.
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(self.max_pixels.saturating_mul(16));
+        limits
+    }
+}
+
+fn finish(mut decoder: impl ImageDecoder, format: ImageFormat, params: &DecodeParams) -> Result<Picture, ImageFault> {
+    params.check(decoder.dimensions(), format)?;
+    // Broken EXIF data is no reason to refuse a picture that is otherwise sound.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|_| ImageFault::Invalid(format))?;
+    picture.apply_orientation(orientation);
+    let picture = match picture {
+        DynamicImage::ImageRgb8(rgb) => rgb,
+        with_alpha if with_alpha.color().has_alpha() => on_white(with_alpha),
+        other => other.into_rgb8(),
+    };
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    Picture::new(width, height, picture.into_raw()).ok_or(ImageFault::Invalid(format))
+}
+
+fn on_white(picture: DynamicImage) -> image::RgbImage {
+    let rgba = picture.into_rgba8();
+    let mut rgb = image::RgbImage::new(rgba.width(), rgba.height());
+    for (out, pixel) in rgb.pixels_mut().zip(rgba.pixels()) {
+        let [.., alpha] = pixel.0;
+        for (value, &colour) in out.0.iter_mut().zip(&pixel.0) {
+            let (colour, alpha) = (u32::from(colour), u32::from(alpha));
+            let mixed = (colour * alpha + 255 * (255 - alpha) + 127) / 255;
+            *value = u8::try_from(mixed).unwrap_or(u8::MAX);
+        }
+    }
+    rgb
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for display")]
+fn megabytes(bytes: usize) -> f64 {
+    bytes as f64 / 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for display")]
+fn megapixels(pixels: u64) -> f64 {
+    pixels as f64 / 1e6
+}

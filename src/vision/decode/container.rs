@@ -1,0 +1,110 @@
+//! What a JPEG's markers say before it is decoded: its size, and whether its end is there. JPEG decoders fill a missing
+//! end with grey and report success, so that half a face would pass as a face.
+
+use super::ImageFault;
+use crate::domain::image::ImageFormat;
+
+// ITU-T T.81, table B.1.
+const TEM: u8 = 0x01;
+const RST0: u8 = 0xD0;
+const RST7: u8 = 0xD7;
+const SOI: u8 = 0xD8;
+const EOI: u8 = 0xD9;
+const SOS: u8 = 0xDA;
+
+/// Width and height of the frame, in pixels.
+///
+/// # Errors
+/// When the markers are out of order, no frame header precedes the first scan, or no end-of-image marker follows it.
+pub fn jpeg_size(bytes: &[u8]) -> Result<(u32, u32), ImageFault> {
+    let truncated = ImageFault::Truncated(ImageFormat::Jpeg);
+    let invalid = ImageFault::Invalid(ImageFormat::Jpeg);
+    let mut size = None;
+    let mut at = 2;
+    loop {
+        let (marker, after) = next_marker(bytes, at).ok_or_else(|| truncated.clone())?;
+        if matches!(marker, TEM | SOI | RST0..=RST7) {
+            at = after;
+            continue;
+        }
+        if marker == EOI {
+            return Err(invalid);
+        }
+        let segment = segment(bytes, after).ok_or_else(|| truncated.clone())?;
+        if is_frame_header(marker) {
+            let &[_, h1, h0, w1, w0, ..] = segment else { return Err(invalid) };
+            size = Some((u32::from(u16::from_be_bytes([w1, w0])), u32::from(u16::from_be_bytes([h1, h0]))));
+        }
+        at = after + 2 + segment.len();
+        if marker == SOS {
+            break;
+        }
+    }
+    let size = size.ok_or(invalid)?;
+    if has_end(bytes, at) { Ok(size) } else { Err(truncated) }
+}
+
+/// The next marker from `at` on and the place after it; bytes that are no marker are skipped, as decoders do.
+fn next_marker(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
+    let rest = bytes.get(at..)?;
+    let found = rest.windows(2).position(|w| w[0] == 0xFF && w[1] != 0xFF && w[1] != 0)?;
+    Some((rest[found + 1], at + found + 2))
+}
+
+/// The body of the segment whose length field is at `at`.
+fn segment(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    let length = usize::from(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
+    bytes.get(at + 2..at + length.max(2))
+}
+
+/// SOF0 to SOF15 without DHT, JPG and DAC, which lie among them.
+fn is_frame_header(marker: u8) -> bool {
+    matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC)
+}
+
+/// Whether EOI follows the scan that begins at `at`. Segments between scans are stepped over: a thumbnail inside one
+/// has an EOI of its own.
+fn has_end(bytes: &[u8], mut at: usize) -> bool {
+    while let Some((marker, after)) = next_marker(bytes, at) {
+        at = match marker {
+            EOI => return true,
+            TEM | SOI | RST0..=RST7 => after,
+            _ => match segment(bytes, after) {
+                Some(body) => after + 2 + body.len(),
+                None => return false,
+            },
+        };
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: [u8; 12] = [0xFF, 0xC0, 0, 11, 8, 0, 20, 0, 30, 1, 1, 0x11];
+
+    fn jpeg(parts: &[&[u8]]) -> Vec<u8> {
+        [&[0xFF, SOI], parts.concat().as_slice()].concat()
+    }
+
+    #[test]
+    fn the_frame_header_gives_the_size() {
+        let scan = [0xFF, SOS, 0, 3, 0, 1, 2, 3, 0xFF, 0, 0xFF, RST0, 4, 0xFF, EOI];
+        assert_eq!(jpeg_size(&jpeg(&[&FRAME, &[0], &scan])), Ok((30, 20)));
+    }
+
+    #[test]
+    fn an_end_inside_a_thumbnail_is_not_the_end() {
+        let thumbnail = [0xFF, 0xE1, 0, 6, 0xFF, SOI, 0xFF, EOI];
+        let scan = [0xFF, SOS, 0, 3, 0, 1, 2, 3];
+        let cut = jpeg(&[&thumbnail, &FRAME, &[0], &scan]);
+        assert_eq!(jpeg_size(&cut), Err(ImageFault::Truncated(ImageFormat::Jpeg)));
+    }
+
+    #[test]
+    fn a_scan_without_a_frame_is_invalid() {
+        let scan = [0xFF, SOS, 0, 3, 0, 1, 0xFF, EOI];
+        assert_eq!(jpeg_size(&jpeg(&[&scan])), Err(ImageFault::Invalid(ImageFormat::Jpeg)));
+    }
+}

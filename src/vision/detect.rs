@@ -1,0 +1,336 @@
+//! Faces in a picture by BlazeFace (Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile
+//! GPUs", 2019): letterbox, anchors, decoding, weighted non-maximum suppression.
+
+use ndarray::ArrayView4;
+
+use super::geometry::{Point, Rect};
+use super::model::{Model, RuntimeFault};
+use super::picture::{CHANNELS, Picture};
+use super::resample;
+
+/// Eyes, nose, mouth and ears: see [`Detection::keypoints`].
+pub const KEYPOINTS: usize = 6;
+/// Numbers a box tensor has for each anchor: centre, size, then x and y of each keypoint.
+const BOX_VALUES: usize = 4 + 2 * KEYPOINTS;
+/// Beyond this a logit's sigmoid is 0 or 1 anyway, and `exp` overflows.
+const LOGIT_LIMIT: f64 = 80.0;
+
+/// Which of the two networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Range {
+    /// Faces that fill at least about a fifth of the frame: selfies, portraits.
+    Short,
+    /// Smaller faces, such as the portrait on a document.
+    Full,
+}
+
+impl Range {
+    /// Pixels of the network's square input.
+    #[must_use]
+    pub fn side(self) -> usize {
+        match self {
+            Self::Short => 128,
+            Self::Full => 192,
+        }
+    }
+
+    /// How many anchors the network has, and so rows in its outputs.
+    #[must_use]
+    pub fn anchors(self) -> usize {
+        self.grids().iter().map(|(side, per_cell)| side * side * per_cell).sum()
+    }
+
+    /// Cells a side and anchors a cell of each grid, in the order of the outputs.
+    fn grids(self) -> &'static [(usize, usize)] {
+        match self {
+            Self::Short => &[(16, 2), (8, 6)],
+            Self::Full => &[(48, 1)],
+        }
+    }
+}
+
+/// When a face counts as found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DetectParams {
+    /// Least score of an anchor, in [0, 1].
+    pub score: f64,
+    /// Boxes that overlap the best one by more than this are averaged into it.
+    pub overlap: f64,
+}
+
+/// MediaPipe's own numbers. Its full-range graph asks 0.6; here the landmark network's presence weeds out what 0.5 lets
+/// through.
+impl Default for DetectParams {
+    fn default() -> Self {
+        Self { score: 0.5, overlap: 0.3 }
+    }
+}
+
+/// A face that a detector found, in pixels of the picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Detection {
+    /// From forehead to chin, about; it may reach beyond the picture.
+    pub bbox: Rect,
+    /// The detector's certainty in [0, 1].
+    pub score: f64,
+    /// Right eye, left eye (the subject's), nose, mouth, right ear, left ear.
+    pub keypoints: [Point; KEYPOINTS],
+}
+
+/// One BlazeFace network with its anchors.
+pub struct Detector {
+    model: Box<dyn Model>,
+    range: Range,
+    anchors: Vec<Point>,
+    params: DetectParams,
+}
+
+impl Detector {
+    /// `model`: input [1, 3, side, side]; outputs `boxes` [1, anchors, 16] and `scores` [1, anchors, 1] (logits).
+    #[must_use]
+    pub fn new(model: Box<dyn Model>, range: Range, params: DetectParams) -> Self {
+        Self { model, range, anchors: anchors(range.grids()), params }
+    }
+
+    /// The faces of `picture`, the most certain first.
+    ///
+    /// # Errors
+    /// When the network fails or its outputs have other shapes.
+    pub fn detect(&mut self, picture: &Picture) -> Result<Vec<Detection>, RuntimeFault> {
+        let side = self.range.side();
+        let (square, letterbox) = Letterbox::fit(picture, side);
+        let input = planes(&square, |v| (v - 127.5) / 127.5);
+        let mut outputs = self.model.run(view(&input, side))?;
+        let name = self.model.name();
+        let scores = outputs.take(name, "scores", self.anchors.len())?;
+        let boxes = outputs.take(name, "boxes", self.anchors.len() * BOX_VALUES)?;
+        let found = self.decode(&boxes, &scores);
+        Ok(weighted_nms(found, self.params.overlap).into_iter().map(|d| letterbox.undo(d)).collect())
+    }
+
+    /// Anchors at or above the threshold, as detections in pixels of the square.
+    fn decode(&self, boxes: &[f32], scores: &[f32]) -> Vec<Detection> {
+        let side = small(self.range.side());
+        let rows = boxes.chunks_exact(BOX_VALUES).zip(scores).zip(&self.anchors);
+        rows.filter_map(|((row, &logit), anchor)| {
+            let score = sigmoid(f64::from(logit));
+            if score < self.params.score {
+                return None;
+            }
+            // Centre and keypoints are offsets from the anchor; the size stands alone. All in pixels of the square.
+            let point =
+                |at: usize| Point::new(f64::from(row[at]) + anchor.x * side, f64::from(row[at + 1]) + anchor.y * side);
+            let (centre, width, height) = (point(0), f64::from(row[2]), f64::from(row[3]));
+            let bbox = Rect {
+                left: centre.x - width / 2.0,
+                top: centre.y - height / 2.0,
+                right: centre.x + width / 2.0,
+                bottom: centre.y + height / 2.0,
+            };
+            let keypoints = std::array::from_fn(|k| point(4 + 2 * k));
+            Some(Detection { bbox, score, keypoints })
+        })
+        .collect()
+    }
+}
+
+/// The logistic function.
+#[must_use]
+pub fn sigmoid(logit: f64) -> f64 {
+    1.0 / (1.0 + (-logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)).exp())
+}
+
+/// Channel planes of `picture` (red, green, blue), each value through `normalise`.
+#[must_use]
+pub fn planes(picture: &Picture, normalise: impl Fn(f32) -> f32) -> Vec<f32> {
+    let pixels = picture.pixels();
+    let mut planes = Vec::with_capacity(pixels.len());
+    for channel in 0..CHANNELS {
+        planes.extend(pixels.iter().skip(channel).step_by(CHANNELS).map(|&v| normalise(f32::from(v))));
+    }
+    planes
+}
+
+/// `planes` of a square picture as the network's input [1, 3, side, side].
+#[must_use]
+#[expect(clippy::expect_used, reason = "the planes come from a picture of this very side")]
+pub fn view(planes: &[f32], side: usize) -> ArrayView4<'_, f32> {
+    ArrayView4::from_shape((1, CHANNELS, side, side), planes).expect("three planes of side x side")
+}
+
+/// A picture fitted into the middle of a black square.
+struct Letterbox {
+    scale: f64,
+    left: f64,
+    top: f64,
+}
+
+impl Letterbox {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a side scaled to at most the square's side"
+    )]
+    fn fit(picture: &Picture, side: usize) -> (Picture, Self) {
+        let scale = small(side) / small(picture.width().max(picture.height()));
+        let inner = |v: usize| ((small(v) * scale + 0.5).floor() as usize).clamp(1, side);
+        let (width, height) = (inner(picture.width()), inner(picture.height()));
+        let (left, top) = ((side - width) / 2, (side - height) / 2);
+        let resized = resample::resize(picture, width, height);
+        let mut square = Picture::black(side, side);
+        let rows = square.pixels_mut().chunks_exact_mut(side * CHANNELS).skip(top);
+        for (row, source) in rows.zip(resized.pixels().chunks_exact(width * CHANNELS)) {
+            row[left * CHANNELS..(left + width) * CHANNELS].copy_from_slice(source);
+        }
+        (square, Self { scale, left: small(left), top: small(top) })
+    }
+
+    fn undo(&self, found: Detection) -> Detection {
+        let back = |p: Point| Point::new((p.x - self.left) / self.scale, (p.y - self.top) / self.scale);
+        let low = back(Point::new(found.bbox.left, found.bbox.top));
+        let high = back(Point::new(found.bbox.right, found.bbox.bottom));
+        Detection {
+            bbox: Rect { left: low.x, top: low.y, right: high.x, bottom: high.y },
+            score: found.score,
+            keypoints: found.keypoints.map(back),
+        }
+    }
+}
+
+/// Anchor centres in [0, 1]: each grid by row, column, then the anchors of a cell.
+fn anchors(grids: &[(usize, usize)]) -> Vec<Point> {
+    let mut centres = Vec::new();
+    for &(side, per_cell) in grids {
+        for row in 0..side {
+            for column in 0..side {
+                let centre = Point::new((small(column) + 0.5) / small(side), (small(row) + 0.5) / small(side));
+                centres.extend(std::iter::repeat_n(centre, per_cell));
+            }
+        }
+    }
+    centres
+}
+
+/// The best detection becomes the score-weighted mean of itself and all that overlap it, keeping its score; then the
+/// best of the rest, and so on (MediaPipe's variant: a mean of many anchors lies steadier than the best alone).
+fn weighted_nms(mut found: Vec<Detection>, overlap: f64) -> Vec<Detection> {
+    found.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let mut kept = Vec::new();
+    while !found.is_empty() {
+        let best = found.remove(0);
+        let (group, rest): (Vec<_>, Vec<_>) = found.into_iter().partition(|d| d.bbox.iou(&best.bbox) > overlap);
+        found = rest;
+        kept.push(weighted_mean(&best, &group));
+    }
+    kept
+}
+
+fn weighted_mean(best: &Detection, others: &[Detection]) -> Detection {
+    let total: f64 = best.score + others.iter().map(|d| d.score).sum::<f64>();
+    let mean = |value: &dyn Fn(&Detection) -> f64| {
+        std::iter::once(best).chain(others).map(|d| d.score / total * value(d)).sum::<f64>()
+    };
+    Detection {
+        bbox: Rect {
+            left: mean(&|d| d.bbox.left),
+            top: mean(&|d| d.bbox.top),
+            right: mean(&|d| d.bbox.right),
+            bottom: mean(&|d| d.bbox.bottom),
+        },
+        score: best.score,
+        keypoints: std::array::from_fn(|k| Point::new(mean(&|d| d.keypoints[k].x), mean(&|d| d.keypoints[k].y))),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "picture sides and anchor indices, far below 2^52")]
+fn small(value: usize) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vision::model::Outputs;
+    use ndarray::ArrayD;
+
+    /// Answers with the same tensors whatever it sees.
+    struct Canned(Outputs);
+
+    impl Model for Canned {
+        fn name(&self) -> &str {
+            "canned"
+        }
+        fn run(&mut self, _: ArrayView4<'_, f32>) -> Result<Outputs, RuntimeFault> {
+            Ok(self.0.clone())
+        }
+    }
+
+    /// A short-range network whose anchors fire as `fires` says: anchor, logit, box values.
+    fn detector(fires: &[(usize, f32, [f32; BOX_VALUES])]) -> Detector {
+        let count = Range::Short.anchors();
+        let mut scores = vec![-100.0; count];
+        let mut boxes = vec![0.0; count * BOX_VALUES];
+        for (anchor, logit, values) in fires {
+            scores[*anchor] = *logit;
+            boxes[anchor * BOX_VALUES..(anchor + 1) * BOX_VALUES].copy_from_slice(values);
+        }
+        let tensor = |shape: &[usize], values| ArrayD::from_shape_vec(shape, values).unwrap();
+        let outputs = Outputs::new(vec![
+            ("boxes".to_owned(), tensor(&[1, count, BOX_VALUES], boxes)),
+            ("scores".to_owned(), tensor(&[1, count, 1], scores)),
+        ]);
+        Detector::new(Box::new(Canned(outputs)), Range::Short, DetectParams::default())
+    }
+
+    fn values(x: f32, y: f32, size: f32) -> [f32; BOX_VALUES] {
+        let mut values = [0.0; BOX_VALUES];
+        values[..4].copy_from_slice(&[x, y, size, size]);
+        values
+    }
+
+    #[test]
+    fn a_box_is_an_offset_from_its_anchor_and_the_letterbox_is_undone() {
+        // Anchor 0 sits at pixel 4 of the square; 256 x 128 fits at scale 0.5 with 32 rows of black above.
+        let found = detector(&[(0, 5.0, values(20.0, 60.0, 16.0))]).detect(&Picture::black(256, 128)).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].bbox, Rect { left: 32.0, top: 48.0, right: 64.0, bottom: 80.0 });
+        assert_eq!(found[0].keypoints[0], Point::new(8.0, -56.0));
+    }
+
+    #[test]
+    fn overlapping_boxes_become_their_weighted_mean_and_others_stay() {
+        let fires = [
+            (0, 2.0, values(20.0, 20.0, 20.0)),
+            (1, 2.0, values(22.0, 20.0, 20.0)),
+            (2, 1.0, values(80.0, 20.0, 20.0)),
+        ];
+        let found = detector(&fires).detect(&Picture::black(128, 128)).unwrap();
+        assert_eq!(found.len(), 2);
+        assert!((found[0].bbox.centre().x - 25.0).abs() < 1e-9, "the mean of 24 and 26");
+        assert!(found[0].score > found[1].score);
+    }
+
+    #[test]
+    fn an_anchor_at_the_threshold_counts_and_below_it_does_not() {
+        let found = detector(&[(0, 0.0, values(20.0, 20.0, 20.0)), (700, -0.01, values(0.0, 0.0, 20.0))]);
+        let mut found = found;
+        assert_eq!(found.detect(&Picture::black(64, 64)).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn outputs_of_another_shape_are_a_fault() {
+        let tensor = ArrayD::from_shape_vec(vec![1, 2, 1], vec![0.0, 0.0]).unwrap();
+        let outputs = Outputs::new(vec![("scores".to_owned(), tensor)]);
+        let mut detector = Detector::new(Box::new(Canned(outputs)), Range::Short, DetectParams::default());
+        assert!(matches!(detector.detect(&Picture::black(8, 8)), Err(RuntimeFault::Interface { .. })));
+    }
+
+    #[test]
+    fn anchors_count_as_the_networks_have_them() {
+        assert_eq!(Range::Short.anchors(), 896);
+        assert_eq!(Range::Full.anchors(), 2304);
+        let short = anchors(Range::Short.grids());
+        assert_eq!(short[0], Point::new(1.0 / 32.0, 1.0 / 32.0));
+        assert_eq!(short[895], Point::new(15.0 / 16.0, 15.0 / 16.0));
+    }
+}

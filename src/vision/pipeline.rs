@@ -1,0 +1,275 @@
+//! One picture through all stages, on one thread: decode, detect, landmarks, align, embed.
+
+use std::time::{Duration, Instant};
+
+use super::Error;
+use super::compare::Scorers;
+use super::decode::{DecodeParams, decode};
+use super::detect::{DetectParams, Detection, Detector, Range};
+use super::embed::{ChipSpec, Embedder};
+use super::geometry::{Point, Rect};
+use super::landmarks::{LandmarkParams, Landmarker, Landmarks};
+use super::manifest::{Pack, Task};
+use super::model::RuntimeFault;
+use super::picture::Picture;
+use super::session::Runtime;
+use super::template::Template;
+use crate::domain::evidence::Mode;
+
+/// Every number that decides what counts as a face.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Params {
+    /// Limits on the file.
+    pub decode: DecodeParams,
+    /// Both detectors'.
+    pub detect: DetectParams,
+    /// The landmark crop's.
+    pub landmarks: LandmarkParams,
+    /// Least presence, in [0, 1], at which a detection is a face.
+    pub presence: f64,
+    /// At most so many detections of a picture are looked at, the largest first.
+    pub max_faces: usize,
+}
+
+/// The presence gate halved the equal error rate on uncropped photos, by weeding out detections that are no face; 0.5 is
+/// where the network's logit changes sign. 16 faces bound the time that a group photo takes.
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            decode: DecodeParams::default(),
+            detect: DetectParams::default(),
+            landmarks: LandmarkParams::default(),
+            presence: 0.5,
+            max_faces: 16,
+        }
+    }
+}
+
+/// A face, in pixels of the upright picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Face {
+    /// About from forehead to chin; it may reach beyond the picture.
+    pub bbox: Rect,
+    /// The detector's certainty in [0, 1].
+    pub score: f64,
+    /// The landmark network's certainty in [0, 1].
+    pub presence: f64,
+    /// The detector's points: right eye, left eye (the subject's), nose, mouth, right ear, left ear.
+    pub keypoints: [Point; 6],
+    /// The mesh, 468 points: x, y, and a relative depth z on the same scale.
+    pub landmarks: Vec<[f64; 3]>,
+    /// From the mesh: right eye, left eye, nose tip, right and left corner of the mouth.
+    pub five_points: [Point; 5],
+}
+
+/// What a picture shows.
+#[derive(Debug, Clone)]
+pub struct Analysis {
+    /// Pixels across, once upright.
+    pub width: usize,
+    /// Pixels down, once upright.
+    pub height: usize,
+    /// All faces, the largest first.
+    pub faces: Vec<Face>,
+    /// Index in `faces` of the one that `template` is of; `None` when the picture shows no usable face.
+    pub primary: Option<usize>,
+    /// Present exactly when `primary` is.
+    pub template: Option<Template>,
+    /// Time spent.
+    pub timings: Timings,
+}
+
+impl Analysis {
+    /// The face that the template is of.
+    #[must_use]
+    pub fn primary_face(&self) -> Option<&Face> {
+        self.primary.and_then(|i| self.faces.get(i))
+    }
+}
+
+/// Time that each stage took on its thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timings {
+    /// Bytes to picture.
+    pub decode: Duration,
+    /// Both detectors.
+    pub detect: Duration,
+    /// All landmark runs.
+    pub landmarks: Duration,
+    /// Chips.
+    pub align: Duration,
+    /// Embedding networks.
+    pub embed: Duration,
+}
+
+impl Timings {
+    /// The sum.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.decode + self.detect + self.landmarks + self.align + self.embed
+    }
+}
+
+/// Something that analyses pictures on one thread: a [`Pipeline`], or a fake in tests of the engine.
+pub trait Analyse {
+    /// Analyses the file `image`. `checkpoint` is asked before each stage whether to go on.
+    ///
+    /// # Errors
+    /// When the image or the machine is at fault, or `checkpoint` says so.
+    fn analyse(
+        &mut self,
+        image: &[u8],
+        mode: Mode,
+        checkpoint: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Analysis, Error>;
+
+    /// Runs every network once, so that the first caller does not pay for lazy allocations.
+    ///
+    /// # Errors
+    /// When a network fails.
+    fn warm_up(&mut self) -> Result<(), RuntimeFault> {
+        Ok(())
+    }
+}
+
+/// The stages with their sessions. Not shared between threads.
+pub struct Pipeline {
+    params: Params,
+    short: Detector,
+    full: Detector,
+    landmarker: Landmarker,
+    embedders: Vec<Embedder>,
+    scorers: Scorers,
+}
+
+impl Pipeline {
+    /// Opens a session for each network of `pack`.
+    ///
+    /// # Errors
+    /// When a network does not load or does not fit the code.
+    pub fn open(pack: &Pack, runtime: &Runtime, params: Params) -> Result<Self, RuntimeFault> {
+        Ok(Self {
+            params,
+            short: Detector::new(pack.open(Task::DetectShort, runtime)?, Range::Short, params.detect),
+            full: Detector::new(pack.open(Task::DetectFull, runtime)?, Range::Full, params.detect),
+            landmarker: Landmarker::new(pack.open(Task::Landmarks, runtime)?, params.landmarks),
+            embedders: vec![
+                Embedder::new(pack.open(Task::EmbedDlib, runtime)?, ChipSpec::dlib()),
+                Embedder::new(pack.open(Task::EmbedFaceres, runtime)?, ChipSpec::faceres()),
+            ],
+            scorers: pack.scorers().clone(),
+        })
+    }
+
+    /// The full range has its say only when the short range found no face that passes the gate.
+    fn faces(
+        &mut self,
+        picture: &Picture,
+        timings: &mut Timings,
+        checkpoint: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Vec<Face>, Error> {
+        for range in [Range::Short, Range::Full] {
+            let detector = match range {
+                Range::Short => &mut self.short,
+                Range::Full => &mut self.full,
+            };
+            checkpoint()?;
+            let mut found = timed(&mut timings.detect, || detector.detect(picture))?;
+            found.sort_by(|a, b| b.bbox.area().total_cmp(&a.bbox.area()));
+            let mut faces = Vec::new();
+            for detection in found.into_iter().take(self.params.max_faces) {
+                checkpoint()?;
+                let measured = timed(&mut timings.landmarks, || self.landmarker.measure(picture, &detection))?;
+                if measured.presence >= self.params.presence {
+                    faces.push(Face::new(detection, measured));
+                }
+            }
+            if !faces.is_empty() {
+                return Ok(faces);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// `None` when the five points coincide, which no face's do.
+    fn template(
+        &mut self,
+        picture: &Picture,
+        face: &Face,
+        mode: Mode,
+        timings: &mut Timings,
+        checkpoint: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Option<Template>, Error> {
+        let mut template = Template::default();
+        let scorer = self.scorers.of(mode);
+        for embedder in self.embedders.iter_mut().filter(|e| scorer.uses(e.name())) {
+            checkpoint()?;
+            let chip = timed(&mut timings.align, || embedder.spec().align(picture, &face.five_points));
+            let Some(chip) = chip else { return Ok(None) };
+            let embedding = timed(&mut timings.embed, || embedder.embed(&chip))?;
+            template.insert(embedder.name(), embedding);
+        }
+        Ok(Some(template))
+    }
+}
+
+impl Analyse for Pipeline {
+    fn analyse(
+        &mut self,
+        image: &[u8],
+        mode: Mode,
+        checkpoint: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Analysis, Error> {
+        let mut timings = Timings::default();
+        checkpoint()?;
+        let picture = timed(&mut timings.decode, || decode(image, &self.params.decode))?;
+        let faces = self.faces(&picture, &mut timings, checkpoint)?;
+        let template = match faces.first() {
+            Some(largest) => self.template(&picture, largest, mode, &mut timings, checkpoint)?,
+            None => None,
+        };
+        Ok(Analysis {
+            width: picture.width(),
+            height: picture.height(),
+            primary: template.as_ref().map(|_| 0),
+            faces,
+            template,
+            timings,
+        })
+    }
+
+    fn warm_up(&mut self) -> Result<(), RuntimeFault> {
+        let picture = Picture::black(Range::Full.side(), Range::Full.side());
+        self.short.detect(&picture)?;
+        self.full.detect(&picture)?;
+        let bbox = Rect { left: 50.0, top: 50.0, right: 100.0, bottom: 100.0 };
+        let keypoints = [Point::new(60.0, 60.0), Point::new(90.0, 60.0)];
+        let keypoints = std::array::from_fn(|k| keypoints[k % 2]);
+        self.landmarker.measure(&picture, &Detection { bbox, score: 1.0, keypoints })?;
+        for embedder in &mut self.embedders {
+            let side = embedder.spec().side;
+            embedder.embed(&Picture::black(side, side))?;
+        }
+        Ok(())
+    }
+}
+
+impl Face {
+    fn new(found: Detection, measured: Landmarks) -> Self {
+        Self {
+            bbox: found.bbox,
+            score: found.score,
+            presence: measured.presence,
+            keypoints: found.keypoints,
+            five_points: measured.five_points(),
+            landmarks: measured.mesh,
+        }
+    }
+}
+
+fn timed<T>(spent: &mut Duration, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    *spent += start.elapsed();
+    result
+}
