@@ -1,6 +1,9 @@
 //! visavis compares faces as a job queue. `ARCHITECTURE.md` tells how the rooms fit together.
 
 pub mod api;
+pub mod app;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod intake;
 pub mod jobs;
@@ -9,5 +12,6 @@ pub mod media;
 pub mod queue;
 pub mod relay;
 pub mod store;
+pub mod telemetry;
 pub mod vision;
 pub mod worker;

@@ -1,3 +1,5 @@
 //! The one binary; what it can do is in `cli`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    visavis::cli::main()
+}

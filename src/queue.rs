@@ -3,6 +3,7 @@
 pub mod connection;
 pub mod consumer;
 pub mod message;
+pub mod producer;
 pub mod publisher;
 pub mod topology;
 
