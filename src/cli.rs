@@ -1,0 +1,4 @@
+//! The subcommands.
+
+pub mod compare;
+pub mod picture;
