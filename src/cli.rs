@@ -1,6 +1,8 @@
 //! The command line: one file a command, parsed here.
 
+mod compare;
 mod dead_letters;
+mod picture;
 mod submit;
 mod tenant;
 
@@ -24,6 +26,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Compare two image files, without broker or database
+    Compare(compare::CompareArgs),
     /// Run one or more roles until SIGTERM
     Serve {
         /// What this process takes on
@@ -64,6 +68,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
+            Command::Compare(args) => compare::run(&args),
             Command::Serve { roles, args } => app::serve(*args, &roles).await.map(|()| ExitCode::SUCCESS),
             Command::Submit(args) => submit::run(args).await,
             Command::Migrate(args) => {

@@ -1,68 +1,46 @@
-//! Faces in a picture by BlazeFace (Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile
+//! Faces in a picture by `BlazeFace` (Bazarevsky et al., "`BlazeFace`: Sub-millisecond Neural Face Detection on Mobile
 //! GPUs", 2019): letterbox, anchors, decoding, weighted non-maximum suppression.
 
-use ndarray::ArrayView4;
-
 use super::geometry::{Point, Rect};
-use super::model::{Model, RuntimeFault};
+use super::model::{InputSpec, Model, RuntimeFault};
 use super::picture::{CHANNELS, Picture};
 use super::resample;
 
 /// Eyes, nose, mouth and ears: see [`Detection::keypoints`].
 pub const KEYPOINTS: usize = 6;
-/// Numbers a box tensor has for each anchor: centre, size, then x and y of each keypoint.
-const BOX_VALUES: usize = 4 + 2 * KEYPOINTS;
+/// Numbers that the box tensor has for each anchor: centre, size, then x and y of each keypoint.
+pub const BOX_VALUES: usize = 4 + 2 * KEYPOINTS;
 /// Beyond this a logit's sigmoid is 0 or 1 anyway, and `exp` overflows.
 const LOGIT_LIMIT: f64 = 80.0;
 
-/// Which of the two networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Range {
-    /// Faces that fill at least about a fifth of the frame: selfies, portraits.
-    Short,
-    /// Smaller faces, such as the portrait on a document.
-    Full,
-}
-
-impl Range {
-    /// Pixels of the network's square input.
-    #[must_use]
-    pub fn side(self) -> usize {
-        match self {
-            Self::Short => 128,
-            Self::Full => 192,
-        }
-    }
-
-    /// How many anchors the network has, and so rows in its outputs.
-    #[must_use]
-    pub fn anchors(self) -> usize {
-        self.grids().iter().map(|(side, per_cell)| side * side * per_cell).sum()
-    }
-
-    /// Cells a side and anchors a cell of each grid, in the order of the outputs.
-    fn grids(self) -> &'static [(usize, usize)] {
-        match self {
-            Self::Short => &[(16, 2), (8, 6)],
-            Self::Full => &[(48, 1)],
-        }
-    }
-}
-
-/// When a face counts as found.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct DetectParams {
+/// A `BlazeFace` variety and its operating point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DetectorSpec {
+    /// How the letterboxed picture is fed.
+    pub input: InputSpec,
+    /// The anchors, in the order of the outputs' rows.
+    pub grids: Vec<Grid>,
     /// Least score of an anchor, in [0, 1].
     pub score: f64,
-    /// Boxes that overlap the best one by more than this are averaged into it.
+    /// Boxes that overlap the best one by more than this (intersection over union) are averaged into it.
     pub overlap: f64,
 }
 
-/// MediaPipe's own numbers. Its full-range graph asks 0.6; here the landmark network's presence weeds out what 0.5 lets
-/// through.
-impl Default for DetectParams {
-    fn default() -> Self {
-        Self { score: 0.5, overlap: 0.3 }
+/// A square grid of anchors over the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+pub struct Grid {
+    /// Cells a side.
+    #[serde(rename = "grid")]
+    pub side: usize,
+    /// Anchors a cell.
+    pub per_cell: usize,
+}
+
+impl DetectorSpec {
+    /// How many anchors there are, and so rows in the outputs.
+    #[must_use]
+    pub fn anchors(&self) -> usize {
+        self.grids.iter().map(|g| g.side * g.side * g.per_cell).sum()
     }
 }
 
@@ -77,19 +55,18 @@ pub struct Detection {
     pub keypoints: [Point; KEYPOINTS],
 }
 
-/// One BlazeFace network with its anchors.
+/// One `BlazeFace` network with its anchors.
 pub struct Detector {
     model: Box<dyn Model>,
-    range: Range,
+    spec: DetectorSpec,
     anchors: Vec<Point>,
-    params: DetectParams,
 }
 
 impl Detector {
-    /// `model`: input [1, 3, side, side]; outputs `boxes` [1, anchors, 16] and `scores` [1, anchors, 1] (logits).
+    /// `model`: outputs `boxes` [1, anchors, 16] and `scores` [1, anchors, 1] (logits).
     #[must_use]
-    pub fn new(model: Box<dyn Model>, range: Range, params: DetectParams) -> Self {
-        Self { model, range, anchors: anchors(range.grids()), params }
+    pub fn new(model: Box<dyn Model>, spec: DetectorSpec) -> Self {
+        Self { model, anchors: anchors(&spec.grids), spec }
     }
 
     /// The faces of `picture`, the most certain first.
@@ -97,24 +74,22 @@ impl Detector {
     /// # Errors
     /// When the network fails or its outputs have other shapes.
     pub fn detect(&mut self, picture: &Picture) -> Result<Vec<Detection>, RuntimeFault> {
-        let side = self.range.side();
-        let (square, letterbox) = Letterbox::fit(picture, side);
-        let input = planes(&square, |v| (v - 127.5) / 127.5);
-        let mut outputs = self.model.run(view(&input, side))?;
+        let (square, letterbox) = Letterbox::fit(picture, self.spec.input.side);
+        let mut outputs = self.spec.input.run(self.model.as_mut(), &square)?;
         let name = self.model.name();
         let scores = outputs.take(name, "scores", self.anchors.len())?;
         let boxes = outputs.take(name, "boxes", self.anchors.len() * BOX_VALUES)?;
         let found = self.decode(&boxes, &scores);
-        Ok(weighted_nms(found, self.params.overlap).into_iter().map(|d| letterbox.undo(d)).collect())
+        Ok(weighted_nms(found, self.spec.overlap).iter().map(|d| letterbox.undo(d)).collect())
     }
 
     /// Anchors at or above the threshold, as detections in pixels of the square.
     fn decode(&self, boxes: &[f32], scores: &[f32]) -> Vec<Detection> {
-        let side = small(self.range.side());
+        let side = small(self.spec.input.side);
         let rows = boxes.chunks_exact(BOX_VALUES).zip(scores).zip(&self.anchors);
         rows.filter_map(|((row, &logit), anchor)| {
             let score = sigmoid(f64::from(logit));
-            if score < self.params.score {
+            if score < self.spec.score {
                 return None;
             }
             // Centre and keypoints are offsets from the anchor; the size stands alone. All in pixels of the square.
@@ -138,24 +113,6 @@ impl Detector {
 #[must_use]
 pub fn sigmoid(logit: f64) -> f64 {
     1.0 / (1.0 + (-logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)).exp())
-}
-
-/// Channel planes of `picture` (red, green, blue), each value through `normalise`.
-#[must_use]
-pub fn planes(picture: &Picture, normalise: impl Fn(f32) -> f32) -> Vec<f32> {
-    let pixels = picture.pixels();
-    let mut planes = Vec::with_capacity(pixels.len());
-    for channel in 0..CHANNELS {
-        planes.extend(pixels.iter().skip(channel).step_by(CHANNELS).map(|&v| normalise(f32::from(v))));
-    }
-    planes
-}
-
-/// `planes` of a square picture as the network's input [1, 3, side, side].
-#[must_use]
-#[expect(clippy::expect_used, reason = "the planes come from a picture of this very side")]
-pub fn view(planes: &[f32], side: usize) -> ArrayView4<'_, f32> {
-    ArrayView4::from_shape((1, CHANNELS, side, side), planes).expect("three planes of side x side")
 }
 
 /// A picture fitted into the middle of a black square.
@@ -185,7 +142,7 @@ impl Letterbox {
         (square, Self { scale, left: small(left), top: small(top) })
     }
 
-    fn undo(&self, found: Detection) -> Detection {
+    fn undo(&self, found: &Detection) -> Detection {
         let back = |p: Point| Point::new((p.x - self.left) / self.scale, (p.y - self.top) / self.scale);
         let low = back(Point::new(found.bbox.left, found.bbox.top));
         let high = back(Point::new(found.bbox.right, found.bbox.bottom));
@@ -198,9 +155,9 @@ impl Letterbox {
 }
 
 /// Anchor centres in [0, 1]: each grid by row, column, then the anchors of a cell.
-fn anchors(grids: &[(usize, usize)]) -> Vec<Point> {
+fn anchors(grids: &[Grid]) -> Vec<Point> {
     let mut centres = Vec::new();
-    for &(side, per_cell) in grids {
+    for &Grid { side, per_cell } in grids {
         for row in 0..side {
             for column in 0..side {
                 let centre = Point::new((small(column) + 0.5) / small(side), (small(row) + 0.5) / small(side));
@@ -212,7 +169,7 @@ fn anchors(grids: &[(usize, usize)]) -> Vec<Point> {
 }
 
 /// The best detection becomes the score-weighted mean of itself and all that overlap it, keeping its score; then the
-/// best of the rest, and so on (MediaPipe's variant: a mean of many anchors lies steadier than the best alone).
+/// best of the rest, and so on (`MediaPipe`'s variant: a mean of many anchors lies steadier than the best alone).
 fn weighted_nms(mut found: Vec<Detection>, overlap: f64) -> Vec<Detection> {
     found.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut kept = Vec::new();
@@ -250,14 +207,14 @@ fn small(value: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vision::model::Outputs;
-    use ndarray::ArrayD;
+    use crate::vision::model::{Colour, Outputs};
+    use ndarray::{ArrayD, ArrayView4};
 
     /// Answers with the same tensors whatever it sees.
     struct Canned(Outputs);
 
     impl Model for Canned {
-        fn name(&self) -> &str {
+        fn name(&self) -> &'static str {
             "canned"
         }
         fn run(&mut self, _: ArrayView4<'_, f32>) -> Result<Outputs, RuntimeFault> {
@@ -265,9 +222,18 @@ mod tests {
         }
     }
 
+    fn short_range() -> DetectorSpec {
+        DetectorSpec {
+            input: InputSpec { side: 128, colour: Colour::Rgb, mean: [127.5; 3], std: [127.5; 3] },
+            grids: vec![Grid { side: 16, per_cell: 2 }, Grid { side: 8, per_cell: 6 }],
+            score: 0.5,
+            overlap: 0.3,
+        }
+    }
+
     /// A short-range network whose anchors fire as `fires` says: anchor, logit, box values.
     fn detector(fires: &[(usize, f32, [f32; BOX_VALUES])]) -> Detector {
-        let count = Range::Short.anchors();
+        let count = short_range().anchors();
         let mut scores = vec![-100.0; count];
         let mut boxes = vec![0.0; count * BOX_VALUES];
         for (anchor, logit, values) in fires {
@@ -279,7 +245,7 @@ mod tests {
             ("boxes".to_owned(), tensor(&[1, count, BOX_VALUES], boxes)),
             ("scores".to_owned(), tensor(&[1, count, 1], scores)),
         ]);
-        Detector::new(Box::new(Canned(outputs)), Range::Short, DetectParams::default())
+        Detector::new(Box::new(Canned(outputs)), short_range())
     }
 
     fn values(x: f32, y: f32, size: f32) -> [f32; BOX_VALUES] {
@@ -321,16 +287,15 @@ mod tests {
     fn outputs_of_another_shape_are_a_fault() {
         let tensor = ArrayD::from_shape_vec(vec![1, 2, 1], vec![0.0, 0.0]).unwrap();
         let outputs = Outputs::new(vec![("scores".to_owned(), tensor)]);
-        let mut detector = Detector::new(Box::new(Canned(outputs)), Range::Short, DetectParams::default());
+        let mut detector = Detector::new(Box::new(Canned(outputs)), short_range());
         assert!(matches!(detector.detect(&Picture::black(8, 8)), Err(RuntimeFault::Interface { .. })));
     }
 
     #[test]
-    fn anchors_count_as_the_networks_have_them() {
-        assert_eq!(Range::Short.anchors(), 896);
-        assert_eq!(Range::Full.anchors(), 2304);
-        let short = anchors(Range::Short.grids());
-        assert_eq!(short[0], Point::new(1.0 / 32.0, 1.0 / 32.0));
-        assert_eq!(short[895], Point::new(15.0 / 16.0, 15.0 / 16.0));
+    fn anchors_lie_row_by_row_and_grid_by_grid() {
+        let found = anchors(&short_range().grids);
+        assert_eq!((found.len(), short_range().anchors()), (896, 896));
+        assert_eq!((found[0], found[1], found[2].x), (Point::new(1.0 / 32.0, 1.0 / 32.0), found[0], 3.0 / 32.0));
+        assert_eq!(found[895], Point::new(15.0 / 16.0, 15.0 / 16.0));
     }
 }

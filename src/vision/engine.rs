@@ -63,24 +63,22 @@ impl Engine {
     /// When a network does not load, does not fit the code or does not run.
     pub fn start(settings: EngineSettings, pack: Pack, runtime: Runtime) -> Result<Self, Error> {
         let scorers = pack.scorers().clone();
-        let make = move || {
-            let pipeline = Pipeline::open(&pack, &runtime, Params::default())?;
-            Ok(Box::new(pipeline) as Box<dyn Analyse>)
-        };
-        Self::start_with(settings, scorers, Arc::new(make))
+        let make: Arc<MakeAnalyser> =
+            Arc::new(move || Ok(Box::new(Pipeline::open(&pack, &runtime, Params::default())?)));
+        Self::start_with(settings, scorers, &make)
     }
 
     /// As [`start`](Self::start), with analysers that `make` makes: tests put fakes here.
     ///
     /// # Errors
     /// When `make` or a warm-up fails, or a thread cannot be started.
-    pub fn start_with(settings: EngineSettings, scorers: Scorers, make: Arc<MakeAnalyser>) -> Result<Self, Error> {
+    pub fn start_with(settings: EngineSettings, scorers: Scorers, make: &Arc<MakeAnalyser>) -> Result<Self, Error> {
         let (sender, receiver) = mpsc::channel(settings.queue.get());
         let receiver = Arc::new(Mutex::new(receiver));
         let (ready, started) = std::sync::mpsc::channel();
         let engine = Self { jobs: Mutex::new(Some(sender)), threads: Mutex::default(), scorers };
         for i in 0..settings.threads.get() {
-            let (receiver, make, ready) = (Arc::clone(&receiver), Arc::clone(&make), ready.clone());
+            let (receiver, make, ready) = (Arc::clone(&receiver), Arc::clone(make), ready.clone());
             let thread = std::thread::Builder::new().name(format!("vision-{i}"));
             let thread = thread.spawn(move || match Worker::start(make) {
                 Ok(worker) => {

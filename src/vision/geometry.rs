@@ -1,5 +1,7 @@
 //! Points, boxes and similarity transforms in the plane. Pixel centres lie on whole numbers, y points down.
 
+#![expect(clippy::many_single_char_names, reason = "the names of matrix entries")]
+
 use serde::Serialize;
 
 /// A place in a picture, in pixels.
@@ -18,10 +20,13 @@ impl Point {
         Self { x, y }
     }
 
-    /// Halfway to `other`.
+    /// The centre of `points`; no number at all when there are none.
     #[must_use]
-    pub fn midpoint(self, other: Self) -> Self {
-        Self::new(f64::midpoint(self.x, other.x), f64::midpoint(self.y, other.y))
+    pub fn mean(points: &[Self]) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "a handful of points")]
+        let n = points.len() as f64;
+        let (x, y) = points.iter().fold((0.0, 0.0), |(x, y), p| (x + p.x, y + p.y));
+        Self::new(x / n, y / n)
     }
 
     /// Euclidean distance in pixels.
@@ -101,7 +106,7 @@ impl Transform {
     /// its closed form for the plane. `None` when the points of `from` coincide or a number is not finite.
     #[must_use]
     pub fn umeyama<const N: usize>(from: &[Point; N], to: &[Point; N]) -> Option<Self> {
-        let (from_mean, to_mean) = (mean(from), mean(to));
+        let (from_mean, to_mean) = (Point::mean(from), Point::mean(to));
         let (mut dot, mut cross, mut spread) = (0.0, 0.0, 0.0);
         for (a, b) in from.iter().zip(to) {
             let (ax, ay) = (a.x - from_mean.x, a.y - from_mean.y);
@@ -148,13 +153,6 @@ impl Transform {
         let [[a, b, _], [d, e, _]] = self.0;
         a * e - b * d
     }
-}
-
-fn mean(points: &[Point]) -> Point {
-    #[expect(clippy::cast_precision_loss, reason = "a handful of points")]
-    let n = points.len() as f64;
-    let (x, y) = points.iter().fold((0.0, 0.0), |(x, y), p| (x + p.x, y + p.y));
-    Point::new(x / n, y / n)
 }
 
 #[cfg(test)]

@@ -4,12 +4,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
+use ring::digest::{SHA256, digest};
 
-use super::calibration::{Calibration, CalibrationFault, Knot, Rate};
+use super::calibration::{Calibration, CalibrationFault};
 use super::compare::{ScorePart, Scorer, Scorers};
-use super::model::{Model, RuntimeFault};
-use super::session::Runtime;
+use super::detect::{BOX_VALUES, DetectorSpec};
+use super::embed::EmbedderSpec;
+use super::landmarks::{COORDINATES, LANDMARKS, LandmarkSpec};
+use super::model::{InputSpec, Model, RuntimeFault};
+use super::session::{Interface, Runtime};
+
+mod format;
 
 const MANIFEST: &str = "manifest.toml";
 
@@ -25,15 +30,18 @@ pub enum PackFault {
         source: std::io::Error,
     },
     /// Not the TOML that is expected.
-    #[error("{} is not a valid manifest or calibration", path.display())]
+    #[error("{} does not have the form of a manifest or calibration", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
         /// Where and why.
-        source: toml::de::Error,
+        source: Box<toml::de::Error>,
     },
     /// A file that is not the one that the manifest names.
-    #[error("{} has the sha256 {found}, but the manifest says {expected}; fetch the pack again", path.display())]
+    #[error(
+        "{} is not the file that the manifest names: its sha256 is {found}, expected is {expected}",
+        path.display()
+    )]
     Hash {
         /// The file.
         path: PathBuf,
@@ -50,12 +58,12 @@ pub enum PackFault {
         /// Why.
         source: CalibrationFault,
     },
-    /// The manifest lists no model for a task, or one that the code does not know how to feed.
+    /// Parts of the manifest that do not fit each other or the code.
     #[error("{}: {what}", path.display())]
-    Incomplete {
+    Inconsistent {
         /// The manifest.
         path: PathBuf,
-        /// What is missing.
+        /// What does not fit.
         what: String,
     },
 }
@@ -66,47 +74,54 @@ pub struct Pack(Arc<Contents>);
 
 struct Contents {
     name: String,
-    models: Vec<PackModel>,
+    version: String,
+    detectors: Vec<Network<DetectorSpec>>,
+    landmarks: Network<LandmarkSpec>,
+    embedders: Vec<Network<EmbedderSpec>>,
     scorers: Scorers,
 }
 
-/// A network of a pack.
-#[derive(Clone)]
-pub struct PackModel {
+/// A verified network and how it is fed and read.
+pub struct Network<S> {
     /// Name in the manifest.
     pub name: String,
     /// Version in the manifest.
     pub version: String,
-    /// What it is for.
-    pub task: Task,
-    /// The verified bytes.
-    pub onnx: Arc<[u8]>,
-}
-
-/// What a network is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Task {
-    /// Faces that fill a good part of the frame.
-    DetectShort,
-    /// Smaller faces.
-    DetectFull,
-    /// Points and presence.
-    Landmarks,
-    /// dlib's embedder.
-    EmbedDlib,
-    /// The faceres embedder.
-    EmbedFaceres,
+    /// Sizes, thresholds, templates.
+    pub spec: S,
+    onnx: Vec<u8>,
 }
 
 impl Pack {
     /// Reads and verifies the pack in `folder`.
     ///
     /// # Errors
-    /// When a file is missing, has another hash than the manifest says, or does not parse.
+    /// When a file is missing, has another hash than the manifest says, or the manifest does not fit itself.
     pub fn load(folder: &Path) -> Result<Self, PackFault> {
-        let _ = (folder, MANIFEST);
-        todo!("the manifest's format is being written")
+        let path = folder.join(MANIFEST);
+        let manifest: format::Manifest = parse(&path, &read(&path)?)?;
+        let loader = Loader { folder, path: &path, manifest: &manifest };
+        let cascade = &manifest.cascade;
+        let detectors = cascade.detectors.iter().map(|name| loader.detector(name)).collect::<Result<Vec<_>, _>>()?;
+        if detectors.is_empty() {
+            return Err(loader.inconsistent("the cascade names no detector"));
+        }
+        let fast = loader.scorer("fast", &manifest.modes.fast)?;
+        let accurate = loader.scorer("accurate", &manifest.modes.accurate)?;
+        let mut embedders: Vec<Network<EmbedderSpec>> = Vec::new();
+        for part in fast.parts.iter().chain(&accurate.parts) {
+            if !embedders.iter().any(|e| e.name == part.model) {
+                embedders.push(loader.embedder(&part.model)?);
+            }
+        }
+        Ok(Self(Arc::new(Contents {
+            landmarks: loader.landmarks(&cascade.landmarks)?,
+            scorers: Scorers { fast, accurate },
+            detectors,
+            embedders,
+            name: manifest.pack,
+            version: manifest.version,
+        })))
     }
 
     /// Name of the pack.
@@ -115,24 +130,184 @@ impl Pack {
         &self.0.name
     }
 
-    /// Its networks.
+    /// Version of the pack.
     #[must_use]
-    pub fn models(&self) -> &[PackModel] {
-        &self.0.models
+    pub fn version(&self) -> &str {
+        &self.0.version
     }
 
-    /// How its embedders are compared.
+    /// The detectors in the order in which they are asked; at least one.
+    #[must_use]
+    pub fn detectors(&self) -> &[Network<DetectorSpec>] {
+        &self.0.detectors
+    }
+
+    /// The landmark network.
+    #[must_use]
+    pub fn landmarks(&self) -> &Network<LandmarkSpec> {
+        &self.0.landmarks
+    }
+
+    /// Every embedder that a mode uses.
+    #[must_use]
+    pub fn embedders(&self) -> &[Network<EmbedderSpec>] {
+        &self.0.embedders
+    }
+
+    /// How templates are compared, by mode.
     #[must_use]
     pub fn scorers(&self) -> &Scorers {
         &self.0.scorers
     }
+}
 
-    /// A session on the network for `task`.
+/// What the code needs of a network: checked against the file when its session opens.
+pub trait Needs {
+    /// Input side and output shapes.
+    fn interface(&self) -> Interface;
+}
+
+impl Needs for DetectorSpec {
+    fn interface(&self) -> Interface {
+        let anchors = self.anchors();
+        let outputs = vec![("boxes", vec![anchors, BOX_VALUES]), ("scores", vec![anchors, 1])];
+        Interface { side: self.input.side, outputs }
+    }
+}
+
+impl Needs for LandmarkSpec {
+    fn interface(&self) -> Interface {
+        let outputs = vec![("landmarks", vec![LANDMARKS, COORDINATES]), ("presence", vec![1])];
+        Interface { side: self.input.side, outputs }
+    }
+}
+
+impl Needs for EmbedderSpec {
+    fn interface(&self) -> Interface {
+        Interface { side: self.input.side, outputs: vec![("embedding", vec![self.dimensions])] }
+    }
+}
+
+impl<S: Needs> Network<S> {
+    /// Opens a session for the calling thread.
     ///
     /// # Errors
-    /// When it does not load or does not fit the code.
-    pub fn open(&self, task: Task, runtime: &Runtime) -> Result<Box<dyn Model>, RuntimeFault> {
-        let _ = (task, runtime);
-        todo!()
+    /// When the runtime refuses the network, or its inputs and outputs are not those that `spec` needs.
+    pub fn open(&self, runtime: &Runtime) -> Result<Box<dyn Model>, RuntimeFault> {
+        Ok(Box::new(runtime.open(&self.name, &self.onnx, &self.spec.interface())?))
     }
+}
+
+struct Loader<'a> {
+    folder: &'a Path,
+    path: &'a Path,
+    manifest: &'a format::Manifest,
+}
+
+impl Loader<'_> {
+    fn detector(&self, name: &str) -> Result<Network<DetectorSpec>, PackFault> {
+        self.network(name, "detector", |model, params: format::DetectorParams| {
+            let spec = DetectorSpec {
+                input: self.input(model)?,
+                grids: params.anchors,
+                score: params.score_threshold,
+                overlap: params.nms_iou,
+            };
+            Ok(spec)
+        })
+    }
+
+    fn landmarks(&self, name: &str) -> Result<Network<LandmarkSpec>, PackFault> {
+        self.network(name, "landmarks", |model, params: format::LandmarkParams| {
+            let fits = |indices: &Vec<usize>| !indices.is_empty() && indices.iter().all(|&i| i < LANDMARKS);
+            if !params.five_points.iter().all(fits) {
+                return Err(self.inconsistent(&format!("five_points of {name} name no landmark of {LANDMARKS}")));
+            }
+            Ok(LandmarkSpec {
+                input: self.input(model)?,
+                crop: params.roi_scale,
+                presence: params.presence_threshold,
+                five_points: params.five_points,
+            })
+        })
+    }
+
+    fn embedder(&self, name: &str) -> Result<Network<EmbedderSpec>, PackFault> {
+        self.network(name, "embedder", |model, params: format::EmbedderParams| {
+            let output = model.outputs.iter().find(|o| o.name == "embedding");
+            let Some([dimensions]) = output.map(|o| o.shape.as_slice()) else {
+                return Err(self.inconsistent(&format!("{name} has no output \"embedding\" of one dimension")));
+            };
+            let template = params.template.map(Into::into);
+            Ok(EmbedderSpec { input: self.input(model)?, template, dimensions: *dimensions })
+        })
+    }
+
+    fn network<P: serde::de::DeserializeOwned, S>(
+        &self,
+        name: &str,
+        task: &str,
+        spec: impl FnOnce(&format::Model, P) -> Result<S, PackFault>,
+    ) -> Result<Network<S>, PackFault> {
+        let model = self.manifest.models.iter().find(|m| m.name == name);
+        let model = model.ok_or_else(|| self.inconsistent(&format!("no model is named {name}")))?;
+        if model.task != task {
+            return Err(self.inconsistent(&format!("{name} is a model for {}, not {task}", model.task)));
+        }
+        let params = model
+            .params
+            .clone()
+            .try_into()
+            .map_err(|e| PackFault::Parse { path: self.path.to_owned(), source: Box::new(e) })?;
+        let spec = spec(model, params)?;
+        let onnx = read_verified(&self.folder.join(&model.file), &model.sha256)?;
+        Ok(Network { name: name.to_owned(), version: model.version.clone(), spec, onnx })
+    }
+
+    fn input(&self, model: &format::Model) -> Result<InputSpec, PackFault> {
+        let input = &model.input;
+        if input.width != input.height || input.layout != "nchw" {
+            return Err(self.inconsistent(&format!("the input of {} is not a square in nchw layout", model.name)));
+        }
+        Ok(InputSpec { side: input.width, colour: input.colour, mean: input.mean, std: input.std })
+    }
+
+    fn scorer(&self, mode: &str, of: &format::Mode) -> Result<Scorer, PackFault> {
+        let path = self.folder.join(&of.calibration);
+        let file: format::CalibrationFile = parse(&path, &read_verified(&path, &of.calibration_sha256)?)?;
+        let version = format!("{}/{mode}@{}", self.manifest.pack, file.version);
+        let calibration = Calibration::new(version, file.knots(), file.rates())
+            .map_err(|source| PackFault::Calibration { path, source })?;
+        if file.mode != mode || of.embedders.is_empty() {
+            return Err(self.inconsistent(&format!("mode {mode} has no embedder, or the calibration of another mode")));
+        }
+        let part = |e: &format::Weighted| {
+            let model = self.manifest.models.iter().find(|m| m.name == e.model);
+            let model = model.ok_or_else(|| self.inconsistent(&format!("no model is named {}", e.model)))?;
+            Ok(ScorePart { model: e.model.clone(), version: model.version.clone(), weight: e.weight })
+        };
+        Ok(Scorer { parts: of.embedders.iter().map(part).collect::<Result<_, PackFault>>()?, calibration })
+    }
+
+    fn inconsistent(&self, what: &str) -> PackFault {
+        PackFault::Inconsistent { path: self.path.to_owned(), what: what.to_owned() }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, PackFault> {
+    std::fs::read(path).map_err(|source| PackFault::Read { path: path.to_owned(), source })
+}
+
+fn read_verified(path: &Path, expected: &str) -> Result<Vec<u8>, PackFault> {
+    let bytes = read(path)?;
+    let found = hex::encode(digest(&SHA256, &bytes));
+    if found == expected {
+        Ok(bytes)
+    } else {
+        Err(PackFault::Hash { path: path.to_owned(), expected: expected.to_owned(), found })
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, PackFault> {
+    toml::from_slice(bytes).map_err(|e| PackFault::Parse { path: path.to_owned(), source: Box::new(e) })
 }

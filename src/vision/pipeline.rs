@@ -5,43 +5,31 @@ use std::time::{Duration, Instant};
 use super::Error;
 use super::compare::Scorers;
 use super::decode::{DecodeParams, decode};
-use super::detect::{DetectParams, Detection, Detector, Range};
-use super::embed::{ChipSpec, Embedder};
+use super::detect::{Detection, Detector, DetectorSpec, KEYPOINTS};
+use super::embed::{Embedder, EmbedderSpec};
 use super::geometry::{Point, Rect};
-use super::landmarks::{LandmarkParams, Landmarker, Landmarks};
-use super::manifest::{Pack, Task};
+use super::landmarks::Landmarker;
+use super::manifest::{Network, Pack};
 use super::model::RuntimeFault;
 use super::picture::Picture;
 use super::session::Runtime;
 use super::template::Template;
 use crate::domain::evidence::Mode;
 
-/// Every number that decides what counts as a face.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// The numbers that do not come with the models; those that do are in the pack's manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Params {
     /// Limits on the file.
     pub decode: DecodeParams,
-    /// Both detectors'.
-    pub detect: DetectParams,
-    /// The landmark crop's.
-    pub landmarks: LandmarkParams,
-    /// Least presence, in [0, 1], at which a detection is a face.
-    pub presence: f64,
     /// At most so many detections of a picture are looked at, the largest first.
     pub max_faces: usize,
 }
 
-/// The presence gate halved the equal error rate on uncropped photos, by weeding out detections that are no face; 0.5 is
-/// where the network's logit changes sign. 16 faces bound the time that a group photo takes.
+/// Each detection costs a run of the landmark network, 7 ms on one core: 16 bound the time that a group photo takes, and
+/// the largest face, which is the one compared, is among them.
 impl Default for Params {
     fn default() -> Self {
-        Self {
-            decode: DecodeParams::default(),
-            detect: DetectParams::default(),
-            landmarks: LandmarkParams::default(),
-            presence: 0.5,
-            max_faces: 16,
-        }
+        Self { decode: DecodeParams::default(), max_faces: 16 }
     }
 }
 
@@ -55,7 +43,7 @@ pub struct Face {
     /// The landmark network's certainty in [0, 1].
     pub presence: f64,
     /// The detector's points: right eye, left eye (the subject's), nose, mouth, right ear, left ear.
-    pub keypoints: [Point; 6],
+    pub keypoints: [Point; KEYPOINTS],
     /// The mesh, 468 points: x, y, and a relative depth z on the same scale.
     pub landmarks: Vec<[f64; 3]>,
     /// From the mesh: right eye, left eye, nose tip, right and left corner of the mouth.
@@ -135,8 +123,7 @@ pub trait Analyse {
 /// The stages with their sessions. Not shared between threads.
 pub struct Pipeline {
     params: Params,
-    short: Detector,
-    full: Detector,
+    detectors: Vec<Detector>,
     landmarker: Landmarker,
     embedders: Vec<Embedder>,
     scorers: Scorers,
@@ -148,31 +135,26 @@ impl Pipeline {
     /// # Errors
     /// When a network does not load or does not fit the code.
     pub fn open(pack: &Pack, runtime: &Runtime, params: Params) -> Result<Self, RuntimeFault> {
+        let detector = |n: &Network<DetectorSpec>| Ok(Detector::new(n.open(runtime)?, n.spec.clone()));
+        let embedder = |n: &Network<EmbedderSpec>| Ok(Embedder::new(n.open(runtime)?, n.spec.clone()));
+        let landmarks = pack.landmarks();
         Ok(Self {
             params,
-            short: Detector::new(pack.open(Task::DetectShort, runtime)?, Range::Short, params.detect),
-            full: Detector::new(pack.open(Task::DetectFull, runtime)?, Range::Full, params.detect),
-            landmarker: Landmarker::new(pack.open(Task::Landmarks, runtime)?, params.landmarks),
-            embedders: vec![
-                Embedder::new(pack.open(Task::EmbedDlib, runtime)?, ChipSpec::dlib()),
-                Embedder::new(pack.open(Task::EmbedFaceres, runtime)?, ChipSpec::faceres()),
-            ],
+            detectors: pack.detectors().iter().map(detector).collect::<Result<_, RuntimeFault>>()?,
+            landmarker: Landmarker::new(landmarks.open(runtime)?, landmarks.spec.clone()),
+            embedders: pack.embedders().iter().map(embedder).collect::<Result<_, RuntimeFault>>()?,
             scorers: pack.scorers().clone(),
         })
     }
 
-    /// The full range has its say only when the short range found no face that passes the gate.
+    /// The next detector has its say only when the one before found no face that passes the gate.
     fn faces(
         &mut self,
         picture: &Picture,
         timings: &mut Timings,
         checkpoint: &dyn Fn() -> Result<(), Error>,
     ) -> Result<Vec<Face>, Error> {
-        for range in [Range::Short, Range::Full] {
-            let detector = match range {
-                Range::Short => &mut self.short,
-                Range::Full => &mut self.full,
-            };
+        for detector in &mut self.detectors {
             checkpoint()?;
             let mut found = timed(&mut timings.detect, || detector.detect(picture))?;
             found.sort_by(|a, b| b.bbox.area().total_cmp(&a.bbox.area()));
@@ -180,8 +162,17 @@ impl Pipeline {
             for detection in found.into_iter().take(self.params.max_faces) {
                 checkpoint()?;
                 let measured = timed(&mut timings.landmarks, || self.landmarker.measure(picture, &detection))?;
-                if measured.presence >= self.params.presence {
-                    faces.push(Face::new(detection, measured));
+                let spec = self.landmarker.spec();
+                if measured.presence >= spec.presence {
+                    let five_points = spec.five_points(&measured.mesh);
+                    faces.push(Face {
+                        bbox: detection.bbox,
+                        score: detection.score,
+                        keypoints: detection.keypoints,
+                        presence: measured.presence,
+                        landmarks: measured.mesh,
+                        five_points,
+                    });
                 }
             }
             if !faces.is_empty() {
@@ -239,31 +230,18 @@ impl Analyse for Pipeline {
     }
 
     fn warm_up(&mut self) -> Result<(), RuntimeFault> {
-        let picture = Picture::black(Range::Full.side(), Range::Full.side());
-        self.short.detect(&picture)?;
-        self.full.detect(&picture)?;
-        let bbox = Rect { left: 50.0, top: 50.0, right: 100.0, bottom: 100.0 };
-        let keypoints = [Point::new(60.0, 60.0), Point::new(90.0, 60.0)];
-        let keypoints = std::array::from_fn(|k| keypoints[k % 2]);
+        let picture = Picture::black(64, 64);
+        for detector in &mut self.detectors {
+            detector.detect(&picture)?;
+        }
+        let bbox = Rect { left: 16.0, top: 16.0, right: 48.0, bottom: 48.0 };
+        let keypoints = [Point::default(); KEYPOINTS];
         self.landmarker.measure(&picture, &Detection { bbox, score: 1.0, keypoints })?;
         for embedder in &mut self.embedders {
-            let side = embedder.spec().side;
+            let side = embedder.spec().input.side;
             embedder.embed(&Picture::black(side, side))?;
         }
         Ok(())
-    }
-}
-
-impl Face {
-    fn new(found: Detection, measured: Landmarks) -> Self {
-        Self {
-            bbox: found.bbox,
-            score: found.score,
-            presence: measured.presence,
-            keypoints: found.keypoints,
-            five_points: measured.five_points(),
-            landmarks: measured.mesh,
-        }
     }
 }
 

@@ -5,7 +5,8 @@
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
-    reason = "pixel indices and 0-255 values; ranges are clamped before each cast"
+    clippy::many_single_char_names,
+    reason = "pixel indices and 0-255 values, clamped before each cast; matrix entries"
 )]
 
 use std::ops::Range;
@@ -106,17 +107,17 @@ fn shrunk_back(back: &Transform, factor: f64) -> Transform {
     Transform(back.0.map(|[a, b, c]| [a * factor, b * factor, (c + 0.5) * factor - 0.5]))
 }
 
-/// Columns and rows of a picture of `size` that a `side` x `side` target reaches through `back`; `None` if none.
-fn visible(back: &Transform, side: usize, size: (usize, usize)) -> Option<(Range<usize>, Range<usize>)> {
-    let end = side as f64 - 1.0;
-    let corners = [(0.0, 0.0), (end, 0.0), (0.0, end), (end, end)].map(|(x, y)| back.apply(Point::new(x, y)));
-    let span = |values: [f64; 4], size: usize| {
-        let low = values.iter().copied().fold(f64::INFINITY, f64::min).floor().clamp(0.0, size as f64);
+/// Columns and rows of a picture of size `shown` that a `side` x `side` target reaches through `back`; `None` if none.
+fn visible(back: &Transform, side: usize, shown: (usize, usize)) -> Option<(Range<usize>, Range<usize>)> {
+    let far = side as f64 - 1.0;
+    let corners = [(0.0, 0.0), (far, 0.0), (0.0, far), (far, far)].map(|(x, y)| back.apply(Point::new(x, y)));
+    let span = |values: [f64; 4], end: usize| {
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min).floor().clamp(0.0, end as f64);
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max).floor() + 2.0;
-        let high = high.clamp(0.0, size as f64);
+        let high = high.clamp(0.0, end as f64);
         low as usize..high as usize
     };
-    let (columns, rows) = (span(corners.map(|p| p.x), size.0), span(corners.map(|p| p.y), size.1));
+    let (columns, rows) = (span(corners.map(|p| p.x), shown.0), span(corners.map(|p| p.y), shown.1));
     (!columns.is_empty() && !rows.is_empty()).then_some((columns, rows))
 }
 
@@ -251,17 +252,17 @@ fn bilinear(source: &Picture, origin: (usize, usize), back: &Transform, side: us
     bilinear_within(source, origin, (source.width(), source.height()), back, side)
 }
 
-/// Bilinear sampling of a picture of `size`, of which `part` holds the pixels from `origin` on; black beyond `size`.
+/// Bilinear sampling of a picture of size `whole`, of which `part` holds the pixels from `origin` on; black beyond.
 fn bilinear_within(
     part: &Picture,
     origin: (usize, usize),
-    size: (usize, usize),
+    whole: (usize, usize),
     back: &Transform,
     side: usize,
 ) -> Picture {
     let mut target = Picture::black(side, side);
     let [[a, b, c], [d, e, f]] = back.0;
-    let (width, height) = (size.0 as f64, size.1 as f64);
+    let (width, height) = (whole.0 as f64, whole.1 as f64);
     let stride = part.width() * CHANNELS;
     let inner = (origin.0 as f64, origin.1 as f64, (part.width() - 1) as f64, (part.height() - 1) as f64);
     for (y, out) in target.pixels_mut().chunks_exact_mut(side * CHANNELS).enumerate() {
@@ -326,7 +327,7 @@ mod tests {
     }
 
     fn noise(width: usize, height: usize) -> Picture {
-        picture(width, height, |x, y, c| ((x * 7919 + y * 104_729 + c * 31) * 2_654_435_761 >> 13) as u8)
+        picture(width, height, |x, y, c| (((x * 7919 + y * 104_729 + c * 31) * 2_654_435_761) >> 13) as u8)
     }
 
     /// The definition, pixel by pixel: slow and plain.

@@ -1,0 +1,369 @@
+//! `visavis compare A B`: two files, one verdict, without broker or database.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::picture::{self, Panel, Sheet};
+use crate::config::VisionArgs;
+use crate::domain::evidence::{Mode, Threshold};
+use crate::vision::decode::{self, DecodeParams};
+use crate::vision::embed::EmbedderSpec;
+use crate::vision::pipeline::Analyse as _;
+use crate::vision::{Analysis, Comparison, Error, Pack, Params, Pipeline, Runtime};
+
+/// Two images hold one person.
+const MATCH: u8 = 0;
+const NO_MATCH: u8 = 1;
+// 2 is clap's, for a wrong command line.
+const NO_FACE: u8 = 3;
+const BAD_IMAGE: u8 = 4;
+const MACHINE_FAULT: u8 = 5;
+
+/// Compare the largest face of one image with the largest face of another
+#[derive(Args)]
+#[command(after_help = "\
+Exit status:
+  0  same person: the similarity meets the threshold
+  1  different people: the similarity is below the threshold
+  2  the command line is wrong
+  3  one of the images shows no usable face
+  4  an image cannot be read, or is not a JPEG, PNG or WebP file within the limits
+  5  a fault of this machine: models, the ONNX Runtime, writing the picture")]
+pub struct CompareArgs {
+    /// The reference image (JPEG, PNG or WebP, at most 10 MB, 6000 pixels a side and 24 megapixels)
+    pub a: PathBuf,
+    /// The image to compare with it
+    pub b: PathBuf,
+    /// `fast`: one embedder; `accurate`: all embedders of the pack, fused
+    #[arg(long, value_enum, default_value_t = ModeArg::Accurate)]
+    pub mode: ModeArg,
+    /// Least similarity, in [0, 1], to call it the same person
+    #[arg(long, default_value = "0.75", value_parser = threshold)]
+    pub threshold: Threshold,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Write a PNG that shows both images, the faces and the score
+    #[arg(long, value_name = "PNG")]
+    pub picture: Option<PathBuf>,
+    #[command(flatten)]
+    pub vision: VisionArgs,
+}
+
+/// [`Mode`] as a word of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    /// One embedder.
+    Fast,
+    /// All embedders.
+    Accurate,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Fast => Self::Fast,
+            ModeArg::Accurate => Self::Accurate,
+        }
+    }
+}
+
+/// Compares, prints the verdict and returns the exit status that `--help` lists.
+///
+/// # Errors
+/// When the verdict cannot be printed.
+pub fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
+    let (text, status) = match compare(args) {
+        Ok(report) => {
+            let text = if args.json { report.json()? } else { report.text()? };
+            (text, report.status())
+        }
+        Err(Failure::Image(error)) => return Ok(fail(&error, BAD_IMAGE)),
+        Err(Failure::Machine(error)) => return Ok(fail(&error, MACHINE_FAULT)),
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("cannot print the verdict")?;
+    Ok(ExitCode::from(status))
+}
+
+fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(status)
+}
+
+enum Failure {
+    Image(anyhow::Error),
+    Machine(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Machine(error.into())
+    }
+}
+
+fn compare(args: &CompareArgs) -> Result<Report, Failure> {
+    let files = [read(&args.a)?, read(&args.b)?];
+    let pack = Pack::load(&args.vision.models)?;
+    let runtime = Runtime::load(&args.vision.library()?)?;
+    let mut pipeline = Pipeline::open(&pack, &runtime, Params::default())?;
+    let mode = Mode::from(args.mode);
+    let [a, b] = files;
+    let sides = [side(&mut pipeline, &args.a, a, mode)?, side(&mut pipeline, &args.b, b, mode)?];
+    let scorer = pack.scorers().of(mode);
+    let comparison = match (&sides[0].analysis.template, &sides[1].analysis.template) {
+        (Some(a), Some(b)) => Some(scorer.compare(a, b)?),
+        _ => None,
+    };
+    let report = Report {
+        sides,
+        comparison,
+        mode,
+        threshold: args.threshold,
+        false_match_rate: scorer.calibration.false_match_rate(args.threshold),
+        pack: pack.name().to_owned(),
+    };
+    if let Some(path) = &args.picture {
+        report.draw(path, &pack.embedders()[0].spec)?;
+    }
+    Ok(report)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let fault = |e: anyhow::Error| Failure::Image(e);
+    if path.is_dir() {
+        return Err(fault(anyhow::anyhow!("{} is a folder; name an image file", path.display())));
+    }
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display())).map_err(fault)
+}
+
+fn side(pipeline: &mut Pipeline, path: &Path, file: Vec<u8>, mode: Mode) -> Result<Side, Failure> {
+    let analysis = pipeline.analyse(&file, mode, &|| Ok(())).map_err(|error| match error {
+        Error::Image(fault) => Failure::Image(anyhow::Error::new(fault).context(path.display().to_string())),
+        other => Failure::Machine(other.into()),
+    })?;
+    Ok(Side { path: path.to_owned(), file, analysis })
+}
+
+fn threshold(text: &str) -> Result<Threshold, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    Threshold::new(value).map_err(|e| e.to_string())
+}
+
+/// One image and what was found in it.
+struct Side {
+    path: PathBuf,
+    file: Vec<u8>,
+    analysis: Analysis,
+}
+
+struct Report {
+    sides: [Side; 2],
+    /// `None` when a side shows no usable face.
+    comparison: Option<Comparison>,
+    mode: Mode,
+    threshold: Threshold,
+    false_match_rate: Option<f64>,
+    pack: String,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Verdict {
+    Match,
+    NoMatch,
+    NoFace,
+}
+
+impl Report {
+    fn verdict(&self) -> Verdict {
+        match &self.comparison {
+            Some(c) if c.similarity.meets(self.threshold) => Verdict::Match,
+            Some(_) => Verdict::NoMatch,
+            None => Verdict::NoFace,
+        }
+    }
+
+    fn status(&self) -> u8 {
+        match self.verdict() {
+            Verdict::Match => MATCH,
+            Verdict::NoMatch => NO_MATCH,
+            Verdict::NoFace => NO_FACE,
+        }
+    }
+
+    fn headline(&self) -> String {
+        match self.verdict() {
+            Verdict::Match => "Same person".to_owned(),
+            Verdict::NoMatch => "Different people".to_owned(),
+            Verdict::NoFace => {
+                let without: Vec<_> =
+                    self.sides.iter().filter(|s| s.analysis.primary.is_none()).map(Side::name).collect();
+                format!("No usable face in {}", without.join(" and in "))
+            }
+        }
+    }
+
+    fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        writeln!(text, "{}", self.headline())?;
+        if let Some(c) = &self.comparison {
+            writeln!(text, "  similarity  {:.4}", c.similarity.get())?;
+        }
+        writeln!(text, "  threshold   {:.4}  {}", self.threshold.get(), self.rate())?;
+        for (label, side) in ["A", "B"].into_iter().zip(&self.sides) {
+            writeln!(text, "  {label}           {}: {}", side.path.display(), side.summary())?;
+        }
+        if let Some(c) = &self.comparison {
+            writeln!(text, "  model       {}, calibration {}, raw score {:.4}", c.model, c.calibration, c.raw.get())?;
+        }
+        Ok(text)
+    }
+
+    /// What the threshold stands for, in words.
+    fn rate(&self) -> String {
+        match self.false_match_rate {
+            Some(rate) => format!(
+                "about 1 in {} pairs of strangers would pass (on the pairs that the calibration was fitted on)",
+                thousands((1.0 / rate).round())
+            ),
+            None => "outside the range for which a false match rate was measured".to_owned(),
+        }
+    }
+
+    fn json(&self) -> anyhow::Result<String> {
+        let verdict = match self.verdict() {
+            Verdict::Match => "match",
+            Verdict::NoMatch => "no_match",
+            Verdict::NoFace => "no_face",
+        };
+        let images: Vec<_> = self.sides.iter().map(Side::json).collect();
+        let report = json!({
+            "verdict": verdict,
+            "similarity": self.comparison.as_ref().map(|c| c.similarity),
+            "raw": self.comparison.as_ref().map(|c| c.raw),
+            "threshold": self.threshold,
+            "false_match_rate": self.false_match_rate,
+            "mode": self.mode,
+            "pack": self.pack,
+            "model": self.comparison.as_ref().map(|c| &c.model),
+            "calibration": self.comparison.as_ref().map(|c| &c.calibration),
+            "images": images,
+        });
+        Ok(serde_json::to_string_pretty(&report)? + "\n")
+    }
+
+    fn draw(&self, path: &Path, embedder: &EmbedderSpec) -> anyhow::Result<()> {
+        let limits = DecodeParams::default();
+        let pictures = [decode::decode(&self.sides[0].file, &limits)?, decode::decode(&self.sides[1].file, &limits)?];
+        let panel = |i: usize| Panel {
+            title: self.sides[i].name(),
+            caption: self.sides[i].found(),
+            picture: &pictures[i],
+            analysis: &self.sides[i].analysis,
+            chip: self.sides[i].analysis.primary_face().and_then(|f| embedder.align(&pictures[i], &f.five_points)),
+        };
+        let sheet = Sheet {
+            headline: self.headline(),
+            detail: match self.false_match_rate {
+                Some(rate) => {
+                    format!(
+                        "At this threshold about 1 in {} pairs of strangers would pass.",
+                        thousands((1.0 / rate).round())
+                    )
+                }
+                None => String::new(),
+            },
+            panels: [panel(0), panel(1)],
+            similarity: self.comparison.as_ref().map(|c| c.similarity),
+            threshold: self.threshold,
+        };
+        let drawn = picture::draw(&sheet)?;
+        drawn
+            .save_with_format(path, image::ImageFormat::Png)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+impl Side {
+    fn name(&self) -> String {
+        self.path.file_name().map_or_else(|| self.path.display().to_string(), |n| n.to_string_lossy().into_owned())
+    }
+
+    fn found(&self) -> String {
+        let Analysis { width, height, faces, .. } = &self.analysis;
+        let faces = match faces.len() {
+            0 => "no face".to_owned(),
+            1 => "1 face".to_owned(),
+            n => format!("{n} faces, the largest compared"),
+        };
+        format!("{width} x {height}, {faces}")
+    }
+
+    fn summary(&self) -> String {
+        let mut summary = self.found();
+        if let Some(face) = self.analysis.primary_face() {
+            let b = face.bbox;
+            let _ = write!(summary, ", {:.0} x {:.0} at ({:.0}, {:.0})", b.width(), b.height(), b.left, b.top);
+        }
+        let _ = write!(summary, ", {:.0} ms", self.analysis.timings.total().as_secs_f64() * 1e3);
+        summary
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let Analysis { width, height, faces, primary, timings, .. } = &self.analysis;
+        let faces: Vec<_> = faces
+            .iter()
+            .map(|f| json!({"box": f.bbox, "score": f.score, "presence": f.presence, "five_points": f.five_points}))
+            .collect();
+        let ms = |d: std::time::Duration| (d.as_secs_f64() * 1e5).round() / 1e2;
+        json!({
+            "path": self.path,
+            "width": width,
+            "height": height,
+            "faces": faces,
+            "primary": primary,
+            "milliseconds": {
+                "decode": ms(timings.decode),
+                "detect": ms(timings.detect),
+                "landmarks": ms(timings.landmarks),
+                "align": ms(timings.align),
+                "embed": ms(timings.embed),
+            },
+        })
+    }
+}
+
+/// A whole number with commas.
+fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        assert_eq!([1.0, 999.0, 1_000.0, 1_234_567.0].map(thousands), ["1", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_threshold_outside_the_unit_interval_is_refused_in_words() {
+        assert_eq!(threshold("1.5").unwrap_err(), "threshold must be in [0, 1]");
+        assert_eq!(threshold("high").unwrap_err(), "not a number");
+        assert!(threshold("NaN").is_err());
+    }
+}
