@@ -155,7 +155,7 @@ pub struct ServeArgs {
 #[derive(Args, Clone)]
 pub struct LogArgs {
     /// Filter of log lines, such as info or visavis=debug,info
-    #[arg(long, env = "VISAVIS_LOG", default_value = "info,lapin=error", global = true)]
+    #[arg(long, env = "VISAVIS_LOG", default_value = "info,lapin=off,ort=error", global = true)]
     pub log: String,
     /// Look of log lines
     #[arg(long, env = "VISAVIS_LOG_FORMAT", value_enum, default_value = "text", global = true)]
