@@ -13,12 +13,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["domain"]),
     ("queue", &["domain", "lifecycle"]),
     ("jobs", &["domain", "vision"]),
+    ("janitor", &["domain", "lifecycle", "media", "store"]),
     ("intake", &["domain", "lifecycle", "media", "queue", "store"]),
     ("relay", &["domain", "lifecycle", "queue", "store"]),
     ("worker", &["domain", "jobs", "lifecycle", "media", "queue", "store", "vision"]),
     ("api", &["domain", "intake", "lifecycle", "store"]),
     ("config", &["domain", "intake", "media", "queue", "store", "telemetry"]),
-    ("app", &["api", "config", "intake", "lifecycle", "relay", "vision", "worker"]),
+    ("app", &["api", "config", "intake", "janitor", "lifecycle", "relay", "vision", "worker"]),
     ("cli", &["app", "config", "domain", "intake", "queue", "store", "telemetry", "vision"]),
 ];
 
