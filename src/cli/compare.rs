@@ -28,7 +28,7 @@ const MACHINE_FAULT: u8 = 5;
 const LIBRARIES: [&str; 3] =
     [".local/lib/libonnxruntime.so", "/usr/local/lib/libonnxruntime.so", "/usr/lib/libonnxruntime.so"];
 
-/// Compare the largest face of one image with the largest face of another
+/// Compare the most prominent face of one image with that of another
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit status:
@@ -318,7 +318,7 @@ impl Side {
         let faces = match faces.len() {
             0 => "no face".to_owned(),
             1 => "1 face".to_owned(),
-            n => format!("{n} faces, the largest compared"),
+            n => format!("{n} faces, the most prominent compared"),
         };
         format!("{width} x {height}, {faces}")
     }

@@ -1,0 +1,8 @@
+//! All integration tests in one binary: it links once.
+
+mod vision_compare;
+mod vision_engine;
+mod vision_golden;
+mod vision_images;
+mod vision_pack;
+mod vision_support;
