@@ -25,7 +25,7 @@ const NO_FACE: u8 = 3;
 const BAD_IMAGE: u8 = 4;
 const MACHINE_FAULT: u8 = 5;
 
-/// Compare the largest face of one image with the largest face of another
+/// Compare the most prominent face of one image with that of another
 #[derive(Args)]
 #[command(after_help = "\
 Exit status:
@@ -299,7 +299,7 @@ impl Side {
         let faces = match faces.len() {
             0 => "no face".to_owned(),
             1 => "1 face".to_owned(),
-            n => format!("{n} faces, the largest compared"),
+            n => format!("{n} faces, the most prominent compared"),
         };
         format!("{width} x {height}, {faces}")
     }

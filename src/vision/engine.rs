@@ -127,6 +127,12 @@ impl Engine {
         Ok(self.scorers.of(mode).compare(a, b)?)
     }
 
+    /// Places left in the queue, of those that the settings gave it; 0 when new callers would wait, and after a shutdown.
+    #[must_use]
+    pub fn free_places(&self) -> usize {
+        lock(&self.jobs).as_ref().map_or(0, mpsc::Sender::capacity)
+    }
+
     /// How templates are compared, with the calibrations.
     #[must_use]
     pub fn scorers(&self) -> &Scorers {

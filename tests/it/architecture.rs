@@ -140,6 +140,7 @@ fn the_scanner_sees_groups_and_ignores_comments_and_longer_names() {
 
 #[test]
 fn no_file_has_grown_into_two_rooms() {
-    let long: Vec<_> = files().into_iter().filter(|(_, text)| text.lines().count() > 500).map(|(file, _)| file).collect();
+    let long: Vec<_> =
+        files().into_iter().filter(|(_, text)| text.lines().count() > 500).map(|(file, _)| file).collect();
     assert!(long.is_empty(), "past 500 lines, look for the second purpose: {long:?}");
 }

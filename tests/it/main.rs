@@ -1,0 +1,9 @@
+//! All integration tests in one binary: it links once.
+
+mod architecture;
+mod vision_compare;
+mod vision_engine;
+mod vision_golden;
+mod vision_images;
+mod vision_pack;
+mod vision_support;
