@@ -1,0 +1,5 @@
+//! The one integration-test binary: real Postgres, real RabbitMQ, the real executable. `./dev test` brings them up.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod amqp_round_trip;
+mod support;
