@@ -1,5 +1,7 @@
 //! All integration tests in one binary: it links once.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on shall stop")]
+
 mod vision_compare;
 mod vision_engine;
 mod vision_golden;
