@@ -1,4 +1,82 @@
-//! The subcommands.
+//! The command line: one file a command, parsed here.
 
-pub mod compare;
-pub mod picture;
+mod compare;
+mod dead_letters;
+mod picture;
+mod submit;
+mod tenant;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::{self, Role};
+use crate::config::{DatabaseArgs, LogArgs, ServeArgs};
+use crate::telemetry;
+
+/// Compares faces, as a job queue on your own machines.
+#[derive(Parser)]
+#[command(name = "visavis", version, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compare two image files, without broker or database
+    Compare(compare::CompareArgs),
+    /// Run one or more roles until SIGTERM
+    Serve {
+        /// What this process takes on
+        #[arg(value_enum, required = true)]
+        roles: Vec<Role>,
+        #[command(flatten)]
+        args: Box<ServeArgs>,
+    },
+    /// Publish the pairs of a CSV file over AMQP and print what became of them
+    Submit(submit::SubmitArgs),
+    /// Bring the database's schema to this version
+    Migrate(DatabaseArgs),
+    /// Make organisations and their API keys
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    /// What nobody could deal with: list it, send it again
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("visavis: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    telemetry::start(&cli.log.log, cli.log.log_format)?;
+    // One TLS provider for the whole process; a second call changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Compare(args) => compare::run(&args),
+            Command::Serve { roles, args } => app::serve(*args, &roles).await.map(|()| ExitCode::SUCCESS),
+            Command::Submit(args) => submit::run(args).await,
+            Command::Migrate(args) => {
+                args.store().await?.migrate().await?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Tenant(command) => tenant::run(command).await.map(|()| ExitCode::SUCCESS),
+            Command::DeadLetters(command) => dead_letters::run(command).await,
+        }
+    })
+}

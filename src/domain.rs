@@ -1,4 +1,14 @@
 //! The words and rules of face comparison: synchronous, without input or output, importing nothing of ours.
 
+pub mod api_key;
+pub mod backoff;
 pub mod evidence;
+pub mod ids;
 pub mod image;
+pub mod job;
+pub mod notice;
+pub mod outcome;
+pub mod pepper;
+pub mod policy;
+pub mod request;
+pub mod warning;

@@ -1,5 +1,18 @@
 //! visavis compares faces as a job queue. `ARCHITECTURE.md` tells how the rooms fit together.
 
+pub mod api;
+pub mod app;
 pub mod cli;
+pub mod config;
 pub mod domain;
+pub mod intake;
+pub mod janitor;
+pub mod jobs;
+pub mod lifecycle;
+pub mod media;
+pub mod queue;
+pub mod relay;
+pub mod store;
+pub mod telemetry;
 pub mod vision;
+pub mod worker;

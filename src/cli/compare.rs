@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::picture::{self, Panel, Sheet};
+use crate::config::VisionArgs;
 use crate::domain::evidence::{Mode, Threshold};
 use crate::vision::decode::{self, DecodeParams};
 use crate::vision::embed::EmbedderSpec;
@@ -24,14 +25,10 @@ const NO_FACE: u8 = 3;
 const BAD_IMAGE: u8 = 4;
 const MACHINE_FAULT: u8 = 5;
 
-/// Where the library lies after `./dev`, and where packages put it.
-const LIBRARIES: [&str; 3] =
-    [".local/lib/libonnxruntime.so", "/usr/local/lib/libonnxruntime.so", "/usr/lib/libonnxruntime.so"];
-
 const ADVICE: &str = "A face should be upright, in full view, and at least a tenth of the picture wide.";
 
 /// Compare the most prominent face of one image with that of another
-#[derive(Debug, Args)]
+#[derive(Args)]
 #[command(after_help = "\
 Exit status:
   0  same person: the similarity meets the threshold
@@ -57,12 +54,8 @@ pub struct CompareArgs {
     /// Write a PNG that shows both images, the faces and the score
     #[arg(long, value_name = "PNG")]
     pub picture: Option<PathBuf>,
-    /// Folder of the model pack
-    #[arg(long, value_name = "DIR", env = "VISAVIS_MODELS", default_value = "models")]
-    pub models: PathBuf,
-    /// The ONNX Runtime library; when not given, `.local/lib`, `/usr/local/lib` and `/usr/lib` are searched
-    #[arg(long, value_name = "FILE", env = "VISAVIS_ONNXRUNTIME")]
-    pub onnxruntime: Option<PathBuf>,
+    #[command(flatten)]
+    pub vision: VisionArgs,
 }
 
 /// [`Mode`] as a word of the command line.
@@ -118,8 +111,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 fn compare(args: &CompareArgs) -> Result<Report, Failure> {
     let files = [read(&args.a)?, read(&args.b)?];
-    let pack = Pack::load(&args.models)?;
-    let runtime = Runtime::load(&library(args.onnxruntime.as_deref())?)?;
+    let pack = Pack::load(&args.vision.models)?;
+    let runtime = Runtime::load(&args.vision.library()?)?;
     let mut pipeline = Pipeline::open(&pack, &runtime, Params::default())?;
     let mode = Mode::from(args.mode);
     let [a, b] = files;
@@ -149,18 +142,6 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
         return Err(fault(anyhow::anyhow!("{} is a folder; name an image file", path.display())));
     }
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display())).map_err(fault)
-}
-
-fn library(given: Option<&Path>) -> anyhow::Result<PathBuf> {
-    match given {
-        Some(path) => Ok(path.to_owned()),
-        None => LIBRARIES.iter().map(PathBuf::from).find(|p| p.exists()).with_context(|| {
-            format!(
-                "the ONNX Runtime library is in none of {}; name it with --onnxruntime or VISAVIS_ONNXRUNTIME",
-                LIBRARIES.join(", ")
-            )
-        }),
-    }
 }
 
 fn side(pipeline: &mut Pipeline, path: &Path, file: Vec<u8>, mode: Mode) -> Result<Side, Failure> {

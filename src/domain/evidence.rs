@@ -72,6 +72,14 @@ impl Threshold {
     }
 }
 
+impl Threshold {
+    /// The lower of the two.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        if other < self { other } else { self }
+    }
+}
+
 impl TryFrom<f64> for Similarity {
     type Error = OutOfRange;
     fn try_from(value: f64) -> Result<Self, OutOfRange> {

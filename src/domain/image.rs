@@ -34,6 +34,12 @@ impl ImageFormat {
             Self::Webp => "webp",
         }
     }
+
+    /// The format of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Jpeg, Self::Png, Self::Webp].into_iter().find(|it| it.name() == name)
+    }
 }
 
 /// The part an image plays: every kind compares a reference with a probe.
@@ -53,6 +59,12 @@ impl ImageRole {
             Self::Reference => "reference",
             Self::Probe => "probe",
         }
+    }
+
+    /// The role of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Reference, Self::Probe].into_iter().find(|it| it.name() == name)
     }
 }
 

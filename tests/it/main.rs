@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on shall stop")]
 
+mod architecture;
 mod vision_compare;
 mod vision_engine;
 mod vision_golden;

@@ -1,0 +1,54 @@
+//! The HTTP face: jobs in, jobs and reports out. Thin: it reads requests, calls `intake` or `store`, and writes JSON.
+
+mod auth;
+mod error;
+mod face_match;
+mod health;
+mod jobs;
+mod waiters;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::trace::{DefaultOnResponse, TraceLayer};
+use tracing::{Level, info_span};
+
+pub use health::{Probe, ProbeFuture};
+pub use waiters::Waiters;
+
+use crate::intake::Intake;
+
+/// Two images of 10 MB in Base64, and room for the rest.
+const MAX_BODY: usize = 28 << 20;
+
+/// What handlers need; clones share it.
+#[derive(Clone)]
+pub struct ApiContext {
+    pub intake: Intake,
+    pub waiters: Waiters,
+    /// What must stand before this process may be sent traffic.
+    pub probes: std::sync::Arc<[Probe]>,
+}
+
+/// Every route.
+pub fn router(context: ApiContext) -> Router {
+    // The path is logged, the query never: one day it holds signatures.
+    let trace = TraceLayer::new_for_http()
+        .make_span_with(|request: &axum::http::Request<_>| {
+            info_span!("http", method = %request.method(), path = request.uri().path())
+        })
+        .on_response(DefaultOnResponse::new().level(Level::DEBUG));
+    Router::new()
+        .route("/v1/jobs", axum::routing::post(jobs::submit))
+        .route("/v1/jobs/{id}", get(jobs::find))
+        .route("/v1/face-match/{id}", get(face_match::find))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .fallback(error::not_found)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(trace)
+        .with_state(context)
+}

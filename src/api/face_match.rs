@@ -1,0 +1,50 @@
+//! `GET /v1/face-match/{id}`: the facial similarity report, in its reviewers' own words.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use serde_json::{Value, json};
+
+use super::ApiContext;
+use super::auth::Caller;
+use super::error::ApiError;
+use super::jobs::{Wait, await_job, read_wait};
+use crate::domain::job::{Params, Verdict};
+use crate::domain::warning::Warning;
+use crate::store::jobs::JobView;
+
+pub(super) async fn find(
+    State(context): State<ApiContext>,
+    caller: Caller,
+    Path(id): Path<String>,
+    wait: Result<Query<Wait>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let wait = read_wait(wait)?;
+    let job = await_job(&context, caller.0, &id, wait).await?;
+    match job.params {
+        Params::FaceMatch { .. } => Ok(Json(render(&job))),
+        Params::LikenessCheck { .. } => Err(ApiError::no_such_job()),
+    }
+}
+
+fn render(job: &JobView) -> Value {
+    let verdict = job.outcome.as_ref().map_or(Verdict::NotFinished, |it| it.verdict);
+    let warnings = match (&job.outcome, &job.failure) {
+        (Some(outcome), _) => outcome.warnings.clone(),
+        (None, Some(failure)) => vec![Warning::processing_failed(&failure.code)],
+        (None, None) => vec![Warning::in_progress(&job.state)],
+    };
+    let comparison = job.outcome.as_ref().and_then(|it| it.comparison.as_ref());
+    json!({
+        "id": job.subject.id,
+        "request_id": job.subject.request_id,
+        "face_match": {
+            "status": verdict.status(),
+            "score": comparison.map(|it| it.similarity.percent()),
+            // No image URL is issued by this version.
+            "source_image": null,
+            "target_image": null,
+            "warnings": warnings,
+        },
+    })
+}

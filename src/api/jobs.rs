@@ -1,0 +1,151 @@
+//! `POST /v1/jobs` and `GET /v1/jobs/{id}`: the native job API.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::ApiContext;
+use super::auth::Caller;
+use super::error::ApiError;
+use crate::domain::ids::{JobId, TenantId};
+use crate::domain::job::{Lane, Params};
+use crate::domain::notice;
+use crate::domain::outcome::Outcome;
+use crate::intake::Origin;
+use crate::store::jobs::JobView;
+
+/// The longest that a poll may wait, in seconds.
+const MAX_WAIT: u64 = 60;
+
+#[derive(Deserialize)]
+pub(super) struct Wait {
+    wait: Option<u64>,
+}
+
+pub(super) async fn submit(
+    State(context): State<ApiContext>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is larger than 28 MiB")
+        }
+        status => ApiError::new(status, "unreadable_body", "the body could not be read whole"),
+    })?;
+    let key = headers.get("idempotency-key").map(|value| {
+        value.to_str().map_err(|_| {
+            ApiError::of_field("invalid_idempotency_key", "Idempotency-Key", "Idempotency-Key must be ASCII text")
+        })
+    });
+    let key = key.transpose()?;
+    let origin = Origin { tenant_id: caller.0, idempotency_key: key, reply: None, lane: Lane::Bulk };
+    let accepted = context.intake.submit(origin, &body).await?;
+    let location = format!("/v1/jobs/{}", accepted.subject.id);
+    let notice = notice::accepted(&accepted.subject, &accepted.state, accepted.duplicate);
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(notice)).into_response())
+}
+
+pub(super) async fn find(
+    State(context): State<ApiContext>,
+    caller: Caller,
+    Path(id): Path<String>,
+    wait: Result<Query<Wait>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let wait = read_wait(wait)?;
+    Ok(Json(render(&await_job(&context, caller.0, &id, wait).await?)))
+}
+
+/// `?wait=N`: whole seconds.
+pub(super) fn read_wait(wait: Result<Query<Wait>, QueryRejection>) -> Result<Duration, ApiError> {
+    match wait {
+        Ok(Query(Wait { wait })) if wait.unwrap_or(0) <= MAX_WAIT => Ok(Duration::from_secs(wait.unwrap_or(0))),
+        _ => Err(ApiError::of_field("invalid_wait", "wait", "wait must be a whole number of seconds, 0 to 60")),
+    }
+}
+
+/// The organisation's job, when it is over or the wait is.
+pub(super) async fn await_job(
+    context: &ApiContext,
+    tenant_id: TenantId,
+    id: &str,
+    wait: Duration,
+) -> Result<JobView, ApiError> {
+    let id = id.parse().map(JobId).map_err(|_| ApiError::no_such_job())?;
+    let find = async || context.intake.store.find_job(tenant_id, id).await?.ok_or_else(ApiError::no_such_job);
+    let job = find().await?;
+    if job.is_terminal() || wait.is_zero() {
+        return Ok(job);
+    }
+    context.waiters.wait(id, wait).await;
+    find().await
+}
+
+fn render(job: &JobView) -> Value {
+    let outcome = job.outcome.as_ref();
+    json!({
+        "id": job.subject.id,
+        "request_id": job.subject.request_id,
+        "kind": job.subject.kind,
+        "lane": job.lane,
+        "state": job.state,
+        "verdict": outcome.map(|it| it.verdict),
+        "status": outcome.map(|it| it.verdict.status()),
+        "result": outcome.map(render_outcome),
+        "warnings": outcome.map(|it| json!(it.warnings)).unwrap_or(json!([])),
+        "failure": job.failure,
+        "metadata": job.subject.metadata,
+        "attempt": job.attempt,
+        "created_at": time(job.created_at),
+        "started_at": job.started_at.map(time),
+        "finished_at": job.finished_at.map(time),
+        "links": links(job),
+    })
+}
+
+fn links(job: &JobView) -> Value {
+    let mut links = json!({ "self": format!("/v1/jobs/{}", job.subject.id) });
+    if let Params::FaceMatch { .. } = job.params {
+        links["report"] = json!(format!("/v1/face-match/{}", job.subject.id));
+    }
+    links
+}
+
+fn render_outcome(outcome: &Outcome) -> Value {
+    let comparison = outcome.comparison.as_ref();
+    let mut result = json!({
+        "similarity": comparison.map(|it| it.similarity),
+        "score": comparison.map(|it| it.similarity.percent()),
+        "raw_score": comparison.map(|it| it.raw),
+        "search_mode": outcome.params.mode(),
+        "model": comparison.map(|it| &it.model),
+        "calibration": comparison.map(|it| &it.calibration),
+        "compute_ms": outcome.compute_ms,
+    });
+    match outcome.params {
+        Params::LikenessCheck { threshold, .. } => result["threshold"] = json!(threshold),
+        Params::FaceMatch { approve, review, .. } => {
+            result["approve_score"] = json!(percent(approve.get()));
+            result["review_score"] = json!(percent(review.get()));
+        }
+    }
+    result
+}
+
+/// To the report's scale, free of binary noise.
+fn percent(value: f64) -> f64 {
+    (value * 1e6).round() / 1e4
+}
+
+fn time(instant: DateTime<Utc>) -> String {
+    instant.to_rfc3339_opts(SecondsFormat::Millis, true)
+}

@@ -1,0 +1,141 @@
+//! The composition root: starts the roles of a process and stops them in good order.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use crate::api::{self, ApiContext, Probe, ProbeFuture, Waiters};
+use crate::config::ServeArgs;
+use crate::intake;
+use crate::janitor;
+use crate::lifecycle::{Lifecycle, PATIENCE};
+use crate::relay::{self, RelaySettings};
+use crate::vision::{Engine, EngineSettings, Pack, Runtime};
+use crate::worker::Worker;
+use crate::worker::slots::Slots;
+
+/// A part of the work that a process can take on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Every role.
+    All,
+    /// HTTP: jobs in, results out.
+    Api,
+    /// Submissions from the broker into Postgres.
+    Intake,
+    /// Doorbells and replies from Postgres to the broker; the sweeper.
+    Relay,
+    /// Comparisons.
+    Worker,
+    /// Erasure of images whose time is over.
+    Janitor,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When a part that a role needs is missing at start.
+pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
+    let plays = |role| roles.contains(&role) || roles.contains(&Role::All);
+    let life = Lifecycle::new();
+    stop_on_signal(&life)?;
+
+    let store = args.database.store().await?;
+    let broker = args.broker.broker()?;
+    let intake = args.intake.intake(store.clone())?;
+    let mut engine = None;
+
+    if plays(Role::Worker) {
+        let started = Arc::new(start_engine(&args).await?);
+        engine = Some(Arc::clone(&started));
+        // One job more than there are threads: its images are fetched while the others compute.
+        let slots = Slots::new(threads(&args).get() + 1);
+        let (store, media) = (store.clone(), intake.media.clone());
+        Worker { store, media, engine: started, slots, life: life.clone() }.start(&broker);
+    }
+    if plays(Role::Relay) {
+        let settings = RelaySettings { lane_depth: args.lane_depth, ..RelaySettings::default() };
+        relay::start(&store, &broker, settings, &life);
+    }
+    if plays(Role::Intake) {
+        intake::amqp::start(&intake, &broker, &life);
+        intake::dead_letters::start(&intake, &broker, &life);
+    }
+    if plays(Role::Janitor) {
+        janitor::start(&store, &intake.media, &life);
+    }
+    if plays(Role::Api) {
+        let listener =
+            TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+        info!(address = %listener.local_addr()?, "listening");
+        let mut probes = vec![probe("database", {
+            let store = store.clone();
+            move || {
+                let store = store.clone();
+                Box::pin(async move { store.ping().await.is_ok() })
+            }
+        })];
+        if [Role::Worker, Role::Relay, Role::Intake].into_iter().any(plays) {
+            let broker = broker.clone();
+            probes.push(probe("broker", move || Box::pin(std::future::ready(broker.is_connected()))));
+        }
+        let waiters = Waiters::start(store.clone(), &life);
+        let router = api::router(ApiContext { intake, waiters, probes: probes.into() });
+        let stopping = life.stopping().clone();
+        life.spawn("api", async move {
+            let serve = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());
+            if let Err(error) = serve.await {
+                tracing::error!(%error, "the HTTP server ended");
+            }
+        });
+    }
+    info!(?roles, "started");
+
+    let orderly = life.finish(PATIENCE).await;
+    store.close().await;
+    if let Some(engine) = engine {
+        // Joins the compute threads: nothing is queued any more.
+        tokio::task::spawn_blocking(move || engine.shutdown()).await?;
+    }
+    info!(orderly, "stopped");
+    Ok(())
+}
+
+async fn start_engine(args: &ServeArgs) -> anyhow::Result<Engine> {
+    let (models, library) = (args.vision.models.clone(), args.vision.library()?);
+    let threads = threads(args);
+    let start = move || {
+        let pack = Pack::load(&models)?;
+        let runtime = Runtime::load(&library)?;
+        anyhow::Ok(Engine::start(EngineSettings { threads, queue: threads }, pack, runtime)?)
+    };
+    let engine = tokio::task::spawn_blocking(start).await?.context("the vision engine does not start")?;
+    info!(threads, "vision engine ready");
+    Ok(engine)
+}
+
+fn threads(args: &ServeArgs) -> std::num::NonZeroUsize {
+    args.threads.unwrap_or(EngineSettings::default().threads)
+}
+
+fn stop_on_signal(life: &Lifecycle) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let signalled = life.clone();
+    life.spawn("signals", async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = signalled.stopping().cancelled() => {}
+        }
+        signalled.stop();
+    });
+    Ok(())
+}
+
+fn probe(name: &'static str, ask: impl Fn() -> ProbeFuture + Send + Sync + 'static) -> Probe {
+    Probe { name, ask: Arc::new(ask) }
+}

@@ -1,0 +1,171 @@
+//! Settings of a deployment, by flag or environment variable; the only room that knows their names.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::domain::evidence::Mode;
+use crate::domain::pepper::Pepper;
+use crate::domain::request::Defaults;
+use crate::intake::Intake;
+use crate::media::{BlobStore, Keyring, Media};
+use crate::queue::connection::Broker;
+use crate::store::Store;
+use crate::telemetry::LogFormat;
+
+/// Where Postgres is.
+#[derive(Args, Clone)]
+pub struct DatabaseArgs {
+    /// Postgres: postgres://user:password@host/database
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+    /// Connections that this process may hold
+    #[arg(long, env = "VISAVIS_DATABASE_CONNECTIONS", default_value_t = 16)]
+    pub database_connections: u32,
+}
+
+impl DatabaseArgs {
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn store(&self) -> anyhow::Result<Store> {
+        let store = Store::connect(&self.database_url, self.database_connections).await;
+        store.context("cannot use the database that DATABASE_URL names")
+    }
+}
+
+/// Where RabbitMQ is.
+#[derive(Args, Clone)]
+pub struct BrokerArgs {
+    /// RabbitMQ: amqp://user:password@host/vhost
+    #[arg(long, env = "AMQP_URL", hide_env_values = true)]
+    pub amqp_url: String,
+}
+
+impl BrokerArgs {
+    /// # Errors
+    /// When the URL is malformed.
+    pub fn broker(&self) -> anyhow::Result<Broker> {
+        Ok(Broker::parse(&self.amqp_url)?)
+    }
+}
+
+/// The secret behind all keyed hashes.
+#[derive(Args, Clone)]
+pub struct PepperArgs {
+    /// Secret behind keyed hashes: at least 32 bytes in Base64
+    #[arg(long, env = "VISAVIS_KEY_PEPPER", hide_env_values = true)]
+    pub key_pepper: String,
+}
+
+impl PepperArgs {
+    /// # Errors
+    /// When it is malformed or too short.
+    pub fn pepper(&self) -> anyhow::Result<Pepper> {
+        Pepper::parse(&self.key_pepper).context("VISAVIS_KEY_PEPPER must be at least 32 bytes in Base64")
+    }
+}
+
+/// What stores submissions.
+#[derive(Args, Clone)]
+pub struct IntakeArgs {
+    #[command(flatten)]
+    pub pepper: PepperArgs,
+    /// Master keys for images: name:base64[,name:base64...], 32 bytes each; the first encrypts, all decrypt
+    #[arg(long, env = "VISAVIS_MASTER_KEYS", hide_env_values = true)]
+    pub master_keys: String,
+    /// Folder of the encrypted images
+    #[arg(long, env = "VISAVIS_BLOBS")]
+    pub blobs: PathBuf,
+    /// Mode of requests that name none: FAST or ACCURATE
+    #[arg(long, env = "VISAVIS_MODE", default_value = "ACCURATE", value_parser = parse_mode)]
+    pub mode: Mode,
+}
+
+impl IntakeArgs {
+    /// # Errors
+    /// When a secret is malformed or the folder cannot be used.
+    pub fn intake(&self, store: Store) -> anyhow::Result<Intake> {
+        let media = Media::new(BlobStore::folder(&self.blobs)?, Keyring::parse(&self.master_keys)?);
+        let defaults = Defaults { mode: self.mode, ..Defaults::default() };
+        Ok(Intake { store, media, pepper: self.pepper.pepper()?, defaults })
+    }
+}
+
+/// Where the models and their runtime are.
+#[derive(Args, Clone)]
+pub struct VisionArgs {
+    /// Folder of the model pack
+    #[arg(long, env = "VISAVIS_MODELS", default_value = "models")]
+    pub models: PathBuf,
+    /// ONNX Runtime's shared library [default: beside the binary, then .local/lib, /usr/local/lib, /usr/lib]
+    #[arg(long, env = "VISAVIS_ONNXRUNTIME")]
+    pub onnxruntime: Option<PathBuf>,
+}
+
+impl VisionArgs {
+    /// The library named, or the first that is found, as an absolute path.
+    ///
+    /// # Errors
+    /// When none is there.
+    pub fn library(&self) -> anyhow::Result<PathBuf> {
+        const NAME: &str = "libonnxruntime.so";
+        let candidates = match &self.onnxruntime {
+            Some(path) => vec![path.clone()],
+            None => {
+                let beside = std::env::current_exe().ok().and_then(|it| it.parent().map(|it| it.join(NAME)));
+                let folders = [".local/lib", "/usr/local/lib", "/usr/lib"];
+                beside.into_iter().chain(folders.map(|it| Path::new(it).join(NAME))).collect()
+            }
+        };
+        let found = candidates.iter().find(|path| path.is_file());
+        let found = found.with_context(|| {
+            let tried = candidates.iter().map(|it| it.display().to_string()).collect::<Vec<_>>().join(", ");
+            format!("ONNX Runtime was not found at {tried}: run ./dev setup, or set VISAVIS_ONNXRUNTIME")
+        })?;
+        found.canonicalize().with_context(|| format!("cannot use {}", found.display()))
+    }
+}
+
+/// How `serve` runs.
+#[derive(Args, Clone)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    #[command(flatten)]
+    pub intake: IntakeArgs,
+    #[command(flatten)]
+    pub vision: VisionArgs,
+    /// Address of the HTTP API
+    #[arg(long, env = "VISAVIS_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Compute threads [default: one a core]
+    #[arg(long, env = "VISAVIS_THREADS")]
+    pub threads: Option<NonZeroUsize>,
+    /// Doorbells that may wait in a lane's queue; the rest of the backlog stays in Postgres
+    #[arg(long, env = "VISAVIS_LANE_DEPTH", default_value_t = 48)]
+    pub lane_depth: u32,
+}
+
+/// How this process logs.
+#[derive(Args, Clone)]
+pub struct LogArgs {
+    /// Filter of log lines, such as info or visavis=debug,info
+    #[arg(long, env = "VISAVIS_LOG", default_value = "info,lapin=off,ort=error", global = true)]
+    pub log: String,
+    /// Look of log lines
+    #[arg(long, env = "VISAVIS_LOG_FORMAT", value_enum, default_value = "text", global = true)]
+    pub log_format: LogFormat,
+}
+
+fn parse_mode(text: &str) -> Result<Mode, String> {
+    match text.to_ascii_uppercase().as_str() {
+        "FAST" => Ok(Mode::Fast),
+        "ACCURATE" => Ok(Mode::Accurate),
+        _ => Err("must be FAST or ACCURATE".to_owned()),
+    }
+}

@@ -1,0 +1,63 @@
+//! What is told about a job, in one shape for replies and events: thin, with no image and nothing biometric in it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::ids::{JobId, RequestId};
+use super::job::Failure;
+use super::outcome::Outcome;
+use super::request::RequestFault;
+
+/// The facts of a job that every notice repeats.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    pub id: JobId,
+    pub request_id: RequestId,
+    pub kind: String,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// The job is stored and will run. `duplicate`: it had been submitted before under this key.
+#[must_use]
+pub fn accepted(subject: &Subject, state: &str, duplicate: bool) -> Value {
+    let mut notice = base(subject, state);
+    notice["duplicate"] = json!(duplicate);
+    notice
+}
+
+/// The submission was refused and nothing was stored.
+#[must_use]
+pub fn rejected(fault: &RequestFault) -> Value {
+    json!({ "code": fault.code, "field": fault.field, "message": fault.message })
+}
+
+/// The job has its verdict.
+#[must_use]
+pub fn completed(subject: &Subject, outcome: &Outcome) -> Value {
+    let mut notice = base(subject, "succeeded");
+    notice["verdict"] = json!(outcome.verdict);
+    notice["status"] = json!(outcome.verdict.status());
+    notice["score"] = json!(outcome.comparison.as_ref().map(|it| it.similarity.percent()));
+    notice["warnings"] = outcome.warnings.iter().map(|it| json!(it.risk)).collect();
+    notice
+}
+
+/// The job ended without a verdict, by a fault of ours.
+#[must_use]
+pub fn failed(subject: &Subject, failure: &Failure) -> Value {
+    let mut notice = base(subject, "failed");
+    notice["failure"] = json!(failure);
+    notice
+}
+
+fn base(subject: &Subject, state: &str) -> Value {
+    json!({
+        "id": subject.id,
+        "request_id": subject.request_id,
+        "kind": subject.kind,
+        "state": state,
+        "metadata": subject.metadata,
+        "links": { "self": format!("/v1/jobs/{}", subject.id) },
+    })
+}

@@ -1,0 +1,124 @@
+//! Warnings of a report: what a reviewer, or the person who took the photo, should know.
+
+use serde::{Deserialize, Serialize};
+
+use super::image::ImageRole;
+
+/// How much a warning weighs. An `error` never ends as Approved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogType {
+    Information,
+    Warning,
+    Error,
+}
+
+/// What a warning is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Risk {
+    LowFaceMatchSimilarity,
+    NoFaceDetected,
+    MultipleFacesDetected,
+    InvalidImage,
+    LivenessNotPerformed,
+    ProcessingFailed,
+    InProgress,
+}
+
+/// One warning, in the report's own fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    pub risk: Risk,
+    /// The measured value, and the image at fault.
+    pub additional_data: Option<String>,
+    pub log_type: LogType,
+    pub short_description: String,
+    pub long_description: String,
+}
+
+impl Warning {
+    /// The similarity, in percent, did not reach the threshold, in percent.
+    #[must_use]
+    pub fn low_similarity(score: f64, threshold: f64) -> Self {
+        Self::new(
+            Risk::LowFaceMatchSimilarity,
+            LogType::Warning,
+            Some(format!("score={score:.2} threshold={threshold:.2}")),
+            "Low face match similarity",
+            "The facial features of the two images do not closely match, which suggests a potential identity mismatch.",
+        )
+    }
+
+    #[must_use]
+    pub fn no_face(image: ImageRole) -> Self {
+        Self::new(
+            Risk::NoFaceDetected,
+            LogType::Error,
+            Some(format!("image={}", image.name())),
+            "No face detected",
+            "No face was found in this image. Retake it with the whole face in view, in even light.",
+        )
+    }
+
+    #[must_use]
+    pub fn several_faces(image: ImageRole, count: usize) -> Self {
+        Self::new(
+            Risk::MultipleFacesDetected,
+            LogType::Warning,
+            Some(format!("image={} faces={count}", image.name())),
+            "Several faces detected",
+            "More than one face was found in this image; the largest one was compared.",
+        )
+    }
+
+    /// `reason` is a sentence for people; it must not quote the image.
+    #[must_use]
+    pub fn invalid_image(image: ImageRole, code: &str, reason: &str) -> Self {
+        Self::new(
+            Risk::InvalidImage,
+            LogType::Error,
+            Some(format!("image={} code={code}: {reason}", image.name())),
+            "Image could not be read",
+            "This image could not be used. Send a whole JPEG, PNG or WebP file as the camera made it.",
+        )
+    }
+
+    #[must_use]
+    pub fn liveness_not_performed() -> Self {
+        Self::new(
+            Risk::LivenessNotPerformed,
+            LogType::Information,
+            None,
+            "Liveness not performed",
+            "No liveness model is installed, so this result does not say whether a living person was in front of the camera.",
+        )
+    }
+
+    #[must_use]
+    pub fn processing_failed(code: &str) -> Self {
+        Self::new(
+            Risk::ProcessingFailed,
+            LogType::Error,
+            Some(format!("code={code}")),
+            "Processing failed",
+            "The comparison could not be finished because of a fault on our side. Submit it again.",
+        )
+    }
+
+    /// The job has no verdict yet.
+    #[must_use]
+    pub fn in_progress(state: &str) -> Self {
+        Self::new(
+            Risk::InProgress,
+            LogType::Information,
+            Some(format!("state={state}")),
+            "Still in progress",
+            "The comparison has not ended yet. Ask again, or wait with ?wait=30.",
+        )
+    }
+
+    fn new(risk: Risk, log_type: LogType, additional_data: Option<String>, short: &str, long: &str) -> Self {
+        Self { risk, additional_data, log_type, short_description: short.to_owned(), long_description: long.to_owned() }
+    }
+}

@@ -1,0 +1,209 @@
+//! The one way in: reads a request, stores its images, and inserts the job with its doorbell in one commit.
+//!
+//! HTTP and AMQP both come here; nobody else inserts jobs.
+
+pub mod amqp;
+pub mod dead_letters;
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::domain::ids::{ImageId, JobId, RequestId, TenantId};
+use crate::domain::job::{Lane, Submission};
+use crate::domain::notice::{self, Subject};
+use crate::domain::pepper::{Pepper, Purpose};
+use crate::domain::request::{self, Defaults, RequestFault};
+use crate::media::{self, Media};
+use crate::store::dead_letters::NewDeadLetter;
+use crate::store::images::ImageRow;
+use crate::store::jobs::{Change, NewJob, ReplyAddress};
+use crate::store::{self, Store};
+
+/// What intake needs.
+#[derive(Clone)]
+pub struct Intake {
+    pub store: Store,
+    pub media: Media,
+    pub pepper: Pepper,
+    pub defaults: Defaults,
+}
+
+/// Who submits, and how they may be answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    pub tenant_id: TenantId,
+    pub idempotency_key: Option<&'a str>,
+    pub reply: Option<&'a ReplyAddress>,
+    /// The lane of a request that names none.
+    pub lane: Lane,
+}
+
+/// A submission that is safe: committed, now or earlier.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    pub subject: Subject,
+    pub state: String,
+    /// The same key and body had come before; nothing new was stored.
+    pub duplicate: bool,
+}
+
+/// Why nothing was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request is at fault: sending it again will not help.
+    #[error("refused: {0}")]
+    Refused(RequestFault),
+    /// Another request came under the same idempotency key.
+    #[error("refused: {0}")]
+    Conflict(RequestFault),
+    /// We are at fault: sending it again may help.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Likewise.
+    #[error(transparent)]
+    Media(#[from] media::Error),
+}
+
+impl Intake {
+    /// Takes a request in. When this returns `Ok`, the job is committed and will run.
+    ///
+    /// # Errors
+    /// When the request is at fault, or a machine is.
+    pub async fn submit(&self, origin: Origin<'_>, body: &[u8]) -> Result<Accepted, Error> {
+        if let Some(key) = origin.idempotency_key {
+            check_key(key)?;
+        }
+        let submission = request::parse(body, origin.lane, &self.defaults).map_err(Error::Refused)?;
+        let hash = self.pepper.digest(Purpose::Request, &[body]);
+        if let Some(earlier) = self.find_earlier(&origin, &hash).await? {
+            return self.answer_duplicate(&origin, earlier).await;
+        }
+
+        let images = self.store_images(origin.tenant_id, &submission).await?;
+        match self.insert(&origin, &submission, &hash, &images).await {
+            Ok(Some(subject)) => Ok(Accepted { subject, state: "queued".to_owned(), duplicate: false }),
+            Ok(None) => {
+                // Somebody else inserted the same key between our look and our insert.
+                self.delete_images(origin.tenant_id, &images).await;
+                match self.find_earlier(&origin, &hash).await? {
+                    Some(earlier) => self.answer_duplicate(&origin, earlier).await,
+                    None => Err(store::Error::Unreadable { what: "job that vanished" }.into()),
+                }
+            }
+            // The commit may have taken place: the blobs stay. Without a row they have no key and are noise.
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Records a refused submission and answers it, in one commit. Nothing of the body is kept.
+    async fn refuse(&self, letter: NewDeadLetter, fault: &RequestFault) -> Result<(), Error> {
+        let mut tx = self.store.begin().await?;
+        tx.insert_dead_letter(Uuid::now_v7(), &letter).await?;
+        if let Some(reply) = &letter.reply {
+            tx.insert_reply("reply_rejected", None, reply, &notice::rejected(fault)).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    async fn find_earlier(&self, origin: &Origin<'_>, hash: &[u8]) -> Result<Option<Accepted>, Error> {
+        let Some(key) = origin.idempotency_key else { return Ok(None) };
+        let Some(earlier) = self.store.find_job_by_key(origin.tenant_id, key).await? else { return Ok(None) };
+        if earlier.request_hash != hash {
+            return Err(Error::Conflict(RequestFault {
+                code: "idempotency_conflict",
+                field: None,
+                message: "another request was submitted under this idempotency key: use a new one".to_owned(),
+            }));
+        }
+        Ok(Some(Accepted { subject: earlier.subject, state: earlier.state, duplicate: true }))
+    }
+
+    /// Somebody who lost our first answer wants it again, perhaps at another address.
+    async fn answer_duplicate(&self, origin: &Origin<'_>, earlier: Accepted) -> Result<Accepted, Error> {
+        if let Some(reply) = origin.reply {
+            let mut tx = self.store.begin().await?;
+            let notice = notice::accepted(&earlier.subject, &earlier.state, true);
+            tx.insert_reply("reply_accepted", None, reply, &notice).await?;
+            tx.commit().await?;
+        }
+        Ok(earlier)
+    }
+
+    async fn store_images(&self, tenant: TenantId, submission: &Submission) -> Result<Vec<ImageRow>, Error> {
+        let mut rows = Vec::with_capacity(2);
+        for (role, image) in submission.images() {
+            let id = ImageId::new();
+            let key = self.media.put_image(tenant, id, &image.bytes).await?;
+            rows.push(ImageRow {
+                id,
+                role,
+                format: image.format,
+                bytes: i64::try_from(image.bytes.len()).unwrap_or(i64::MAX),
+                master_key_id: key.master_key_id,
+                wrapped_key: key.wrapped,
+            });
+        }
+        Ok(rows)
+    }
+
+    async fn insert(
+        &self,
+        origin: &Origin<'_>,
+        submission: &Submission,
+        hash: &[u8],
+        images: &[ImageRow],
+    ) -> Result<Option<Subject>, Error> {
+        let subject = Subject {
+            id: JobId::new(),
+            request_id: RequestId::from_bits(rand::random()),
+            kind: submission.params.kind().to_owned(),
+            metadata: submission.metadata.clone(),
+        };
+        let job = NewJob {
+            id: subject.id,
+            tenant_id: origin.tenant_id,
+            request_id: &subject.request_id,
+            idempotency_key: origin.idempotency_key,
+            request_hash: hash,
+            params: &submission.params,
+            lane: submission.lane,
+            metadata: &submission.metadata,
+            reply: origin.reply,
+        };
+        let mut tx = self.store.begin().await?;
+        if tx.insert_job(&job).await? == Change::Lost {
+            return Ok(None);
+        }
+        for image in images {
+            tx.insert_image(origin.tenant_id, subject.id, image).await?;
+        }
+        tx.insert_doorbell(origin.tenant_id, subject.id, 0, submission.lane.name(), Duration::ZERO).await?;
+        if let Some(reply) = origin.reply {
+            let notice = notice::accepted(&subject, "queued", false);
+            tx.insert_reply("reply_accepted", Some((origin.tenant_id, subject.id)), reply, &notice).await?;
+        }
+        tx.commit().await?;
+        Ok(Some(subject))
+    }
+
+    async fn delete_images(&self, tenant: TenantId, images: &[ImageRow]) {
+        for image in images {
+            if let Err(error) = self.media.delete_image(tenant, image.id).await {
+                tracing::warn!(image = %image.id, %error, "a blob without a key was left behind");
+            }
+        }
+    }
+}
+
+fn check_key(key: &str) -> Result<(), Error> {
+    let length = key.chars().count();
+    if (1..=255).contains(&length) && !key.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Error::Refused(RequestFault {
+        code: "invalid_idempotency_key",
+        field: None,
+        message: "the idempotency key must have 1 to 255 characters, none of them a control character".to_owned(),
+    }))
+}

@@ -1,0 +1,121 @@
+//! Producers that speak AMQP: one message in, at most one job, always an answer.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::{Error, Intake, Origin};
+use crate::domain::ids::TenantId;
+use crate::domain::job::Lane;
+use crate::domain::request::RequestFault;
+use crate::lifecycle::Lifecycle;
+use crate::queue::connection::Broker;
+use crate::queue::consumer::{self, Incoming, Settle};
+use crate::queue::topology;
+use crate::store::dead_letters::NewDeadLetter;
+use crate::store::jobs::ReplyAddress;
+
+/// Submissions in hand at once; each may hold 16 MiB.
+const PREFETCH: u16 = 8;
+
+/// Takes submissions in until the shutdown begins. Those that no queue wanted, because the broker was wiped under a
+/// producer, come by the side door.
+pub fn start(intake: &Intake, broker: &Broker, life: &Lifecycle) {
+    for queue in [topology::SUBMISSIONS_QUEUE, topology::UNROUTED_QUEUE] {
+        let (intake, task_life) = (intake.clone(), life.clone());
+        let handler = move |incoming| handle(intake.clone(), task_life.clone(), incoming);
+        life.spawn("intake", consumer::consume(broker.clone(), queue, PREFETCH, life.clone(), handler));
+    }
+}
+
+async fn handle(intake: Intake, life: Lifecycle, incoming: Incoming) -> Settle {
+    if incoming.exchange != topology::SUBMISSIONS {
+        warn!(exchange = incoming.exchange, "an unrouted message of our own was dropped: the sweeper rings again");
+        return Settle::Ack;
+    }
+    persist(&life, || take_in(&intake, &incoming)).await
+}
+
+/// Tries until it is done. A fault of ours is no reason to give up on a message: we wait, and take nothing new
+/// meanwhile.
+pub(super) async fn persist<F>(life: &Lifecycle, mut attempt: impl FnMut() -> F) -> Settle
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    let mut wait = Duration::from_millis(200);
+    while let Err(error) = attempt().await {
+        warn!(%error, wait_ms = wait.as_millis(), "message not dealt with yet");
+        tokio::select! {
+            () = life.stopping().cancelled() => return Settle::Requeue,
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(10)),
+        }
+    }
+    Settle::Ack
+}
+
+/// Stores the submission as a job, or as a refusal; fails only by a fault of ours.
+pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<(), Error> {
+    let reply = reply_address(incoming);
+    let (tenant, fault) = match tenant(intake, incoming).await? {
+        Err(fault) => (None, fault),
+        Ok(tenant_id) => {
+            let origin = Origin {
+                tenant_id,
+                // A producer that gives no message id gets a job for every delivery.
+                idempotency_key: incoming.message_id.as_deref().filter(|id| !id.is_empty()),
+                reply: reply.as_ref(),
+                lane: Lane::Bulk,
+            };
+            match intake.submit(origin, &incoming.body).await {
+                Ok(accepted) => {
+                    let (request_id, duplicate) = (accepted.subject.request_id.to_string(), accepted.duplicate);
+                    info!(request_id, duplicate, kind = accepted.subject.kind, "submission accepted");
+                    return Ok(());
+                }
+                Err(Error::Refused(fault) | Error::Conflict(fault)) => (Some(tenant_id), fault),
+                Err(fault) => return Err(fault),
+            }
+        }
+    };
+    info!(code = fault.code, field = fault.field, "submission refused");
+    let letter = NewDeadLetter {
+        kind: "rejected_submission",
+        tenant_id: tenant,
+        amqp_user: incoming.user_id.as_deref().map(storable),
+        message_id: incoming.message_id.as_deref().map(storable),
+        code: fault.code.to_owned(),
+        detail: fault.message.clone(),
+        reply,
+        ..NewDeadLetter::default()
+    };
+    intake.refuse(letter, &fault).await
+}
+
+async fn tenant(intake: &Intake, incoming: &Incoming) -> Result<Result<TenantId, RequestFault>, Error> {
+    let fault = |code, message: &str| RequestFault { code, field: None, message: message.to_owned() };
+    let Some(user) = incoming.user_id.as_deref() else {
+        let message = "the message property user_id is missing: set it to the user you connect as";
+        return Ok(Err(fault("missing_user_id", message)));
+    };
+    let tenant = intake.store.find_tenant_by_amqp_user(&storable(user)).await?;
+    let message = "no organisation has this broker user: ask your operator to register it";
+    Ok(tenant.ok_or_else(|| fault("unknown_organisation", message)))
+}
+
+/// Where to answer, if anywhere. A queue of ours is no address: answers must not become work.
+pub(super) fn reply_address(incoming: &Incoming) -> Option<ReplyAddress> {
+    let reply_to = incoming.reply_to.as_deref().filter(|it| !it.is_empty())?;
+    if reply_to.starts_with(topology::RESERVED_PREFIX) || reply_to.contains('\0') {
+        warn!("a submission wants its answers in a queue of ours: it gets none");
+        return None;
+    }
+    Some(ReplyAddress {
+        reply_to: reply_to.to_owned(),
+        correlation_id: incoming.correlation_id.clone().filter(|it| !it.contains('\0')),
+    })
+}
+
+/// Postgres stores no U+0000.
+pub(super) fn storable(text: &str) -> String {
+    text.replace('\0', "")
+}

@@ -1,0 +1,105 @@
+//! Images at rest: encrypted in the blob store, each under its own key, and nowhere else.
+
+pub mod blob;
+pub mod envelope;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+pub use blob::BlobStore;
+pub use envelope::{Keyring, WrappedKey};
+
+use crate::domain::ids::{ImageId, TenantId};
+
+/// The blob store and the keys to it.
+#[derive(Clone)]
+pub struct Media {
+    blobs: BlobStore,
+    keyring: Arc<Keyring>,
+}
+
+/// What went wrong with stored bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("blob store: {0}")]
+    Blob(#[from] object_store::Error),
+    #[error("blob store {path}: {source}")]
+    Folder { path: String, source: std::io::Error },
+    #[error("master keys: {0}")]
+    Keys(String),
+    #[error("the master key {0} is not among VISAVIS_MASTER_KEYS")]
+    UnknownMasterKey(String),
+    /// The bytes, the key or the place were changed.
+    #[error("stored bytes do not decrypt: they or their key were altered")]
+    Altered,
+}
+
+impl Media {
+    #[must_use]
+    pub fn new(blobs: BlobStore, keyring: Keyring) -> Self {
+        Self { blobs, keyring: Arc::new(keyring) }
+    }
+
+    /// Encrypts an image under a new key of its own and stores it.
+    ///
+    /// # Errors
+    /// When the blob store fails.
+    pub async fn put_image(&self, tenant: TenantId, image: ImageId, bytes: &Bytes) -> Result<WrappedKey, Error> {
+        let place = image_place(tenant, image);
+        self.put(&place, bytes).await
+    }
+
+    /// Reads an image back.
+    ///
+    /// # Errors
+    /// When the blob store fails, the master key is gone, or the bytes were altered or swapped.
+    pub async fn get_image(&self, tenant: TenantId, image: ImageId, key: &WrappedKey) -> Result<Bytes, Error> {
+        self.get(&image_place(tenant, image), key).await
+    }
+
+    /// Removes an image; one that is not there is removed already.
+    ///
+    /// # Errors
+    /// When the blob store fails.
+    pub async fn delete_image(&self, tenant: TenantId, image: ImageId) -> Result<(), Error> {
+        self.blobs.delete(&image_place(tenant, image)).await
+    }
+
+    /// Keeps the body of a message that the broker gave up on.
+    ///
+    /// # Errors
+    /// When the blob store fails.
+    pub async fn put_dead_letter(&self, id: Uuid, body: &Bytes) -> Result<WrappedKey, Error> {
+        self.put(&format!("dead/{id}"), body).await
+    }
+
+    /// # Errors
+    /// As [`Media::get_image`].
+    pub async fn get_dead_letter(&self, id: Uuid, key: &WrappedKey) -> Result<Bytes, Error> {
+        self.get(&format!("dead/{id}"), key).await
+    }
+
+    /// # Errors
+    /// When the blob store fails.
+    pub async fn delete_dead_letter(&self, id: Uuid) -> Result<(), Error> {
+        self.blobs.delete(&format!("dead/{id}")).await
+    }
+
+    async fn put(&self, place: &str, bytes: &Bytes) -> Result<WrappedKey, Error> {
+        let (sealed, key) = self.keyring.seal(place, bytes)?;
+        self.blobs.put(place, sealed.into()).await?;
+        Ok(key)
+    }
+
+    async fn get(&self, place: &str, key: &WrappedKey) -> Result<Bytes, Error> {
+        let sealed = self.blobs.get(place).await?;
+        self.keyring.open(place, key, sealed.into()).map(Bytes::from)
+    }
+}
+
+/// Both the path and the authenticated data: an image moved to another place does not decrypt.
+fn image_place(tenant: TenantId, image: ImageId) -> String {
+    format!("images/{tenant}/{image}")
+}

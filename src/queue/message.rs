@@ -1,0 +1,90 @@
+//! What is sent: doorbells to ourselves, replies to producers.
+
+use lapin::BasicProperties;
+use serde::{Deserialize, Serialize};
+
+use super::topology;
+use crate::domain::ids::JobId;
+use crate::domain::job::Lane;
+
+/// A message about to be published.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    pub(super) exchange: &'static str,
+    pub(super) routing_key: String,
+    pub(super) properties: BasicProperties,
+    pub(super) body: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Doorbell {
+    v: u8,
+    job_id: JobId,
+}
+
+impl Outgoing {
+    /// "There is work": `message_id` is the outbox row's.
+    #[must_use]
+    pub fn doorbell(message_id: uuid::Uuid, lane: Lane, job_id: JobId) -> Self {
+        let body = serde_json::to_vec(&Doorbell { v: 1, job_id }).unwrap_or_default();
+        Self {
+            exchange: topology::JOBS,
+            routing_key: lane.name().to_owned(),
+            properties: persistent().with_message_id(message_id.to_string().into()),
+            body,
+        }
+    }
+
+    /// An answer to a producer, straight to its queue. A queue that is gone swallows it: the producer went away.
+    #[must_use]
+    pub fn reply(
+        message_id: uuid::Uuid,
+        kind: &str,
+        reply_to: &str,
+        correlation_id: Option<&str>,
+        payload: &serde_json::Value,
+    ) -> Self {
+        let mut properties = persistent().with_message_id(message_id.to_string().into()).with_type(kind.into());
+        if let Some(correlation_id) = correlation_id {
+            properties = properties.with_correlation_id(correlation_id.into());
+        }
+        Self { exchange: "", routing_key: reply_to.to_owned(), properties, body: payload.to_string().into_bytes() }
+    }
+
+    /// A producer's submission, as `visavis submit` sends it. `user` is what the broker will validate.
+    #[must_use]
+    pub fn submission(user: &str, message_id: &str, reply_to: &str, body: Vec<u8>) -> Self {
+        let properties = persistent()
+            .with_message_id(message_id.into())
+            .with_correlation_id(message_id.into())
+            .with_user_id(user.into())
+            .with_reply_to(reply_to.into());
+        Self { exchange: topology::SUBMISSIONS, routing_key: String::new(), properties, body }
+    }
+}
+
+/// The job that a doorbell is about; `None` when the body is no doorbell of a version that we know.
+#[must_use]
+pub fn read_doorbell(body: &[u8]) -> Option<JobId> {
+    let doorbell: Doorbell = serde_json::from_slice(body).ok()?;
+    (doorbell.v == 1).then_some(doorbell.job_id)
+}
+
+fn persistent() -> BasicProperties {
+    BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_doorbell_is_read_back_and_foreign_bodies_are_not() {
+        let job_id = JobId::new();
+        let message = Outgoing::doorbell(uuid::Uuid::now_v7(), Lane::Bulk, job_id);
+        assert_eq!(read_doorbell(&message.body), Some(job_id));
+        for body in ["", "{}", "{\"v\":2,\"job_id\":\"0198c0de-0000-7000-8000-000000000000\"}", "\u{0}"] {
+            assert_eq!(read_doorbell(body.as_bytes()), None);
+        }
+    }
+}

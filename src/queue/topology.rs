@@ -1,0 +1,89 @@
+//! The exchanges and queues, declared by every connection: a broker that was wiped is whole again after a reconnect.
+//!
+//! Names carry a version, because arguments of an existing queue cannot change.
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, ExchangeKind};
+
+use super::{Error, within};
+use crate::domain::job::Lane;
+
+/// Where producers publish.
+pub const SUBMISSIONS: &str = "visavis.submissions";
+/// Where submissions wait for intake.
+pub const SUBMISSIONS_QUEUE: &str = "visavis.submissions.v1";
+/// Where the relay rings; the routing key is the lane.
+pub const JOBS: &str = "visavis.jobs";
+/// What no binding wanted: alarm above 0.
+pub const UNROUTED: &str = "visavis.unrouted";
+pub const UNROUTED_QUEUE: &str = "visavis.unrouted.v1";
+/// What the broker gave up on.
+pub const DEAD: &str = "visavis.dead";
+pub const DEAD_QUEUE: &str = "visavis.dead.v1";
+
+/// Queues of ours start with this; no producer may have its answers sent to one.
+pub const RESERVED_PREFIX: &str = "visavis.";
+
+/// The queue of a lane. Lanes are queues of their own because quorum queues know no priorities.
+#[must_use]
+pub fn work_queue(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Interactive => "visavis.work.interactive.v1",
+        Lane::Bulk => "visavis.work.bulk.v1",
+    }
+}
+
+/// Declares everything; harmless when it exists.
+pub(super) async fn declare(channel: &Channel) -> Result<(), Error> {
+    exchange(channel, UNROUTED, ExchangeKind::Fanout, None).await?;
+    exchange(channel, DEAD, ExchangeKind::Fanout, None).await?;
+    // Fanout: whatever routing key a producer chooses, its submission arrives.
+    exchange(channel, SUBMISSIONS, ExchangeKind::Fanout, Some(UNROUTED)).await?;
+    exchange(channel, JOBS, ExchangeKind::Direct, Some(UNROUTED)).await?;
+
+    queue(channel, UNROUTED_QUEUE, UNROUTED, "", false).await?;
+    queue(channel, DEAD_QUEUE, DEAD, "", false).await?;
+    queue(channel, SUBMISSIONS_QUEUE, SUBMISSIONS, "", true).await?;
+    for lane in Lane::ALL {
+        queue(channel, work_queue(lane), JOBS, lane.name(), true).await?;
+    }
+    Ok(())
+}
+
+async fn exchange(channel: &Channel, name: &str, kind: ExchangeKind, alternate: Option<&str>) -> Result<(), Error> {
+    let mut arguments = FieldTable::default();
+    if let Some(alternate) = alternate {
+        // A returned message can be reported on the wrong confirm; an alternate exchange cannot.
+        arguments.insert("alternate-exchange".into(), text(alternate));
+    }
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    within("exchange.declare", channel.exchange_declare(name.into(), kind, options, arguments)).await
+}
+
+async fn queue(channel: &Channel, name: &str, exchange: &str, key: &str, dead_letters: bool) -> Result<(), Error> {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), text("quorum"));
+    // A message that kills its consumer each time must not do so for ever.
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(20));
+    if dead_letters {
+        arguments.insert("x-dead-letter-exchange".into(), text(DEAD));
+        // At most once loses letters; at least once needs the overflow policy below, and no length limit.
+        arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
+        arguments.insert("x-overflow".into(), text("reject-publish"));
+    }
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    within("queue.declare", channel.queue_declare(name.into(), options, arguments)).await?;
+    let bind = channel.queue_bind(
+        name.into(),
+        exchange.into(),
+        key.into(),
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    within("queue.bind", bind).await
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}

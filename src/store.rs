@@ -1,0 +1,103 @@
+//! Postgres: the only room that speaks SQL. One file per group of tables.
+//!
+//! Its clock is the only clock: leases and schedules are compared with `now()`, so that machines need not agree on the
+//! time. Statements that change a state say so in their `WHERE` and report how many rows they hit.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+pub mod dead_letters;
+pub mod images;
+pub mod jobs;
+pub mod outbox;
+pub mod sweep;
+pub mod tenants;
+
+/// A handle to the database; clones share one pool.
+#[derive(Clone)]
+pub struct Store {
+    pool: PgPool,
+}
+
+/// What went wrong in the database.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("database: {0}")]
+    Sql(#[from] sqlx::Error),
+    #[error("migration: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A row says what this version cannot read.
+    #[error("the database holds a {what} that this version does not know")]
+    Unreadable { what: &'static str },
+}
+
+/// A transaction as a value: [`Tx::commit`] consumes it, dropping it rolls back.
+pub struct Tx {
+    inner: sqlx::Transaction<'static, sqlx::Postgres>,
+}
+
+impl Store {
+    /// Connects to `url`, with at most `connections` connections.
+    ///
+    /// # Errors
+    /// When the URL is malformed or nobody answers.
+    pub async fn connect(url: &str, connections: u32) -> Result<Self, Error> {
+        let options: PgConnectOptions = url.parse()?;
+        // A statement that takes long is a fault, and a lock that is held long is one too.
+        let options = options.application_name("visavis").options([
+            ("statement_timeout", "30s"),
+            ("lock_timeout", "10s"),
+            ("tcp_keepalives_idle", "15"),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_secs(3))
+            .connect_with(options)
+            .await?;
+        Ok(Self { pool })
+    }
+
+    /// Uses a pool that somebody else made: tests do.
+    #[must_use]
+    pub fn from_pool(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// Brings the schema to this version. Safe to call from several processes at once.
+    ///
+    /// # Errors
+    /// When a migration fails or the schema is newer than this version.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        Ok(sqlx::migrate!().run(&self.pool).await?)
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query!(r#"SELECT 1 AS "one!""#).fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// When no connection is to be had.
+    pub async fn begin(&self) -> Result<Tx, Error> {
+        Ok(Tx { inner: self.pool.begin().await? })
+    }
+
+    /// Waits until every connection is returned and closed.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl Tx {
+    /// # Errors
+    /// When the commit fails, or its answer was lost: the caller must read again, never assume.
+    pub async fn commit(self) -> Result<(), Error> {
+        Ok(self.inner.commit().await?)
+    }
+}

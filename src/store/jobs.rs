@@ -1,0 +1,385 @@
+//! The life of a job: inserted, claimed, finished. Every change is guarded by state and epoch.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+
+use super::{Error, Store, Tx};
+use crate::domain::ids::{JobId, RequestId, TenantId};
+use crate::domain::job::{Failure, Lane, Params};
+use crate::domain::notice::{self, Subject};
+use crate::domain::outcome::Outcome;
+
+/// How long a claim holds without renewal; a dead worker's job is free again after it.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// A job about to be stored.
+pub struct NewJob<'a> {
+    pub id: JobId,
+    pub tenant_id: TenantId,
+    pub request_id: &'a RequestId,
+    pub idempotency_key: Option<&'a str>,
+    /// Keyed hash of the request as it was sent, 32 bytes.
+    pub request_hash: &'a [u8],
+    pub params: &'a Params,
+    pub lane: Lane,
+    pub metadata: &'a BTreeMap<String, String>,
+    pub reply: Option<&'a ReplyAddress>,
+}
+
+/// Where an AMQP producer wants its answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplyAddress {
+    pub reply_to: String,
+    pub correlation_id: Option<String>,
+}
+
+/// A job found under an idempotency key.
+#[derive(Debug, Clone)]
+pub struct Existing {
+    pub subject: Subject,
+    pub state: String,
+    pub request_hash: Vec<u8>,
+}
+
+/// A running job in this worker's hands, as long as the epoch stands.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub tenant_id: TenantId,
+    pub subject: Subject,
+    pub params: Params,
+    pub epoch: i64,
+    /// 1 for the first.
+    pub attempt: i32,
+    pub reply: Option<ReplyAddress>,
+}
+
+/// Whether a change took place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Change {
+    Done,
+    /// Somebody else holds the job, or it is over: nothing was changed.
+    Lost,
+}
+
+/// A job as its owner may see it.
+#[derive(Debug, Clone)]
+pub struct JobView {
+    pub subject: Subject,
+    pub params: Params,
+    pub lane: String,
+    pub state: String,
+    pub attempt: i32,
+    pub outcome: Option<Outcome>,
+    pub failure: Option<Failure>,
+    pub created_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+impl JobView {
+    /// Whether it will never change again.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        self.outcome.is_some() || self.failure.is_some()
+    }
+}
+
+impl Tx {
+    /// Stores a job; `Lost` when the organisation has one under the same idempotency key.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn insert_job(&mut self, job: &NewJob<'_>) -> Result<Change, Error> {
+        let rows = sqlx::query!(
+            "INSERT INTO jobs (id, tenant_id, request_id, idempotency_key, request_hash, kind, lane, params, metadata,
+                               reply_to, correlation_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+             ON CONFLICT (tenant_id, idempotency_key) DO NOTHING",
+            job.id.0,
+            job.tenant_id.0,
+            job.request_id.as_str(),
+            job.idempotency_key,
+            job.request_hash,
+            job.params.kind(),
+            job.lane.name(),
+            Json(job.params) as _,
+            Json(job.metadata) as _,
+            job.reply.map(|it| it.reply_to.as_str()),
+            job.reply.and_then(|it| it.correlation_id.as_deref()),
+        )
+        .execute(&mut *self.inner)
+        .await?
+        .rows_affected();
+        Ok(change(rows))
+    }
+}
+
+impl Store {
+    /// The organisation's job under that idempotency key.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_job_by_key(&self, tenant_id: TenantId, key: &str) -> Result<Option<Existing>, Error> {
+        let row = sqlx::query!(
+            r#"SELECT id, request_id, kind, state, request_hash, metadata AS "metadata: Json<BTreeMap<String, String>>"
+               FROM jobs WHERE tenant_id = $1 AND idempotency_key = $2"#,
+            tenant_id.0,
+            key,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| Existing {
+            subject: subject(row.id, row.request_id, row.kind, row.metadata),
+            state: row.state,
+            request_hash: row.request_hash,
+        }))
+    }
+
+    /// One of the organisation's jobs.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_job(&self, tenant_id: TenantId, id: JobId) -> Result<Option<JobView>, Error> {
+        let row = sqlx::query!(
+            r#"SELECT id, request_id, kind, lane, state, attempt, params AS "params: Json<Params>",
+                      metadata AS "metadata: Json<BTreeMap<String, String>>", result AS "result: Json<Outcome>",
+                      failure AS "failure: Json<Failure>", created_at, started_at, finished_at
+               FROM jobs WHERE tenant_id = $1 AND id = $2"#,
+            tenant_id.0,
+            id.0,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| JobView {
+            subject: subject(row.id, row.request_id, row.kind, row.metadata),
+            params: row.params.0,
+            lane: row.lane,
+            state: row.state,
+            attempt: row.attempt,
+            outcome: row.result.map(|it| it.0),
+            failure: row.failure.map(|it| it.0),
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+        }))
+    }
+
+    /// Which of these jobs are over.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_terminal(&self, ids: &[JobId]) -> Result<Vec<JobId>, Error> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let over =
+            sqlx::query_scalar!("SELECT id FROM jobs WHERE id = ANY($1) AND state IN ('succeeded', 'failed')", &ids)
+                .fetch_all(&self.pool)
+                .await?;
+        Ok(over.into_iter().map(JobId).collect())
+    }
+
+    /// Takes a queued job whose time has come; `None` when it is not to be had: over, running elsewhere, or not yet due.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claim_job(&self, id: JobId) -> Result<Option<Claim>, Error> {
+        let row = sqlx::query!(
+            r#"UPDATE jobs
+               SET state = 'running', attempt = attempt + 1, epoch = epoch + 1,
+                   lease_until = now() + make_interval(secs => $2), started_at = coalesce(started_at, now())
+               WHERE id = $1 AND state = 'queued' AND run_after <= now()
+               RETURNING id, tenant_id, request_id, kind, epoch, attempt, params AS "params: Json<Params>",
+                         metadata AS "metadata: Json<BTreeMap<String, String>>", reply_to, correlation_id"#,
+            id.0,
+            LEASE.as_secs_f64(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| Claim {
+            tenant_id: TenantId(row.tenant_id),
+            subject: subject(row.id, row.request_id, row.kind, row.metadata),
+            params: row.params.0,
+            epoch: row.epoch,
+            attempt: row.attempt,
+            reply: row.reply_to.map(|reply_to| ReplyAddress { reply_to, correlation_id: row.correlation_id }),
+        }))
+    }
+
+    /// Holds the claim for another [`LEASE`].
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn renew_lease(&self, claim: &Claim) -> Result<Change, Error> {
+        let rows = sqlx::query!(
+            "UPDATE jobs SET lease_until = now() + make_interval(secs => $3)
+             WHERE id = $1 AND epoch = $2 AND state = 'running'",
+            claim.subject.id.0,
+            claim.epoch,
+            LEASE.as_secs_f64(),
+        )
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        Ok(change(rows))
+    }
+
+    /// Result, event, usage and the final reply in one commit. Runs once or not at all, whoever calls it again.
+    ///
+    /// # Errors
+    /// When the database fails; the job may be finished all the same: ask [`Store::is_finished`].
+    pub async fn finish_succeeded(&self, claim: &Claim, outcome: &Outcome) -> Result<Change, Error> {
+        let mut tx = self.begin().await?;
+        let rows = sqlx::query!(
+            "UPDATE jobs
+             SET state = 'succeeded', verdict = $3, result = $4, lease_until = NULL, finished_at = now(),
+                 -- A case that waits for a reviewer keeps its images, but not for ever.
+                 purge_at = now() + CASE WHEN $3 = 'in_review' THEN interval '30 days'
+                     ELSE make_interval(secs => (SELECT retention_seconds FROM tenants WHERE id = tenant_id)) END
+             WHERE id = $1 AND epoch = $2 AND state = 'running'",
+            claim.subject.id.0,
+            claim.epoch,
+            outcome.verdict.name(),
+            Json(outcome) as _,
+        )
+        .execute(&mut *tx.inner)
+        .await?
+        .rows_affected();
+        if rows == 0 {
+            return Ok(Change::Lost);
+        }
+        sqlx::query!(
+            "INSERT INTO usage (job_id, tenant_id, kind) VALUES ($1, $2, $3)",
+            claim.subject.id.0,
+            claim.tenant_id.0,
+            claim.subject.kind,
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        let notice = notice::completed(&claim.subject, outcome);
+        tx.insert_ending(claim, "job.completed", &notice).await?;
+        tx.commit().await?;
+        Ok(Change::Done)
+    }
+
+    /// The job ends without a verdict; it is listed among the dead letters.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn finish_failed(&self, claim: &Claim, failure: &Failure) -> Result<Change, Error> {
+        let mut tx = self.begin().await?;
+        let change = tx.fail_job(claim, failure).await?;
+        tx.commit().await?;
+        Ok(change)
+    }
+
+    /// Puts the job back, to run again after `wait`; its attempt stays charged.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn retry_job(&self, claim: &Claim, lane_wait: Duration) -> Result<Change, Error> {
+        self.requeue(claim, lane_wait, 0).await
+    }
+
+    /// Puts the job back at once and gives its attempt back: this worker stops on request.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn release_job(&self, claim: &Claim) -> Result<Change, Error> {
+        self.requeue(claim, Duration::ZERO, 1).await
+    }
+
+    async fn requeue(&self, claim: &Claim, wait: Duration, refund: i32) -> Result<Change, Error> {
+        let mut tx = self.begin().await?;
+        let lane = sqlx::query_scalar!(
+            "UPDATE jobs SET state = 'queued', lease_until = NULL, attempt = attempt - $4,
+                             run_after = now() + make_interval(secs => $3)
+             WHERE id = $1 AND epoch = $2 AND state = 'running' RETURNING lane",
+            claim.subject.id.0,
+            claim.epoch,
+            wait.as_secs_f64(),
+            refund,
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        let Some(lane) = lane else { return Ok(Change::Lost) };
+        tx.insert_doorbell(claim.tenant_id, claim.subject.id, claim.epoch, &lane, wait).await?;
+        tx.commit().await?;
+        Ok(Change::Done)
+    }
+
+    /// Whether this claim's own finish took place: for when the answer to its commit was lost.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_finished(&self, claim: &Claim) -> Result<bool, Error> {
+        let found = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM jobs WHERE id = $1 AND epoch = $2 AND state IN ('succeeded', 'failed'))
+               AS "found!""#,
+            claim.subject.id.0,
+            claim.epoch,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(found)
+    }
+}
+
+impl Tx {
+    /// Fails a running job with everything that belongs to it.
+    pub(super) async fn fail_job(&mut self, claim: &Claim, failure: &Failure) -> Result<Change, Error> {
+        let rows = sqlx::query!(
+            "UPDATE jobs
+             SET state = 'failed', failure = $3, lease_until = NULL, finished_at = now(),
+                 purge_at = now() + make_interval(secs => (SELECT retention_seconds FROM tenants WHERE id = tenant_id))
+             WHERE id = $1 AND epoch = $2 AND state = 'running'",
+            claim.subject.id.0,
+            claim.epoch,
+            Json(failure) as _,
+        )
+        .execute(&mut *self.inner)
+        .await?
+        .rows_affected();
+        if rows == 0 {
+            return Ok(Change::Lost);
+        }
+        self.insert_failed_job(claim.tenant_id, claim.subject.id, failure).await?;
+        let notice = notice::failed(&claim.subject, failure);
+        self.insert_ending(claim, "job.failed", &notice).await?;
+        Ok(Change::Done)
+    }
+
+    /// The event, the reply, and no more doorbells.
+    async fn insert_ending(&mut self, claim: &Claim, kind: &str, notice: &serde_json::Value) -> Result<(), Error> {
+        let job_id = claim.subject.id;
+        sqlx::query!(
+            "INSERT INTO events (id, tenant_id, job_id, type, payload) VALUES ($1, $2, $3, $4, $5)",
+            uuid::Uuid::now_v7(),
+            claim.tenant_id.0,
+            job_id.0,
+            kind,
+            notice,
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        if let Some(reply) = &claim.reply {
+            self.insert_reply("reply_final", Some((claim.tenant_id, job_id)), reply, notice).await?;
+        }
+        self.delete_doorbells(job_id).await
+    }
+}
+
+pub(super) fn subject(
+    id: uuid::Uuid,
+    request_id: String,
+    kind: String,
+    metadata: Json<BTreeMap<String, String>>,
+) -> Subject {
+    Subject { id: JobId(id), request_id: RequestId::from_stored(request_id), kind, metadata: metadata.0 }
+}
+
+fn change(rows: u64) -> Change {
+    if rows == 0 { Change::Lost } else { Change::Done }
+}

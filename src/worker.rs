@@ -1,0 +1,216 @@
+//! Runs jobs: claim, fetch, compare, record in one commit, and only then tell the broker.
+
+pub mod slots;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{Instrument as _, error, info, info_span, warn};
+
+use crate::domain::backoff;
+use crate::domain::ids::JobId;
+use crate::domain::image::ImageRole;
+use crate::domain::job::{Failure, Lane};
+use crate::domain::outcome::Outcome;
+use crate::jobs::{self, Images, JobError};
+use crate::lifecycle::Lifecycle;
+use crate::media::{self, Media, WrappedKey};
+use crate::queue::connection::Broker;
+use crate::queue::consumer::{self, Incoming, Settle};
+use crate::queue::{message, topology};
+use crate::store::jobs::{Change, Claim, LEASE};
+use crate::store::{self, Store};
+use crate::vision::Engine;
+use slots::Slots;
+
+/// What a worker needs.
+#[derive(Clone)]
+pub struct Worker {
+    pub store: Store,
+    pub media: Media,
+    pub engine: Arc<Engine>,
+    pub slots: Slots,
+    pub life: Lifecycle,
+}
+
+/// Doorbells in hand: enough to keep the engine busy, few enough that another worker finds some.
+const PREFETCH: [(Lane, u16); 2] = [(Lane::Interactive, 8), (Lane::Bulk, 4)];
+/// A job that computes for longer than this is stopped and tried again.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Why a claimed job has no outcome yet.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Media(#[from] media::Error),
+    #[error("the image of the {0} is gone")]
+    ImageGone(&'static str),
+    #[error(transparent)]
+    Job(#[from] JobError),
+    #[error("another worker took the job over")]
+    LeaseLost,
+}
+
+impl Error {
+    /// No other attempt can do better.
+    fn is_permanent(&self) -> bool {
+        matches!(self, Self::ImageGone(_) | Self::Media(media::Error::Altered))
+    }
+}
+
+impl Worker {
+    /// Serves both lanes until the shutdown begins.
+    pub fn start(&self, broker: &Broker) {
+        for (lane, prefetch) in PREFETCH {
+            let worker = self.clone();
+            let handler = move |incoming| worker.clone().handle(lane, incoming);
+            let consume =
+                consumer::consume(broker.clone(), topology::work_queue(lane), prefetch, self.life.clone(), handler);
+            self.life.spawn("worker", consume);
+        }
+    }
+
+    async fn handle(self, lane: Lane, incoming: Incoming) -> Settle {
+        let Some(job_id) = message::read_doorbell(&incoming.body) else {
+            error!("a message in a work queue is no doorbell: dropped");
+            return Settle::Ack;
+        };
+        let slot = tokio::select! {
+            biased;
+            () = self.life.stopping().cancelled() => return Settle::Requeue,
+            slot = self.slots.acquire(lane) => slot,
+        };
+        let claim = match self.claim(job_id).await {
+            Ok(Some(claim)) => claim,
+            // Over, running elsewhere, or not due yet: there will be another doorbell if there must.
+            Ok(None) => return Settle::Ack,
+            Err(()) => return Settle::Requeue,
+        };
+        let span = info_span!("job", request_id = %claim.subject.request_id, attempt = claim.attempt);
+        self.run(&claim).instrument(span).await;
+        drop(slot);
+        Settle::Ack
+    }
+
+    /// Claims, waiting out a database that does not answer; `Err` when the shutdown begins meanwhile.
+    async fn claim(&self, job_id: JobId) -> Result<Option<Claim>, ()> {
+        let mut wait = Duration::from_millis(200);
+        loop {
+            match self.store.claim_job(job_id).await {
+                Ok(claim) => return Ok(claim),
+                Err(error) => warn!(%error, "no claim: the database does not answer"),
+            }
+            tokio::select! {
+                () = self.life.stopping().cancelled() => return Err(()),
+                () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(10)),
+            }
+        }
+    }
+
+    async fn run(&self, claim: &Claim) {
+        let begun = Instant::now();
+        let outcome = tokio::select! {
+            outcome = self.compute(claim) => outcome,
+            lost = self.keep_lease(claim) => Err(lost),
+            () = self.life.aborting().cancelled() => Err(JobError::Stopping.into()),
+        };
+        let change = match &outcome {
+            Ok(outcome) => self.record(claim, || self.store.finish_succeeded(claim, outcome)).await,
+            Err(Error::LeaseLost) => Some(Change::Lost),
+            Err(Error::Job(JobError::Stopping)) => self.record(claim, || self.store.release_job(claim)).await,
+            Err(fault) => self.record_fault(claim, fault).await,
+        };
+        let ms = begun.elapsed().as_millis();
+        match (change, outcome) {
+            (Some(Change::Done), Ok(outcome)) => info!(verdict = outcome.verdict.name(), ms, "job succeeded"),
+            (Some(Change::Done), Err(fault)) => warn!(%fault, ms, "job has no outcome yet"),
+            (Some(Change::Lost), _) => warn!(ms, "the job is somebody else's by now: nothing was recorded"),
+            (None, _) => error!(ms, "nothing could be recorded: the lease will run out"),
+        }
+    }
+
+    async fn compute(&self, claim: &Claim) -> Result<Outcome, Error> {
+        let images = self.fetch(claim).await?;
+        Ok(jobs::run(&self.engine, &claim.params, images, Instant::now() + DEADLINE).await?)
+    }
+
+    async fn fetch(&self, claim: &Claim) -> Result<Images, Error> {
+        let rows = self.store.list_images(claim.tenant_id, claim.subject.id).await?;
+        let image = async |role: ImageRole| {
+            let row = rows.iter().find(|row| row.role == role).ok_or(Error::ImageGone(role.name()))?;
+            let key = WrappedKey { master_key_id: row.master_key_id.clone(), wrapped: row.wrapped_key.clone() };
+            Ok::<_, Error>(self.media.get_image(claim.tenant_id, row.id, &key).await?)
+        };
+        Ok(Images { reference: image(ImageRole::Reference).await?, probe: image(ImageRole::Probe).await? })
+    }
+
+    /// Renews the lease at a third of its length; returns when it is lost.
+    async fn keep_lease(&self, claim: &Claim) -> Error {
+        loop {
+            tokio::time::sleep(LEASE / 3).await;
+            match self.store.renew_lease(claim).await {
+                Ok(Change::Done) => {}
+                Ok(Change::Lost) => return Error::LeaseLost,
+                // The lease may still stand; the next turn tells.
+                Err(error) => warn!(%error, "lease not renewed"),
+            }
+        }
+    }
+
+    /// A transient fault puts the job back; the last attempt's fault ends it.
+    async fn record_fault(&self, claim: &Claim, fault: &Error) -> Option<Change> {
+        let wait = if fault.is_permanent() { None } else { backoff::after_attempt(claim.attempt, rand::random()) };
+        match wait {
+            Some(wait) => self.record(claim, || self.store.retry_job(claim, wait)).await,
+            None => {
+                let failure = Failure { code: code(fault).to_owned(), detail: fault.to_string() };
+                self.record(claim, || self.store.finish_failed(claim, &failure)).await
+            }
+        }
+    }
+
+    /// Commits a change, again if need be: after a lost answer it reads, and never assumes. Gives up when the lease
+    /// would be over anyway.
+    async fn record<F>(&self, claim: &Claim, change: impl Fn() -> F) -> Option<Change>
+    where
+        F: Future<Output = Result<Change, store::Error>>,
+    {
+        let give_up = Instant::now() + LEASE;
+        let mut unsure = false;
+        let mut wait = Duration::from_millis(100);
+        while Instant::now() < give_up {
+            match change().await {
+                Ok(Change::Lost) if unsure => {
+                    if self.store.is_finished(claim).await.is_ok_and(|finished| finished) {
+                        return Some(Change::Done);
+                    }
+                    return Some(Change::Lost);
+                }
+                Ok(change) => return Some(change),
+                Err(error) => {
+                    unsure = true;
+                    warn!(%error, "not recorded yet");
+                }
+            }
+            tokio::select! {
+                () = self.life.aborting().cancelled() => return None,
+                () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(5)),
+            }
+        }
+        None
+    }
+}
+
+/// Stable, for programs; no detail of a machine.
+fn code(fault: &Error) -> &'static str {
+    match fault {
+        Error::Store(_) => "database_unavailable",
+        Error::Media(media::Error::Altered | media::Error::UnknownMasterKey(_)) => "image_unreadable",
+        Error::Media(_) => "image_unavailable",
+        Error::ImageGone(_) => "image_erased",
+        Error::Job(_) => "inference_failed",
+        Error::LeaseLost => "lease_lost",
+    }
+}
