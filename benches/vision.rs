@@ -1,5 +1,7 @@
 //! Each stage on one thread: `cargo bench --bench vision`. Needs the models and the ONNX Runtime, as the tests do.
 
+#![expect(clippy::expect_used, reason = "a benchmark without its files cannot run")]
+
 use std::path::{Path, PathBuf};
 
 use divan::Bencher;
@@ -64,7 +66,8 @@ fn stage_1_decode(bencher: Bencher, photo: &str) {
 
 #[divan::bench(args = PHOTOS)]
 fn stage_2_detect_short_range(bencher: Bencher, photo: &str) {
-    let (picture, mut detector) = (picture(photo), detector(0));
+    let picture = picture(photo);
+    let mut detector = detector(0);
     bencher.bench_local(|| detector.detect(&picture));
 }
 
@@ -76,7 +79,8 @@ fn stage_2_detect_full_range(bencher: Bencher) {
 
 #[divan::bench(args = PHOTOS)]
 fn stage_3_landmarks(bencher: Bencher, photo: &str) {
-    let (picture, mut landmarker) = (picture(photo), landmarker());
+    let picture = picture(photo);
+    let mut landmarker = landmarker();
     let face = face(&picture);
     bencher.bench_local(|| landmarker.measure(&picture, &face));
 }

@@ -160,7 +160,7 @@ impl Drop for Engine {
 /// One compute thread's state.
 struct Worker {
     make: Arc<MakeAnalyser>,
-    /// `None` after a panic: its state may be half-changed, so the next job gets a fresh one.
+    /// `None` after a panic: the old one's state may be half-changed, so the next job gets a fresh one.
     analyser: Option<Box<dyn Analyse>>,
 }
 
@@ -195,22 +195,20 @@ impl Worker {
             }
         };
         checkpoint()?;
-        let mut analyser = match self.analyser.take() {
-            Some(analyser) => analyser,
-            None => (self.make)()?,
-        };
-        let outcome = catch_unwind(AssertUnwindSafe(|| analyser.analyse(&job.image, job.mode, &checkpoint)));
-        match outcome {
-            Ok(result) => {
-                self.analyser = Some(analyser);
-                result
-            }
-            Err(panic) => {
-                let message = panic_message(panic.as_ref());
-                tracing::error!(panic = message, "the vision code panicked; the thread goes on with fresh sessions");
-                Err(RuntimeFault::Panicked(message.to_owned()).into())
-            }
-        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let mut analyser = match self.analyser.take() {
+                Some(analyser) => analyser,
+                None => (self.make)()?,
+            };
+            let result = analyser.analyse(&job.image, job.mode, &checkpoint);
+            self.analyser = Some(analyser);
+            result
+        }));
+        outcome.unwrap_or_else(|panic| {
+            let message = panic_message(panic.as_ref());
+            tracing::error!(panic = message, "the vision code panicked; the thread goes on with fresh sessions");
+            Err(RuntimeFault::Panicked(message.to_owned()).into())
+        })
     }
 }
 

@@ -48,7 +48,12 @@ async fn every_malformed_submission_is_answered_and_recorded_with_its_reason() {
         ("no image", with(image, None), "missing_field", Some("request.target_image")),
         ("an image of no bytes", with(image, Some(json!(""))), "empty_image", Some("request.target_image")),
         ("not Base64", with(image, Some(json!("%%%"))), "invalid_base64", Some("request.target_image")),
-        ("not an image", with(image, Some(json!("aGVsbG8="))), "unsupported_image_format", Some("request.target_image")),
+        (
+            "not an image",
+            with(image, Some(json!("aGVsbG8="))),
+            "unsupported_image_format",
+            Some("request.target_image"),
+        ),
         ("a number", with(image, Some(json!(7))), "invalid_type", Some("request.target_image")),
         (
             "too large an image",
@@ -56,8 +61,18 @@ async fn every_malformed_submission_is_answered_and_recorded_with_its_reason() {
             "image_too_large",
             Some("request.target_image"),
         ),
-        ("threshold beyond", with("/request/approve_score", Some(json!(101))), "invalid_threshold", Some("request.approve_score")),
-        ("a misspelt field", with("/request/aprove_score", Some(json!(1))), "unknown_field", Some("request.aprove_score")),
+        (
+            "threshold beyond",
+            with("/request/approve_score", Some(json!(101))),
+            "invalid_threshold",
+            Some("request.approve_score"),
+        ),
+        (
+            "a misspelt field",
+            with("/request/aprove_score", Some(json!(1))),
+            "unknown_field",
+            Some("request.aprove_score"),
+        ),
         ("U+0000 in metadata", with("/metadata", Some(json!({ "a": "\0" }))), "invalid_metadata", Some("metadata")),
         ("U+0000 in a field's name", with("/a\0b", Some(json!(1))), "unknown_field", Some("ab")),
     ];
@@ -87,11 +102,8 @@ async fn every_malformed_submission_is_answered_and_recorded_with_its_reason() {
 async fn still_works(world: &World, producer: &mut Producer) {
     producer.submit("good", &request("likeness_check", blank(), blank())).await;
     let id = producer.reply("good", "accepted").await.body["id"].as_str().unwrap().to_owned();
-    let stored: String = sqlx::query_scalar("SELECT kind FROM jobs WHERE id = $1::uuid")
-        .bind(id)
-        .fetch_one(&world.pool)
-        .await
-        .unwrap();
+    let stored: String =
+        sqlx::query_scalar("SELECT kind FROM jobs WHERE id = $1::uuid").bind(id).fetch_one(&world.pool).await.unwrap();
     assert_eq!(stored, "likeness_check");
 }
 

@@ -13,7 +13,7 @@ use visavis::vision::engine::MakeAnalyser;
 use visavis::vision::pipeline::Analyse;
 use visavis::vision::{Analysis, Engine, EngineSettings, Error, RuntimeFault, Timings};
 
-use super::vision_support::{pack, photo, runtime};
+use super::vision_support::{pack, photo, pipeline, runtime};
 
 const ONE: NonZeroUsize = NonZeroUsize::MIN;
 
@@ -62,19 +62,19 @@ fn stage() -> Stage {
     let (began_sender, began) = mpsc::channel();
     let (go, go_receiver) = mpsc::channel();
     let go_receiver = Arc::new(Mutex::new(go_receiver));
-    let made = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&made);
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
     let make: Arc<MakeAnalyser> = Arc::new(move || {
         counter.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(Fake { began: began_sender.clone(), go: Arc::clone(&go_receiver) }))
     });
     let settings = EngineSettings { threads: ONE, queue: ONE };
     let engine = Engine::start_with(settings, pack().scorers().clone(), &make).unwrap();
-    Stage { engine, began, go, made }
+    Stage { engine, began, go, made: count }
 }
 
 fn later() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+    Instant::now() + Duration::from_mins(1)
 }
 
 fn image(name: &'static str) -> Bytes {
@@ -165,6 +165,20 @@ fn an_engine_whose_networks_do_not_load_does_not_start() {
     let settings = EngineSettings { threads: NonZeroUsize::new(3).unwrap(), queue: ONE };
     let started = Engine::start_with(settings, pack().scorers().clone(), &make);
     assert!(matches!(started, Err(Error::Runtime(RuntimeFault::Score))));
+}
+
+#[test]
+fn the_pipeline_asks_before_each_stage_whether_to_go_on() {
+    let mut pipeline = pipeline();
+    let photo = photo("obama.jpg");
+    // Decode, detect, landmarks, and two embedders.
+    for stages in 0..5 {
+        let asked = AtomicUsize::new(0);
+        let checkpoint = || if asked.fetch_add(1, Ordering::SeqCst) < stages { Ok(()) } else { Err(Error::Deadline) };
+        assert!(matches!(pipeline.analyse(&photo, Mode::Accurate, &checkpoint), Err(Error::Deadline)));
+        assert_eq!(asked.load(Ordering::SeqCst), stages + 1);
+    }
+    assert!(pipeline.analyse(&photo, Mode::Accurate, &|| Ok(())).is_ok());
 }
 
 #[tokio::test]

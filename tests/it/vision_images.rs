@@ -281,10 +281,10 @@ pub fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
     [&jpeg[..2], &[0xFF, 0xE1], &length, &body, &jpeg[2..]].concat()
 }
 
-fn png_chunk(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+fn png_chunk(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
     let crc = crc32(&[kind.as_slice(), body].concat());
     let length = u32::try_from(body.len()).unwrap().to_be_bytes();
-    [length.as_slice(), kind, body, &crc.to_be_bytes()].concat()
+    [length.as_slice(), &kind, body, &crc.to_be_bytes()].concat()
 }
 
 /// PNG specification, annex D.
@@ -297,11 +297,11 @@ fn crc32(bytes: &[u8]) -> u32 {
 const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 fn ihdr(width: u32, height: u32, colour: u8) -> Vec<u8> {
-    png_chunk(b"IHDR", &[&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, colour, 0, 0, 0]].concat())
+    png_chunk(*b"IHDR", &[&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, colour, 0, 0, 0]].concat())
 }
 
 pub fn huge_png(width: u32, height: u32) -> Vec<u8> {
-    [PNG_SIGNATURE, &ihdr(width, height, 2), &png_chunk(b"IDAT", &[0x78, 0x9C]), &png_chunk(b"IEND", &[])].concat()
+    [PNG_SIGNATURE, &ihdr(width, height, 2), &png_chunk(*b"IDAT", &[0x78, 0x9C]), &png_chunk(*b"IEND", &[])].concat()
 }
 
 /// Two pixels of a palette of two; zlib stream with one stored block.
@@ -311,17 +311,17 @@ fn palette_png() -> Vec<u8> {
     let adler = (adler.1 << 16 | adler.0).to_be_bytes();
     let row = row.map(|v| u8::try_from(v).unwrap());
     let data = [&[0x78, 0x01, 1, 3, 0, 0xFC, 0xFF], row.as_slice(), &adler].concat();
-    let palette = png_chunk(b"PLTE", &[9, 8, 7, 200, 100, 50]);
-    [PNG_SIGNATURE, &ihdr(2, 1, 3), &palette, &png_chunk(b"IDAT", &data), &png_chunk(b"IEND", &[])].concat()
+    let palette = png_chunk(*b"PLTE", &[9, 8, 7, 200, 100, 50]);
+    [PNG_SIGNATURE, &ihdr(2, 1, 3), &palette, &png_chunk(*b"IDAT", &data), &png_chunk(*b"IEND", &[])].concat()
 }
 
 /// The still PNG with the chunks that announce two frames.
 pub fn animated_png() -> Vec<u8> {
     let still = png();
     let after_header = PNG_SIGNATURE.len() + 25;
-    let control = png_chunk(b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]);
+    let control = png_chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]);
     let size = [WIDTH.to_be_bytes(), HEIGHT.to_be_bytes()].concat();
-    let frame = png_chunk(b"fcTL", &[&[0; 4], size.as_slice(), &[0; 8], &[0, 1, 0, 10, 0, 0]].concat());
+    let frame = png_chunk(*b"fcTL", &[&[0; 4], size.as_slice(), &[0; 8], &[0, 1, 0, 10, 0, 0]].concat());
     [&still[..after_header], &control, &frame, &still[after_header..]].concat()
 }
 
@@ -330,25 +330,25 @@ fn riff(chunks: &[u8]) -> Vec<u8> {
     [b"RIFF", length.as_slice(), b"WEBP", chunks].concat()
 }
 
-fn riff_chunk(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+fn riff_chunk(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap().to_le_bytes();
-    [kind, length.as_slice(), body, &[0][..body.len() % 2]].concat()
+    [&kind, length.as_slice(), body, &[0][..body.len() % 2]].concat()
 }
 
 /// Two frames, each the still picture.
 pub fn animated_webp() -> Vec<u8> {
     let mut still = Vec::new();
     WebPEncoder::new_lossless(&mut still).encode(fields().as_raw(), WIDTH, HEIGHT, ExtendedColorType::Rgb8).unwrap();
-    let [w, h] = [WIDTH - 1, HEIGHT - 1].map(|v| v.to_le_bytes());
+    let [w, h] = [WIDTH - 1, HEIGHT - 1].map(u32::to_le_bytes);
     let canvas = [&[0x02, 0, 0, 0], &w[..3], &h[..3]].concat();
-    let frame = riff_chunk(b"ANMF", &[&[0; 6], &w[..3], &h[..3], &[100, 0, 0, 0], &still[12..]].concat());
-    let animation = riff_chunk(b"ANIM", &[255, 255, 255, 255, 0, 0]);
-    riff(&[riff_chunk(b"VP8X", &canvas), animation, frame.clone(), frame].concat())
+    let frame = riff_chunk(*b"ANMF", &[&[0; 6], &w[..3], &h[..3], &[100, 0, 0, 0], &still[12..]].concat());
+    let animation = riff_chunk(*b"ANIM", &[255, 255, 255, 255, 0, 0]);
+    riff(&[riff_chunk(*b"VP8X", &canvas), animation, frame.clone(), frame].concat())
 }
 
 /// Nearly lossless WebP's largest: 16383 x 16383.
 fn huge_webp() -> Vec<u8> {
-    riff(&riff_chunk(b"VP8L", &[0x2F, 0xFE, 0xBF, 0xFF, 0x0F, 0, 0, 0, 0, 0]))
+    riff(&riff_chunk(*b"VP8L", &[0x2F, 0xFE, 0xBF, 0xFF, 0x0F, 0, 0, 0, 0, 0]))
 }
 
 fn huge_jpeg(width: u16, height: u16) -> Vec<u8> {
