@@ -112,7 +112,9 @@ impl VisionArgs {
     /// When none is there.
     pub fn library(&self) -> anyhow::Result<PathBuf> {
         const NAME: &str = "libonnxruntime.so";
-        let candidates = if let Some(path) = &self.onnxruntime { vec![path.clone()] } else {
+        let candidates = if let Some(path) = &self.onnxruntime {
+            vec![path.clone()]
+        } else {
             let beside = std::env::current_exe().ok().and_then(|it| it.parent().map(|it| it.join(NAME)));
             let folders = [".local/lib", "/usr/local/lib", "/usr/lib"];
             beside.into_iter().chain(folders.map(|it| Path::new(it).join(NAME))).collect()

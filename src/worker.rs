@@ -162,7 +162,9 @@ impl Worker {
     /// A transient fault puts the job back; the last attempt's fault ends it.
     async fn record_fault(&self, claim: &Claim, fault: &Error) -> Option<Change> {
         let wait = if fault.is_permanent() { None } else { backoff::after_attempt(claim.attempt, rand::random()) };
-        if let Some(wait) = wait { self.record(claim, || self.store.retry_job(claim, wait)).await } else {
+        if let Some(wait) = wait {
+            self.record(claim, || self.store.retry_job(claim, wait)).await
+        } else {
             let failure = Failure { code: code(fault).to_owned(), detail: fault.to_string() };
             self.record(claim, || self.store.finish_failed(claim, &failure)).await
         }

@@ -56,7 +56,9 @@ impl Slots {
         loop {
             let waiter = {
                 let mut state = self.lock();
-                if let Some(waiter) = state.next() { waiter } else {
+                if let Some(waiter) = state.next() {
+                    waiter
+                } else {
                     state.free += 1;
                     slot.0 = None;
                     return;
