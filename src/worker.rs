@@ -34,7 +34,7 @@ pub struct Worker {
 
 /// Doorbells in hand: enough to keep the engine busy, few enough that another worker finds some.
 const PREFETCH: [(Lane, u16); 2] = [(Lane::Interactive, 8), (Lane::Bulk, 4)];
-/// A job that computes for longer than this is stopped and tried again.
+/// A job that computes for longer than this is stopped and tried again; fetching its images may take as long.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// From this attempt on a job runs alone on its worker. When a worker dies, each job that it had in hand is charged an
 /// attempt, and all of them come back together: without this, one that kills its worker would in the end take the
@@ -53,6 +53,8 @@ enum Error {
     Media(#[from] media::Error),
     #[error("the image of the {0} is gone")]
     ImageGone(&'static str),
+    #[error("the blob store did not answer in time")]
+    FetchTimeout,
     #[error(transparent)]
     Job(#[from] JobError),
     #[error("another worker took the job over")]
@@ -148,7 +150,8 @@ impl Worker {
     }
 
     async fn compute(&self, claim: &Claim) -> Result<Outcome, Error> {
-        let images = self.fetch(claim).await?;
+        // Bounded like the computing: a hung file system must not hold the lease for ever.
+        let images = tokio::time::timeout(DEADLINE, self.fetch(claim)).await.map_err(|_| Error::FetchTimeout)??;
         Ok(jobs::run(&self.engine, &claim.params, images, Instant::now() + DEADLINE).await?)
     }
 
@@ -224,7 +227,7 @@ fn code(fault: &Error) -> &'static str {
     match fault {
         Error::Store(_) => "database_unavailable",
         Error::Media(media::Error::Altered | media::Error::UnknownMasterKey(_)) => "image_unreadable",
-        Error::Media(_) => "image_unavailable",
+        Error::Media(_) | Error::FetchTimeout => "image_unavailable",
         Error::ImageGone(_) => "image_erased",
         Error::Job(_) => "inference_failed",
         Error::LeaseLost => "lease_lost",
