@@ -2,5 +2,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod amqp_round_trip;
+mod promise_broker_wiped;
+mod promise_dead_worker;
+mod promise_idempotent_submit;
+mod promise_network;
 mod promise_poison;
+mod promise_shutdown;
+mod store_walk;
 mod support;
