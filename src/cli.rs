@@ -66,7 +66,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     // One TLS provider for the whole process; a second call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         match cli.command {
             Command::Compare(args) => compare::run(&args),
             Command::Serve { roles, args } => app::serve(*args, &roles).await.map(|()| ExitCode::SUCCESS),
@@ -78,5 +78,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Tenant(command) => tenant::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::DeadLetters(command) => dead_letters::run(command).await,
         }
-    })
+    });
+    // Whatever had to end has ended. A thread that reads from a hung file system cannot be interrupted; the process must
+    // not wait for it.
+    runtime.shutdown_background();
+    code
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use tracing::{Instrument as _, error, info, info_span, warn};
 
 use crate::domain::backoff;
-use crate::domain::ids::JobId;
 use crate::domain::image::ImageRole;
 use crate::domain::job::{Failure, Lane};
 use crate::domain::outcome::Outcome;
@@ -37,8 +36,17 @@ pub struct Worker {
 const PREFETCH: [(Lane, u16); 2] = [(Lane::Interactive, 8), (Lane::Bulk, 4)];
 /// A job that computes for longer than this is stopped and tried again.
 const DEADLINE: Duration = Duration::from_mins(1);
+/// Images that are not here after this long are tried again.
+const FETCH: Duration = Duration::from_secs(15);
 /// Within a third of a lease, so that one hung renewal does not cost it.
 const STATEMENT: Duration = Duration::from_secs(8);
+/// From this attempt on a job runs alone on its worker. When a worker dies, each job that it had in hand is charged an
+/// attempt, and all of them come back together: without this, one that kills its worker would in the end take the
+/// innocent ones beside it along.
+const IN_DOUBT: i32 = 3;
+
+/// The shutdown began.
+struct Stopping;
 
 /// Why a claimed job has no outcome yet.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +57,8 @@ enum Error {
     Media(#[from] media::Error),
     #[error("the image of the {0} is gone")]
     ImageGone(&'static str),
+    #[error("the blob store did not answer in time")]
+    FetchTimeout,
     #[error(transparent)]
     Job(#[from] JobError),
     #[error("another worker took the job over")]
@@ -81,33 +91,43 @@ impl Worker {
             error!("a message in a work queue is no doorbell: dropped");
             return Settle::Ack;
         };
-        let slot = tokio::select! {
+        // Over, running elsewhere, or not due yet: there will be another doorbell if there must.
+        let attempt = match self.patiently(|| self.store.find_next_attempt(job_id)).await {
+            Ok(Some(attempt)) => attempt,
+            Ok(None) => return Settle::Ack,
+            Err(Stopping) => return Settle::Requeue,
+        };
+        let turn =
+            async { if attempt < IN_DOUBT { self.slots.together(lane).await } else { self.slots.alone(lane).await } };
+        let turn = tokio::select! {
             biased;
             () = self.life.stopping().cancelled() => return Settle::Requeue,
-            slot = self.slots.acquire(lane) => slot,
+            turn = turn => turn,
         };
-        let claim = match self.claim(job_id).await {
+        let claim = match self.patiently(|| self.store.claim_job(job_id)).await {
             Ok(Some(claim)) => claim,
-            // Over, running elsewhere, or not due yet: there will be another doorbell if there must.
             Ok(None) => return Settle::Ack,
-            Err(()) => return Settle::Requeue,
+            Err(Stopping) => return Settle::Requeue,
         };
         let span = info_span!("job", request_id = %claim.subject.request_id, attempt = claim.attempt);
         self.run(&claim).instrument(span).await;
-        drop(slot);
+        drop(turn);
         Settle::Ack
     }
 
-    /// Claims, waiting out a database that does not answer; `Err` when the shutdown begins meanwhile.
-    async fn claim(&self, job_id: JobId) -> Result<Option<Claim>, ()> {
+    /// Asks, waiting out a database that does not answer, until the shutdown begins.
+    async fn patiently<T, F>(&self, ask: impl Fn() -> F) -> Result<T, Stopping>
+    where
+        F: Future<Output = Result<T, store::Error>>,
+    {
         let mut wait = Duration::from_millis(200);
         loop {
-            match within(self.store.claim_job(job_id)).await {
-                Ok(claim) => return Ok(claim),
+            match within(ask()).await {
+                Ok(answer) => return Ok(answer),
                 Err(error) => warn!(%error, "no claim: the database does not answer"),
             }
             tokio::select! {
-                () = self.life.stopping().cancelled() => return Err(()),
+                () = self.life.stopping().cancelled() => return Err(Stopping),
                 () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(10)),
             }
         }
@@ -139,7 +159,8 @@ impl Worker {
     }
 
     async fn compute(&self, claim: &Claim) -> Result<Outcome, Error> {
-        let images = self.fetch(claim).await?;
+        // Bounded like the computing: a hung file system must not hold the lease for ever.
+        let images = tokio::time::timeout(FETCH, self.fetch(claim)).await.map_err(|_| Error::FetchTimeout)??;
         Ok(jobs::run(&self.engine, &claim.params, images, Instant::now() + DEADLINE).await?)
     }
 
@@ -221,7 +242,7 @@ fn failure(fault: &Error) -> Failure {
         Error::Media(media::Error::Altered | media::Error::UnknownMasterKey(_)) => {
             ("image_unreadable", "a stored image could not be decrypted")
         }
-        Error::Media(_) => ("image_unavailable", "a stored image could not be fetched"),
+        Error::Media(_) | Error::FetchTimeout => ("image_unavailable", "a stored image could not be fetched"),
         Error::ImageGone(_) => ("image_erased", "an image was erased before the job ran"),
         Error::Job(_) => ("inference_failed", "the vision engine failed"),
         Error::LeaseLost => ("lease_lost", "another worker took the job over"),

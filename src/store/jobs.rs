@@ -226,6 +226,20 @@ impl Store {
         tx.commit().await
     }
 
+    /// Which attempt the next claim will be; `None` when the job is not to be had.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_next_attempt(&self, id: JobId) -> Result<Option<i32>, Error> {
+        let attempt = sqlx::query_scalar!(
+            r#"SELECT attempt + 1 AS "next!" FROM jobs WHERE id = $1 AND state = 'queued' AND run_after <= now()"#,
+            id.0,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(attempt)
+    }
+
     /// Takes a queued job whose time has come; `None` when it is not to be had: over, running elsewhere, or not yet due.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
-//! Who computes next: a few slots, the interactive lane first, the bulk lane never starved.
+//! Who computes next: a few slots, the interactive lane first, the bulk lane never starved. A job in doubt runs alone.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, oneshot};
 
 use crate::domain::job::Lane;
 
@@ -12,7 +12,11 @@ const INTERACTIVE_IN_A_ROW: u32 = 4;
 
 /// A fixed number of slots; clones share them.
 #[derive(Clone)]
-pub struct Slots(Arc<Mutex<State>>);
+pub struct Slots {
+    state: Arc<Mutex<State>>,
+    /// Jobs together hold it for reading, a job alone for writing.
+    room: Arc<RwLock<()>>,
+}
 
 struct State {
     free: usize,
@@ -24,15 +28,39 @@ struct State {
 /// A slot in hand; dropping it passes it on.
 pub struct Slot(Option<Slots>);
 
+/// A slot, and the company that its holder may have. Dropping it passes both on.
+pub struct Turn {
+    _room: Room,
+    _slot: Slot,
+}
+
+#[expect(dead_code, reason = "held, never read")]
+enum Room {
+    Together(OwnedRwLockReadGuard<()>),
+    Alone(OwnedRwLockWriteGuard<()>),
+}
+
 impl Slots {
     #[must_use]
     pub fn new(count: usize) -> Self {
         let state = State { free: count, interactive: VecDeque::new(), bulk: VecDeque::new(), in_a_row: 0 };
-        Self(Arc::new(Mutex::new(state)))
+        Self { state: Arc::new(Mutex::new(state)), room: Arc::default() }
+    }
+
+    /// A slot beside others.
+    pub async fn together(&self, lane: Lane) -> Turn {
+        let slot = self.acquire(lane).await;
+        Turn { _room: Room::Together(Arc::clone(&self.room).read_owned().await), _slot: slot }
+    }
+
+    /// A slot while all others are idle: waits for those that run, and keeps those that come waiting.
+    pub async fn alone(&self, lane: Lane) -> Turn {
+        let slot = self.acquire(lane).await;
+        Turn { _room: Room::Alone(Arc::clone(&self.room).write_owned().await), _slot: slot }
     }
 
     /// Waits for a slot. Whoever gives up waiting loses its place and nothing else.
-    pub async fn acquire(&self, lane: Lane) -> Slot {
+    async fn acquire(&self, lane: Lane) -> Slot {
         let waiting = {
             let mut state = self.lock();
             if state.free > 0 {
@@ -72,7 +100,7 @@ impl Slots {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,6 +178,21 @@ mod tests {
         drop(impatient);
         assert_eq!(order(held, vec![("patient", patient)]), ["patient"]);
         assert!(slots.acquire(Lane::Bulk).now_or_never().is_some(), "the slot came back");
+    }
+
+    #[test]
+    fn a_job_in_doubt_waits_for_the_others_and_then_keeps_them_waiting() {
+        let slots = Slots::new(3);
+        let neighbour = slots.together(Lane::Bulk).now_or_never().unwrap();
+        let mut doubtful = Box::pin(slots.alone(Lane::Bulk));
+        assert!(doubtful.as_mut().now_or_never().is_none(), "somebody runs");
+        let mut next = Box::pin(slots.together(Lane::Interactive));
+        assert!(next.as_mut().now_or_never().is_none(), "it does not overtake");
+        drop(neighbour);
+        let alone = doubtful.now_or_never().unwrap();
+        assert!(next.as_mut().now_or_never().is_none(), "nobody runs beside it");
+        drop(alone);
+        assert!(next.now_or_never().is_some());
     }
 
     #[test]

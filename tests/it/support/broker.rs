@@ -61,9 +61,9 @@ impl Management {
         list.as_array().into_iter().flatten().filter_map(name).collect()
     }
 
-    /// Any question to `/api/...`.
-    pub async fn get(&self, path: &[&str]) -> Value {
-        self.call(Method::GET, path, Value::Null).await
+    pub async fn has_queue(&self, vhost: &str, queue: &str) -> bool {
+        let queues = self.call(Method::GET, &["queues", vhost], Value::Null).await;
+        queues.as_array().into_iter().flatten().any(|it| it["name"] == queue)
     }
 
     async fn call(&self, method: Method, path: &[&str], body: Value) -> Value {

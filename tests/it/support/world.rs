@@ -1,11 +1,13 @@
 //! A database, a virtual host, a blob folder and an organisation for one test, gone when it ends.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use futures_util::StreamExt as _;
 use reqwest::Url;
 use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
@@ -181,6 +183,16 @@ impl World {
         self.submit(None, body.as_bytes()).await.expect("a good request is accepted").subject.id
     }
 
+    /// Takes many jobs in, in this process: the image compared with itself.
+    pub async fn submit_many(&self, count: usize, kind: &str, image: &[u8]) {
+        let body = request(kind, image, image).to_string();
+        let submissions = (0..count).map(|_| self.submit(None, body.as_bytes()));
+        let mut accepted = futures_util::stream::iter(submissions).buffer_unordered(8);
+        while let Some(answer) = accepted.next().await {
+            answer.expect("a good request is accepted");
+        }
+    }
+
     /// Takes a request in, in this process.
     ///
     /// # Errors
@@ -224,6 +236,22 @@ impl World {
 
     pub async fn attempt(&self, job: JobId) -> i32 {
         self.scalar("SELECT attempt FROM jobs WHERE id = $1", job).await
+    }
+
+    /// Where the broker is.
+    pub async fn broker_address(&self) -> SocketAddr {
+        let host = self.amqp.host_str().expect("an amqp URL has a host");
+        let port = self.amqp.port().unwrap_or(5672);
+        let mut found = tokio::net::lookup_host((host, port)).await.expect("the broker's name is known");
+        found.next().expect("the broker has an address")
+    }
+
+    /// The administrator's address of this world's virtual host, by way of a relay there.
+    pub fn amqp_at(&self, relay: SocketAddr) -> String {
+        let mut url = self.amqp.clone();
+        url.set_ip_host(relay.ip()).expect("an amqp URL has a host");
+        url.set_port(Some(relay.port())).expect("an amqp URL has a port");
+        url.into()
     }
 
     /// Executes a statement; says how many rows it hit.

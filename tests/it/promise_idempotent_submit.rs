@@ -1,0 +1,83 @@
+//! Promise: however often and however parallel a request is sent under one key, there is one job.
+
+use std::collections::HashSet;
+
+use futures_util::future::join_all;
+use reqwest::StatusCode;
+use visavis::intake::Error;
+
+use crate::support::world::request;
+use crate::support::{Api, World, blobs, photos};
+
+const PARALLEL: usize = 64;
+/// In this process; over HTTP a few rounds show that the key arrives.
+const ROUNDS: usize = 100;
+const HTTP_ROUNDS: usize = 3;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_parallel_submissions_of_one_key_make_one_job_a_hundred_times() {
+    let world = World::without_broker().await;
+    let body = request("likeness_check", photos::blank(), photos::blank()).to_string();
+    for round in 0..ROUNDS {
+        let key = format!("key {round}");
+        let answers = join_all((0..PARALLEL).map(|_| world.submit(Some(&key), body.as_bytes()))).await;
+        let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+        let jobs: HashSet<_> = answers.iter().map(|it| it.subject.id).collect();
+        assert_eq!(jobs.len(), 1, "{key}");
+        assert_eq!(answers.iter().filter(|it| !it.duplicate).count(), 1, "{key}");
+    }
+    assert_eq!(rows(&world).await, [100, 200, 100]);
+    assert_eq!(blobs::count(&world.blobs), 200, "no image without a job is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_parallel_posts_of_one_key_make_one_job_and_another_body_is_a_conflict() {
+    let world = World::new().await;
+    let process = world.spawn(&["api"]).await;
+    let api = Api::of(&process, &world.tenant.api_key);
+    let body = request("likeness_check", photos::blank(), photos::blank());
+    for round in 0..HTTP_ROUNDS {
+        let key = format!("key {round}");
+        let answers = join_all((0..PARALLEL).map(|_| api.submit(Some(&key), &body))).await;
+        assert!(answers.iter().all(|(status, _)| *status == StatusCode::ACCEPTED), "{answers:?}");
+        let jobs: HashSet<_> = answers.iter().map(|(_, answer)| answer["id"].to_string()).collect();
+        assert_eq!(jobs.len(), 1, "{jobs:?}");
+        assert_eq!(answers.iter().filter(|(_, answer)| answer["duplicate"] == false).count(), 1);
+    }
+    let other = request("face_match", photos::blank(), photos::blank());
+    let (status, problem) = api.submit(Some("key 0"), &other).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &"idempotency_conflict".into()));
+    assert_eq!(rows(&world).await, [3, 6, 3]);
+    assert_eq!(blobs::count(&world.blobs), 6, "no image without a job is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_bodies_that_race_under_one_key_one_wins_and_every_other_is_told() {
+    let world = World::without_broker().await;
+    let bodies =
+        ["likeness_check", "face_match"].map(|kind| request(kind, photos::blank(), photos::blank()).to_string());
+    let answers = join_all((0..PARALLEL).map(|i| world.submit(Some("key"), bodies[i % 2].as_bytes()))).await;
+    let winner = answers.iter().flatten().next().expect("somebody wins").subject.clone();
+    for (i, answer) in answers.iter().enumerate() {
+        match answer {
+            Ok(accepted) => {
+                assert_eq!((accepted.subject.id, i % 2), (winner.id, usize::from(winner.kind == "face_match")))
+            }
+            Err(Error::Conflict(fault)) => {
+                assert_eq!((fault.code, i % 2), ("idempotency_conflict", usize::from(winner.kind != "face_match")));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(rows(&world).await, [1, 2, 1]);
+    assert_eq!(blobs::count(&world.blobs), 2);
+}
+
+/// Jobs, images, doorbells.
+async fn rows(world: &World) -> [i64; 3] {
+    [
+        world.count("SELECT count(*) FROM jobs").await,
+        world.count("SELECT count(*) FROM images").await,
+        world.count("SELECT count(*) FROM outbox WHERE kind = 'doorbell'").await,
+    ]
+}
