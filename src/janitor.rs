@@ -12,9 +12,9 @@ use crate::media::{self, Media};
 use crate::store::{self, Store};
 
 /// Between rounds: an image outlives its time by a minute at most, where the backlog is none.
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 /// Bodies of submissions that the broker gave up on wait so long for an operator.
-const DEAD_LETTERS_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
+const DEAD_LETTERS_KEEP: Duration = Duration::from_hours(168);
 /// Images of one round's step.
 const BATCH: i64 = 256;
 

@@ -31,7 +31,7 @@ pub(super) struct SubmitArgs {
     /// Seconds to wait for the next answer before giving up
     #[arg(long, default_value_t = 120)]
     patience: u64,
-    /// The producer's broker URL; AMQP_URL when this is not set
+    /// The producer's broker URL; `AMQP_URL` when this is not set
     #[arg(long, env = "VISAVIS_PRODUCER_AMQP_URL", hide_env_values = true)]
     producer_amqp_url: Option<String>,
     #[arg(long, env = "AMQP_URL", hide_env_values = true, hide = true)]

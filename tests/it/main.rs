@@ -1,8 +1,10 @@
-//! All integration tests in one binary: it links once.
+//! The one integration-test binary: real Postgres, real RabbitMQ, the real executable. `./dev test` brings them up.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on shall stop")]
-
+mod amqp_round_trip;
 mod architecture;
+mod submissions;
+mod support;
 mod vision_compare;
 mod vision_engine;
 mod vision_golden;

@@ -273,7 +273,7 @@ proptest! {
 }
 
 /// The JPEG with an APP1 segment that holds nothing but the orientation (EXIF 2.3, tag 0x0112).
-fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+pub fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
     let tiff =
         [b"II*\0".as_slice(), &[8, 0, 0, 0, 1, 0, 0x12, 0x01, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0, 0, 0, 0, 0]];
     let body = [b"Exif\0\0".as_slice(), &tiff.concat()].concat();
@@ -300,7 +300,7 @@ fn ihdr(width: u32, height: u32, colour: u8) -> Vec<u8> {
     png_chunk(*b"IHDR", &[&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, colour, 0, 0, 0]].concat())
 }
 
-fn huge_png(width: u32, height: u32) -> Vec<u8> {
+pub fn huge_png(width: u32, height: u32) -> Vec<u8> {
     [PNG_SIGNATURE, &ihdr(width, height, 2), &png_chunk(*b"IDAT", &[0x78, 0x9C]), &png_chunk(*b"IEND", &[])].concat()
 }
 
@@ -316,7 +316,7 @@ fn palette_png() -> Vec<u8> {
 }
 
 /// The still PNG with the chunks that announce two frames.
-fn animated_png() -> Vec<u8> {
+pub fn animated_png() -> Vec<u8> {
     let still = png();
     let after_header = PNG_SIGNATURE.len() + 25;
     let control = png_chunk(*b"acTL", &[0, 0, 0, 2, 0, 0, 0, 0]);
@@ -336,7 +336,7 @@ fn riff_chunk(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
 }
 
 /// Two frames, each the still picture.
-fn animated_webp() -> Vec<u8> {
+pub fn animated_webp() -> Vec<u8> {
     let mut still = Vec::new();
     WebPEncoder::new_lossless(&mut still).encode(fields().as_raw(), WIDTH, HEIGHT, ExtendedColorType::Rgb8).unwrap();
     let [w, h] = [WIDTH - 1, HEIGHT - 1].map(u32::to_le_bytes);

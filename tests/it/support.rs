@@ -1,0 +1,18 @@
+//! What tests stand on: a world of its own for each, processes to start and kill, a network to break.
+
+pub mod api;
+pub mod blobs;
+pub mod broker;
+pub mod environment;
+pub mod network;
+pub mod photos;
+pub mod poll;
+pub mod process;
+pub mod producer;
+pub mod world;
+
+pub use api::Api;
+pub use poll::{eventually, obtain};
+pub use process::Process;
+pub use producer::Producer;
+pub use world::World;

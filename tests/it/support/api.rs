@@ -1,0 +1,51 @@
+//! An HTTP client of an organisation.
+
+use std::time::Duration;
+
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::Value;
+
+use super::process::Process;
+
+#[derive(Clone)]
+pub struct Api {
+    client: Client,
+    base: String,
+    key: String,
+}
+
+impl Api {
+    /// Calls a process that has the role `api`, with that organisation's key.
+    pub fn of(process: &Process, api_key: &str) -> Self {
+        // Longer than the longest poll.
+        let client = Client::builder().no_proxy().timeout(Duration::from_secs(90)).build();
+        let client = client.expect("an HTTP client can be made");
+        Self { client, base: format!("http://{}", process.address()), key: api_key.to_owned() }
+    }
+
+    /// A request with the key, to add to.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key)
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        send(self.request(Method::GET, path)).await
+    }
+
+    /// `POST /v1/jobs`.
+    pub async fn submit(&self, idempotency_key: Option<&str>, body: &Value) -> (StatusCode, Value) {
+        let mut request = self.request(Method::POST, "/v1/jobs").body(body.to_string());
+        if let Some(key) = idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
+        send(request).await
+    }
+}
+
+/// The answer's status and its body, which is JSON.
+pub async fn send(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.expect("the API answers");
+    let status = response.status();
+    let body = response.bytes().await.expect("the API answers in full");
+    (status, serde_json::from_slice(&body).expect("the API answers in JSON"))
+}

@@ -1,0 +1,33 @@
+//! Where the services are; the only file of the tests that reads the environment.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use reqwest::Url;
+
+/// What `./dev test` exports.
+pub struct Services {
+    /// A role that may create databases.
+    pub database: Url,
+    /// An administrator.
+    pub amqp: Url,
+    /// The broker's management API, with the administrator's credentials.
+    pub management: Url,
+    pub onnxruntime: PathBuf,
+}
+
+pub static SERVICES: LazyLock<Services> = LazyLock::new(|| Services {
+    database: url("DATABASE_URL"),
+    amqp: url("AMQP_URL"),
+    management: url("VISAVIS_RABBITMQ_API"),
+    onnxruntime: required("VISAVIS_ONNXRUNTIME").into(),
+});
+
+fn url(name: &str) -> Url {
+    required(name).parse().unwrap_or_else(|_| panic!("{name} is not a URL"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests learn here, and nowhere else, where the services are")]
+fn required(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by ./dev test"))
+}

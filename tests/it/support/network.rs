@@ -1,0 +1,101 @@
+//! A network that can fail: relays TCP to a service, until told to cut the lines or to swallow what they carry.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// A relay in front of one service; dropping it closes every line.
+pub struct Network {
+    pub address: SocketAddr,
+    lines: Arc<Lines>,
+    _tasks: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Lines {
+    accepted: AtomicUsize,
+    open: Mutex<Vec<Fate>>,
+}
+
+/// What a line is told.
+#[derive(Clone, Default)]
+struct Fate {
+    cut: CancellationToken,
+    dark: CancellationToken,
+}
+
+impl Network {
+    pub async fn before(service: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let lines = Arc::<Lines>::default();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, service, Arc::clone(&lines)));
+        Self { address, lines, _tasks: tasks }
+    }
+
+    /// How many lines were opened since the beginning.
+    pub fn accepted(&self) -> usize {
+        self.lines.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Closes every open line at once; new ones work.
+    pub fn cut(&self) {
+        self.lines.take().iter().for_each(|fate| fate.cut.cancel());
+    }
+
+    /// Every open line stays open and carries nothing any more; new ones work.
+    pub fn swallow(&self) {
+        self.lines.take().iter().for_each(|fate| fate.dark.cancel());
+    }
+}
+
+impl Lines {
+    fn take(&self) -> Vec<Fate> {
+        std::mem::take(&mut self.open.lock().expect("nobody panics in here"))
+    }
+}
+
+async fn accept(listener: TcpListener, service: SocketAddr, lines: Arc<Lines>) {
+    let mut tasks = JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        let fate = Fate::default();
+        lines.accepted.fetch_add(1, Ordering::Relaxed);
+        lines.open.lock().expect("nobody panics in here").push(fate.clone());
+        tasks.spawn(carry(client, service, fate));
+    }
+}
+
+async fn carry(mut client: TcpStream, service: SocketAddr, fate: Fate) {
+    let Ok(mut service) = TcpStream::connect(service).await else { return };
+    let (from_client, to_client) = client.split();
+    let (from_service, to_service) = service.split();
+    let there = pump(from_client, to_service, &fate);
+    let back = async {
+        pump(from_service, to_client, &fate).await;
+        if fate.dark.is_cancelled() {
+            // The service gave up; in the dark its client does not learn of it.
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = there => {}
+        () = back => {}
+        () = fate.cut.cancelled() => {}
+    }
+}
+
+/// Until either end closes.
+async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, fate: &Fate) {
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if !fate.dark.is_cancelled() && to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The pictures that tests send.
+
+use std::io::Cursor;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use image::{DynamicImage, ImageFormat};
+
+/// A file of `tests/photos`.
+pub fn photo(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/photos").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A face in few pixels: quick to take in and quick to look at.
+pub fn small_face() -> &'static [u8] {
+    static SMALL: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let photo = image::load_from_memory(&photo("obama.jpg")).expect("a photo of ours is readable");
+        encode(&photo.thumbnail(256, 256).to_rgb8().into(), ImageFormat::Jpeg)
+    });
+    &SMALL
+}
+
+/// Nothing at all in very few pixels: its job ends well, without a comparison.
+pub fn blank() -> &'static [u8] {
+    static BLANK: LazyLock<Vec<u8>> = LazyLock::new(|| encode(&DynamicImage::new_rgb8(64, 64), ImageFormat::Png));
+    &BLANK
+}
+
+fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    image.write_to(&mut file, format).expect("a picture in memory can be written");
+    file.into_inner()
+}

@@ -1,0 +1,24 @@
+//! Waiting for what another process does: bounded, and on a condition.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Returns when `condition` holds; panics with `what` when it does not within that time.
+pub async fn eventually(what: &str, within: Duration, mut condition: impl AsyncFnMut() -> bool) {
+    obtain(what, within, async || condition().await.then_some(())).await;
+}
+
+/// Returns what `look` finds; panics with `what` when it finds nothing within that time.
+pub async fn obtain<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let until = Instant::now() + within;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < until, "not within {within:?}: {what}");
+        sleep(LOOK_EVERY).await;
+    }
+}

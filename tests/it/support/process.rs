@@ -1,0 +1,118 @@
+//! The real executable, as a child process that can be stopped in every way a process can stop.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::poll::obtain;
+
+/// To start in, models and their warm-up included, on a busy machine.
+const START: Duration = Duration::from_secs(60);
+/// To end in. Above the promise of 30 s, so that it is the test that notices.
+const END: Duration = Duration::from_secs(60);
+
+/// A running `visavis serve`; dropping it kills it.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts the roles with that environment and no other, and waits until they run.
+    pub async fn start(roles: &[&str], environment: &[(String, String)], log: PathBuf) -> Self {
+        let file = File::create(&log).expect("a log file can be made");
+        let mut command = executable(environment);
+        command.arg("serve").args(roles).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        let child = command.spawn().expect("the executable starts");
+        let mut process = Self { child, log };
+        obtain(&format!("serve {roles:?} starts"), START, async || {
+            let exit = process.child.try_wait().expect("a child can be waited for");
+            assert!(exit.is_none(), "serve {roles:?} ended while starting: {}", process.log());
+            process.log().contains(" started ").then_some(())
+        })
+        .await;
+        process
+    }
+
+    /// Where its API listens.
+    pub fn address(&self) -> SocketAddr {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("listening address="));
+        let address = line.and_then(|line| line.split("address=").nth(1)).expect("this process has the role api");
+        address.trim().parse().expect("an address is logged")
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        read(&self.log)
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_none()
+    }
+
+    /// SIGKILL: it does not get to do anything any more.
+    pub fn kill9(mut self) {
+        self.kill();
+    }
+
+    /// SIGTERM.
+    pub fn ask_to_stop(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).expect("the process is there");
+    }
+
+    /// SIGTERM, and waits until it ended.
+    pub async fn terminate(mut self) -> ExitStatus {
+        self.ask_to_stop();
+        self.exit().await
+    }
+
+    /// Waits until it ended.
+    pub async fn exit(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        obtain("the process ends", END, async || child.try_wait().expect("a child can be waited for")).await
+    }
+
+    fn kill(&mut self) {
+        // Fails when it ended before, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Runs a command of the executable to its end.
+pub async fn run(arguments: &[&str], environment: &[(String, String)]) -> Output {
+    let mut command = executable(environment);
+    command.args(arguments).stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output()).await;
+    output.expect("the command does not panic").expect("the executable starts")
+}
+
+/// The end of a log, for a test that failed.
+pub fn tail(log: &Path) -> String {
+    const LINES: usize = 60;
+    let text = read(log);
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+fn executable(environment: &[(String, String)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_visavis"));
+    command.env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+fn read(log: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned()
+}

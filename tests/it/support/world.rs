@@ -1,0 +1,305 @@
+//! A database, a virtual host, a blob folder and an organisation for one test, gone when it ends.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use reqwest::Url;
+use serde_json::{Value, json};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use tempfile::TempDir;
+use tokio::runtime::RuntimeFlavor;
+use uuid::Uuid;
+use visavis::domain::api_key::ApiKeyText;
+use visavis::domain::ids::{JobId, TenantId};
+use visavis::domain::job::Lane;
+use visavis::domain::pepper::Pepper;
+use visavis::domain::request::Defaults;
+use visavis::intake::{Intake, Origin};
+use visavis::media::{BlobStore, Keyring, Media};
+use visavis::queue::connection::Broker;
+use visavis::store::Store;
+
+use super::blobs::Hung;
+use super::broker::{Management, Permissions};
+use super::environment::SERVICES;
+use super::process::{self, Process};
+use super::producer::Producer;
+
+pub struct World {
+    /// For SQL of the test's own. No `.sqlx` data is needed for it.
+    pub pool: PgPool,
+    pub intake: Intake,
+    pub tenant: Tenant,
+    /// The administrator's address of this world's virtual host.
+    pub amqp: Url,
+    pub management: Management,
+    pub vhost: String,
+    pub blobs: PathBuf,
+    producer: Url,
+    database: Url,
+    environment: Vec<(String, String)>,
+    logs: Mutex<Vec<(String, PathBuf)>>,
+    folder: TempDir,
+    has_broker: bool,
+}
+
+/// An organisation, and the key to its jobs.
+pub struct Tenant {
+    pub id: TenantId,
+    pub api_key: String,
+}
+
+impl World {
+    /// With everything. The test must be `#[tokio::test(flavor = "multi_thread")]`: the last thing a world does is to
+    /// wait until the broker dropped its virtual host, and its connections must be served meanwhile.
+    pub async fn new() -> Self {
+        let flavor = tokio::runtime::Handle::current().runtime_flavor();
+        assert_eq!(flavor, RuntimeFlavor::MultiThread, "write #[tokio::test(flavor = \"multi_thread\")]");
+        let mut world = Self::without_broker().await;
+        world.has_broker = true;
+        world.management.make_vhost(&world.vhost).await;
+        world.management.make_user(world.producer.username(), world.producer.password().unwrap_or_default()).await;
+        world.permit_producer().await;
+        world
+    }
+
+    /// For tests that need no broker: half a second quicker.
+    pub async fn without_broker() -> Self {
+        // The random end of a UUID: distinct, and short enough to read.
+        let id = Uuid::now_v7().simple().to_string().split_off(20);
+        let database = at_path(&SERVICES.database, &format!("visavis_test_{id}"));
+        let mut administrator = connect(&SERVICES.database).await;
+        let statement = format!("CREATE DATABASE visavis_test_{id}");
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut administrator).await.expect("a database can be made");
+        let pool = PgPoolOptions::new().max_connections(16).acquire_timeout(Duration::from_secs(30));
+        let pool = pool.connect(database.as_str()).await.expect("the new database answers");
+        let store = Store::from_pool(pool.clone());
+        store.migrate().await.expect("the migrations apply");
+
+        let vhost = format!("visavis-test-{id}");
+        let amqp = at_path(&SERVICES.amqp, &vhost);
+        let mut producer = amqp.clone();
+        producer.set_username(&format!("producer-{id}")).expect("an amqp URL has a user");
+        producer.set_password(Some(&id)).expect("an amqp URL has a password");
+
+        let folder = TempDir::new().expect("a temporary folder can be made");
+        let blobs = folder.path().join("blobs");
+        let (pepper, master_keys) = (random_key(), format!("test:{}", random_key()));
+        let intake = Intake {
+            store,
+            media: Media::new(BlobStore::folder(&blobs).unwrap(), Keyring::parse(&master_keys).unwrap()),
+            pepper: Pepper::parse(&pepper).expect("32 bytes in Base64"),
+            defaults: Defaults::default(),
+        };
+        let tenant = make_tenant(&intake, "acme", Some(producer.username())).await;
+        let environment = [
+            ("DATABASE_URL", database.as_str()),
+            ("AMQP_URL", amqp.as_str()),
+            ("VISAVIS_KEY_PEPPER", &pepper),
+            ("VISAVIS_MASTER_KEYS", &master_keys),
+            ("VISAVIS_BLOBS", path(&blobs)),
+            ("VISAVIS_MODELS", concat!(env!("CARGO_MANIFEST_DIR"), "/models")),
+            ("VISAVIS_ONNXRUNTIME", path(&SERVICES.onnxruntime)),
+            ("VISAVIS_LISTEN", "127.0.0.1:0"),
+            // Several processes share few cores, and a thread takes 150 MB.
+            ("VISAVIS_THREADS", "1"),
+            ("VISAVIS_DATABASE_CONNECTIONS", "8"),
+            ("VISAVIS_LOG", "info,lapin=error"),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        Self {
+            pool,
+            intake,
+            tenant,
+            amqp,
+            management: Management::connect(),
+            vhost,
+            blobs,
+            producer,
+            database,
+            environment,
+            logs: Mutex::default(),
+            folder,
+            has_broker: false,
+        }
+    }
+
+    /// Gives the producer its rights, again after the virtual host was made anew.
+    pub async fn permit_producer(&self) {
+        let user = self.producer.username();
+        let own = format!("^({user}.*|amq.gen-.*)$");
+        let rights = Permissions { configure: &own, write: "^visavis\\.submissions$", read: &own };
+        self.management.permit(&self.vhost, user, rights).await;
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.intake.store
+    }
+
+    /// A further organisation.
+    pub async fn make_tenant(&self, name: &str, amqp_user: Option<&str>) -> Tenant {
+        make_tenant(&self.intake, name, amqp_user).await
+    }
+
+    /// Starts roles of the real executable.
+    pub async fn spawn(&self, roles: &[&str]) -> Process {
+        self.spawn_with(roles, &[]).await
+    }
+
+    /// Starts roles with further, or other, environment variables.
+    pub async fn spawn_with(&self, roles: &[&str], changes: &[(&str, &str)]) -> Process {
+        let mut environment = self.environment.clone();
+        environment.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let log = {
+            let mut logs = self.logs.lock().expect("nobody panics in here");
+            let log = self.folder.path().join(format!("{}.log", logs.len()));
+            logs.push((roles.join(" "), log.clone()));
+            log
+        };
+        Process::start(roles, &environment, log).await
+    }
+
+    /// Runs another command of the real executable to its end.
+    pub async fn run(&self, arguments: &[&str]) -> std::process::Output {
+        process::run(arguments, &self.environment).await
+    }
+
+    /// A producer of the organisation; declares the exchanges, in case no process runs yet.
+    pub async fn producer(&self) -> Producer {
+        let broker = Broker::parse(self.amqp.as_str()).expect("an amqp URL");
+        broker.connect_declared("test").await.expect("the administrator may declare").close().await;
+        Producer::connect(&self.producer, &self.amqp).await
+    }
+
+    /// Takes a job in, in this process.
+    pub async fn submit_pair(&self, kind: &str, reference: &[u8], probe: &[u8]) -> JobId {
+        let body = request(kind, reference, probe).to_string();
+        self.submit(None, body.as_bytes()).await.expect("a good request is accepted").subject.id
+    }
+
+    /// Takes a request in, in this process.
+    ///
+    /// # Errors
+    /// As [`Intake::submit`].
+    pub async fn submit(
+        &self,
+        key: Option<&str>,
+        body: &[u8],
+    ) -> Result<visavis::intake::Accepted, visavis::intake::Error> {
+        let origin = Origin { tenant_id: self.tenant.id, idempotency_key: key, reply: None, lane: Lane::Bulk };
+        self.intake.submit(origin, body).await
+    }
+
+    /// Makes whoever reads the job's probe wait for ever.
+    pub async fn hang(&self, job: JobId) -> Hung {
+        let image: Uuid = sqlx::query_scalar("SELECT id FROM images WHERE job_id = $1 AND role = 'probe'")
+            .bind(job.0)
+            .fetch_one(&self.pool)
+            .await
+            .expect("the job has a probe");
+        let tenant: Uuid = self.scalar("SELECT tenant_id FROM jobs WHERE id = $1", job).await;
+        Hung::new(self.blobs.join(format!("images/{tenant}/{image}")))
+    }
+
+    /// One value about a job: `$1` is its id.
+    pub async fn scalar<T>(&self, statement: &'static str, job: JobId) -> T
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    {
+        sqlx::query_scalar(statement).bind(job.0).fetch_one(&self.pool).await.expect("the database answers")
+    }
+
+    /// One number about everything.
+    pub async fn count(&self, statement: &'static str) -> i64 {
+        sqlx::query_scalar(statement).fetch_one(&self.pool).await.expect("the database answers")
+    }
+
+    pub async fn state(&self, job: JobId) -> String {
+        self.scalar("SELECT state FROM jobs WHERE id = $1", job).await
+    }
+
+    pub async fn attempt(&self, job: JobId) -> i32 {
+        self.scalar("SELECT attempt FROM jobs WHERE id = $1", job).await
+    }
+
+    /// Executes a statement; says how many rows it hit.
+    pub async fn execute(&self, statement: &'static str) -> u64 {
+        sqlx::query(statement).execute(&self.pool).await.expect("the statement is accepted").rows_affected()
+    }
+
+    /// Steps the clock past every lease: who died is found dead at the next sweep.
+    pub async fn expire_leases(&self) {
+        self.execute("UPDATE jobs SET lease_until = lease_until - interval '31 seconds' WHERE state = 'running'").await;
+    }
+}
+
+/// A native request.
+pub fn request(kind: &str, reference: &[u8], probe: &[u8]) -> Value {
+    let (first, second) = match kind {
+        "likeness_check" => ("photo", "probe_image"),
+        _ => ("source_image", "target_image"),
+    };
+    json!({
+        "version": 1,
+        "kind": kind,
+        "request": { first: BASE64_STANDARD.encode(reference), second: BASE64_STANDARD.encode(probe) },
+    })
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (roles, log) in self.logs.get_mut().iter().flat_map(|it| it.iter()) {
+                eprintln!("--- serve {roles}\n{}", process::tail(log));
+            }
+        }
+        let (database, management) = (self.database.path()[1..].to_owned(), self.management.clone());
+        let (vhost, user) = (self.vhost.clone(), self.producer.username().to_owned());
+        let has_broker = self.has_broker;
+        // On another thread, as this one may be within a runtime. What fails here must not hide what failed before.
+        let clean = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime starts").block_on(async {
+                let mut administrator = connect(&SERVICES.database).await;
+                let statement = format!("DROP DATABASE {database} WITH (FORCE)");
+                let _ = sqlx::query(AssertSqlSafe(statement)).execute(&mut administrator).await;
+                if has_broker {
+                    management.delete_vhost(&vhost).await;
+                    management.delete_user(&user).await;
+                }
+            });
+        });
+        let _ = clean.join();
+    }
+}
+
+async fn make_tenant(intake: &Intake, name: &str, amqp_user: Option<&str>) -> Tenant {
+    let id = intake.store.insert_tenant(name, amqp_user).await.expect("the database answers");
+    let id = id.expect("no other organisation has this name");
+    let key = ApiKeyText::from_random(rand::random(), rand::random());
+    let hmac = key.hmac(&intake.pepper);
+    intake.store.insert_api_key(&key.id, id, &hmac).await.expect("the database answers");
+    Tenant { id, api_key: key.reveal() }
+}
+
+async fn connect(url: &Url) -> PgConnection {
+    PgConnection::connect(url.as_str()).await.expect("Postgres answers at DATABASE_URL")
+}
+
+fn at_path(url: &Url, path: &str) -> Url {
+    let mut url = url.clone();
+    url.set_path(path);
+    url
+}
+
+fn random_key() -> String {
+    BASE64_STANDARD.encode(rand::random::<[u8; 32]>())
+}
+
+fn path(path: &std::path::Path) -> &str {
+    path.to_str().expect("a path of letters")
+}
