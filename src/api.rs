@@ -17,10 +17,8 @@ use tracing::{Level, info_span};
 pub use health::{Probe, ProbeFuture};
 pub use waiters::Waiters;
 
+use crate::domain::request::MAX_BODY;
 use crate::intake::Intake;
-
-/// Two images of 10 MB in Base64, and room for the rest.
-const MAX_BODY: usize = 28 << 20;
 
 /// What handlers need; clones share it.
 #[derive(Clone)]

@@ -1,10 +1,10 @@
-"""Embed a labelled folder and measure it. Run: python measure.py EVAL_FOLDER [--face largest|central] [--cache FILE]
+"""Embed a labelled folder and measure it. Run: python measure.py EVAL_FOLDER [--face prominent|central] [--cache FILE]
 
 EVAL_FOLDER holds identities.csv (image,identity) and the images that it names. Prints, for the FAST and the ACCURATE score
 over all pairs of two different images, the share of genuine pairs accepted at given false match rates.
 
-The product takes the largest face of a photo. LFW's label belongs to the face in the middle, and in about 1 % of its photos
-that is not the largest: "largest" measures the product, label noise included, "central" the models.
+The product takes the most prominent face of a photo: large and in full view. LFW's label belongs to the face in the middle,
+which in a few photos is another one: "prominent" measures the product, label noise included, "central" the models.
 """
 
 import argparse
@@ -22,7 +22,7 @@ FALSE_MATCH_RATES = (1e-2, 1e-3, 1e-4)
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("folder", type=Path)
-    arguments.add_argument("--face", choices=SELECTIONS, default="largest")
+    arguments.add_argument("--face", choices=SELECTIONS, default="prominent")
     arguments.add_argument("--cache", type=Path, help="an .npz file that keeps the embeddings between runs")
     options = arguments.parse_args()
     evaluation = embed_folder(options.folder, options.face, options.cache)
@@ -80,7 +80,7 @@ def threshold_at(impostor, rate):
     return float(np.nextafter(highest_refused, np.inf))
 
 
-def _largest(faces, _image):
+def _prominent(faces, _image):
     return faces[0]
 
 
@@ -90,7 +90,7 @@ def _central(faces, image):
     return max(faces, key=lambda f: f.area - 2 * (((f.box[:2] + f.box[2:]) / 2 - middle) ** 2).sum())
 
 
-SELECTIONS = {"largest": _largest, "central": _central}
+SELECTIONS = {"prominent": _prominent, "central": _central}
 
 
 def _cosines(embeddings):

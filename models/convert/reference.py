@@ -49,6 +49,13 @@ class Detection:
     def area(self):
         return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
 
+    def prominence(self, width, height):
+        """How much of the picture's attention the box has: its area within the picture times the share that lies there."""
+        left, top = np.maximum(self.box[:2], 0)
+        right, bottom = np.minimum(self.box[2:], (width, height))
+        visible = float(max(right - left, 0) * max(bottom - top, 0))
+        return visible * visible / self.area if visible else 0.0
+
     @property
     def five_points(self):
         return np.array([self.landmarks[list(indices)].mean(0) for indices in FIVE_POINTS])
@@ -56,7 +63,7 @@ class Detection:
 
 @dataclass
 class Found:
-    """What detection gave: the range that answered ("short", "full" or None) and the faces that passed, largest first."""
+    """What detection gave: the range that answered ("short", "full" or None) and the faces that passed, most prominent first."""
 
     range: str | None
     faces: list
@@ -137,7 +144,8 @@ class Pipeline:
             rejected += [f for f in faces if f.presence < PRESENCE_THRESHOLD]
             faces = [f for f in faces if f.presence >= PRESENCE_THRESHOLD]
             if faces:
-                return Found(name, sorted(faces, key=lambda f: -f.area), rejected)
+                height, width = image.shape[:2]
+                return Found(name, sorted(faces, key=lambda f: -f.prominence(width, height)), rejected)
         return Found(None, [], rejected)
 
     def chips(self, image, face):

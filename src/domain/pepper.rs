@@ -26,26 +26,34 @@ impl Pepper {
     /// HMAC-SHA256 of `parts`, 32 bytes. Parts are length-prefixed: ("ab", "c") is not ("a", "bc").
     #[must_use]
     pub fn digest(&self, purpose: Purpose, parts: &[&[u8]]) -> Vec<u8> {
-        hmac::sign(&self.0, &message(purpose, parts)).as_ref().to_vec()
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(purpose.label());
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        context.sign().as_ref().to_vec()
     }
 
     /// Compares in constant time.
     #[must_use]
     pub fn verify(&self, purpose: Purpose, parts: &[&[u8]], digest: &[u8]) -> bool {
-        hmac::verify(&self.0, &message(purpose, parts), digest).is_ok()
+        let mut message = purpose.label().to_vec();
+        for part in parts {
+            message.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            message.extend_from_slice(part);
+        }
+        hmac::verify(&self.0, &message, digest).is_ok()
     }
 }
 
-fn message(purpose: Purpose, parts: &[&[u8]]) -> Vec<u8> {
-    let mut message = match purpose {
-        Purpose::ApiKey => b"api-key\0".to_vec(),
-        Purpose::Request => b"request\0".to_vec(),
-    };
-    for part in parts {
-        message.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        message.extend_from_slice(part);
+impl Purpose {
+    fn label(self) -> &'static [u8] {
+        match self {
+            Self::ApiKey => b"api-key\0",
+            Self::Request => b"request\0",
+        }
     }
-    message
 }
 
 #[cfg(test)]

@@ -2,13 +2,16 @@
 //!
 //! Every refusal has a stable code, names the field at fault and says what to do; none quotes a value.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::evidence::{Mode, Threshold};
 use super::image::ImageFormat;
@@ -51,52 +54,51 @@ pub struct RequestFault {
     pub message: String,
 }
 
-/// Reads a native request.
+/// The largest body that is read: two images of 10 MB in Base64, and room for the rest.
+pub const MAX_BODY: usize = 28 << 20;
+
+/// Reads a native request. Takes little more memory than the body and its decoded images, whatever the body holds.
 ///
 /// # Errors
 /// The first fault found.
 pub fn parse(body: &[u8], default_lane: Lane, defaults: &Defaults) -> Result<Submission, RequestFault> {
-    let value: Value = serde_json::from_slice(body).map_err(|error| {
-        fault(
-            "malformed_json",
-            None,
-            format!("the body is not valid JSON (line {}, column {})", error.line(), error.column()),
-        )
+    if body.len() > MAX_BODY {
+        return Err(fault("body_too_large", None, format!("the body must be at most {MAX_BODY} bytes")));
+    }
+    let mut root: Fields = serde_json::from_slice(body).map_err(|error| {
+        let place = format!("(line {}, column {})", error.line(), error.column());
+        fault("malformed_json", None, format!("the body is not a JSON object that we can read {place}"))
     })?;
-    let Value::Object(mut root) = value else {
-        return Err(fault("malformed_json", None, "the body must be a JSON object".to_owned()));
-    };
-    version(root.remove("version"))?;
-    let kind = required_string(&mut root, "", "kind")?;
-    let lane = match root.remove("lane") {
-        None | Some(Value::Null) => default_lane,
-        Some(value) => value.as_str().and_then(Lane::parse).ok_or_else(|| {
+    version(root.take("version")?)?;
+    let kind = string(required(root.take("kind")?, "kind")?, "kind")?;
+    let lane = match root.take("lane")? {
+        None => default_lane,
+        Some(value) => read::<Cow<'_, str>>(value).and_then(|name| Lane::parse(&name)).ok_or_else(|| {
             fault("invalid_lane", Some("lane"), "lane must be \"interactive\" or \"bulk\"".to_owned())
         })?,
     };
-    let metadata = metadata(root.remove("metadata"))?;
-    let Some(request) = root.remove("request") else {
-        return Err(missing("request"));
-    };
-    let Value::Object(mut request) = request else {
-        return Err(fault("invalid_type", Some("request"), "request must be a JSON object".to_owned()));
-    };
-    refuse_unknown(&root, "")?;
+    let metadata = metadata(root.take("metadata")?)?;
+    let request = required(root.take("request")?, "request")?;
+    let mut request: Fields = read(request).ok_or_else(|| {
+        fault("invalid_type", Some("request"), "request must be a JSON object of few fields".to_owned())
+    })?;
+    request.prefix = "request.";
+    root.refuse_rest()?;
 
-    let mode = match request.remove("search_mode") {
-        None | Some(Value::Null) => defaults.mode,
-        Some(value) => serde_json::from_value(value).map_err(|_| {
+    let mode = match request.take("search_mode")? {
+        None => defaults.mode,
+        Some(value) => read(value).ok_or_else(|| {
             fault("invalid_search_mode", Some("request.search_mode"), "search_mode must be FAST or ACCURATE".to_owned())
         })?,
     };
-    let (params, reference, probe) = match kind.as_str() {
+    let (params, reference, probe) = match &*kind {
         "likeness_check" => {
             let threshold = threshold(&mut request, "similarity_threshold", 1.0, defaults.threshold)?;
             (Params::LikenessCheck { threshold, mode }, "photo", "probe_image")
         }
         "face_match" => {
             for field in ["target_frames", "target_video"] {
-                if request.contains_key(field) {
+                if request.take(field)?.is_some() {
                     let message = format!("{field} is not supported by this version: send one target_image");
                     return Err(fault("unsupported_field", Some(&format!("request.{field}")), message));
                 }
@@ -116,52 +118,109 @@ pub fn parse(body: &[u8], default_lane: Lane, defaults: &Defaults) -> Result<Sub
     };
     let reference = image(&mut request, reference, defaults)?;
     let probe = image(&mut request, probe, defaults)?;
-    refuse_unknown(&request, "request.")?;
+    request.refuse_rest()?;
     Ok(Submission { params, lane, metadata, reference, probe })
 }
 
-fn version(value: Option<Value>) -> Result<(), RequestFault> {
-    match value {
-        None => Err(missing("version")),
-        Some(value) if value.as_u64() == Some(1) => Ok(()),
-        Some(_) => Err(fault("unknown_version", Some("version"), "version must be 1".to_owned())),
+/// The fields of a JSON object, unread: slices of the body. A tree of values would take many times the body's memory.
+struct Fields<'a> {
+    fields: Vec<(Cow<'a, str>, &'a RawValue)>,
+    /// For paths in messages.
+    prefix: &'static str,
+}
+
+/// More fields than any request has.
+const MAX_FIELDS: usize = 32;
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields<'de>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of few fields")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Vec::new();
+                while let Some((name, value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
+                    if fields.len() == MAX_FIELDS {
+                        return Err(serde::de::Error::custom("too many fields"));
+                    }
+                    fields.push((name.0, value));
+                }
+                Ok(Fields { fields, prefix: "" })
+            }
+        }
+        deserializer.deserialize_map(Object)
     }
 }
 
-fn metadata(value: Option<Value>) -> Result<BTreeMap<String, String>, RequestFault> {
+/// A string, borrowed from the body where it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Fields<'a> {
+    /// Takes a field out; null counts as absent.
+    fn take(&mut self, name: &str) -> Result<Option<&'a RawValue>, RequestFault> {
+        let Some(at) = self.fields.iter().position(|(found, _)| found == name) else { return Ok(None) };
+        let (_, value) = self.fields.swap_remove(at);
+        if self.fields.iter().any(|(found, _)| found == name) {
+            let path = format!("{}{name}", self.prefix);
+            return Err(fault("duplicate_field", Some(&path), format!("{path} is given twice")));
+        }
+        Ok(Some(value).filter(|value| value.get() != "null"))
+    }
+
+    /// A misspelt threshold that is silently ignored would decide wrongly.
+    fn refuse_rest(&self) -> Result<(), RequestFault> {
+        let Some((name, _)) = self.fields.first() else { return Ok(()) };
+        let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect();
+        let path = format!("{}{name}", self.prefix);
+        Err(fault("unknown_field", Some(&path), format!("{path} is not a field of this request: check its spelling")))
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Option<T> {
+    serde_json::from_str(value.get()).ok()
+}
+
+fn required<'a>(value: Option<&'a RawValue>, path: &str) -> Result<&'a RawValue, RequestFault> {
+    value.ok_or_else(|| fault("missing_field", Some(path), format!("{path} is required")))
+}
+
+fn string<'a>(value: &'a RawValue, path: &str) -> Result<Cow<'a, str>, RequestFault> {
+    let text: Option<Text<'a>> = read(value);
+    text.map(|text| text.0).ok_or_else(|| fault("invalid_type", Some(path), format!("{path} must be a string")))
+}
+
+fn version(value: Option<&RawValue>) -> Result<(), RequestFault> {
+    match read::<u64>(required(value, "version")?) {
+        Some(1) => Ok(()),
+        _ => Err(fault("unknown_version", Some("version"), "version must be 1".to_owned())),
+    }
+}
+
+fn metadata(value: Option<&RawValue>) -> Result<BTreeMap<String, String>, RequestFault> {
     const MESSAGE: &str =
         "metadata must be an object of at most 16 strings, names up to 64 and values up to 512 characters";
     let wrong = || fault("invalid_metadata", Some("metadata"), MESSAGE.to_owned());
-    match value {
-        None | Some(Value::Null) => Ok(BTreeMap::new()),
-        Some(Value::Object(map)) if map.len() <= 16 => map
-            .into_iter()
-            .map(|(name, value)| match value {
-                // Postgres cannot store U+0000 in JSON.
-                Value::String(text)
-                    if name.chars().count() <= 64
-                        && text.chars().count() <= 512
-                        && !name.contains('\0')
-                        && !text.contains('\0') =>
-                {
-                    Ok((name, text))
-                }
-                _ => Err(wrong()),
-            })
-            .collect(),
-        Some(_) => Err(wrong()),
-    }
+    let Some(value) = value else { return Ok(BTreeMap::new()) };
+    let Fields { fields, .. } = read(value).ok_or_else(wrong)?;
+    let read = fields.iter().map(|(name, value)| {
+        let Text(text) = read(value)?;
+        // Postgres cannot store U+0000 in JSON.
+        let fits =
+            name.chars().count() <= 64 && text.chars().count() <= 512 && !name.contains('\0') && !text.contains('\0');
+        fits.then(|| (name.clone().into_owned(), text.into_owned()))
+    });
+    let metadata: BTreeMap<_, _> = read.collect::<Option<_>>().ok_or_else(wrong)?;
+    if fields.len() <= 16 && metadata.len() == fields.len() { Ok(metadata) } else { Err(wrong()) }
 }
 
-fn threshold(
-    request: &mut Map<String, Value>,
-    field: &str,
-    scale: f64,
-    default: Threshold,
-) -> Result<Threshold, RequestFault> {
-    match request.remove(field) {
-        None | Some(Value::Null) => Ok(default),
-        Some(value) => value.as_f64().and_then(|number| Threshold::new(number / scale).ok()).ok_or_else(|| {
+fn threshold(request: &mut Fields<'_>, field: &str, scale: f64, default: Threshold) -> Result<Threshold, RequestFault> {
+    match request.take(field)? {
+        None => Ok(default),
+        Some(value) => read::<f64>(value).and_then(|number| Threshold::new(number / scale).ok()).ok_or_else(|| {
             let message = format!("{field} must be a number in [0, {scale}]");
             fault("invalid_threshold", Some(&format!("request.{field}")), message)
         }),
@@ -174,18 +233,15 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-fn image(request: &mut Map<String, Value>, field: &str, defaults: &Defaults) -> Result<SubmittedImage, RequestFault> {
+fn image(request: &mut Fields<'_>, field: &str, defaults: &Defaults) -> Result<SubmittedImage, RequestFault> {
     let path = format!("request.{field}");
-    let text = match request.remove(field) {
-        None | Some(Value::Null) => return Err(missing(&path)),
-        Some(Value::String(text)) => text,
-        Some(_) => {
-            let message = format!("{field} must be a string: the image in Base64, or a data URL");
-            return Err(fault("invalid_type", Some(&path), message));
-        }
+    let value = required(request.take(field)?, &path)?;
+    let Some(Text(text)) = read(value) else {
+        let message = format!("{field} must be a string: the image in Base64, or a data URL");
+        return Err(fault("invalid_type", Some(&path), message));
     };
     let encoded = match text.strip_prefix("data:") {
-        None => text.as_str(),
+        None => &*text,
         Some(rest) => rest.split_once(";base64,").map(|(_, data)| data).ok_or_else(|| {
             let message = format!("{field} must be a data URL with ;base64, or plain Base64");
             fault("invalid_base64", Some(&path), message)
@@ -199,7 +255,7 @@ fn image(request: &mut Map<String, Value>, field: &str, defaults: &Defaults) -> 
     if encoded.len() / 4 * 3 > defaults.max_image_bytes.saturating_mul(2) {
         return Err(too_large());
     }
-    let compact: std::borrow::Cow<'_, str> = if encoded.bytes().any(|byte| byte.is_ascii_whitespace()) {
+    let compact: Cow<'_, str> = if encoded.bytes().any(|byte| byte.is_ascii_whitespace()) {
         encoded.split_ascii_whitespace().collect::<String>().into()
     } else {
         encoded.into()
@@ -220,35 +276,6 @@ fn image(request: &mut Map<String, Value>, field: &str, defaults: &Defaults) -> 
     Ok(SubmittedImage { format, bytes: Bytes::from(bytes) })
 }
 
-fn required_string(map: &mut Map<String, Value>, prefix: &str, field: &str) -> Result<String, RequestFault> {
-    let path = format!("{prefix}{field}");
-    match map.remove(field) {
-        None | Some(Value::Null) => Err(missing(&path)),
-        Some(Value::String(text)) => Ok(text),
-        Some(_) => Err(fault("invalid_type", Some(&path), format!("{path} must be a string"))),
-    }
-}
-
-/// A misspelt threshold that is silently ignored would decide wrongly.
-fn refuse_unknown(map: &Map<String, Value>, prefix: &str) -> Result<(), RequestFault> {
-    match map.keys().next() {
-        None => Ok(()),
-        Some(name) => {
-            let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect();
-            let path = format!("{prefix}{name}");
-            Err(fault(
-                "unknown_field",
-                Some(&path),
-                format!("{path} is not a field of this request: check its spelling"),
-            ))
-        }
-    }
-}
-
-fn missing(path: &str) -> RequestFault {
-    fault("missing_field", Some(path), format!("{path} is required"))
-}
-
 fn fault(code: &'static str, field: Option<&str>, message: String) -> RequestFault {
     RequestFault { code, field: field.map(str::to_owned), message }
 }
@@ -257,7 +284,7 @@ fn fault(code: &'static str, field: Option<&str>, message: String) -> RequestFau
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     const JPEG: &str = "/9j/4AAQ";
 
@@ -305,6 +332,7 @@ mod tests {
             ("/lane", Some(json!("fast")), "invalid_lane", "lane"),
             ("/metadata", Some(json!({"a": 1})), "invalid_metadata", "metadata"),
             ("/metadata", Some(json!({"a": "\0"})), "invalid_metadata", "metadata"),
+            ("/metadata", Some(json!("text")), "invalid_metadata", "metadata"),
             ("/request", None, "missing_field", "request"),
             ("/request", Some(json!([])), "invalid_type", "request"),
             ("/request/source_image", None, "missing_field", "request.source_image"),
@@ -333,6 +361,35 @@ mod tests {
         for body in ["", "{", "[]", "null", "\"x\"", "{\"version\": 1,}", "\u{feff}{}"] {
             assert_eq!(parse(body.as_bytes(), Lane::Bulk, &Defaults::default()).err().unwrap().code, "malformed_json");
         }
+    }
+
+    #[test]
+    fn a_field_given_twice_is_refused_rather_than_guessed() {
+        let body = good().to_string().replacen('{', "{\"version\":1,", 1);
+        let fault = parse(body.as_bytes(), Lane::Bulk, &Defaults::default()).err().unwrap();
+        assert_eq!((fault.code, fault.field.as_deref()), ("duplicate_field", Some("version")));
+        let body = good().to_string().replacen(
+            "{\"source_image\"",
+            "{\"approve_score\":1,\"approve_score\":99,\"source_image\"",
+            1,
+        );
+        let fault = parse(body.as_bytes(), Lane::Bulk, &Defaults::default()).err().unwrap();
+        assert_eq!((fault.code, fault.field.as_deref()), ("duplicate_field", Some("request.approve_score")));
+    }
+
+    #[test]
+    fn objects_of_very_many_fields_and_bodies_beyond_the_limit_are_refused() {
+        let many: String = (0..1000).map(|i| format!("\"f{i}\":0,")).collect();
+        let body = good().to_string().replacen('{', &format!("{{{many}"), 1);
+        assert_eq!(parse(body.as_bytes(), Lane::Bulk, &Defaults::default()).err().unwrap().code, "malformed_json");
+        let body = vec![b' '; MAX_BODY + 1];
+        assert_eq!(parse(&body, Lane::Bulk, &Defaults::default()).err().unwrap().code, "body_too_large");
+    }
+
+    #[test]
+    fn escapes_in_names_and_images_are_understood() {
+        let body = good().to_string().replacen("\"kind\"", "\"k\\u0069nd\"", 1).replace(JPEG, "\\/9j\\/4AAQ");
+        assert!(parse(body.as_bytes(), Lane::Bulk, &Defaults::default()).is_ok());
     }
 
     #[test]

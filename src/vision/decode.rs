@@ -162,13 +162,16 @@ fn finish(mut decoder: impl ImageDecoder, format: ImageFormat, params: &DecodePa
     params.check(decoder.dimensions(), format)?;
     // Broken EXIF data is no reason to refuse a picture that is otherwise sound.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|_| ImageFault::Invalid(format))?;
-    picture.apply_orientation(orientation);
+    let picture = DynamicImage::from_decoder(decoder).map_err(|_| ImageFault::Invalid(format))?;
     let picture = match picture {
         DynamicImage::ImageRgb8(rgb) => rgb,
         with_alpha if with_alpha.color().has_alpha() => on_white(with_alpha),
         other => other.into_rgb8(),
     };
+    // Turned last: it copies, and deep pixels would be copied at twice their final size and more.
+    let mut picture = DynamicImage::from(picture);
+    picture.apply_orientation(orientation);
+    let picture = picture.into_rgb8();
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     Picture::new(width, height, picture.into_raw()).ok_or(ImageFault::Invalid(format))
 }
