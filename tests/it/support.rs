@@ -13,6 +13,5 @@ pub mod world;
 
 pub use api::Api;
 pub use poll::{eventually, obtain};
-pub use process::Process;
 pub use producer::Producer;
 pub use world::World;

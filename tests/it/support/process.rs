@@ -51,10 +51,6 @@ impl Process {
         read(&self.log)
     }
 
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("a child can be waited for").is_none()
-    }
-
     /// SIGKILL: it does not get to do anything any more.
     pub fn kill9(mut self) {
         self.kill();

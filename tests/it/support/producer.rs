@@ -32,7 +32,6 @@ pub struct Reply {
     /// The property `type`.
     pub kind: String,
     pub correlation_id: String,
-    pub message_id: String,
     pub body: Value,
 }
 
@@ -117,7 +116,6 @@ impl Producer {
         let reply = Reply {
             kind: text(properties.kind()),
             correlation_id: text(properties.correlation_id()),
-            message_id: text(properties.message_id()),
             body: serde_json::from_slice(&delivery.data).expect("an answer is JSON"),
         };
         self.received.push(reply.clone());
