@@ -54,6 +54,7 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_leases ON jobs (lease_until) WHERE state = 'running';
 CREATE INDEX jobs_queued ON jobs (run_after) WHERE state = 'queued';
+CREATE INDEX jobs_purge ON jobs (purge_at) WHERE purge_at IS NOT NULL;
 CREATE INDEX jobs_tenant ON jobs (tenant_id, id DESC);
 
 -- A terminal job never changes again: not by a zombie, not by a mistake of ours.
@@ -76,7 +77,8 @@ CREATE TABLE images (
     format        text NOT NULL CHECK (format IN ('jpeg', 'png', 'webp')),
     bytes         bigint NOT NULL CHECK (bytes > 0),
     master_key_id text NOT NULL,
-    wrapped_key   bytea NOT NULL,
+    -- NULL from the moment of erasure until the blob is gone too and the row with it.
+    wrapped_key   bytea,
     created_at    timestamptz NOT NULL DEFAULT now(),
     UNIQUE (job_id, role)
 );

@@ -10,6 +10,7 @@ use tracing::info;
 use crate::api::{self, ApiContext, Probe, ProbeFuture, Waiters};
 use crate::config::ServeArgs;
 use crate::intake;
+use crate::janitor;
 use crate::lifecycle::{Lifecycle, PATIENCE};
 use crate::relay::{self, RelaySettings};
 use crate::vision::{Engine, EngineSettings, Pack, Runtime};
@@ -29,6 +30,8 @@ pub enum Role {
     Relay,
     /// Comparisons.
     Worker,
+    /// Erasure of images whose time is over.
+    Janitor,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -60,6 +63,9 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     if plays(Role::Intake) {
         intake::amqp::start(&intake, &broker, &life);
         intake::dead_letters::start(&intake, &broker, &life);
+    }
+    if plays(Role::Janitor) {
+        janitor::start(&store, &intake.media, &life);
     }
     if plays(Role::Api) {
         let listener =

@@ -19,7 +19,7 @@ use crate::telemetry::LogFormat;
 /// Where Postgres is.
 #[derive(Args, Clone)]
 pub struct DatabaseArgs {
-    /// Postgres: postgres://user:password@host/database
+    /// Postgres: <postgres://user:password@host/database>
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
     /// Connections that this process may hold
@@ -36,10 +36,10 @@ impl DatabaseArgs {
     }
 }
 
-/// Where RabbitMQ is.
+/// Where `RabbitMQ` is.
 #[derive(Args, Clone)]
 pub struct BrokerArgs {
-    /// RabbitMQ: amqp://user:password@host/vhost
+    /// `RabbitMQ`: <amqp://user:password@host/vhost>
     #[arg(long, env = "AMQP_URL", hide_env_values = true)]
     pub amqp_url: String,
 }
@@ -112,13 +112,12 @@ impl VisionArgs {
     /// When none is there.
     pub fn library(&self) -> anyhow::Result<PathBuf> {
         const NAME: &str = "libonnxruntime.so";
-        let candidates = match &self.onnxruntime {
-            Some(path) => vec![path.clone()],
-            None => {
-                let beside = std::env::current_exe().ok().and_then(|it| it.parent().map(|it| it.join(NAME)));
-                let folders = [".local/lib", "/usr/local/lib", "/usr/lib"];
-                beside.into_iter().chain(folders.map(|it| Path::new(it).join(NAME))).collect()
-            }
+        let candidates = if let Some(path) = &self.onnxruntime {
+            vec![path.clone()]
+        } else {
+            let beside = std::env::current_exe().ok().and_then(|it| it.parent().map(|it| it.join(NAME)));
+            let folders = [".local/lib", "/usr/local/lib", "/usr/lib"];
+            beside.into_iter().chain(folders.map(|it| Path::new(it).join(NAME))).collect()
         };
         let found = candidates.iter().find(|path| path.is_file());
         let found = found.with_context(|| {
@@ -155,7 +154,7 @@ pub struct ServeArgs {
 #[derive(Args, Clone)]
 pub struct LogArgs {
     /// Filter of log lines, such as info or visavis=debug,info
-    #[arg(long, env = "VISAVIS_LOG", default_value = "info,lapin=error", global = true)]
+    #[arg(long, env = "VISAVIS_LOG", default_value = "info,lapin=off,ort=error", global = true)]
     pub log: String,
     /// Look of log lines
     #[arg(long, env = "VISAVIS_LOG_FORMAT", value_enum, default_value = "text", global = true)]

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod intake;
+pub mod janitor;
 pub mod jobs;
 pub mod lifecycle;
 pub mod media;

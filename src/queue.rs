@@ -1,4 +1,4 @@
-//! RabbitMQ: the only room that speaks AMQP. Postgres is the truth; a message here is a doorbell.
+//! `RabbitMQ`: the only room that speaks AMQP. Postgres is the truth; a message here is a doorbell.
 
 pub mod connection;
 pub mod consumer;

@@ -26,7 +26,7 @@ pub struct RelaySettings {
 
 impl Default for RelaySettings {
     fn default() -> Self {
-        Self { lane_depth: 48, patience: Duration::from_secs(120), sweep_every: Duration::from_secs(5) }
+        Self { lane_depth: 48, patience: Duration::from_mins(2), sweep_every: Duration::from_secs(5) }
     }
 }
 
@@ -89,7 +89,7 @@ async fn publish_due(store: &Store, publisher: &mut Publisher, lane_depth: u32) 
     let ids: Vec<_> = replies.iter().map(|reply| reply.id).collect();
     let confirmed = publish(store, publisher, &ids, &messages).await?;
     store.delete_replies(&confirmed).await?;
-    let mut published = confirmed.len();
+    let mut sent = confirmed.len();
 
     for lane in Lane::ALL {
         if !store.has_due_doorbells(lane).await? {
@@ -102,9 +102,9 @@ async fn publish_due(store: &Store, publisher: &mut Publisher, lane_depth: u32) 
         let ids: Vec<_> = doorbells.iter().map(|doorbell| doorbell.id).collect();
         let confirmed = publish(store, publisher, &ids, &messages).await?;
         store.mark_published(&confirmed).await?;
-        published += confirmed.len();
+        sent += confirmed.len();
     }
-    Ok(published)
+    Ok(sent)
 }
 
 /// Publishes and says which of `ids` the broker has; the others are due again at once.

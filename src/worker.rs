@@ -35,7 +35,7 @@ pub struct Worker {
 /// Doorbells in hand: enough to keep the engine busy, few enough that another worker finds some.
 const PREFETCH: [(Lane, u16); 2] = [(Lane::Interactive, 8), (Lane::Bulk, 4)];
 /// A job that computes for longer than this is stopped and tried again; fetching its images may take as long.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// From this attempt on a job runs alone on its worker. When a worker dies, each job that it had in hand is charged an
 /// attempt, and all of them come back together: without this, one that kills its worker would in the end take the
 /// innocent ones beside it along.
@@ -181,12 +181,11 @@ impl Worker {
     /// A transient fault puts the job back; the last attempt's fault ends it.
     async fn record_fault(&self, claim: &Claim, fault: &Error) -> Option<Change> {
         let wait = if fault.is_permanent() { None } else { backoff::after_attempt(claim.attempt, rand::random()) };
-        match wait {
-            Some(wait) => self.record(claim, || self.store.retry_job(claim, wait)).await,
-            None => {
-                let failure = Failure { code: code(fault).to_owned(), detail: fault.to_string() };
-                self.record(claim, || self.store.finish_failed(claim, &failure)).await
-            }
+        if let Some(wait) = wait {
+            self.record(claim, || self.store.retry_job(claim, wait)).await
+        } else {
+            let failure = Failure { code: code(fault).to_owned(), detail: fault.to_string() };
+            self.record(claim, || self.store.finish_failed(claim, &failure)).await
         }
     }
 

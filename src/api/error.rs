@@ -98,7 +98,6 @@ pub(super) async fn method_not_allowed() -> ApiError {
 }
 
 /// The panic's message may quote anything: it goes nowhere.
-#[expect(clippy::needless_pass_by_value, reason = "the signature is the layer's")]
 pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     error!("a handler panicked");
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an unexpected fault of ours").into_response()

@@ -19,7 +19,7 @@ pub(super) async fn find(
     Path(id): Path<String>,
     wait: Result<Query<Wait>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let wait = read_wait(wait)?;
+    let wait = read_wait(&wait)?;
     let job = await_job(&context, caller.0, &id, wait).await?;
     match job.params {
         Params::FaceMatch { .. } => Ok(Json(render(&job))),

@@ -61,12 +61,12 @@ pub(super) async fn find(
     Path(id): Path<String>,
     wait: Result<Query<Wait>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let wait = read_wait(wait)?;
+    let wait = read_wait(&wait)?;
     Ok(Json(render(&await_job(&context, caller.0, &id, wait).await?)))
 }
 
 /// `?wait=N`: whole seconds.
-pub(super) fn read_wait(wait: Result<Query<Wait>, QueryRejection>) -> Result<Duration, ApiError> {
+pub(super) fn read_wait(wait: &Result<Query<Wait>, QueryRejection>) -> Result<Duration, ApiError> {
     match wait {
         Ok(Query(Wait { wait })) if wait.unwrap_or(0) <= MAX_WAIT => Ok(Duration::from_secs(wait.unwrap_or(0))),
         _ => Err(ApiError::of_field("invalid_wait", "wait", "wait must be a whole number of seconds, 0 to 60")),

@@ -25,7 +25,9 @@ const NO_FACE: u8 = 3;
 const BAD_IMAGE: u8 = 4;
 const MACHINE_FAULT: u8 = 5;
 
-/// Compare the largest face of one image with the largest face of another
+const ADVICE: &str = "A face should be upright, in full view, and at least a tenth of the picture wide.";
+
+/// Compare the most prominent face of one image with that of another
 #[derive(Args)]
 #[command(after_help = "\
 Exit status:
@@ -214,7 +216,11 @@ impl Report {
         if let Some(c) = &self.comparison {
             writeln!(text, "  similarity  {:.4}", c.similarity.get())?;
         }
-        writeln!(text, "  threshold   {:.4}  {}", self.threshold.get(), self.rate())?;
+        if self.comparison.is_some() {
+            writeln!(text, "  threshold   {:.4}  {}", self.threshold.get(), self.rate())?;
+        } else {
+            writeln!(text, "  {ADVICE}")?;
+        }
         for (label, side) in ["A", "B"].into_iter().zip(&self.sides) {
             writeln!(text, "  {label}           {}: {}", side.path.display(), side.summary())?;
         }
@@ -229,7 +235,7 @@ impl Report {
         match self.false_match_rate {
             Some(rate) => format!(
                 "about 1 in {} pairs of strangers would pass (on the pairs that the calibration was fitted on)",
-                thousands((1.0 / rate).round())
+                one_in(rate)
             ),
             None => "outside the range for which a false match rate was measured".to_owned(),
         }
@@ -269,14 +275,12 @@ impl Report {
         };
         let sheet = Sheet {
             headline: self.headline(),
-            detail: match self.false_match_rate {
-                Some(rate) => {
-                    format!(
-                        "At this threshold about 1 in {} pairs of strangers would pass.",
-                        thousands((1.0 / rate).round())
-                    )
+            detail: match (&self.comparison, self.false_match_rate) {
+                (None, _) => ADVICE.to_owned(),
+                (Some(_), Some(rate)) => {
+                    format!("At this threshold about 1 in {} pairs of strangers would pass.", one_in(rate))
                 }
-                None => String::new(),
+                (Some(_), None) => String::new(),
             },
             panels: [panel(0), panel(1)],
             similarity: self.comparison.as_ref().map(|c| c.similarity),
@@ -299,7 +303,7 @@ impl Side {
         let faces = match faces.len() {
             0 => "no face".to_owned(),
             1 => "1 face".to_owned(),
-            n => format!("{n} faces, the largest compared"),
+            n => format!("{n} faces, the most prominent compared"),
         };
         format!("{width} x {height}, {faces}")
     }
@@ -338,9 +342,9 @@ impl Side {
     }
 }
 
-/// A whole number with commas.
-fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
+/// The reciprocal of a rate, to the nearest whole number, with commas.
+fn one_in(rate: f64) -> String {
+    let digits = format!("{:.0}", 1.0 / rate);
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
         if i > 0 && (digits.len() - i) % 3 == 0 {
@@ -356,8 +360,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!([1.0, 999.0, 1_000.0, 1_234_567.0].map(thousands), ["1", "999", "1,000", "1,234,567"]);
+    fn a_rate_is_told_as_one_in_so_many() {
+        assert_eq!([1.0, 0.5, 1e-3, 3.2e-7].map(one_in), ["1", "2", "1,000", "3,125,000"]);
     }
 
     #[test]

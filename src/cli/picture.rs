@@ -52,6 +52,7 @@ pub struct Panel<'a> {
 const PAPER: Rgb<u8> = Rgb([250, 249, 246]);
 const INK: Rgb<u8> = Rgb([38, 50, 56]);
 const FAINT: Rgb<u8> = Rgb([120, 132, 138]);
+const MAT: Rgb<u8> = Rgb([239, 238, 233]);
 const TRACK: Rgb<u8> = Rgb([226, 228, 226]);
 const WHITE: Rgb<u8> = Rgb([255, 255, 255]);
 const GREEN: Rgb<u8> = Rgb([46, 125, 91]);
@@ -66,7 +67,7 @@ const PHOTO_HEIGHT: i32 = 460;
 const PHOTO_TOP: i32 = 132;
 /// A small photo is enlarged so far at most; more would only show its pixels.
 const ENLARGE: f64 = 2.0;
-const CAPTION_HEIGHT: i32 = 64;
+const CAPTION_HEIGHT: i32 = 84;
 const CHIP: i32 = 150;
 const BAR_HEIGHT: i32 = 18;
 
@@ -92,10 +93,14 @@ pub fn draw(sheet: &Sheet<'_>) -> anyhow::Result<RgbImage> {
     canvas.text(MARGIN, 86, 19.0, FAINT, &sheet.detail);
     for (i, ((panel, photo), chip)) in sheet.panels.iter().zip(&photos).zip(&chips).enumerate() {
         let left = MARGIN + i as i32 * (PHOTO_WIDTH + GAP);
-        let at = (left + (PHOTO_WIDTH - photo.width() as i32) / 2, PHOTO_TOP + photo_height - photo.height() as i32);
+        // A photo narrower or lower than its place lies on a mat of that size.
+        let mat = Area::at(left, PHOTO_TOP).of_size(PHOTO_WIDTH as u32, photo_height as u32);
+        draw_filled_rect_mut(&mut canvas.image, mat, MAT);
+        let middle = |room: i32, size: u32| (room - size as i32) / 2;
+        let at = (left + middle(PHOTO_WIDTH, photo.width()), PHOTO_TOP + middle(photo_height, photo.height()));
         imageops::replace(&mut canvas.image, photo, at.0.into(), at.1.into());
         canvas.faces(panel, photo, at, accent);
-        let caption_top = PHOTO_TOP + photo_height + 8;
+        let caption_top = PHOTO_TOP + photo_height + 12;
         canvas.text(left, caption_top, 21.0, INK, &canvas.shortened(&panel.title, 21.0, PHOTO_WIDTH));
         canvas.text(left, caption_top + 25, 17.0, FAINT, &panel.caption);
         if let Some(chip) = chip {

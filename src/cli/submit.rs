@@ -31,7 +31,7 @@ pub(super) struct SubmitArgs {
     /// Seconds to wait for the next answer before giving up
     #[arg(long, default_value_t = 120)]
     patience: u64,
-    /// The producer's broker URL; AMQP_URL when this is not set
+    /// The producer's broker URL; `AMQP_URL` when this is not set
     #[arg(long, env = "VISAVIS_PRODUCER_AMQP_URL", hide_env_values = true)]
     producer_amqp_url: Option<String>,
     #[arg(long, env = "AMQP_URL", hide_env_values = true, hide = true)]
@@ -117,7 +117,10 @@ pub(super) async fn run(args: SubmitArgs) -> anyhow::Result<ExitCode> {
         print_rates(&mut done, elapsed);
     }
     if let Some(id) = done.iter().find_map(|it| it.answer.payload["id"].as_str()) {
-        println!("\nOne of them in full:\n  set -a; . .local/env; set +a");
+        println!("\nOne of them in full:");
+        if Path::new(".local/env").exists() {
+            println!("  set -a; . .local/env; set +a");
+        }
         println!("  curl -s -H \"Authorization: Bearer $VISAVIS_KEY\" \"$VISAVIS_URL/v1/jobs/{id}?wait=30\"");
     }
     let failed = done.iter().any(|it| it.answer.kind == "failed");
@@ -163,7 +166,7 @@ fn read_pairs(path: &Path, mode: Option<&str>) -> anyhow::Result<(Vec<Pair>, Vec
 /// One row a pair: its first submission.
 fn print_table(pairs: &[Pair], done: &[Done]) {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_preset(presets::NOTHING);
     table.set_header(["PAIR", "KIND", "REQUEST ID", "ANSWER", "STATUS", "SCORE", "MS", "BECAUSE"]);
     for (index, pair) in pairs.iter().enumerate() {
         let Some(first) = done.iter().find(|it| it.pair == index) else { continue };

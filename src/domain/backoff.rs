@@ -6,7 +6,7 @@ use std::time::Duration;
 pub const MAX_ATTEMPTS: i32 = 5;
 
 const SCHEDULE: [Duration; 4] =
-    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(600)];
+    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_mins(2), Duration::from_mins(10)];
 
 /// The wait after attempt number `attempt` (1 for the first), or `None` when the job has used all of them.
 /// `jitter` in [0, 1] stretches the wait by up to a fifth, so that jobs that fell together do not rise together.

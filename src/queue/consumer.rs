@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::message::Delivery;
@@ -45,10 +46,17 @@ where
     F: Future<Output = Settle> + Send + 'static,
 {
     let mut reconnect = Reconnect::default();
+    let mut careful = false;
     while !life.stopping().is_cancelled() {
-        match session(&broker, queue, prefetch, &life, handler.clone(), &mut reconnect).await {
-            Ok(()) => return,
+        let settled = Arc::new(AtomicUsize::new(0));
+        let in_hand = if careful { 1 } else { prefetch };
+        match session(&broker, queue, in_hand, careful, &life, handler.clone(), &settled, &mut reconnect).await {
+            Ok(Ended::Stopping) => return,
+            Ok(Ended::Careful) => careful = false,
             Err(error) => {
+                // Perhaps a message that no client can read (a property that is not UTF-8) cut the connection. One at a
+                // time, only that message uses up its deliveries, and not its neighbours.
+                careful = settled.load(Ordering::Relaxed) == 0;
                 let wait = reconnect.next_wait();
                 warn!(queue, %error, wait_ms = wait.as_millis(), "consumer lost: rebuilding");
                 tokio::select! {
@@ -60,14 +68,27 @@ where
     }
 }
 
+/// Why a session ended in good order.
+enum Ended {
+    Stopping,
+    /// Enough messages went well, one at a time: time for a session at full speed.
+    Careful,
+}
+
+/// Messages that must go well, one at a time, after a session in which none did.
+const CAREFUL_MESSAGES: usize = 16;
+
+#[expect(clippy::too_many_arguments, reason = "a loop's body with a name, called once")]
 async fn session<H, F>(
     broker: &Broker,
     queue: &'static str,
     prefetch: u16,
+    careful: bool,
     life: &Lifecycle,
     handler: H,
+    settled: &Arc<AtomicUsize>,
     reconnect: &mut Reconnect,
-) -> Result<(), Error>
+) -> Result<Ended, Error>
 where
     H: Fn(Incoming) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Settle> + Send + 'static,
@@ -83,16 +104,19 @@ where
     reconnect.reset();
 
     let permits = Arc::new(Semaphore::new(usize::from(prefetch)));
-    loop {
+    let ended = loop {
+        if careful && settled.load(Ordering::Relaxed) >= CAREFUL_MESSAGES {
+            break Ended::Careful;
+        }
         let delivery = tokio::select! {
             biased;
-            () = life.stopping().cancelled() => break,
+            () = life.stopping().cancelled() => break Ended::Stopping,
             delivery = consumer.next() => delivery,
         };
         let delivery = delivery.ok_or(Error::Cancelled)??;
         // The broker never has more than `prefetch` unsettled, so this does not wait for long.
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
-        let handler = handler.clone();
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break Ended::Stopping };
+        let (handler, settled) = (handler.clone(), Arc::clone(settled));
         life.spawn("message", async move {
             let (incoming, settler) = split(delivery);
             let settle = AssertUnwindSafe(handler(incoming)).catch_unwind().await.unwrap_or_else(|_| {
@@ -100,9 +124,10 @@ where
                 Settle::Ack
             });
             settler.settle(settle).await;
+            settled.fetch_add(1, Ordering::Relaxed);
             drop(permit);
         });
-    }
+    };
 
     // No more deliveries; what came meanwhile goes back; what is in hand is finished and settled; then the socket.
     within("basic.cancel", channel.basic_cancel(tag.as_str().into(), BasicCancelOptions::default())).await?;
@@ -115,7 +140,7 @@ where
         () = async { life.aborting().cancelled().await; let _ = permits.acquire_many(u32::from(prefetch)).await; } => {}
     }
     link.close().await;
-    Ok(())
+    Ok(ended)
 }
 
 struct Settler(Delivery);

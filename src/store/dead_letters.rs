@@ -1,5 +1,7 @@
 //! What an operator must look at: refused submissions, failed jobs, messages that the broker gave up on.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -121,6 +123,25 @@ impl Store {
     pub async fn mark_redriven(&self, id: Uuid) -> Result<(), Error> {
         sqlx::query!("UPDATE dead_letters SET redriven_at = now() WHERE id = $1", id).execute(&self.pool).await?;
         Ok(())
+    }
+
+    /// Erases the keys of up to `limit` kept bodies that are older than `age`, and says whose they were.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn erase_old_bodies(&self, age: Duration, limit: i64) -> Result<Vec<Uuid>, Error> {
+        let ids = sqlx::query_scalar!(
+            "UPDATE dead_letters SET wrapped_key = NULL, master_key_id = NULL
+             WHERE id IN (SELECT id FROM dead_letters
+                          WHERE wrapped_key IS NOT NULL AND created_at < now() - make_interval(secs => $1)
+                          LIMIT $2 FOR UPDATE SKIP LOCKED)
+             RETURNING id",
+            age.as_secs_f64(),
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(ids)
     }
 
     /// Whether there is such a job, whoever owns it.

@@ -46,7 +46,8 @@ impl Store {
     /// When the database fails.
     pub async fn list_images(&self, tenant_id: TenantId, job_id: JobId) -> Result<Vec<ImageRow>, Error> {
         let rows = sqlx::query!(
-            "SELECT id, role, format, bytes, master_key_id, wrapped_key FROM images WHERE tenant_id = $1 AND job_id = $2",
+            r#"SELECT id, role, format, bytes, master_key_id, wrapped_key AS "wrapped_key!" FROM images
+               WHERE tenant_id = $1 AND job_id = $2 AND wrapped_key IS NOT NULL"#,
             tenant_id.0,
             job_id.0,
         )
@@ -64,5 +65,36 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// Erases the keys of up to `limit` images whose time is over; from here on nobody can read them. Also returns those
+    /// whose erasure was begun before and not ended.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn erase_due_image_keys(&self, limit: i64) -> Result<Vec<(TenantId, ImageId)>, Error> {
+        let rows = sqlx::query!(
+            "UPDATE images SET wrapped_key = NULL
+             WHERE id IN (SELECT images.id FROM images JOIN jobs ON jobs.id = images.job_id
+                          WHERE jobs.purge_at <= now()
+                          ORDER BY jobs.purge_at LIMIT $1 FOR UPDATE OF images SKIP LOCKED)
+             RETURNING tenant_id, id",
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| (TenantId(row.tenant_id), ImageId(row.id))).collect())
+    }
+
+    /// Forgets images whose blobs are gone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_erased_images(&self, ids: &[ImageId]) -> Result<u64, Error> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let deleted = sqlx::query!("DELETE FROM images WHERE id = ANY($1) AND wrapped_key IS NULL", &ids)
+            .execute(&self.pool)
+            .await?;
+        Ok(deleted.rows_affected())
     }
 }

@@ -249,7 +249,9 @@ impl Store {
         let rows = sqlx::query!(
             "UPDATE jobs
              SET state = 'succeeded', verdict = $3, result = $4, lease_until = NULL, finished_at = now(),
-                 purge_at = now() + make_interval(secs => (SELECT retention_seconds FROM tenants WHERE id = tenant_id))
+                 -- A case that waits for a reviewer keeps its images, but not for ever.
+                 purge_at = now() + CASE WHEN $3 = 'in_review' THEN interval '30 days'
+                     ELSE make_interval(secs => (SELECT retention_seconds FROM tenants WHERE id = tenant_id)) END
              WHERE id = $1 AND epoch = $2 AND state = 'running'",
             claim.subject.id.0,
             claim.epoch,

@@ -74,7 +74,7 @@ impl Detector {
     /// # Errors
     /// When the network fails or its outputs have other shapes.
     pub fn detect(&mut self, picture: &Picture) -> Result<Vec<Detection>, RuntimeFault> {
-        let (square, letterbox) = Letterbox::fit(picture, self.spec.input.side);
+        let (square, letterbox) = letterbox(picture, self.spec.input.side);
         let mut outputs = self.spec.input.run(self.model.as_mut(), &square)?;
         let name = self.model.name();
         let scores = outputs.take(name, "scores", self.anchors.len())?;
@@ -115,33 +115,36 @@ pub fn sigmoid(logit: f64) -> f64 {
     1.0 / (1.0 + (-logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)).exp())
 }
 
-/// A picture fitted into the middle of a black square.
-struct Letterbox {
+/// Where [`letterbox`] put the picture: `square = picture * scale + (left, top)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Letterbox {
     scale: f64,
     left: f64,
     top: f64,
 }
 
-impl Letterbox {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a side scaled to at most the square's side"
-    )]
-    fn fit(picture: &Picture, side: usize) -> (Picture, Self) {
-        let scale = small(side) / small(picture.width().max(picture.height()));
-        let inner = |v: usize| ((small(v) * scale + 0.5).floor() as usize).clamp(1, side);
-        let (width, height) = (inner(picture.width()), inner(picture.height()));
-        let (left, top) = ((side - width) / 2, (side - height) / 2);
-        let resized = resample::resize(picture, width, height);
-        let mut square = Picture::black(side, side);
-        let rows = square.pixels_mut().chunks_exact_mut(side * CHANNELS).skip(top);
-        for (row, source) in rows.zip(resized.pixels().chunks_exact(width * CHANNELS)) {
-            row[left * CHANNELS..(left + width) * CHANNELS].copy_from_slice(source);
-        }
-        (square, Self { scale, left: small(left), top: small(top) })
+/// `picture` fitted into the middle of a black square.
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a side scaled to at most the square's side"
+)]
+pub fn letterbox(picture: &Picture, side: usize) -> (Picture, Letterbox) {
+    let scale = small(side) / small(picture.width().max(picture.height()));
+    let inner = |v: usize| ((small(v) * scale + 0.5).floor() as usize).clamp(1, side);
+    let (width, height) = (inner(picture.width()), inner(picture.height()));
+    let (left, top) = ((side - width) / 2, (side - height) / 2);
+    let resized = resample::resize(picture, width, height);
+    let mut square = Picture::black(side, side);
+    let rows = square.pixels_mut().chunks_exact_mut(side * CHANNELS).skip(top);
+    for (row, source) in rows.zip(resized.pixels().chunks_exact(width * CHANNELS)) {
+        row[left * CHANNELS..(left + width) * CHANNELS].copy_from_slice(source);
     }
+    (square, Letterbox { scale, left: small(left), top: small(top) })
+}
 
+impl Letterbox {
     fn undo(&self, found: &Detection) -> Detection {
         let back = |p: Point| Point::new((p.x - self.left) / self.scale, (p.y - self.top) / self.scale);
         let low = back(Point::new(found.bbox.left, found.bbox.top));

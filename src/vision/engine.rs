@@ -127,6 +127,12 @@ impl Engine {
         Ok(self.scorers.of(mode).compare(a, b)?)
     }
 
+    /// Places left in the queue, of those that the settings gave it; 0 when new callers would wait, and after a shutdown.
+    #[must_use]
+    pub fn free_places(&self) -> usize {
+        lock(&self.jobs).as_ref().map_or(0, mpsc::Sender::capacity)
+    }
+
     /// How templates are compared, with the calibrations.
     #[must_use]
     pub fn scorers(&self) -> &Scorers {
@@ -154,7 +160,7 @@ impl Drop for Engine {
 /// One compute thread's state.
 struct Worker {
     make: Arc<MakeAnalyser>,
-    /// `None` after a panic: its state may be half-changed, so the next job gets a fresh one.
+    /// `None` after a panic: the old one's state may be half-changed, so the next job gets a fresh one.
     analyser: Option<Box<dyn Analyse>>,
 }
 
@@ -189,22 +195,20 @@ impl Worker {
             }
         };
         checkpoint()?;
-        let mut analyser = match self.analyser.take() {
-            Some(analyser) => analyser,
-            None => (self.make)()?,
-        };
-        let outcome = catch_unwind(AssertUnwindSafe(|| analyser.analyse(&job.image, job.mode, &checkpoint)));
-        match outcome {
-            Ok(result) => {
-                self.analyser = Some(analyser);
-                result
-            }
-            Err(panic) => {
-                let message = panic_message(panic.as_ref());
-                tracing::error!(panic = message, "the vision code panicked; the thread goes on with fresh sessions");
-                Err(RuntimeFault::Panicked(message.to_owned()).into())
-            }
-        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let mut analyser = match self.analyser.take() {
+                Some(analyser) => analyser,
+                None => (self.make)()?,
+            };
+            let result = analyser.analyse(&job.image, job.mode, &checkpoint);
+            self.analyser = Some(analyser);
+            result
+        }));
+        outcome.unwrap_or_else(|panic| {
+            let message = panic_message(panic.as_ref());
+            tracing::error!(panic = message, "the vision code panicked; the thread goes on with fresh sessions");
+            Err(RuntimeFault::Panicked(message.to_owned()).into())
+        })
     }
 }
 

@@ -74,18 +74,32 @@ impl Rect {
         Point::new(f64::midpoint(self.left, self.right), f64::midpoint(self.top, self.bottom))
     }
 
+    /// How much of a `width` x `height` picture's attention the box has: its area within the picture, times the share of
+    /// its area that lies there.
+    #[must_use]
+    pub fn prominence(&self, width: usize, height: usize) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "picture sides")]
+        let (width, height) = (width as f64, height as f64);
+        let visible = self.common_area(&Self { left: 0.0, top: 0.0, right: width, bottom: height });
+        if visible > 0.0 { visible * visible / self.area() } else { 0.0 }
+    }
+
     /// Intersection over union, in [0, 1]; 0 for boxes without area.
     #[must_use]
     pub fn iou(&self, other: &Self) -> f64 {
+        let common = self.common_area(other);
+        let union = self.area() + other.area() - common;
+        if union > 0.0 { common / union } else { 0.0 }
+    }
+
+    fn common_area(&self, other: &Self) -> f64 {
         let common = Self {
             left: self.left.max(other.left),
             top: self.top.max(other.top),
             right: self.right.min(other.right),
             bottom: self.bottom.min(other.bottom),
-        }
-        .area();
-        let union = self.area() + other.area() - common;
-        if union > 0.0 { common / union } else { 0.0 }
+        };
+        common.area()
     }
 }
 
@@ -204,6 +218,16 @@ mod tests {
         if let Some(map) = Transform::umeyama(&FACE, &mirrored) {
             assert!(map.determinant() > 0.0);
         }
+    }
+
+    #[test]
+    fn a_face_cut_by_the_edge_is_less_prominent_than_a_smaller_whole_one() {
+        let cut = Rect { left: -30.0, top: 20.0, right: 70.0, bottom: 120.0 };
+        let whole = Rect { left: 80.0, top: 80.0, right: 165.0, bottom: 165.0 };
+        assert!(cut.area() > whole.area());
+        assert!(cut.prominence(250, 250) < whole.prominence(250, 250));
+        assert!((whole.prominence(250, 250) - whole.area()).abs() < 1e-9);
+        assert!(whole.prominence(50, 50).abs() < 1e-9);
     }
 
     #[test]

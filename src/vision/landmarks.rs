@@ -90,7 +90,8 @@ impl Landmarker {
 }
 
 /// Picture to crop: a square about the box's centre, turned so that the eyes are level.
-fn crop_transform(face: &Detection, margin: f64, side: usize) -> Transform {
+#[must_use]
+pub fn crop_transform(face: &Detection, margin: f64, side: usize) -> Transform {
     #[expect(clippy::cast_precision_loss, reason = "a network's input side")]
     let side = side as f64;
     let [right_eye, left_eye, ..] = face.keypoints;

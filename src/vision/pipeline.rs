@@ -21,12 +21,12 @@ use crate::domain::evidence::Mode;
 pub struct Params {
     /// Limits on the file.
     pub decode: DecodeParams,
-    /// At most so many detections of a picture are looked at, the largest first.
+    /// At most so many detections of a picture are looked at, the most prominent first.
     pub max_faces: usize,
 }
 
 /// Each detection costs a run of the landmark network, 7 ms on one core: 16 bound the time that a group photo takes, and
-/// the largest face, which is the one compared, is among them.
+/// the most prominent face, which is the one compared, is among them.
 impl Default for Params {
     fn default() -> Self {
         Self { decode: DecodeParams::default(), max_faces: 16 }
@@ -57,7 +57,7 @@ pub struct Analysis {
     pub width: usize,
     /// Pixels down, once upright.
     pub height: usize,
-    /// All faces, the largest first.
+    /// All faces, the most prominent first: large and in full view.
     pub faces: Vec<Face>,
     /// Index in `faces` of the one that `template` is of; `None` when the picture shows no usable face.
     pub primary: Option<usize>,
@@ -157,7 +157,10 @@ impl Pipeline {
         for detector in &mut self.detectors {
             checkpoint()?;
             let mut found = timed(&mut timings.detect, || detector.detect(picture))?;
-            found.sort_by(|a, b| b.bbox.area().total_cmp(&a.bbox.area()));
+            // Not by plain area: a bystander cut by the edge would displace a smaller face in full view, which cost 1.5 % of
+            // the genuine pairs of LFW.
+            let prominence = |d: &Detection| d.bbox.prominence(picture.width(), picture.height());
+            found.sort_by(|a, b| prominence(b).total_cmp(&prominence(a)));
             let mut faces = Vec::new();
             for detection in found.into_iter().take(self.params.max_faces) {
                 checkpoint()?;
@@ -216,7 +219,7 @@ impl Analyse for Pipeline {
         let picture = timed(&mut timings.decode, || decode(image, &self.params.decode))?;
         let faces = self.faces(&picture, &mut timings, checkpoint)?;
         let template = match faces.first() {
-            Some(largest) => self.template(&picture, largest, mode, &mut timings, checkpoint)?,
+            Some(first) => self.template(&picture, first, mode, &mut timings, checkpoint)?,
             None => None,
         };
         Ok(Analysis {

@@ -148,13 +148,13 @@ impl Model for OrtModel {
     }
 
     fn run(&mut self, input: ArrayView4<'_, f32>) -> Result<Outputs, RuntimeFault> {
-        let outputs = run(&mut self.session, input);
+        let outputs = run(&mut self.session, &input);
         outputs.map_err(|source| RuntimeFault::Model { model: self.name.clone(), what: "run", source: source.into() })
     }
 }
 
-fn run(session: &mut Session, input: ArrayView4<'_, f32>) -> ort::Result<Outputs> {
-    let tensor = TensorRef::from_array_view(input)?;
+fn run(session: &mut Session, input: &ArrayView4<'_, f32>) -> ort::Result<Outputs> {
+    let tensor = TensorRef::from_array_view(input.view())?;
     let outputs = session.run(ort::inputs![INPUT => tensor])?;
     let read = |(name, value): (&str, ort::value::ValueRef<'_>)| -> ort::Result<(String, ArrayD<f32>)> {
         Ok((name.to_owned(), value.try_extract_array::<f32>()?.to_owned()))

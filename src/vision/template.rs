@@ -15,8 +15,11 @@ impl Template {
     pub fn insert(&mut self, model: &str, mut embedding: Vec<f32>) {
         let norm = embedding.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         if norm > 0.0 && norm.is_finite() {
-            #[expect(clippy::cast_possible_truncation, reason = "a ratio of f32 numbers, at most 1")]
-            embedding.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
+            for value in &mut embedding {
+                #[expect(clippy::cast_possible_truncation, reason = "at most 1")]
+                let unit = (f64::from(*value) / norm) as f32;
+                *value = unit;
+            }
         }
         self.vectors.push((model.to_owned(), embedding));
     }

@@ -84,13 +84,12 @@ impl Slots {
         loop {
             let waiter = {
                 let mut state = self.lock();
-                match state.next() {
-                    Some(waiter) => waiter,
-                    None => {
-                        state.free += 1;
-                        slot.0 = None;
-                        return;
-                    }
+                if let Some(waiter) = state.next() {
+                    waiter
+                } else {
+                    state.free += 1;
+                    slot.0 = None;
+                    return;
                 }
             };
             match waiter.send(slot) {

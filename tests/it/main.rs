@@ -1,7 +1,8 @@
-//! The one integration-test binary: real Postgres, real RabbitMQ, the real executable. `./dev test` brings them up.
+//! The one integration-test binary: real Postgres, real `RabbitMQ`, the real executable. `./dev test` brings them up.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod amqp_round_trip;
+mod architecture;
 mod promise_broker_wiped;
 mod promise_dead_worker;
 mod promise_idempotent_submit;
@@ -9,4 +10,11 @@ mod promise_network;
 mod promise_poison;
 mod promise_shutdown;
 mod store_walk;
+mod submissions;
 mod support;
+mod vision_compare;
+mod vision_engine;
+mod vision_golden;
+mod vision_images;
+mod vision_pack;
+mod vision_support;

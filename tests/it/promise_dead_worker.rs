@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use visavis::domain::ids::JobId;
-use visavis::domain::job::{Failure, Verdict};
-use visavis::domain::outcome::Outcome;
 use visavis::relay::RelaySettings;
-use visavis::store::jobs::{Change, Claim, LEASE};
+use visavis::store::jobs::{Change, LEASE};
 
+use crate::support::outcomes::{failure, outcome};
 use crate::support::world::request;
 use crate::support::{World, eventually, obtain, photos};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_worker_is_killed_is_finished_by_another_and_takes_effect_once() {
@@ -58,14 +57,13 @@ async fn a_worker_that_lost_its_lease_changes_nothing_and_a_finished_job_never_c
     let zombie = store.claim_job(job).await.unwrap().expect("the job is to be had");
     assert!(store.claim_job(job).await.unwrap().is_none(), "nobody else gets it meanwhile");
     world.expire_leases().await;
-    assert_eq!(store.sweep(Duration::from_secs(120)).await.unwrap().revived, 1);
+    assert_eq!(store.sweep(Duration::from_mins(2)).await.unwrap().revived, 1);
     let owner = store.claim_job(job).await.unwrap().expect("the job is to be had again");
     assert!(owner.epoch > zombie.epoch);
 
-    let failure = Failure { code: "test".to_owned(), detail: String::new() };
     let before = row(&world, job).await;
     assert_eq!(store.finish_succeeded(&zombie, &outcome(&zombie)).await.unwrap(), Change::Lost);
-    assert_eq!(store.finish_failed(&zombie, &failure).await.unwrap(), Change::Lost);
+    assert_eq!(store.finish_failed(&zombie, &failure()).await.unwrap(), Change::Lost);
     assert_eq!(store.renew_lease(&zombie).await.unwrap(), Change::Lost);
     assert_eq!(store.retry_job(&zombie, Duration::ZERO).await.unwrap(), Change::Lost);
     assert_eq!(store.release_job(&zombie).await.unwrap(), Change::Lost);
@@ -77,7 +75,7 @@ async fn a_worker_that_lost_its_lease_changes_nothing_and_a_finished_job_never_c
     assert!(store.is_finished(&owner).await.unwrap());
     let before = row(&world, job).await;
     assert_eq!(store.finish_succeeded(&owner, &outcome(&owner)).await.unwrap(), Change::Lost);
-    assert_eq!(store.finish_failed(&owner, &failure).await.unwrap(), Change::Lost);
+    assert_eq!(store.finish_failed(&owner, &failure()).await.unwrap(), Change::Lost);
     assert_eq!(store.release_job(&owner).await.unwrap(), Change::Lost);
     assert_eq!(store.finish_succeeded(&zombie, &outcome(&zombie)).await.unwrap(), Change::Lost);
     assert_eq!(row(&world, job).await, before);
@@ -94,16 +92,6 @@ async fn a_worker_that_lost_its_lease_changes_nothing_and_a_finished_job_never_c
         assert!(error.contains("cannot change"), "{error}");
     }
     assert_eq!(row(&world, job).await, before);
-}
-
-fn outcome(claim: &Claim) -> Outcome {
-    Outcome {
-        verdict: Verdict::NotFinished,
-        params: claim.params.clone(),
-        comparison: None,
-        warnings: Vec::new(),
-        compute_ms: 1.0,
-    }
 }
 
 /// The job's whole row.

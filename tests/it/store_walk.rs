@@ -9,15 +9,15 @@ use proptest::test_runner::{Config, TestCaseResult, TestRunner};
 use sqlx::{AssertSqlSafe, Row as _};
 use visavis::domain::backoff::{self, MAX_ATTEMPTS};
 use visavis::domain::ids::JobId;
-use visavis::domain::job::{Failure, Lane, Verdict};
-use visavis::domain::outcome::Outcome;
+use visavis::domain::job::Lane;
 use visavis::store::jobs::{Change, Claim};
 
+use crate::support::outcomes::{failure, outcome};
 use crate::support::{World, photos};
 
 const CASES: u32 = 250;
 const CHUNKS: usize = 40;
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Something that happens. A worker keeps its last claim, however stale: that makes it a zombie.
 #[derive(Debug, Clone, Copy)]
@@ -157,8 +157,11 @@ impl<'a> Walk<'a> {
         let store = self.world.store();
         match step {
             Step::Claim(worker) => {
+                let is_free = before.state == "queued" && before.due;
+                let next = store.find_next_attempt(self.job).await.unwrap();
+                prop_assert_eq!(next, is_free.then_some(before.attempt + 1));
                 let claim = store.claim_job(self.job).await.unwrap();
-                prop_assert_eq!(claim.is_some(), before.state == "queued" && before.due);
+                prop_assert_eq!(claim.is_some(), is_free);
                 if let Some(claim) = &claim {
                     prop_assert_eq!((claim.epoch, claim.attempt), (before.epoch + 1, before.attempt + 1));
                     self.claims[worker] = Some(claim.clone());
@@ -241,18 +244,4 @@ async fn read(world: &World, job: JobId) -> Row {
         doorbells_of_epoch: row.get(7),
         effects: std::array::from_fn(|i| row.get(8 + i)),
     }
-}
-
-fn outcome(claim: &Claim) -> Outcome {
-    Outcome {
-        verdict: Verdict::NotFinished,
-        params: claim.params.clone(),
-        comparison: None,
-        warnings: Vec::new(),
-        compute_ms: 1.0,
-    }
-}
-
-fn failure() -> Failure {
-    Failure { code: "test".to_owned(), detail: String::new() }
 }

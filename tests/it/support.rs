@@ -5,6 +5,7 @@ pub mod blobs;
 pub mod broker;
 pub mod environment;
 pub mod network;
+pub mod outcomes;
 pub mod photos;
 pub mod poll;
 pub mod process;
@@ -13,6 +14,5 @@ pub mod world;
 
 pub use api::Api;
 pub use poll::{eventually, obtain};
-pub use process::Process;
 pub use producer::Producer;
 pub use world::World;

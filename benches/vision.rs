@@ -1,0 +1,131 @@
+//! Each stage on one thread: `cargo bench --bench vision`. Needs the models and the ONNX Runtime, as the tests do.
+
+#![expect(clippy::expect_used, reason = "a benchmark without its files cannot run")]
+
+use std::path::{Path, PathBuf};
+
+use divan::Bencher;
+use visavis::domain::evidence::Mode;
+use visavis::vision::decode::{DecodeParams, decode};
+use visavis::vision::detect::{Detection, Detector};
+use visavis::vision::embed::Embedder;
+use visavis::vision::landmarks::Landmarker;
+use visavis::vision::picture::Picture;
+use visavis::vision::pipeline::Analyse as _;
+use visavis::vision::resample::shrink;
+use visavis::vision::{Pack, Params, Pipeline, Runtime};
+
+const PHOTOS: [&str; 3] = ["astronaut.png", "obama.jpg", "biden.jpg"];
+
+fn main() {
+    divan::main();
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn file(photo: &str) -> Vec<u8> {
+    std::fs::read(root().join("tests/photos").join(photo)).expect("the test photos lie in the repository")
+}
+
+fn picture(photo: &str) -> Picture {
+    decode(&file(photo), &DecodeParams::default()).expect("the test photos are sound")
+}
+
+fn pack() -> Pack {
+    Pack::load(&root().join("models")).expect("the default pack lies in the repository")
+}
+
+fn runtime() -> Runtime {
+    let named = std::env::var_os("VISAVIS_ONNXRUNTIME").map(PathBuf::from);
+    let library = named.unwrap_or_else(|| root().join(".local/lib/libonnxruntime.so"));
+    Runtime::load(&library).expect("libonnxruntime is installed")
+}
+
+fn detector(which: usize) -> Detector {
+    let pack = pack();
+    let network = &pack.detectors()[which];
+    Detector::new(network.open(&runtime()).expect("the network opens"), network.spec.clone())
+}
+
+fn landmarker() -> Landmarker {
+    let pack = pack();
+    Landmarker::new(pack.landmarks().open(&runtime()).expect("the network opens"), pack.landmarks().spec.clone())
+}
+
+fn face(picture: &Picture) -> Detection {
+    detector(0).detect(picture).expect("detection runs").remove(0)
+}
+
+#[divan::bench(args = PHOTOS)]
+fn stage_1_decode(bencher: Bencher, photo: &str) {
+    let file = file(photo);
+    bencher.bench(|| decode(&file, &DecodeParams::default()));
+}
+
+#[divan::bench(args = PHOTOS)]
+fn stage_2_detect_short_range(bencher: Bencher, photo: &str) {
+    let picture = picture(photo);
+    let mut detector = detector(0);
+    bencher.bench_local(|| detector.detect(&picture));
+}
+
+#[divan::bench]
+fn stage_2_detect_full_range(bencher: Bencher) {
+    let (picture, mut detector) = (picture("small-face.png"), detector(1));
+    bencher.bench_local(|| detector.detect(&picture));
+}
+
+#[divan::bench(args = PHOTOS)]
+fn stage_3_landmarks(bencher: Bencher, photo: &str) {
+    let picture = picture(photo);
+    let mut landmarker = landmarker();
+    let face = face(&picture);
+    bencher.bench_local(|| landmarker.measure(&picture, &face));
+}
+
+#[divan::bench(args = PHOTOS, consts = [0, 1])]
+fn stage_4_align<const EMBEDDER: usize>(bencher: Bencher, photo: &str) {
+    let (picture, pack) = (picture(photo), pack());
+    let mut landmarker = landmarker();
+    let mesh = landmarker.measure(&picture, &face(&picture)).expect("landmarks run").mesh;
+    let five_points = landmarker.spec().five_points(&mesh);
+    bencher.bench(|| pack.embedders()[EMBEDDER].spec.align(&picture, &five_points));
+}
+
+#[divan::bench(consts = [0, 1])]
+fn stage_5_embed<const EMBEDDER: usize>(bencher: Bencher) {
+    let pack = pack();
+    let network = &pack.embedders()[EMBEDDER];
+    let mut embedder = Embedder::new(network.open(&runtime()).expect("the network opens"), network.spec.clone());
+    let side = network.spec.input.side;
+    let chip = shrink(&picture("astronaut.png"), side, side);
+    bencher.bench_local(|| embedder.embed(&chip));
+}
+
+#[divan::bench(args = PHOTOS)]
+fn whole_fast(bencher: Bencher, photo: &str) {
+    whole(bencher, photo, Mode::Fast);
+}
+
+#[divan::bench(args = PHOTOS)]
+fn whole_accurate(bencher: Bencher, photo: &str) {
+    whole(bencher, photo, Mode::Accurate);
+}
+
+fn whole(bencher: Bencher, photo: &str, mode: Mode) {
+    let mut pipeline = Pipeline::open(&pack(), &runtime(), Params::default()).expect("the pack opens");
+    let file = file(photo);
+    bencher.bench_local(|| pipeline.analyse(&file, mode, &|| Ok(())));
+}
+
+/// What a phone's photo costs before the detector sees it.
+#[divan::bench]
+fn shrink_12_megapixels_to_128(bencher: Bencher) {
+    let mut photo = Picture::black(4000, 3000);
+    for (i, value) in photo.pixels_mut().iter_mut().enumerate() {
+        *value = u8::try_from(i % 251).unwrap_or(0);
+    }
+    bencher.bench(|| shrink(&photo, 128, 96));
+}

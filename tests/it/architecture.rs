@@ -1,0 +1,146 @@
+//! The house rules that a compiler does not check: who may import whom, and who alone may name which crate.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Every room, and the rooms it may import. The same table stands in ARCHITECTURE.md.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("lifecycle", &[]),
+    ("telemetry", &[]),
+    ("vision", &["domain"]),
+    ("media", &["domain"]),
+    ("store", &["domain"]),
+    ("queue", &["domain", "lifecycle"]),
+    ("jobs", &["domain", "vision"]),
+    ("janitor", &["domain", "lifecycle", "media", "store"]),
+    ("intake", &["domain", "lifecycle", "media", "queue", "store"]),
+    ("relay", &["domain", "lifecycle", "queue", "store"]),
+    ("worker", &["domain", "jobs", "lifecycle", "media", "queue", "store", "vision"]),
+    ("api", &["domain", "intake", "lifecycle", "store"]),
+    ("config", &["domain", "intake", "media", "queue", "store", "telemetry"]),
+    ("app", &["api", "config", "intake", "janitor", "lifecycle", "relay", "vision", "worker"]),
+    ("cli", &["app", "config", "domain", "intake", "queue", "store", "telemetry", "vision"]),
+];
+
+/// Crates that one place alone may name.
+const SOLE_OWNERS: &[(&str, &[&str])] = &[
+    ("lapin", &["queue"]),
+    ("sqlx", &["store"]),
+    ("ort", &["vision/session.rs"]),
+    ("axum", &["api"]),
+    ("object_store", &["media"]),
+];
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// Every file below `src`, as a path from there, with its text.
+fn files() -> Vec<(String, String)> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { walk(&path, found) } else { found.push(path) }
+        }
+    }
+    let mut paths = Vec::new();
+    walk(&source(), &mut paths);
+    let mut files: Vec<_> = paths
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(source()).unwrap().display().to_string();
+            (name, std::fs::read_to_string(&path).unwrap())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn room(file: &str) -> &str {
+    file.split('/').next().unwrap().trim_end_matches(".rs")
+}
+
+/// The identifiers that follow `prefix` in code, comments left out: of `crate::{a, b::c}` both `a` and `b`.
+fn names_after<'a>(text: &'a str, prefix: &str) -> BTreeSet<&'a str> {
+    let identifier = |text: &'a str| {
+        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+        &text[..end]
+    };
+    let mut names = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        for (at, _) in line.match_indices(prefix) {
+            let before = line[..at].chars().next_back();
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+                continue;
+            }
+            let rest = &line[at + prefix.len()..];
+            match rest.strip_prefix('{') {
+                None => drop(names.insert(identifier(rest))),
+                Some(group) => names.extend(group.split(',').map(|part| identifier(part.trim()))),
+            }
+        }
+    }
+    names.remove("");
+    names
+}
+
+#[test]
+fn rooms_import_only_what_the_table_allows() {
+    let mut faults = Vec::new();
+    for (file, text) in files() {
+        let room = room(&file);
+        if room == "lib" || room == "main" {
+            continue;
+        }
+        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == room) else {
+            faults.push(format!("{file}: the room {room} is not in the table"));
+            continue;
+        };
+        for import in names_after(&text, "crate::") {
+            if import != room && !allowed.contains(&import) {
+                faults.push(format!("{file}: {room} may not import {import}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn each_engine_crate_has_one_owner() {
+    let mut faults = Vec::new();
+    for (file, text) in files() {
+        for (name, owners) in SOLE_OWNERS {
+            let owned = owners.iter().any(|owner| *owner == file || *owner == room(&file));
+            // app runs the router that api made.
+            let composes = *name == "axum" && file == "app.rs";
+            if !owned && !composes && !names_after(&text, &format!("{name}::")).is_empty() {
+                faults.push(format!("{file} names {name}, which belongs to {owners:?}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_table_is_the_one_in_architecture_md() {
+    let text = std::fs::read_to_string(source().with_file_name("ARCHITECTURE.md")).unwrap();
+    for (room, allowed) in MAY_IMPORT {
+        let imports = if allowed.is_empty() { "nothing of ours".to_owned() } else { allowed.join(", ") };
+        let row = format!("| `{room}` | {imports} |");
+        assert!(text.contains(&row), "ARCHITECTURE.md lacks the row {row}");
+    }
+}
+
+#[test]
+fn the_scanner_sees_groups_and_ignores_comments_and_longer_names() {
+    let text = "use crate::store;\nuse crate::{intake, media::Media};\n// crate::api\nlet x = my_crate::queue();";
+    assert_eq!(names_after(text, "crate::"), BTreeSet::from(["intake", "media", "store"]));
+}
+
+#[test]
+fn no_file_has_grown_into_two_rooms() {
+    let long: Vec<_> =
+        files().into_iter().filter(|(_, text)| text.lines().count() > 500).map(|(file, _)| file).collect();
+    assert!(long.is_empty(), "past 500 lines, look for the second purpose: {long:?}");
+}

@@ -1,0 +1,119 @@
+//! Packs that must not be loaded.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+use visavis::vision::{Pack, PackFault, Params, Pipeline, Runtime, RuntimeFault};
+
+use super::vision_support::{library, models, pack, runtime};
+
+/// A copy of the pack in which `change` may alter files; the networks are links until then.
+fn altered(change: impl Fn(&Path)) -> (TempDir, Result<Pack, PackFault>) {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(models()).unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().extension().is_some_and(|e| e == "onnx") {
+            std::os::unix::fs::symlink(entry.path().canonicalize().unwrap(), folder.path().join(entry.file_name()))
+                .unwrap();
+        }
+    }
+    std::fs::copy(models().join("manifest.toml"), folder.path().join("manifest.toml")).unwrap();
+    std::fs::create_dir(folder.path().join("calibration")).unwrap();
+    for mode in ["fast.toml", "accurate.toml"] {
+        std::fs::copy(models().join("calibration").join(mode), folder.path().join("calibration").join(mode)).unwrap();
+    }
+    change(folder.path());
+    let loaded = Pack::load(folder.path());
+    (folder, loaded)
+}
+
+fn replace(file: &Path, from: &str, to: &str) {
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(text.contains(from), "{from} is in {}", file.display());
+    std::fs::write(file, text.replace(from, to)).unwrap();
+}
+
+fn spoil(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let last = bytes.last_mut().unwrap();
+    *last ^= 1;
+    std::fs::remove_file(file).unwrap();
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn an_unaltered_pack_loads() {
+    let (_folder, loaded) = altered(|_| ());
+    assert_eq!(loaded.unwrap().name(), "default");
+}
+
+#[test]
+fn a_network_with_one_bit_changed_is_refused_by_file_and_both_hashes() {
+    let (_folder, loaded) = altered(|pack| spoil(&pack.join("face_landmark.onnx")));
+    let Err(PackFault::Hash { path, expected, found }) = loaded else { panic!("the hash is wrong") };
+    assert!(path.ends_with("face_landmark.onnx"));
+    assert!(expected.len() == 64 && found.len() == 64 && expected != found);
+}
+
+#[test]
+fn a_changed_calibration_is_refused() {
+    let (_folder, loaded) = altered(|pack| replace(&pack.join("calibration/fast.toml"), "0.6", "0.5"));
+    assert!(matches!(loaded, Err(PackFault::Hash { path, .. }) if path.ends_with("calibration/fast.toml")));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let (_folder, loaded) = altered(|pack| std::fs::remove_file(pack.join("dlib_resnet.onnx")).unwrap());
+    assert!(matches!(loaded, Err(PackFault::Read { path, .. }) if path.ends_with("dlib_resnet.onnx")));
+    assert!(
+        matches!(Pack::load(Path::new("/nowhere")), Err(PackFault::Read { path, .. }) if path.ends_with("manifest.toml"))
+    );
+}
+
+#[test]
+fn a_manifest_that_names_an_unknown_model_or_task_is_refused() {
+    let unknown = |from, to| altered(move |pack| replace(&pack.join("manifest.toml"), from, to)).1.err().unwrap();
+    let fault = unknown("landmarks = \"face_landmark\"", "landmarks = \"faces\"");
+    assert!(fault.to_string().ends_with("no model is named faces"), "{fault}");
+    let fault = unknown("landmarks = \"face_landmark\"", "landmarks = \"faceres\"");
+    assert!(fault.to_string().ends_with("faceres is a model for embedder, not landmarks"), "{fault}");
+    let fault = unknown("layout = \"nchw\"", "layout = \"nhwc\"");
+    assert!(fault.to_string().contains("nchw"), "{fault}");
+    assert!(matches!(unknown("nms_iou", "iou"), PackFault::Parse { .. }));
+}
+
+#[test]
+fn a_network_that_does_not_fit_its_task_is_refused_when_it_is_opened() {
+    // The manifest is consistent and the hash right, but the file is another network.
+    let (_folder, loaded) = altered(|pack| {
+        let manifest = pack.join("manifest.toml");
+        replace(&manifest, "width = 150\nheight = 150", "width = 160\nheight = 160");
+    });
+    let fault = Pipeline::open(&loaded.unwrap(), &runtime(), Params::default()).err().unwrap();
+    assert!(matches!(&fault, RuntimeFault::Interface { model, .. } if model == "dlib_resnet"), "{fault}");
+    assert!(fault.to_string().contains("160, 160"), "{fault}");
+}
+
+#[test]
+fn the_modes_are_those_of_the_manifest() {
+    let pack = pack();
+    assert_eq!(pack.scorers().fast.model(), "dlib_resnet@1");
+    assert_eq!(pack.scorers().accurate.model(), "dlib_resnet@1+faceres@3.3.6");
+    assert_eq!(pack.scorers().fast.calibration.version(), "default/fast@1");
+    for scorer in [&pack.scorers().fast, &pack.scorers().accurate] {
+        for (similarity, fmr) in [(0.60, 1e-2), (0.75, 1e-3), (0.85, 1e-4)] {
+            let threshold = scorer.calibration.threshold_at(fmr).unwrap();
+            assert!((threshold.get() - similarity).abs() < 1e-9, "{} at {fmr}", scorer.calibration.version());
+        }
+    }
+}
+
+#[test]
+fn a_process_has_one_runtime() {
+    let runtime = runtime();
+    assert_eq!(Runtime::load(&library()).unwrap().path(), runtime.path());
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("libonnxruntime.so");
+    std::fs::write(&other, "not a library").unwrap();
+    assert!(matches!(Runtime::load(&other), Err(RuntimeFault::SecondLibrary { .. })));
+}

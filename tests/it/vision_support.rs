@@ -1,0 +1,40 @@
+//! Where the models, the photos and the ONNX Runtime lie.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use visavis::vision::{Pack, Params, Pipeline, Runtime};
+
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub fn models() -> PathBuf {
+    root().join("models")
+}
+
+pub fn photo_path(name: &str) -> PathBuf {
+    root().join("tests/photos").join(name)
+}
+
+pub fn photo(name: &str) -> Vec<u8> {
+    std::fs::read(photo_path(name)).unwrap()
+}
+
+pub fn library() -> PathBuf {
+    let named = std::env::var_os("VISAVIS_ONNXRUNTIME").map(PathBuf::from);
+    named.unwrap_or_else(|| root().join(".local/lib/libonnxruntime.so"))
+}
+
+pub fn runtime() -> Runtime {
+    Runtime::load(&library()).unwrap()
+}
+
+pub fn pack() -> Pack {
+    static PACK: OnceLock<Pack> = OnceLock::new();
+    PACK.get_or_init(|| Pack::load(&models()).unwrap()).clone()
+}
+
+pub fn pipeline() -> Pipeline {
+    Pipeline::open(&pack(), &runtime(), Params::default()).unwrap()
+}
