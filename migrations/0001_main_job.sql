@@ -54,7 +54,6 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_leases ON jobs (lease_until) WHERE state = 'running';
 CREATE INDEX jobs_queued ON jobs (run_after) WHERE state = 'queued';
-CREATE INDEX jobs_purge ON jobs (purge_at) WHERE purge_at IS NOT NULL;
 CREATE INDEX jobs_tenant ON jobs (tenant_id, id DESC);
 
 -- A terminal job never changes again: not by a zombie, not by a mistake of ours.
@@ -79,9 +78,12 @@ CREATE TABLE images (
     master_key_id text NOT NULL,
     -- NULL from the moment of erasure until the blob is gone too and the row with it.
     wrapped_key   bytea,
+    -- The job's, from its end on: here, where rows go away, an index on it stays small.
+    purge_at      timestamptz,
     created_at    timestamptz NOT NULL DEFAULT now(),
     UNIQUE (job_id, role)
 );
+CREATE INDEX images_purge ON images (purge_at) WHERE purge_at IS NOT NULL;
 
 -- What must reach the broker, written in the commit that made it true.
 CREATE TABLE outbox (
@@ -94,15 +96,20 @@ CREATE TABLE outbox (
     reply_to       text,
     correlation_id text,
     payload        jsonb,
+    -- Times that a reply was tried; doorbells are tried for ever.
+    attempt        integer NOT NULL DEFAULT 0,
     next_at        timestamptz NOT NULL DEFAULT now(),
     published_at   timestamptz,
     created_at     timestamptz NOT NULL DEFAULT now(),
     UNIQUE (kind, job_id, epoch),
     CHECK ((kind = 'doorbell') = (lane IS NOT NULL)),
-    CHECK (kind <> 'doorbell' OR job_id IS NOT NULL),
+    CHECK (kind <> 'doorbell' OR (job_id IS NOT NULL AND tenant_id IS NOT NULL)),
     CHECK (kind = 'doorbell' OR (reply_to IS NOT NULL AND payload IS NOT NULL))
 );
-CREATE INDEX outbox_due ON outbox (next_at) WHERE published_at IS NULL;
+CREATE INDEX outbox_due_replies ON outbox (next_at) WHERE published_at IS NULL AND kind <> 'doorbell';
+CREATE INDEX outbox_due_doorbells ON outbox (lane, next_at) WHERE published_at IS NULL AND kind = 'doorbell';
+CREATE INDEX outbox_fair_doorbells ON outbox (lane, tenant_id, next_at, id) WHERE published_at IS NULL AND kind = 'doorbell';
+CREATE INDEX outbox_published ON outbox (published_at) WHERE published_at IS NOT NULL AND kind = 'doorbell';
 CREATE INDEX outbox_job ON outbox (job_id);
 
 -- What happened, once: revision 0 for the job itself.
@@ -128,7 +135,7 @@ CREATE TABLE usage (
 -- blob store under `dead/<id>`.
 CREATE TABLE dead_letters (
     id             uuid PRIMARY KEY,
-    kind           text NOT NULL CHECK (kind IN ('rejected_submission', 'failed_job', 'undelivered_doorbell', 'undelivered_submission', 'unrouted')),
+    kind           text NOT NULL CHECK (kind IN ('rejected_submission', 'failed_job', 'undelivered_doorbell', 'undelivered_submission', 'undelivered_reply')),
     tenant_id      uuid REFERENCES tenants,
     job_id         uuid REFERENCES jobs,
     amqp_user      text,
@@ -138,6 +145,7 @@ CREATE TABLE dead_letters (
     reply_to       text,
     correlation_id text,
     master_key_id  text,
+    -- Empty while the body is being erased.
     wrapped_key    bytea,
     created_at     timestamptz NOT NULL DEFAULT now(),
     redriven_at    timestamptz,

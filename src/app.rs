@@ -34,6 +34,9 @@ pub enum Role {
     Janitor,
 }
 
+/// For connections and compute threads to end, once the work has.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -95,11 +98,13 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     info!(?roles, "started");
 
     let orderly = life.finish(PATIENCE).await;
-    store.close().await;
+    // A connection that nobody answers, or a thread that computes on, must not keep the process.
+    let closed = tokio::time::timeout(LAST_WORDS, store.close()).await.is_ok();
     if let Some(engine) = engine {
-        // Joins the compute threads: nothing is queued any more.
-        tokio::task::spawn_blocking(move || engine.shutdown()).await?;
+        let joined = tokio::task::spawn_blocking(move || engine.shutdown());
+        let _ = tokio::time::timeout(LAST_WORDS, joined).await;
     }
+    let orderly = orderly && closed;
     info!(orderly, "stopped");
     Ok(())
 }

@@ -7,6 +7,7 @@ pub mod dead_letters;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::domain::ids::{ImageId, JobId, RequestId, TenantId};
@@ -18,7 +19,7 @@ use crate::media::{self, Media};
 use crate::store::dead_letters::NewDeadLetter;
 use crate::store::images::ImageRow;
 use crate::store::jobs::{Change, NewJob, ReplyAddress};
-use crate::store::{self, Store};
+use crate::store::{self, Store, Tx};
 
 /// What intake needs.
 #[derive(Clone)]
@@ -63,6 +64,9 @@ pub enum Error {
     /// Likewise.
     #[error(transparent)]
     Media(#[from] media::Error),
+    /// Likewise: this process is going away.
+    #[error("the request was not read to its end")]
+    Stopped,
 }
 
 impl Intake {
@@ -70,30 +74,49 @@ impl Intake {
     ///
     /// # Errors
     /// When the request is at fault, or a machine is.
-    pub async fn submit(&self, origin: Origin<'_>, body: &[u8]) -> Result<Accepted, Error> {
+    pub async fn submit(&self, origin: Origin<'_>, body: Bytes) -> Result<Accepted, Error> {
         if let Some(key) = origin.idempotency_key {
             check_key(key)?;
         }
-        let submission = request::parse(body, origin.lane, &self.defaults).map_err(Error::Refused)?;
-        let hash = self.pepper.digest(Purpose::Request, &[body]);
+        let (submission, hash) = self.read(body, origin.lane).await?;
         if let Some(earlier) = self.find_earlier(&origin, &hash).await? {
             return self.answer_duplicate(&origin, earlier).await;
         }
 
-        let images = self.store_images(origin.tenant_id, &submission).await?;
-        match self.insert(&origin, &submission, &hash, &images).await {
-            Ok(Some(subject)) => Ok(Accepted { subject, state: "queued".to_owned(), duplicate: false }),
+        let mut images = Vec::with_capacity(2);
+        let inserted = match self.store_images(origin.tenant_id, &submission, &mut images).await {
+            Ok(()) => self.insert(&origin, &submission, &hash, &images).await,
+            Err(error) => Err(error),
+        };
+        let (tx, subject) = match inserted {
+            Ok(Some(inserted)) => inserted,
             Ok(None) => {
                 // Somebody else inserted the same key between our look and our insert.
                 self.delete_images(origin.tenant_id, &images).await;
-                match self.find_earlier(&origin, &hash).await? {
+                return match self.find_earlier(&origin, &hash).await? {
                     Some(earlier) => self.answer_duplicate(&origin, earlier).await,
                     None => Err(store::Error::Unreadable { what: "job that vanished" }.into()),
-                }
+                };
             }
-            // The commit may have taken place: the blobs stay. Without a row they have no key and are noise.
-            Err(error) => Err(error),
-        }
+            Err(error) => {
+                self.delete_images(origin.tenant_id, &images).await;
+                return Err(error);
+            }
+        };
+        // A commit whose answer is lost may have taken place: then the images stay.
+        tx.commit().await?;
+        Ok(Accepted { subject, state: "queued".to_owned(), duplicate: false })
+    }
+
+    /// Parses and hashes, away from the threads that keep leases and heartbeats.
+    async fn read(&self, body: Bytes, lane: Lane) -> Result<(Submission, Vec<u8>), Error> {
+        let (defaults, pepper) = (self.defaults.clone(), self.pepper.clone());
+        let read = move || {
+            let submission = request::parse(&body, lane, &defaults)?;
+            Ok((submission, pepper.digest(Purpose::Request, &[&body])))
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        read.map_err(|_| Error::Stopped)?.map_err(Error::Refused)
     }
 
     /// Records a refused submission and answers it, in one commit. Nothing of the body is kept.
@@ -119,23 +142,25 @@ impl Intake {
         Ok(Some(Accepted { subject: earlier.subject, state: earlier.state, duplicate: true }))
     }
 
-    /// Somebody who lost our first answer wants it again, perhaps at another address.
+    /// Somebody who lost our answers wants them again, perhaps at another address.
     async fn answer_duplicate(&self, origin: &Origin<'_>, earlier: Accepted) -> Result<Accepted, Error> {
         if let Some(reply) = origin.reply {
-            let mut tx = self.store.begin().await?;
-            let notice = notice::accepted(&earlier.subject, &earlier.state, true);
-            tx.insert_reply("reply_accepted", None, reply, &notice).await?;
-            tx.commit().await?;
+            self.store.answer_again(origin.tenant_id, &earlier.subject, reply).await?;
         }
         Ok(earlier)
     }
 
-    async fn store_images(&self, tenant: TenantId, submission: &Submission) -> Result<Vec<ImageRow>, Error> {
-        let mut rows = Vec::with_capacity(2);
+    /// Adds to `images` each that was stored, so that a failure between two is known.
+    async fn store_images(
+        &self,
+        tenant: TenantId,
+        submission: &Submission,
+        images: &mut Vec<ImageRow>,
+    ) -> Result<(), Error> {
         for (role, image) in submission.images() {
             let id = ImageId::new();
             let key = self.media.put_image(tenant, id, &image.bytes).await?;
-            rows.push(ImageRow {
+            images.push(ImageRow {
                 id,
                 role,
                 format: image.format,
@@ -144,16 +169,17 @@ impl Intake {
                 wrapped_key: key.wrapped,
             });
         }
-        Ok(rows)
+        Ok(())
     }
 
+    /// Everything but the commit; `None` when there is a job under the key.
     async fn insert(
         &self,
         origin: &Origin<'_>,
         submission: &Submission,
         hash: &[u8],
         images: &[ImageRow],
-    ) -> Result<Option<Subject>, Error> {
+    ) -> Result<Option<(Tx, Subject)>, Error> {
         let subject = Subject {
             id: JobId::new(),
             request_id: RequestId::from_bits(rand::random()),
@@ -183,8 +209,7 @@ impl Intake {
             let notice = notice::accepted(&subject, "queued", false);
             tx.insert_reply("reply_accepted", Some((origin.tenant_id, subject.id)), reply, &notice).await?;
         }
-        tx.commit().await?;
-        Ok(Some(subject))
+        Ok(Some((tx, subject)))
     }
 
     async fn delete_images(&self, tenant: TenantId, images: &[ImageRow]) {

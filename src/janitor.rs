@@ -64,8 +64,10 @@ pub async fn erase_due(store: &Store, media: &Media) -> Result<u64, Error> {
             break;
         }
     }
-    for id in store.erase_old_bodies(DEAD_LETTERS_KEEP, BATCH).await? {
-        media.delete_dead_letter(id).await?;
+    let bodies = store.erase_old_bodies(DEAD_LETTERS_KEEP, BATCH).await?;
+    for id in &bodies {
+        media.delete_dead_letter(*id).await?;
     }
+    store.forget_erased_bodies(&bodies).await?;
     Ok(erased)
 }

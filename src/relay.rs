@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use futures_util::TryFutureExt as _;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
+use uuid::Uuid;
 
 use crate::domain::job::Lane;
 use crate::lifecycle::Lifecycle;
 use crate::queue::connection::{Broker, Reconnect};
 use crate::queue::message::Outgoing;
 use crate::queue::publisher::Publisher;
+use crate::store::outbox::Reply;
 use crate::store::{self, Store};
 
 /// How the relay paces itself.
@@ -32,8 +35,12 @@ impl Default for RelaySettings {
 
 /// How long an idle relay waits before it looks again. NOTIFY would serialise every commit; a look costs an index scan.
 const IDLE: Duration = Duration::from_millis(25);
+/// A round that takes longer hangs on a connection that nobody answers any more.
+const ROUND: Duration = Duration::from_secs(60);
 /// Replies published at once.
-const REPLIES: i64 = 256;
+const REPLIES: i64 = 64;
+/// Tries of a reply, over about half an hour, before it goes among the dead letters.
+const REPLY_ATTEMPTS: i32 = 8;
 
 /// What went wrong; the relay waits and goes on.
 #[derive(Debug, thiserror::Error)]
@@ -42,19 +49,40 @@ enum Error {
     Store(#[from] store::Error),
     #[error(transparent)]
     Queue(#[from] crate::queue::Error),
+    #[error("a round took too long")]
+    Timeout,
 }
 
-/// Starts the relay and the sweeper.
+/// Starts the relay and the sweeper. Replies go to queues that producers made, over a connection of their own: what a
+/// producer's queue does to it must not hold up anybody's work.
 pub fn start(store: &Store, broker: &Broker, settings: RelaySettings, life: &Lifecycle) {
-    life.spawn("relay", relay(store.clone(), broker.clone(), settings, life.clone()));
+    let (doorbells, replies) = (store.clone(), store.clone());
+    life.spawn("relay of doorbells", {
+        let publisher = Publisher::new(broker.clone(), "doorbells");
+        rounds(life.clone(), publisher, async move |publisher: &mut Publisher| {
+            ring_due(&doorbells, publisher, settings.lane_depth).await
+        })
+    });
+    life.spawn("relay of replies", {
+        let publisher = Publisher::new(broker.clone(), "replies");
+        rounds(life.clone(), publisher, async move |publisher: &mut Publisher| reply_due(&replies, publisher).await)
+    });
     life.spawn("sweeper", sweeper(store.clone(), settings, life.clone()));
 }
 
-async fn relay(store: Store, broker: Broker, settings: RelaySettings, life: Lifecycle) {
-    let mut publisher = Publisher::new(broker, "relay");
+/// Rounds without a break while there is work, until the shutdown begins.
+async fn rounds(
+    life: Lifecycle,
+    mut publisher: Publisher,
+    round: impl AsyncFn(&mut Publisher) -> Result<usize, Error>,
+) {
     let mut reconnect = Reconnect::default();
     while !life.stopping().is_cancelled() {
-        let wait = match publish_due(&store, &mut publisher, settings.lane_depth).await {
+        let result = tokio::select! {
+            result = tokio::time::timeout(ROUND, round(&mut publisher)) => result.unwrap_or(Err(Error::Timeout)),
+            () = life.aborting().cancelled() => return,
+        };
+        let wait = match result {
             Ok(0) => IDLE,
             Ok(_) => {
                 reconnect.reset();
@@ -74,65 +102,84 @@ async fn relay(store: Store, broker: Broker, settings: RelaySettings, life: Life
     publisher.close().await;
 }
 
-/// One round; says how many messages the broker took.
-async fn publish_due(store: &Store, publisher: &mut Publisher, lane_depth: u32) -> Result<usize, Error> {
-    let replies = store.claim_replies(REPLIES).await?;
-    let messages: Vec<_> = replies
-        .iter()
-        .map(|reply| {
-            let kind = reply_type(&reply.kind, &reply.payload);
-            let address = &reply.address;
-            let correlation_id = address.correlation_id.as_deref();
-            Outgoing::reply(reply.id, kind, &address.reply_to, correlation_id, &reply.payload)
-        })
-        .collect();
-    let ids: Vec<_> = replies.iter().map(|reply| reply.id).collect();
-    let confirmed = publish(store, publisher, &ids, &messages).await?;
-    store.delete_replies(&confirmed).await?;
-    let mut sent = confirmed.len();
-
+/// Rings what is due, as far as the lanes have room; says how many the broker took.
+async fn ring_due(store: &Store, publisher: &mut Publisher, lane_depth: u32) -> Result<usize, Error> {
+    let mut rung = 0;
     for lane in Lane::ALL {
         if !store.has_due_doorbells(lane).await? {
             continue;
         }
         let room = lane_depth.saturating_sub(publisher.depth(lane).await?);
+        if room == 0 {
+            continue;
+        }
         let doorbells = store.claim_doorbells(lane, i64::from(room)).await?;
+        let ids: Vec<_> = doorbells.iter().map(|doorbell| doorbell.id).collect();
         let messages: Vec<_> =
             doorbells.iter().map(|doorbell| Outgoing::doorbell(doorbell.id, lane, doorbell.job_id)).collect();
-        let ids: Vec<_> = doorbells.iter().map(|doorbell| doorbell.id).collect();
-        let confirmed = publish(store, publisher, &ids, &messages).await?;
-        store.mark_published(&confirmed).await?;
-        sent += confirmed.len();
+        match publisher.publish_all(&messages).await {
+            Ok(answers) => {
+                let (confirmed, refused) = split(&ids, &answers);
+                store.mark_published(&confirmed).await?;
+                if !refused.is_empty() {
+                    store.unclaim_doorbells(&refused).await?;
+                    return Err(crate::queue::Error::Nack.into());
+                }
+                rung += confirmed.len();
+            }
+            Err(error) => {
+                store.unclaim_doorbells(&ids).await?;
+                return Err(error.into());
+            }
+        }
     }
-    Ok(sent)
+    Ok(rung)
 }
 
-/// Publishes and says which of `ids` the broker has; the others are due again at once.
-async fn publish(
-    store: &Store,
-    publisher: &mut Publisher,
-    ids: &[uuid::Uuid],
-    messages: &[Outgoing],
-) -> Result<Vec<uuid::Uuid>, Error> {
-    if messages.is_empty() {
-        return Ok(Vec::new());
+/// Publishes the replies that are due; says how many the broker took.
+async fn reply_due(store: &Store, publisher: &mut Publisher) -> Result<usize, Error> {
+    let mut replies = store.claim_replies(REPLIES).await?;
+    let (worn_out, due): (Vec<_>, Vec<_>) = replies.drain(..).partition(|reply| reply.attempt > REPLY_ATTEMPTS);
+    for reply in worn_out {
+        store.bury_reply(&reply).await?;
     }
-    let answers = match publisher.publish_all(messages).await {
-        Ok(answers) => answers,
+    if due.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<_> = due.iter().map(|reply| reply.id).collect();
+    if let Err(error) = publisher.connect().await {
+        store.unclaim_replies(&ids).await?;
+        return Err(error.into());
+    }
+    let messages: Vec<_> = due.iter().map(message).collect();
+    let confirmed = match publisher.publish_all(&messages).await {
+        Ok(answers) => split(&ids, &answers).0,
+        // One of them broke the connection: alone, it breaks only its own. Refused ones wait for their next try.
         Err(error) => {
-            store.unclaim(ids).await?;
-            return Err(error.into());
+            warn!(%error, "a batch of replies failed: publishing them one by one");
+            let mut confirmed = Vec::new();
+            for (id, message) in ids.iter().zip(&messages) {
+                if publisher.publish_all(std::slice::from_ref(message)).await.is_ok_and(|answers| answers == [true]) {
+                    confirmed.push(*id);
+                }
+            }
+            confirmed
         }
     };
-    let split = |wanted: bool| -> Vec<_> {
-        ids.iter().zip(&answers).filter(|(_, answer)| **answer == wanted).map(|(id, _)| *id).collect()
-    };
-    let (confirmed, refused) = (split(true), split(false));
-    if !refused.is_empty() {
-        store.unclaim(&refused).await?;
-        return if confirmed.is_empty() { Err(crate::queue::Error::Nack.into()) } else { Ok(confirmed) };
-    }
-    Ok(confirmed)
+    store.delete_replies(&confirmed).await?;
+    Ok(confirmed.len())
+}
+
+fn message(reply: &Reply) -> Outgoing {
+    let address = &reply.address;
+    let kind = reply_type(&reply.kind, &reply.payload);
+    Outgoing::reply(reply.id, kind, &address.reply_to, address.correlation_id.as_deref(), &reply.payload)
+}
+
+/// Those that the broker has, and the others.
+fn split(ids: &[Uuid], answers: &[bool]) -> (Vec<Uuid>, Vec<Uuid>) {
+    let of = |wanted: bool| ids.iter().zip(answers).filter(|(_, it)| **it == wanted).map(|(id, _)| *id).collect();
+    (of(true), of(false))
 }
 
 /// The `type` property that a producer sees.
@@ -153,7 +200,12 @@ async fn sweeper(store: Store, settings: RelaySettings, life: Lifecycle) {
             () = life.stopping().cancelled() => return,
             _ = ticks.tick() => {}
         }
-        match store.sweep(settings.patience).await {
+        let sweep = tokio::time::timeout(ROUND, store.sweep(settings.patience).map_err(Error::from));
+        let swept = tokio::select! {
+            swept = sweep => swept.unwrap_or(Err(Error::Timeout)),
+            () = life.aborting().cancelled() => return,
+        };
+        match swept {
             Ok(swept) if swept == store::sweep::Swept::default() => debug!("nothing to sweep"),
             Ok(swept) => info!(revived = swept.revived, failed = swept.failed, rung = swept.rung, "swept"),
             Err(error) => warn!(%error, "sweep failed"),

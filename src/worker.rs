@@ -34,8 +34,12 @@ pub struct Worker {
 
 /// Doorbells in hand: enough to keep the engine busy, few enough that another worker finds some.
 const PREFETCH: [(Lane, u16); 2] = [(Lane::Interactive, 8), (Lane::Bulk, 4)];
-/// A job that computes for longer than this is stopped and tried again; fetching its images may take as long.
+/// A job that computes for longer than this is stopped and tried again.
 const DEADLINE: Duration = Duration::from_mins(1);
+/// Images that are not here after this long are tried again.
+const FETCH: Duration = Duration::from_secs(15);
+/// Within a third of a lease, so that one hung renewal does not cost it.
+const STATEMENT: Duration = Duration::from_secs(8);
 /// From this attempt on a job runs alone on its worker. When a worker dies, each job that it had in hand is charged an
 /// attempt, and all of them come back together: without this, one that kills its worker would in the end take the
 /// innocent ones beside it along.
@@ -59,6 +63,8 @@ enum Error {
     Job(#[from] JobError),
     #[error("another worker took the job over")]
     LeaseLost,
+    #[error("the database did not answer")]
+    Timeout,
 }
 
 impl Error {
@@ -116,7 +122,7 @@ impl Worker {
     {
         let mut wait = Duration::from_millis(200);
         loop {
-            match ask().await {
+            match within(ask()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => warn!(%error, "no claim: the database does not answer"),
             }
@@ -137,7 +143,10 @@ impl Worker {
         let change = match &outcome {
             Ok(outcome) => self.record(claim, || self.store.finish_succeeded(claim, outcome)).await,
             Err(Error::LeaseLost) => Some(Change::Lost),
-            Err(Error::Job(JobError::Stopping)) => self.record(claim, || self.store.release_job(claim)).await,
+            // A closed engine counts as a fault of this machine unless it was closed on purpose.
+            Err(Error::Job(JobError::Stopping)) if self.life.stopping().is_cancelled() => {
+                self.record(claim, || self.store.release_job(claim)).await
+            }
             Err(fault) => self.record_fault(claim, fault).await,
         };
         let ms = begun.elapsed().as_millis();
@@ -151,7 +160,7 @@ impl Worker {
 
     async fn compute(&self, claim: &Claim) -> Result<Outcome, Error> {
         // Bounded like the computing: a hung file system must not hold the lease for ever.
-        let images = tokio::time::timeout(DEADLINE, self.fetch(claim)).await.map_err(|_| Error::FetchTimeout)??;
+        let images = tokio::time::timeout(FETCH, self.fetch(claim)).await.map_err(|_| Error::FetchTimeout)??;
         Ok(jobs::run(&self.engine, &claim.params, images, Instant::now() + DEADLINE).await?)
     }
 
@@ -169,7 +178,7 @@ impl Worker {
     async fn keep_lease(&self, claim: &Claim) -> Error {
         loop {
             tokio::time::sleep(LEASE / 3).await;
-            match self.store.renew_lease(claim).await {
+            match within(self.store.renew_lease(claim)).await {
                 Ok(Change::Done) => {}
                 Ok(Change::Lost) => return Error::LeaseLost,
                 // The lease may still stand; the next turn tells.
@@ -184,7 +193,7 @@ impl Worker {
         if let Some(wait) = wait {
             self.record(claim, || self.store.retry_job(claim, wait)).await
         } else {
-            let failure = Failure { code: code(fault).to_owned(), detail: fault.to_string() };
+            let failure = failure(fault);
             self.record(claim, || self.store.finish_failed(claim, &failure)).await
         }
     }
@@ -199,9 +208,9 @@ impl Worker {
         let mut unsure = false;
         let mut wait = Duration::from_millis(100);
         while Instant::now() < give_up {
-            match change().await {
+            match within(change()).await {
                 Ok(Change::Lost) if unsure => {
-                    if self.store.is_finished(claim).await.is_ok_and(|finished| finished) {
+                    if within(self.store.is_finished(claim)).await.is_ok_and(|finished| finished) {
                         return Some(Change::Done);
                     }
                     return Some(Change::Lost);
@@ -221,14 +230,22 @@ impl Worker {
     }
 }
 
-/// Stable, for programs; no detail of a machine.
-fn code(fault: &Error) -> &'static str {
-    match fault {
-        Error::Store(_) => "database_unavailable",
-        Error::Media(media::Error::Altered | media::Error::UnknownMasterKey(_)) => "image_unreadable",
-        Error::Media(_) | Error::FetchTimeout => "image_unavailable",
-        Error::ImageGone(_) => "image_erased",
-        Error::Job(_) => "inference_failed",
-        Error::LeaseLost => "lease_lost",
-    }
+/// A statement that takes longer hangs on a connection that nobody answers any more.
+async fn within<T>(statement: impl Future<Output = Result<T, store::Error>>) -> Result<T, Error> {
+    tokio::time::timeout(STATEMENT, statement).await.map_err(|_| Error::Timeout)?.map_err(Error::from)
+}
+
+/// For programs and for people; no detail of a machine, which a producer has no business to know.
+fn failure(fault: &Error) -> Failure {
+    let (code, detail) = match fault {
+        Error::Store(_) | Error::Timeout => ("database_unavailable", "the database did not answer"),
+        Error::Media(media::Error::Altered | media::Error::UnknownMasterKey(_)) => {
+            ("image_unreadable", "a stored image could not be decrypted")
+        }
+        Error::Media(_) | Error::FetchTimeout => ("image_unavailable", "a stored image could not be fetched"),
+        Error::ImageGone(_) => ("image_erased", "an image was erased before the job ran"),
+        Error::Job(_) => ("inference_failed", "the vision engine failed"),
+        Error::LeaseLost => ("lease_lost", "another worker took the job over"),
+    };
+    Failure { code: code.to_owned(), detail: detail.to_owned() }
 }

@@ -77,6 +77,11 @@ impl From<intake::Error> for ApiError {
             intake::Error::Refused(fault) => Self::of_request(StatusCode::BAD_REQUEST, fault),
             intake::Error::Conflict(fault) => Self::of_request(StatusCode::CONFLICT, fault),
             intake::Error::Store(error) => error.into(),
+            intake::Error::Stopped => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "a part of the service does not answer: try again",
+            ),
             intake::Error::Media(error) => {
                 error!(%error, "the blob store failed a request");
                 Self::new(

@@ -49,7 +49,7 @@ pub(super) async fn submit(
     });
     let key = key.transpose()?;
     let origin = Origin { tenant_id: caller.0, idempotency_key: key, reply: None, lane: Lane::Bulk };
-    let accepted = context.intake.submit(origin, &body).await?;
+    let accepted = context.intake.submit(origin, body).await?;
     let location = format!("/v1/jobs/{}", accepted.subject.id);
     let notice = notice::accepted(&accepted.subject, &accepted.state, accepted.duplicate);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(notice)).into_response())

@@ -14,6 +14,9 @@ use crate::store::Store;
 /// Between two looks at the database, while anybody waits.
 const LOOK_EVERY: Duration = Duration::from_millis(40);
 
+/// For an answer of the database.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Everybody who waits for a job to end; clones share it.
 #[derive(Clone)]
 pub struct Waiters(Arc<Shared>);
@@ -57,14 +60,15 @@ impl Waiters {
                     () = self.0.life.stopping().cancelled() => return,
                 }
             }
-            match store.list_terminal(&ids).await {
-                Ok(over) => {
+            match tokio::time::timeout(PATIENCE, store.list_terminal(&ids)).await {
+                Ok(Ok(over)) => {
                     let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                     for id in over {
                         waiting.remove(&id);
                     }
                 }
-                Err(error) => warn!(%error, "long polls: the database does not answer"),
+                Ok(Err(error)) => warn!(%error, "long polls: the database does not answer"),
+                Err(_) => warn!("long polls: the database does not answer"),
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Error, Intake, Origin};
@@ -17,6 +18,8 @@ use crate::store::jobs::ReplyAddress;
 
 /// Submissions in hand at once; each may hold 16 MiB.
 const PREFETCH: u16 = 8;
+/// A try that takes longer hangs on a connection that nobody answers any more.
+const TRY: Duration = Duration::from_secs(60);
 
 /// Takes submissions in until the shutdown begins. Those that no queue wanted, because the broker was wiped under a
 /// producer, come by the side door.
@@ -33,24 +36,29 @@ async fn handle(intake: Intake, life: Lifecycle, incoming: Incoming) -> Settle {
         warn!(exchange = incoming.exchange, "an unrouted message of our own was dropped: the sweeper rings again");
         return Settle::Ack;
     }
-    persist(&life, || take_in(&intake, &incoming)).await
+    persist(&life, &incoming.lost, || take_in(&intake, &incoming)).await
 }
 
 /// Tries until it is done. A fault of ours is no reason to give up on a message: we wait, and take nothing new
 /// meanwhile.
-pub(super) async fn persist<F>(life: &Lifecycle, mut attempt: impl FnMut() -> F) -> Settle
+pub(super) async fn persist<F>(life: &Lifecycle, lost: &CancellationToken, mut attempt: impl FnMut() -> F) -> Settle
 where
     F: Future<Output = Result<(), Error>>,
 {
     let mut wait = Duration::from_millis(200);
-    while let Err(error) = attempt().await {
-        warn!(%error, wait_ms = wait.as_millis(), "message not dealt with yet");
+    loop {
+        match tokio::time::timeout(TRY, attempt()).await {
+            Ok(Ok(())) => return Settle::Ack,
+            Ok(Err(error)) => warn!(%error, wait_ms = wait.as_millis(), "message not dealt with yet"),
+            Err(_) => warn!(wait_ms = wait.as_millis(), "message not dealt with yet: nobody answered"),
+        }
         tokio::select! {
+            // The broker gives a message whose session is lost to the next session.
+            () = lost.cancelled() => return Settle::Requeue,
             () = life.stopping().cancelled() => return Settle::Requeue,
             () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(10)),
         }
     }
-    Settle::Ack
 }
 
 /// Stores the submission as a job, or as a refusal; fails only by a fault of ours.
@@ -66,7 +74,7 @@ pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<(), 
                 reply: reply.as_ref(),
                 lane: Lane::Bulk,
             };
-            match intake.submit(origin, &incoming.body).await {
+            match intake.submit(origin, incoming.body.clone()).await {
                 Ok(accepted) => {
                     let (request_id, duplicate) = (accepted.subject.request_id.to_string(), accepted.duplicate);
                     info!(request_id, duplicate, kind = accepted.subject.kind, "submission accepted");
@@ -102,20 +110,26 @@ async fn tenant(intake: &Intake, incoming: &Incoming) -> Result<Result<TenantId,
     Ok(tenant.ok_or_else(|| fault("unknown_organisation", message)))
 }
 
-/// Where to answer, if anywhere. A queue of ours is no address: answers must not become work.
+/// Where to answer, if anywhere. We publish with rights that a producer does not have, so an address must be its own: a
+/// queue that begins with its user's name and a dot, or one that the broker named, which nobody else can guess. Not a
+/// queue of ours, where answers would become work, and not another producer's.
 pub(super) fn reply_address(incoming: &Incoming) -> Option<ReplyAddress> {
     let reply_to = incoming.reply_to.as_deref().filter(|it| !it.is_empty())?;
-    if reply_to.starts_with(topology::RESERVED_PREFIX) || reply_to.contains('\0') {
-        warn!("a submission wants its answers in a queue of ours: it gets none");
+    let users_own = incoming.user_id.as_deref().is_some_and(|user| {
+        reply_to.strip_prefix(user).is_some_and(|rest| rest.starts_with('.')) && user != topology::OUR_NAME
+    });
+    let plain = reply_to.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':'));
+    if !plain || !(users_own || reply_to.starts_with("amq.gen-")) {
+        warn!("a submission's reply_to is neither <user>.* nor amq.gen-*: it gets no answers");
         return None;
     }
     Some(ReplyAddress {
         reply_to: reply_to.to_owned(),
-        correlation_id: incoming.correlation_id.clone().filter(|it| !it.contains('\0')),
+        correlation_id: incoming.correlation_id.clone().filter(|it| !it.chars().any(char::is_control)),
     })
 }
 
-/// Postgres stores no U+0000.
+/// Postgres stores no U+0000, and an operator's terminal shall not obey a producer.
 pub(super) fn storable(text: &str) -> String {
-    text.replace('\0', "")
+    text.chars().filter(|c| !c.is_control()).collect()
 }

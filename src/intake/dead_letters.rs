@@ -1,5 +1,6 @@
 //! Messages that the broker gave up on: recorded in Postgres, where an operator can list and redrive them.
 
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 use uuid::Uuid;
 
@@ -48,7 +49,7 @@ impl Intake {
                 let key = WrappedKey { master_key_id: master_key_id.clone(), wrapped: wrapped.clone() };
                 let body = self.media.get_dead_letter(letter.id, &key).await?;
                 let incoming = Incoming {
-                    body: body.into(),
+                    body,
                     user_id: letter.amqp_user.clone(),
                     // Without an id of the producer's, the letter's own makes a second redrive harmless.
                     message_id: Some(letter.message_id.clone().unwrap_or_else(|| letter.id.to_string())),
@@ -56,6 +57,7 @@ impl Intake {
                     correlation_id: letter.reply.as_ref().and_then(|it| it.correlation_id.clone()),
                     exchange: topology::SUBMISSIONS.to_owned(),
                     first_death: None,
+                    lost: CancellationToken::new(),
                 };
                 take_in(self, &incoming).await?;
                 Redriven::TakenIn
@@ -74,7 +76,7 @@ impl Intake {
 async fn handle(intake: Intake, life: Lifecycle, incoming: Incoming) -> Settle {
     // One id for every try: what was stored by a try that failed later is overwritten, not doubled.
     let id = Uuid::now_v7();
-    persist(&life, || record(&intake, id, &incoming)).await
+    persist(&life, &incoming.lost, || record(&intake, id, &incoming)).await
 }
 
 async fn record(intake: &Intake, id: Uuid, incoming: &Incoming) -> Result<(), Error> {
@@ -87,7 +89,7 @@ async fn record(intake: &Intake, id: Uuid, incoming: &Incoming) -> Result<(), Er
         letter.amqp_user = incoming.user_id.as_deref().map(storable);
         letter.message_id = incoming.message_id.as_deref().map(storable);
         letter.reply = reply_address(incoming);
-        let key = intake.media.put_dead_letter(id, &incoming.body.clone().into()).await?;
+        let key = intake.media.put_dead_letter(id, &incoming.body).await?;
         letter.body_key = Some((key.master_key_id, key.wrapped));
     } else {
         letter.kind = "undelivered_doorbell";

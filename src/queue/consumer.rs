@@ -4,11 +4,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::connection::{Broker, Reconnect};
@@ -17,7 +19,7 @@ use crate::lifecycle::Lifecycle;
 
 /// What a queue's message says, as its handler sees it.
 pub struct Incoming {
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// The user that published it, as validated by the broker.
     pub user_id: Option<String>,
     pub message_id: Option<String>,
@@ -27,6 +29,8 @@ pub struct Incoming {
     pub exchange: String,
     /// For a dead letter: the queue that gave up on it first, and why.
     pub first_death: Option<(String, String)>,
+    /// Cancelled when the session that brought the message is lost: the broker will deliver it again.
+    pub lost: CancellationToken,
 }
 
 /// What becomes of a message.
@@ -50,7 +54,12 @@ where
     while !life.stopping().is_cancelled() {
         let settled = Arc::new(AtomicUsize::new(0));
         let in_hand = if careful { 1 } else { prefetch };
-        match session(&broker, queue, in_hand, careful, &life, handler.clone(), &settled, &mut reconnect).await {
+        let lost = CancellationToken::new();
+        let session =
+            session(&broker, queue, in_hand, careful, &life, handler.clone(), &settled, &lost, &mut reconnect);
+        let ended = session.await;
+        lost.cancel();
+        match ended {
             Ok(Ended::Stopping) => return,
             Ok(Ended::Careful) => careful = false,
             Err(error) => {
@@ -87,6 +96,7 @@ async fn session<H, F>(
     life: &Lifecycle,
     handler: H,
     settled: &Arc<AtomicUsize>,
+    lost: &CancellationToken,
     reconnect: &mut Reconnect,
 ) -> Result<Ended, Error>
 where
@@ -116,9 +126,9 @@ where
         let delivery = delivery.ok_or(Error::Cancelled)??;
         // The broker never has more than `prefetch` unsettled, so this does not wait for long.
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break Ended::Stopping };
-        let (handler, settled) = (handler.clone(), Arc::clone(settled));
+        let (handler, settled, lost) = (handler.clone(), Arc::clone(settled), lost.clone());
         life.spawn("message", async move {
-            let (incoming, settler) = split(delivery);
+            let (incoming, settler) = split(delivery, lost);
             let settle = AssertUnwindSafe(handler(incoming)).catch_unwind().await.unwrap_or_else(|_| {
                 error!(queue, "a handler panicked; its lease will run out");
                 Settle::Ack
@@ -132,7 +142,7 @@ where
     // No more deliveries; what came meanwhile goes back; what is in hand is finished and settled; then the socket.
     within("basic.cancel", channel.basic_cancel(tag.as_str().into(), BasicCancelOptions::default())).await?;
     while let Ok(Some(Ok(delivery))) = tokio::time::timeout(super::CALL_TIMEOUT, consumer.next()).await {
-        split(delivery).1.settle(Settle::Requeue).await;
+        split(delivery, lost.clone()).1.settle(Settle::Requeue).await;
     }
     tokio::select! {
         _ = permits.acquire_many(u32::from(prefetch)) => {}
@@ -162,7 +172,7 @@ impl Settler {
     }
 }
 
-fn split(mut delivery: Delivery) -> (Incoming, Settler) {
+fn split(mut delivery: Delivery, lost: CancellationToken) -> (Incoming, Settler) {
     let header = |name: &str| {
         let value = delivery.properties.headers().as_ref()?.inner().get(name)?;
         Some(String::from_utf8_lossy(value.as_long_string()?.as_bytes()).into_owned())
@@ -176,7 +186,8 @@ fn split(mut delivery: Delivery) -> (Incoming, Settler) {
         correlation_id: properties.correlation_id().as_ref().map(ToString::to_string),
         exchange: delivery.exchange.to_string(),
         first_death,
-        body: std::mem::take(&mut delivery.data),
+        body: std::mem::take(&mut delivery.data).into(),
+        lost,
     };
     (incoming, Settler(delivery))
 }

@@ -7,8 +7,8 @@ use super::topology;
 use crate::domain::ids::JobId;
 use crate::domain::job::Lane;
 
-/// A message about to be published.
-#[derive(Debug, Clone)]
+/// A message about to be published. Has no `Debug`: a submission's body is biometric.
+#[derive(Clone)]
 pub struct Outgoing {
     pub(super) exchange: &'static str,
     pub(super) routing_key: String,

@@ -42,6 +42,14 @@ impl Publisher {
         result
     }
 
+    /// Connects, when there is no connection.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn connect(&mut self) -> Result<(), Error> {
+        self.channel().await.map(drop)
+    }
+
     /// How many messages wait in a lane's queue.
     ///
     /// # Errors

@@ -22,8 +22,8 @@ pub const UNROUTED_QUEUE: &str = "visavis.unrouted.v1";
 pub const DEAD: &str = "visavis.dead";
 pub const DEAD_QUEUE: &str = "visavis.dead.v1";
 
-/// Queues of ours start with this; no producer may have its answers sent to one.
-pub const RESERVED_PREFIX: &str = "visavis.";
+/// Queues of ours start with this and a dot; no producer may have its answers sent to one.
+pub const OUR_NAME: &str = "visavis";
 
 /// The queue of a lane. Lanes are queues of their own because quorum queues know no priorities.
 #[must_use]
@@ -42,7 +42,7 @@ pub(super) async fn declare(channel: &Channel) -> Result<(), Error> {
     exchange(channel, SUBMISSIONS, ExchangeKind::Fanout, Some(UNROUTED)).await?;
     exchange(channel, JOBS, ExchangeKind::Direct, Some(UNROUTED)).await?;
 
-    queue(channel, UNROUTED_QUEUE, UNROUTED, "", false).await?;
+    queue(channel, UNROUTED_QUEUE, UNROUTED, "", true).await?;
     queue(channel, DEAD_QUEUE, DEAD, "", false).await?;
     queue(channel, SUBMISSIONS_QUEUE, SUBMISSIONS, "", true).await?;
     for lane in Lane::ALL {
@@ -64,7 +64,8 @@ async fn exchange(channel: &Channel, name: &str, kind: ExchangeKind, alternate: 
 async fn queue(channel: &Channel, name: &str, exchange: &str, key: &str, dead_letters: bool) -> Result<(), Error> {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("quorum"));
-    // A message that kills its consumer each time must not do so for ever.
+    // A message that kills its consumer each time must not do so for ever. What even the reader of dead letters could not
+    // read so many times (a property that is not UTF-8) is dropped.
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(20));
     if dead_letters {
         arguments.insert("x-dead-letter-exchange".into(), text(DEAD));

@@ -131,7 +131,7 @@ impl Store {
     /// When the database fails.
     pub async fn erase_old_bodies(&self, age: Duration, limit: i64) -> Result<Vec<Uuid>, Error> {
         let ids = sqlx::query_scalar!(
-            "UPDATE dead_letters SET wrapped_key = NULL, master_key_id = NULL
+            "UPDATE dead_letters SET wrapped_key = ''
              WHERE id IN (SELECT id FROM dead_letters
                           WHERE wrapped_key IS NOT NULL AND created_at < now() - make_interval(secs => $1)
                           LIMIT $2 FOR UPDATE SKIP LOCKED)
@@ -142,6 +142,20 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         Ok(ids)
+    }
+
+    /// Forgets bodies whose blobs are gone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_erased_bodies(&self, ids: &[Uuid]) -> Result<(), Error> {
+        sqlx::query!(
+            "UPDATE dead_letters SET wrapped_key = NULL, master_key_id = NULL WHERE id = ANY($1) AND wrapped_key = ''",
+            ids,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
     }
 
     /// Whether there is such a job, whoever owns it.
@@ -200,7 +214,7 @@ impl From<Row> for DeadLetter {
             code: row.code,
             detail: row.detail,
             reply: row.reply_to.map(|reply_to| ReplyAddress { reply_to, correlation_id: row.correlation_id }),
-            body_key: row.master_key_id.zip(row.wrapped_key),
+            body_key: row.master_key_id.zip(row.wrapped_key.filter(|key| !key.is_empty())),
             created_at: row.created_at,
             redriven_at: row.redriven_at,
         }

@@ -75,9 +75,8 @@ impl Store {
     pub async fn erase_due_image_keys(&self, limit: i64) -> Result<Vec<(TenantId, ImageId)>, Error> {
         let rows = sqlx::query!(
             "UPDATE images SET wrapped_key = NULL
-             WHERE id IN (SELECT images.id FROM images JOIN jobs ON jobs.id = images.job_id
-                          WHERE jobs.purge_at <= now()
-                          ORDER BY jobs.purge_at LIMIT $1 FOR UPDATE OF images SKIP LOCKED)
+             WHERE id IN (SELECT id FROM images WHERE purge_at <= now()
+                          ORDER BY purge_at LIMIT $1 FOR UPDATE SKIP LOCKED)
              RETURNING tenant_id, id",
             limit,
         )

@@ -36,6 +36,12 @@ pub struct ReplyAddress {
     pub correlation_id: Option<String>,
 }
 
+impl ReplyAddress {
+    fn of(reply_to: Option<String>, correlation_id: Option<String>) -> Option<Self> {
+        reply_to.map(|reply_to| Self { reply_to, correlation_id })
+    }
+}
+
 /// A job found under an idempotency key.
 #[derive(Debug, Clone)]
 pub struct Existing {
@@ -53,7 +59,6 @@ pub struct Claim {
     pub epoch: i64,
     /// 1 for the first.
     pub attempt: i32,
-    pub reply: Option<ReplyAddress>,
 }
 
 /// Whether a change took place.
@@ -181,6 +186,46 @@ impl Store {
         Ok(over.into_iter().map(JobId).collect())
     }
 
+    /// Somebody submits the job again, perhaps from another address: from now on the answers go there. The first answer
+    /// is given again; so is the last one, when the job is over.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn answer_again(
+        &self,
+        tenant_id: TenantId,
+        subject: &Subject,
+        reply: &ReplyAddress,
+    ) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        // A job that ends meanwhile waits for this lock, and then finds the new address.
+        let state = sqlx::query_scalar!("SELECT state FROM jobs WHERE id = $1 FOR UPDATE", subject.id.0)
+            .fetch_one(&mut *tx.inner)
+            .await?;
+        let job = None::<(TenantId, JobId)>;
+        tx.insert_reply("reply_accepted", job, reply, &notice::accepted(subject, &state, true)).await?;
+        let ending = sqlx::query_scalar!(
+            "SELECT payload FROM events WHERE job_id = $1 AND tenant_id = $2 AND revision = 0",
+            subject.id.0,
+            tenant_id.0,
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        if let Some(ending) = ending {
+            tx.insert_reply("reply_final", job, reply, &ending).await?;
+        } else {
+            sqlx::query!(
+                "UPDATE jobs SET reply_to = $2, correlation_id = $3 WHERE id = $1",
+                subject.id.0,
+                reply.reply_to,
+                reply.correlation_id,
+            )
+            .execute(&mut *tx.inner)
+            .await?;
+        }
+        tx.commit().await
+    }
+
     /// Which attempt the next claim will be; `None` when the job is not to be had.
     ///
     /// # Errors
@@ -206,7 +251,7 @@ impl Store {
                    lease_until = now() + make_interval(secs => $2), started_at = coalesce(started_at, now())
                WHERE id = $1 AND state = 'queued' AND run_after <= now()
                RETURNING id, tenant_id, request_id, kind, epoch, attempt, params AS "params: Json<Params>",
-                         metadata AS "metadata: Json<BTreeMap<String, String>>", reply_to, correlation_id"#,
+                         metadata AS "metadata: Json<BTreeMap<String, String>>""#,
             id.0,
             LEASE.as_secs_f64(),
         )
@@ -218,7 +263,6 @@ impl Store {
             params: row.params.0,
             epoch: row.epoch,
             attempt: row.attempt,
-            reply: row.reply_to.map(|reply_to| ReplyAddress { reply_to, correlation_id: row.correlation_id }),
         }))
     }
 
@@ -246,24 +290,22 @@ impl Store {
     /// When the database fails; the job may be finished all the same: ask [`Store::is_finished`].
     pub async fn finish_succeeded(&self, claim: &Claim, outcome: &Outcome) -> Result<Change, Error> {
         let mut tx = self.begin().await?;
-        let rows = sqlx::query!(
+        let ended = sqlx::query!(
             "UPDATE jobs
              SET state = 'succeeded', verdict = $3, result = $4, lease_until = NULL, finished_at = now(),
                  -- A case that waits for a reviewer keeps its images, but not for ever.
                  purge_at = now() + CASE WHEN $3 = 'in_review' THEN interval '30 days'
                      ELSE make_interval(secs => (SELECT retention_seconds FROM tenants WHERE id = tenant_id)) END
-             WHERE id = $1 AND epoch = $2 AND state = 'running'",
+             WHERE id = $1 AND epoch = $2 AND state = 'running'
+             RETURNING reply_to, correlation_id",
             claim.subject.id.0,
             claim.epoch,
             outcome.verdict.name(),
             Json(outcome) as _,
         )
-        .execute(&mut *tx.inner)
-        .await?
-        .rows_affected();
-        if rows == 0 {
-            return Ok(Change::Lost);
-        }
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        let Some(ended) = ended else { return Ok(Change::Lost) };
         sqlx::query!(
             "INSERT INTO usage (job_id, tenant_id, kind) VALUES ($1, $2, $3)",
             claim.subject.id.0,
@@ -273,7 +315,8 @@ impl Store {
         .execute(&mut *tx.inner)
         .await?;
         let notice = notice::completed(&claim.subject, outcome);
-        tx.insert_ending(claim, "job.completed", &notice).await?;
+        let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);
+        tx.insert_ending(claim, "job.completed", &notice, reply.as_ref()).await?;
         tx.commit().await?;
         Ok(Change::Done)
     }
@@ -293,8 +336,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn retry_job(&self, claim: &Claim, lane_wait: Duration) -> Result<Change, Error> {
-        self.requeue(claim, lane_wait, 0).await
+    pub async fn retry_job(&self, claim: &Claim, wait: Duration) -> Result<Change, Error> {
+        self.requeue(claim, wait, 0).await
     }
 
     /// Puts the job back at once and gives its attempt back: this worker stops on request.
@@ -344,29 +387,34 @@ impl Store {
 impl Tx {
     /// Fails a running job with everything that belongs to it.
     pub(super) async fn fail_job(&mut self, claim: &Claim, failure: &Failure) -> Result<Change, Error> {
-        let rows = sqlx::query!(
+        let ended = sqlx::query!(
             "UPDATE jobs
              SET state = 'failed', failure = $3, lease_until = NULL, finished_at = now(),
                  purge_at = now() + make_interval(secs => (SELECT retention_seconds FROM tenants WHERE id = tenant_id))
-             WHERE id = $1 AND epoch = $2 AND state = 'running'",
+             WHERE id = $1 AND epoch = $2 AND state = 'running'
+             RETURNING reply_to, correlation_id",
             claim.subject.id.0,
             claim.epoch,
             Json(failure) as _,
         )
-        .execute(&mut *self.inner)
-        .await?
-        .rows_affected();
-        if rows == 0 {
-            return Ok(Change::Lost);
-        }
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        let Some(ended) = ended else { return Ok(Change::Lost) };
         self.insert_failed_job(claim.tenant_id, claim.subject.id, failure).await?;
         let notice = notice::failed(&claim.subject, failure);
-        self.insert_ending(claim, "job.failed", &notice).await?;
+        let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);
+        self.insert_ending(claim, "job.failed", &notice, reply.as_ref()).await?;
         Ok(Change::Done)
     }
 
-    /// The event, the reply, and no more doorbells.
-    async fn insert_ending(&mut self, claim: &Claim, kind: &str, notice: &serde_json::Value) -> Result<(), Error> {
+    /// The event, the reply, the images' last day, and no more doorbells.
+    async fn insert_ending(
+        &mut self,
+        claim: &Claim,
+        kind: &str,
+        notice: &serde_json::Value,
+        reply: Option<&ReplyAddress>,
+    ) -> Result<(), Error> {
         let job_id = claim.subject.id;
         sqlx::query!(
             "INSERT INTO events (id, tenant_id, job_id, type, payload) VALUES ($1, $2, $3, $4, $5)",
@@ -378,7 +426,13 @@ impl Tx {
         )
         .execute(&mut *self.inner)
         .await?;
-        if let Some(reply) = &claim.reply {
+        sqlx::query!(
+            "UPDATE images SET purge_at = jobs.purge_at FROM jobs WHERE images.job_id = $1 AND jobs.id = $1",
+            job_id.0,
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        if let Some(reply) = reply {
             self.insert_reply("reply_final", Some((claim.tenant_id, job_id)), reply, notice).await?;
         }
         self.delete_doorbells(job_id).await

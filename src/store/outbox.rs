@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::dead_letters::NewDeadLetter;
 use super::jobs::ReplyAddress;
 use super::{Error, Store, Tx};
 use crate::domain::ids::{JobId, TenantId};
@@ -26,6 +27,9 @@ pub struct Reply {
     pub id: Uuid,
     /// The message's `type` property.
     pub kind: String,
+    /// 1 for the first.
+    pub attempt: i32,
+    pub job: Option<(TenantId, JobId)>,
     pub address: ReplyAddress,
     pub payload: Value,
 }
@@ -116,12 +120,21 @@ impl Store {
     /// When the database fails.
     pub async fn claim_doorbells(&self, lane: Lane, limit: i64) -> Result<Vec<Doorbell>, Error> {
         let rows = sqlx::query!(
-            r#"WITH fair AS (
-                   SELECT id FROM (
-                       SELECT id, next_at, row_number() OVER (PARTITION BY tenant_id ORDER BY next_at, id) AS turn
-                       FROM outbox
-                       WHERE published_at IS NULL AND next_at <= now() AND kind = 'doorbell' AND lane = $1
-                   ) AS due ORDER BY turn, next_at LIMIT $2
+            // The recursion skips from organisation to organisation along an index, however long each one's backlog is.
+            r#"WITH RECURSIVE waiting AS (
+                   (SELECT tenant_id FROM outbox WHERE published_at IS NULL AND kind = 'doorbell' AND lane = $1
+                    ORDER BY tenant_id LIMIT 1)
+                   UNION ALL
+                   SELECT (SELECT tenant_id FROM outbox WHERE published_at IS NULL AND kind = 'doorbell' AND lane = $1
+                             AND tenant_id > waiting.tenant_id ORDER BY tenant_id LIMIT 1)
+                   FROM waiting WHERE waiting.tenant_id IS NOT NULL
+               ), fair AS (
+                   SELECT first.id FROM waiting CROSS JOIN LATERAL (
+                       SELECT id, next_at, row_number() OVER (ORDER BY next_at, id) AS turn FROM (
+                           SELECT id, next_at FROM outbox WHERE published_at IS NULL AND kind = 'doorbell' AND lane = $1
+                             AND tenant_id = waiting.tenant_id AND next_at <= now()
+                           ORDER BY next_at, id LIMIT $2) AS oldest) AS first
+                   ORDER BY first.turn, first.next_at LIMIT $2
                ), locked AS (
                    SELECT id FROM outbox
                    WHERE id IN (SELECT id FROM fair) AND published_at IS NULL AND next_at <= now()
@@ -138,17 +151,19 @@ impl Store {
         Ok(rows.into_iter().map(|row| Doorbell { id: row.id, job_id: JobId(row.job_id) }).collect())
     }
 
-    /// Up to `limit` replies that are due, oldest first.
+    /// Up to `limit` replies that are due, oldest first. Each claim is a try: the next one comes later each time, so that
+    /// an address that takes nothing costs little.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn claim_replies(&self, limit: i64) -> Result<Vec<Reply>, Error> {
         let rows = sqlx::query!(
-            r#"UPDATE outbox SET next_at = now() + make_interval(secs => $2)
+            r#"UPDATE outbox SET attempt = attempt + 1,
+                                 next_at = now() + least(make_interval(secs => $2 * 2 ^ attempt), interval '10 minutes')
                WHERE id IN (SELECT id FROM outbox
                             WHERE published_at IS NULL AND next_at <= now() AND kind <> 'doorbell'
                             ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-               RETURNING id, kind, reply_to AS "reply_to!", correlation_id, payload AS "payload!""#,
+               RETURNING id, kind, attempt, tenant_id, job_id, reply_to AS "reply_to!", correlation_id, payload AS "payload!""#,
             limit,
             CLAIM.as_secs_f64(),
         )
@@ -159,6 +174,8 @@ impl Store {
             .map(|row| Reply {
                 id: row.id,
                 kind: row.kind,
+                attempt: row.attempt,
+                job: row.tenant_id.map(TenantId).zip(row.job_id.map(JobId)),
                 address: ReplyAddress { reply_to: row.reply_to, correlation_id: row.correlation_id },
                 payload: row.payload,
             })
@@ -186,14 +203,50 @@ impl Store {
         Ok(())
     }
 
-    /// Gives back claims that the broker refused: due again at once.
+    /// Gives back doorbells that were not published: due again at once.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn unclaim(&self, ids: &[Uuid]) -> Result<(), Error> {
+    pub async fn unclaim_doorbells(&self, ids: &[Uuid]) -> Result<(), Error> {
         sqlx::query!("UPDATE outbox SET next_at = now() WHERE id = ANY($1) AND published_at IS NULL", ids)
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+
+    /// Gives back replies that were not tried, because nobody could be reached: the try does not count.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unclaim_replies(&self, ids: &[Uuid]) -> Result<(), Error> {
+        sqlx::query!(
+            "UPDATE outbox SET next_at = now(), attempt = attempt - 1 WHERE id = ANY($1) AND published_at IS NULL",
+            ids
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Gives up on a reply: it goes among the dead letters.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn bury_reply(&self, reply: &Reply) -> Result<(), Error> {
+        let letter = NewDeadLetter {
+            kind: "undelivered_reply",
+            tenant_id: reply.job.map(|(tenant, _)| tenant),
+            job_id: reply.job.map(|(_, job)| job),
+            code: "reply_refused".to_owned(),
+            detail: "the broker did not take the answer for the producer's reply queue".to_owned(),
+            reply: Some(reply.address.clone()),
+            ..NewDeadLetter::default()
+        };
+        let mut tx = self.begin().await?;
+        let rows = sqlx::query!("DELETE FROM outbox WHERE id = $1", reply.id).execute(&mut *tx.inner).await?;
+        if rows.rows_affected() == 1 {
+            tx.insert_dead_letter(Uuid::now_v7(), &letter).await?;
+        }
+        tx.commit().await
     }
 }

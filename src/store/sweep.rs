@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use sqlx::types::Json;
 
-use super::jobs::{Claim, ReplyAddress, subject};
+use super::jobs::{Claim, subject};
 use super::{Error, Store};
-use crate::domain::backoff::MAX_ATTEMPTS;
+use crate::domain::backoff::{self, MAX_ATTEMPTS};
 use crate::domain::ids::TenantId;
 use crate::domain::job::{Failure, Params};
 
@@ -22,7 +22,8 @@ pub struct Swept {
     pub rung: u64,
 }
 
-const BATCH: i64 = 256;
+/// Rows of each sort that one sweep mends.
+const BATCH: i64 = 1024;
 
 impl Store {
     /// Puts back, or fails, the running jobs whose lease is over; rings again for queued jobs that nobody claimed in
@@ -34,11 +35,13 @@ impl Store {
         let (revived, failed) = self.sweep_leases().await?;
         let rung = sqlx::query!(
             "UPDATE outbox SET published_at = NULL, next_at = now()
-             FROM jobs
-             WHERE outbox.kind = 'doorbell' AND outbox.job_id = jobs.id AND outbox.epoch = jobs.epoch
-               AND jobs.state = 'queued' AND jobs.run_after <= now()
-               AND outbox.published_at < now() - make_interval(secs => $1)",
+             WHERE id IN (SELECT outbox.id FROM outbox
+                          JOIN jobs ON jobs.id = outbox.job_id AND jobs.epoch = outbox.epoch
+                          WHERE outbox.kind = 'doorbell' AND outbox.published_at < now() - make_interval(secs => $1)
+                            AND jobs.state = 'queued' AND jobs.run_after <= now()
+                          ORDER BY outbox.published_at LIMIT $2 FOR UPDATE OF outbox SKIP LOCKED)",
             patience.as_secs_f64(),
+            BATCH,
         )
         .execute(&self.pool)
         .await?
@@ -50,7 +53,7 @@ impl Store {
         let mut tx = self.begin().await?;
         let rows = sqlx::query!(
             r#"SELECT id, tenant_id, request_id, kind, lane, epoch, attempt, params AS "params: Json<Params>",
-                      metadata AS "metadata: Json<BTreeMap<String, String>>", reply_to, correlation_id
+                      metadata AS "metadata: Json<BTreeMap<String, String>>"
                FROM jobs WHERE state = 'running' AND lease_until < now()
                ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED"#,
             BATCH,
@@ -65,16 +68,18 @@ impl Store {
                 params: row.params.0,
                 epoch: row.epoch,
                 attempt: row.attempt,
-                reply: row.reply_to.map(|reply_to| ReplyAddress { reply_to, correlation_id: row.correlation_id }),
             };
-            if row.attempt < MAX_ATTEMPTS {
+            // With jitter: what one job did to its worker must not happen to the same neighbours each time.
+            if let Some(wait) = backoff::after_attempt(row.attempt, rand::random()) {
                 sqlx::query!(
-                    "UPDATE jobs SET state = 'queued', lease_until = NULL, run_after = now() WHERE id = $1",
+                    "UPDATE jobs SET state = 'queued', lease_until = NULL, run_after = now() + make_interval(secs => $2)
+                     WHERE id = $1",
                     row.id,
+                    wait.as_secs_f64(),
                 )
                 .execute(&mut *tx.inner)
                 .await?;
-                tx.insert_doorbell(claim.tenant_id, claim.subject.id, claim.epoch, &row.lane, Duration::ZERO).await?;
+                tx.insert_doorbell(claim.tenant_id, claim.subject.id, claim.epoch, &row.lane, wait).await?;
                 revived += 1;
             } else {
                 let failure = Failure {

@@ -23,7 +23,7 @@ use crate::domain::evidence::Mode;
 /// How much of the machine the engine may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineSettings {
-    /// Compute threads, each with its own sessions (about 150 MB).
+    /// Compute threads, each with its own sessions (about 100 MB).
     pub threads: NonZeroUsize,
     /// Pictures that may wait for a thread; further callers wait to get in.
     pub queue: NonZeroUsize,

@@ -1,8 +1,12 @@
-//! What a JPEG's markers say before it is decoded: its size, and whether its end is there. JPEG decoders fill a missing
+//! What a JPEG's markers say before it is decoded: its size, how many scans it has, and whether its end is there. JPEG decoders fill a missing
 //! end with grey and report success, so that half a face would pass as a face.
 
 use super::ImageFault;
 use crate::domain::image::ImageFormat;
+
+/// A progressive JPEG that is meant to be looked at has a dozen scans, at most a few dozen. A scan of a few bytes can make
+/// the decoder walk over the whole picture, so that a small file of thousands would hold a thread for minutes.
+const MAX_SCANS: usize = 100;
 
 // ITU-T T.81, table B.1.
 const TEM: u8 = 0x01;
@@ -15,7 +19,8 @@ const SOS: u8 = 0xDA;
 /// Width and height of the frame, in pixels.
 ///
 /// # Errors
-/// When the markers are out of order, no frame header precedes the first scan, or no end-of-image marker follows it.
+/// When the markers are out of order, no frame header precedes the first scan, no end-of-image marker follows it, or there
+/// are too many scans.
 pub fn jpeg_size(bytes: &[u8]) -> Result<(u32, u32), ImageFault> {
     let truncated = ImageFault::Truncated(ImageFormat::Jpeg);
     let invalid = ImageFault::Invalid(ImageFormat::Jpeg);
@@ -40,8 +45,12 @@ pub fn jpeg_size(bytes: &[u8]) -> Result<(u32, u32), ImageFault> {
             break;
         }
     }
-    let size = size.ok_or(invalid)?;
-    if has_end(bytes, at) { Ok(size) } else { Err(truncated) }
+    let size = size.ok_or_else(|| invalid.clone())?;
+    match later_scans(bytes, at) {
+        None => Err(truncated),
+        Some(more) if more >= MAX_SCANS => Err(invalid),
+        Some(_) => Ok(size),
+    }
 }
 
 /// The next marker from `at` on and the place after it; bytes that are no marker are skipped, as decoders do.
@@ -62,20 +71,19 @@ fn is_frame_header(marker: u8) -> bool {
     matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC)
 }
 
-/// Whether EOI follows the scan that begins at `at`. Segments between scans are stepped over: a thumbnail inside one
-/// has an EOI of its own.
-fn has_end(bytes: &[u8], mut at: usize) -> bool {
-    while let Some((marker, after)) = next_marker(bytes, at) {
+/// How many scans follow the one that begins at `at`, up to EOI; `None` without EOI. Segments between scans are stepped
+/// over: a thumbnail inside one has an EOI of its own.
+fn later_scans(bytes: &[u8], mut at: usize) -> Option<usize> {
+    let mut scans = 0;
+    loop {
+        let (marker, after) = next_marker(bytes, at)?;
         at = match marker {
-            EOI => return true,
+            EOI => return Some(scans),
             TEM | SOI | RST0..=RST7 => after,
-            _ => match segment(bytes, after) {
-                Some(body) => after + 2 + body.len(),
-                None => return false,
-            },
+            _ => after + 2 + segment(bytes, after)?.len(),
         };
+        scans += usize::from(marker == SOS);
     }
-    false
 }
 
 #[cfg(test)]
@@ -106,5 +114,13 @@ mod tests {
     fn a_scan_without_a_frame_is_invalid() {
         let scan = [0xFF, SOS, 0, 3, 0, 1, 0xFF, EOI];
         assert_eq!(jpeg_size(&jpeg(&[&scan])), Err(ImageFault::Invalid(ImageFormat::Jpeg)));
+    }
+
+    #[test]
+    fn a_file_of_very_many_scans_is_refused() {
+        let scan = [0xFF, SOS, 0, 3, 0, 1];
+        let of = |scans: usize| jpeg_size(&jpeg(&[&FRAME, &[0], &scan.repeat(scans), &[0xFF, EOI]]));
+        assert_eq!(of(MAX_SCANS), Ok((30, 20)));
+        assert_eq!(of(MAX_SCANS + 1), Err(ImageFault::Invalid(ImageFormat::Jpeg)));
     }
 }

@@ -203,7 +203,7 @@ impl World {
         body: &[u8],
     ) -> Result<visavis::intake::Accepted, visavis::intake::Error> {
         let origin = Origin { tenant_id: self.tenant.id, idempotency_key: key, reply: None, lane: Lane::Bulk };
-        self.intake.submit(origin, body).await
+        self.intake.submit(origin, bytes::Bytes::copy_from_slice(body)).await
     }
 
     /// Makes whoever reads the job's probe wait for ever.
