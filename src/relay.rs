@@ -36,7 +36,7 @@ impl Default for RelaySettings {
 /// How long an idle relay waits before it looks again. NOTIFY would serialise every commit; a look costs an index scan.
 const IDLE: Duration = Duration::from_millis(25);
 /// A round that takes longer hangs on a connection that nobody answers any more.
-const ROUND: Duration = Duration::from_secs(60);
+const ROUND: Duration = Duration::from_mins(1);
 /// Replies published at once.
 const REPLIES: i64 = 64;
 /// Tries of a reply, over about half an hour, before it goes among the dead letters.

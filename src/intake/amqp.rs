@@ -19,7 +19,7 @@ use crate::store::jobs::ReplyAddress;
 /// Submissions in hand at once; each may hold 16 MiB.
 const PREFETCH: u16 = 8;
 /// A try that takes longer hangs on a connection that nobody answers any more.
-const TRY: Duration = Duration::from_secs(60);
+const TRY: Duration = Duration::from_mins(1);
 
 /// Takes submissions in until the shutdown begins. Those that no queue wanted, because the broker was wiped under a
 /// producer, come by the side door.

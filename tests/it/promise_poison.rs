@@ -31,6 +31,7 @@ async fn one_job_that_kills_its_worker_fails_for_good_and_a_hundred_beside_it_su
         worker.kill9();
         world.expire_leases().await;
         world.store().sweep(Duration::from_mins(2)).await.unwrap();
+        world.pass_backoff().await;
     }
     let failure: String = world.scalar("SELECT failure->>'code' FROM jobs WHERE id = $1", poison).await;
     assert_eq!((world.state(poison).await.as_str(), failure.as_str()), ("failed", "attempts_exhausted"));

@@ -36,7 +36,7 @@ enum Step {
     /// The broker is wiped, or a message lost: nothing in the database says so.
     Sweep,
     /// The clock goes on by so many seconds.
-    Pass(u32),
+    Pass(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -56,7 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Single steps, and whole attempts that come to nothing: without those, few walks would get to the last attempt.
 fn walk() -> impl Strategy<Value = Vec<Step>> {
-    let died = (0..2_usize).prop_map(|worker| vec![Step::Claim(worker), Step::Pass(31), Step::Sweep]);
+    let died = (0..2_usize).prop_map(|worker| vec![Step::Claim(worker), Step::Pass(31), Step::Sweep, Step::Pass(721)]);
     let faulty = (0..2_usize).prop_map(|worker| vec![Step::Claim(worker), Step::Fault(worker), Step::Pass(721)]);
     let chunk = prop_oneof![8 => step().prop_map(|step| vec![step]), 2 => died, 1 => faulty];
     vec(chunk, 1..CHUNKS).prop_map(|chunks| chunks.concat())
@@ -201,22 +201,9 @@ impl<'a> Walk<'a> {
                 Ok(dead)
             }
             Step::Pass(seconds) => {
-                self.pass(seconds).await;
+                self.world.pass(Duration::from_secs(seconds)).await;
                 Ok(false)
             }
-        }
-    }
-
-    /// Everything happens so much earlier: `now()` is the only clock.
-    async fn pass(&self, seconds: u32) {
-        for statement in [
-            "UPDATE jobs SET lease_until = lease_until - make_interval(secs => $1),
-                             run_after = run_after - make_interval(secs => $1)
-             WHERE state IN ('queued', 'running')",
-            "UPDATE outbox SET next_at = next_at - make_interval(secs => $1),
-                               published_at = published_at - make_interval(secs => $1)",
-        ] {
-            sqlx::query(statement).bind(f64::from(seconds)).execute(&self.world.pool).await.unwrap();
         }
     }
 }
