@@ -36,8 +36,9 @@ pub struct Worker {
 const PREFETCH: [(Lane, u16); 2] = [(Lane::Interactive, 8), (Lane::Bulk, 4)];
 /// A job that computes for longer than this is stopped and tried again.
 const DEADLINE: Duration = Duration::from_mins(1);
-/// Images that are not here after this long are tried again.
-const FETCH: Duration = Duration::from_secs(15);
+/// Images that are not here after this long are tried again. Longer than the patience of a shutdown, which gives the
+/// attempt back.
+const FETCH: Duration = Duration::from_secs(30);
 /// Within a third of a lease, so that one hung renewal does not cost it.
 const STATEMENT: Duration = Duration::from_secs(8);
 /// From this attempt on a job runs alone on its worker. When a worker dies, each job that it had in hand is charged an

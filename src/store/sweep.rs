@@ -7,7 +7,7 @@ use sqlx::types::Json;
 
 use super::jobs::{Claim, subject};
 use super::{Error, Store};
-use crate::domain::backoff::{self, MAX_ATTEMPTS};
+use crate::domain::backoff::MAX_ATTEMPTS;
 use crate::domain::ids::TenantId;
 use crate::domain::job::{Failure, Params};
 
@@ -69,17 +69,16 @@ impl Store {
                 epoch: row.epoch,
                 attempt: row.attempt,
             };
-            // With jitter: what one job did to its worker must not happen to the same neighbours each time.
-            if let Some(wait) = backoff::after_attempt(row.attempt, rand::random()) {
+            if row.attempt < MAX_ATTEMPTS {
+                // At once: it has waited for its lease to run out. One that kills its worker runs alone from its third
+                // attempt on, see `worker`.
                 sqlx::query!(
-                    "UPDATE jobs SET state = 'queued', lease_until = NULL, run_after = now() + make_interval(secs => $2)
-                     WHERE id = $1",
+                    "UPDATE jobs SET state = 'queued', lease_until = NULL, run_after = now() WHERE id = $1",
                     row.id,
-                    wait.as_secs_f64(),
                 )
                 .execute(&mut *tx.inner)
                 .await?;
-                tx.insert_doorbell(claim.tenant_id, claim.subject.id, claim.epoch, &row.lane, wait).await?;
+                tx.insert_doorbell(claim.tenant_id, claim.subject.id, claim.epoch, &row.lane, Duration::ZERO).await?;
                 revived += 1;
             } else {
                 let failure = Failure {

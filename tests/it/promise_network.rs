@@ -6,7 +6,7 @@ use crate::support::network::Network;
 use crate::support::world::request;
 use crate::support::{World, eventually, photos};
 
-/// Consumers of submissions, unrouted messages, dead letters and two lanes; the relay's connection comes when needed.
+/// Consumers of submissions, unrouted messages, dead letters and two lanes; the relay's two connections come when needed.
 const CONSUMERS: usize = 5;
 /// The promise is 25 s; a busy machine may be a little late.
 const NOTICED: Duration = Duration::from_secs(40);
@@ -38,7 +38,7 @@ async fn after_a_cut_and_after_silence_every_connection_is_rebuilt_and_work_goes
         ["submissions.v1", "unrouted.v1", "dead.v1", "work.interactive.v1", "work.bulk.v1"]
             .iter()
             .all(|queue| open.contains(&format!("visavis visavis.{queue}")))
-            && open.contains(&"visavis relay".to_owned())
+            && ["doorbells", "replies"].iter().all(|name| open.contains(&format!("visavis {name}")))
     })
     .await;
     visavis.ask_to_stop();

@@ -7,6 +7,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use image::{DynamicImage, ImageFormat};
 use jpeg_encoder::{ColorType, Encoder};
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
 use crate::support::photos::{blank, photo, small_face};
@@ -119,13 +121,18 @@ async fn who_submits_is_decided_by_the_broker_and_never_by_the_message() {
         .with_correlation_id("anonymous".into())
         .with_reply_to(producer.reply_to.as_str().into());
     producer.publish(&body, anonymous).await;
-    assert_eq!(producer.reply("anonymous", "rejected").await.body["code"], "missing_user_id");
+    let refused = "SELECT count(*) FROM dead_letters WHERE message_id = 'anonymous' AND code = 'missing_user_id'";
+    eventually("the refusal is recorded", A_WHILE, async || world.count(refused).await == 1).await;
 
     world.execute("UPDATE tenants SET amqp_user = NULL").await;
     producer.publish(&body, producer.properties("stranger")).await;
     assert_eq!(producer.reply("stranger", "rejected").await.body["code"], "unknown_organisation");
 
     let forged = producer.properties("forged").with_user_id("somebody-else".into());
+    assert!(
+        producer.replies().await.iter().all(|it| it.correlation_id != "anonymous"),
+        "nobody knows whose queue it was"
+    );
     assert!(producer.try_publish(&body, forged).await.is_err(), "the broker refuses a forged user_id");
     assert_eq!(world.count("SELECT count(*) FROM jobs").await, 0);
 }
@@ -154,18 +161,74 @@ async fn the_same_message_twice_is_one_job_and_another_body_under_its_id_is_refu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_are_never_sent_to_a_queue_of_ours() {
+async fn answers_go_only_to_queues_of_the_producers_own() {
     let world = World::new().await;
     let mut producer = world.producer().await;
     let _visavis = world.spawn(&["intake", "relay"]).await;
-    for queue in ["visavis.work.bulk.v1", "visavis.submissions.v1", "visavis.dead.v1"] {
+    let others = [
+        "visavis.work.bulk.v1",
+        "visavis.submissions.v1",
+        "another.replies",
+        "amq.rabbitmq.reply-to.!!!.!!!",
+        "amq.rabbitmq.reply-to.g1h2AAAA.AAAA",
+    ];
+    for queue in others {
         let properties = producer.properties(queue).with_reply_to(queue.into());
         producer.publish(request("face_match", blank(), blank()).to_string().as_bytes(), properties).await;
     }
     still_works(&world, &mut producer).await;
-    eventually("all four were taken in", A_WHILE, async || world.count("SELECT count(*) FROM jobs").await == 4).await;
-    assert_eq!(world.count("SELECT count(*) FROM jobs WHERE reply_to LIKE 'visavis.%'").await, 0);
+    eventually("all six were taken in", A_WHILE, async || world.count("SELECT count(*) FROM jobs").await == 6).await;
+    assert_eq!(world.count("SELECT count(*) FROM jobs WHERE reply_to IS NOT NULL").await, 1);
     assert_eq!(world.count("SELECT count(*) FROM dead_letters").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_queue_that_takes_nothing_holds_up_neither_answers_nor_work() {
+    let world = World::new().await;
+    let mut producer = world.producer().await;
+    let full = format!("{}.full", producer.user);
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(0));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    let declared =
+        producer.channel.queue_declare(full.as_str().into(), QueueDeclareOptions::default(), arguments).await;
+    declared.expect("a producer may declare its own queue");
+    let _visavis = world.spawn(&["intake", "relay", "worker"]).await;
+    let pair = request("likeness_check", blank(), blank());
+    let unlucky = producer.properties("unlucky").with_reply_to(full.as_str().into());
+    producer.publish(pair.to_string().as_bytes(), unlucky).await;
+    let ended = "SELECT count(*) FROM jobs WHERE state = 'succeeded'";
+    eventually("its job ends", A_WHILE, async || world.count(ended).await == 1).await;
+    producer.submit("next", &pair).await;
+    producer.reply("next", "completed").await;
+
+    // Its answers are tried again, later each time, and then given up where an operator sees it.
+    let waiting = "SELECT count(*) FROM outbox WHERE attempt > 0 AND published_at IS NULL";
+    eventually("both were tried", A_WHILE, async || world.count(waiting).await == 2).await;
+    world.execute("UPDATE outbox SET attempt = 8, next_at = now()").await;
+    let buried = "SELECT count(*) FROM dead_letters WHERE kind = 'undelivered_reply'";
+    eventually("they are given up", A_WHILE, async || world.count(buried).await == 2).await;
+    assert_eq!(world.count("SELECT count(*) FROM outbox").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_that_comes_back_with_another_queue_gets_its_answers_there() {
+    let world = World::new().await;
+    let (mut first, mut second) = (world.producer().await, world.producer().await);
+    let intake = world.spawn(&["intake", "relay"]).await;
+    let pair = request("likeness_check", blank(), blank());
+    first.submit("one", &pair).await;
+    first.reply("one", "accepted").await;
+    second.submit("one", &pair).await;
+    assert_eq!(second.reply("one", "accepted").await.body["duplicate"], true);
+    let _worker = world.spawn(&["worker"]).await;
+    let ended = second.reply("one", "completed").await;
+    assert!(first.replies().await.iter().all(|it| it.kind == "accepted"), "the older address is out of use");
+    // Over by now: who asks again gets both answers at once.
+    first.submit("one", &pair).await;
+    assert_eq!(first.reply("one", "completed").await.body, ended.body);
+    assert_eq!(world.count("SELECT count(*) FROM jobs").await, 1);
+    drop(intake);
 }
 
 /// A face in an unusual file, and the name of what is unusual.
@@ -250,7 +313,7 @@ async fn images_are_erased_when_their_time_is_over_and_not_before() {
         let _ = world.store().finish_failed(&claim, &failure).await.unwrap();
     }
     assert_eq!(visavis::janitor::erase_due(world.store(), media).await.unwrap(), 0, "retention counts from the end");
-    sqlx::query("UPDATE jobs SET purge_at = now() WHERE id = $1").bind(job.0).execute(&world.pool).await.unwrap();
+    sqlx::query("UPDATE images SET purge_at = now() WHERE job_id = $1").bind(job.0).execute(&world.pool).await.unwrap();
     assert_eq!(visavis::janitor::erase_due(world.store(), media).await.unwrap(), 2);
     assert_eq!(blobs(), 2);
     assert_eq!(world.store().list_images(world.tenant.id, job).await.unwrap().len(), 0);
