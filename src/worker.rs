@@ -144,8 +144,8 @@ impl Worker {
         let change = match &outcome {
             Ok(outcome) => self.record(claim, || self.store.finish_succeeded(claim, outcome)).await,
             Err(Error::LeaseLost) => Some(Change::Lost),
-            // A closed engine counts as a fault of this machine unless it was closed on purpose.
-            Err(Error::Job(JobError::Stopping)) if self.life.stopping().is_cancelled() => {
+            // Whatever goes wrong while we stop may go wrong because we stop: no attempt is charged for it.
+            Err(fault) if !fault.is_permanent() && self.life.stopping().is_cancelled() => {
                 self.record(claim, || self.store.release_job(claim)).await
             }
             Err(fault) => self.record_fault(claim, fault).await,

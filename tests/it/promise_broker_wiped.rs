@@ -1,18 +1,16 @@
 //! Promise: a broker that lost everything costs a delay and no job.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::{World, eventually, photos};
 
 const JOBS: usize = 1_000;
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_jobs_finish_after_the_broker_lost_everything_with_a_thousand_of_them_queued() {
     let world = World::new().await;
-    let t = Instant::now();
     world.submit_many(JOBS, "likeness_check", photos::blank()).await;
-    println!("submitted {:?}", t.elapsed());
     let _visavis = world.spawn(&["all"]).await;
     let succeeded = "SELECT count(*) FROM jobs WHERE state = 'succeeded'";
     eventually("work has begun", SOON, async || world.count(succeeded).await > 0).await;
@@ -24,9 +22,7 @@ async fn all_jobs_finish_after_the_broker_lost_everything_with_a_thousand_of_the
     eventually("the topology is back", SOON, async || world.management.has_queue(&world.vhost, queue).await).await;
     // Step the clock past the sweeper's patience: the doorbells that the broker had are lost.
     world.execute("UPDATE outbox SET published_at = published_at - interval '121 seconds'").await;
-    println!("back {:?}", t.elapsed());
-    eventually("all jobs finish", Duration::from_secs(180), async || world.count(succeeded).await == 1_000).await;
-    println!("done {:?}", t.elapsed());
+    eventually("all jobs finish", Duration::from_mins(3), async || world.count(succeeded).await == 1_000).await;
     assert_eq!(world.count("SELECT count(*) FROM usage").await, 1_000);
     assert_eq!(world.count("SELECT count(*) FROM events").await, 1_000);
     assert_eq!(world.count("SELECT count(*) FROM outbox").await, 0);

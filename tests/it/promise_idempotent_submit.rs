@@ -47,8 +47,11 @@ async fn sixty_four_parallel_posts_of_one_key_make_one_job_and_another_body_is_a
     let other = request("face_match", photos::blank(), photos::blank());
     let (status, problem) = api.submit(Some("key 0"), &other).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &"idempotency_conflict".into()));
-    assert_eq!(rows(&world).await, [3, 6, 3]);
-    assert_eq!(blobs::count(&world.blobs), 6, "no image without a job is left behind");
+    let other = world.make_tenant("other", None).await;
+    let (status, foreign) = Api::of(&process, &other.api_key).submit(Some("key 0"), &body).await;
+    assert_eq!((status, &foreign["duplicate"]), (StatusCode::ACCEPTED, &false.into()), "a key is its owner's alone");
+    assert_eq!(rows(&world).await, [4, 8, 4]);
+    assert_eq!(blobs::count(&world.blobs), 8, "no image without a job is left behind");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,7 +64,7 @@ async fn of_two_bodies_that_race_under_one_key_one_wins_and_every_other_is_told(
     for (i, answer) in answers.iter().enumerate() {
         match answer {
             Ok(accepted) => {
-                assert_eq!((accepted.subject.id, i % 2), (winner.id, usize::from(winner.kind == "face_match")))
+                assert_eq!((accepted.subject.id, i % 2), (winner.id, usize::from(winner.kind == "face_match")));
             }
             Err(Error::Conflict(fault)) => {
                 assert_eq!((fault.code, i % 2), ("idempotency_conflict", usize::from(winner.kind != "face_match")));

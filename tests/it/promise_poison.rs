@@ -6,7 +6,7 @@ use visavis::domain::backoff::MAX_ATTEMPTS;
 
 use crate::support::{Api, World, eventually, photos};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const GOOD: usize = 100;
 /// From this attempt on it runs alone: the jobs beside it were charged two attempts at most.
 const IN_DOUBT: i32 = 3;
@@ -30,7 +30,8 @@ async fn one_job_that_kills_its_worker_fails_for_good_and_a_hundred_beside_it_su
         }
         worker.kill9();
         world.expire_leases().await;
-        world.store().sweep(Duration::from_secs(120)).await.unwrap();
+        world.store().sweep(Duration::from_mins(2)).await.unwrap();
+        world.pass_backoff().await;
     }
     let failure: String = world.scalar("SELECT failure->>'code' FROM jobs WHERE id = $1", poison).await;
     assert_eq!((world.state(poison).await.as_str(), failure.as_str()), ("failed", "attempts_exhausted"));

@@ -6,7 +6,7 @@ use crate::support::{World, eventually, photos};
 
 const STOPS: usize = 20;
 const JOBS: usize = 120;
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 const PROMISED: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]

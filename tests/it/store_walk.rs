@@ -9,15 +9,15 @@ use proptest::test_runner::{Config, TestCaseResult, TestRunner};
 use sqlx::{AssertSqlSafe, Row as _};
 use visavis::domain::backoff::{self, MAX_ATTEMPTS};
 use visavis::domain::ids::JobId;
-use visavis::domain::job::{Failure, Lane, Verdict};
-use visavis::domain::outcome::Outcome;
+use visavis::domain::job::Lane;
 use visavis::store::jobs::{Change, Claim};
 
+use crate::support::outcomes::{failure, outcome};
 use crate::support::{World, photos};
 
 const CASES: u32 = 250;
 const CHUNKS: usize = 40;
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Something that happens. A worker keeps its last claim, however stale: that makes it a zombie.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ enum Step {
     /// The broker is wiped, or a message lost: nothing in the database says so.
     Sweep,
     /// The clock goes on by so many seconds.
-    Pass(u32),
+    Pass(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -56,7 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Single steps, and whole attempts that come to nothing: without those, few walks would get to the last attempt.
 fn walk() -> impl Strategy<Value = Vec<Step>> {
-    let died = (0..2_usize).prop_map(|worker| vec![Step::Claim(worker), Step::Pass(31), Step::Sweep]);
+    let died = (0..2_usize).prop_map(|worker| vec![Step::Claim(worker), Step::Pass(31), Step::Sweep, Step::Pass(721)]);
     let faulty = (0..2_usize).prop_map(|worker| vec![Step::Claim(worker), Step::Fault(worker), Step::Pass(721)]);
     let chunk = prop_oneof![8 => step().prop_map(|step| vec![step]), 2 => died, 1 => faulty];
     vec(chunk, 1..CHUNKS).prop_map(|chunks| chunks.concat())
@@ -157,8 +157,11 @@ impl<'a> Walk<'a> {
         let store = self.world.store();
         match step {
             Step::Claim(worker) => {
+                let is_free = before.state == "queued" && before.due;
+                let next = store.find_next_attempt(self.job).await.unwrap();
+                prop_assert_eq!(next, is_free.then_some(before.attempt + 1));
                 let claim = store.claim_job(self.job).await.unwrap();
-                prop_assert_eq!(claim.is_some(), before.state == "queued" && before.due);
+                prop_assert_eq!(claim.is_some(), is_free);
                 if let Some(claim) = &claim {
                     prop_assert_eq!((claim.epoch, claim.attempt), (before.epoch + 1, before.attempt + 1));
                     self.claims[worker] = Some(claim.clone());
@@ -198,22 +201,9 @@ impl<'a> Walk<'a> {
                 Ok(dead)
             }
             Step::Pass(seconds) => {
-                self.pass(seconds).await;
+                self.world.pass(Duration::from_secs(seconds)).await;
                 Ok(false)
             }
-        }
-    }
-
-    /// Everything happens so much earlier: `now()` is the only clock.
-    async fn pass(&self, seconds: u32) {
-        for statement in [
-            "UPDATE jobs SET lease_until = lease_until - make_interval(secs => $1),
-                             run_after = run_after - make_interval(secs => $1)
-             WHERE state IN ('queued', 'running')",
-            "UPDATE outbox SET next_at = next_at - make_interval(secs => $1),
-                               published_at = published_at - make_interval(secs => $1)",
-        ] {
-            sqlx::query(statement).bind(f64::from(seconds)).execute(&self.world.pool).await.unwrap();
         }
     }
 }
@@ -241,18 +231,4 @@ async fn read(world: &World, job: JobId) -> Row {
         doorbells_of_epoch: row.get(7),
         effects: std::array::from_fn(|i| row.get(8 + i)),
     }
-}
-
-fn outcome(claim: &Claim) -> Outcome {
-    Outcome {
-        verdict: Verdict::NotFinished,
-        params: claim.params.clone(),
-        comparison: None,
-        warnings: Vec::new(),
-        compute_ms: 1.0,
-    }
-}
-
-fn failure() -> Failure {
-    Failure { code: "test".to_owned(), detail: String::new() }
 }

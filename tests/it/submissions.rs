@@ -16,7 +16,7 @@ use crate::support::world::request;
 use crate::support::{Producer, World, eventually};
 use crate::vision_images::{animated_png, animated_webp, huge_png, with_orientation};
 
-const A_WHILE: Duration = Duration::from_secs(60);
+const A_WHILE: Duration = Duration::from_mins(1);
 
 /// A good request with the value at a JSON pointer replaced, or removed by `None`.
 fn with(pointer: &str, value: Option<Value>) -> Vec<u8> {

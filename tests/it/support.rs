@@ -5,6 +5,7 @@ pub mod blobs;
 pub mod broker;
 pub mod environment;
 pub mod network;
+pub mod outcomes;
 pub mod photos;
 pub mod poll;
 pub mod process;

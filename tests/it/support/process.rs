@@ -11,9 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::poll::obtain;
 
 /// To start in, models and their warm-up included, on a busy machine.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// To end in. Above the promise of 30 s, so that it is the test that notices.
-const END: Duration = Duration::from_secs(60);
+const END: Duration = Duration::from_mins(1);
 
 /// A running `visavis serve`; dropping it kills it.
 pub struct Process {

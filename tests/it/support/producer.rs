@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use visavis::queue::topology;
 
 /// For an answer to come, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const END_MARK: &str = "end mark";
 
 pub struct Producer {
@@ -48,8 +48,8 @@ impl Producer {
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let answers = channel.basic_consume(reply_to.as_str().into(), "".into(), options, FieldTable::default()).await;
         let answers = answers.expect("a producer may read its own queue");
-        let _connections = [connection, other];
-        Self { user, reply_to, channel, administrator, answers, received: Vec::new(), _connections }
+        let received = Vec::new();
+        Self { user, reply_to, channel, administrator, answers, received, _connections: [connection, other] }
     }
 
     /// The properties of a good submission.

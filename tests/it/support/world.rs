@@ -24,6 +24,7 @@ use visavis::intake::{Intake, Origin};
 use visavis::media::{BlobStore, Keyring, Media};
 use visavis::queue::connection::Broker;
 use visavis::store::Store;
+use visavis::store::jobs::LEASE;
 
 use super::blobs::Hung;
 use super::broker::{Management, Permissions};
@@ -259,9 +260,28 @@ impl World {
         sqlx::query(statement).execute(&self.pool).await.expect("the statement is accepted").rows_affected()
     }
 
+    /// Steps the clock: everything that is to come comes so much earlier, everything that was is so much longer ago.
+    pub async fn pass(&self, time: Duration) {
+        for statement in [
+            "UPDATE jobs SET lease_until = lease_until - make_interval(secs => $1),
+                             run_after = run_after - make_interval(secs => $1)
+             WHERE state IN ('queued', 'running')",
+            "UPDATE outbox SET next_at = next_at - make_interval(secs => $1),
+                               published_at = published_at - make_interval(secs => $1)",
+        ] {
+            let stepped = sqlx::query(statement).bind(time.as_secs_f64()).execute(&self.pool).await;
+            stepped.expect("the statement is accepted");
+        }
+    }
+
     /// Steps the clock past every lease: who died is found dead at the next sweep.
     pub async fn expire_leases(&self) {
-        self.execute("UPDATE jobs SET lease_until = lease_until - interval '31 seconds' WHERE state = 'running'").await;
+        self.pass(LEASE + Duration::from_secs(1)).await;
+    }
+
+    /// Steps the clock past every wait between two attempts.
+    pub async fn pass_backoff(&self) {
+        self.pass(Duration::from_mins(13)).await;
     }
 }
 
