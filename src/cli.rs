@@ -55,14 +55,28 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("visavis: {error:#}");
+            eprintln!("visavis: {}", told_once(&error));
             ExitCode::FAILURE
         }
     }
 }
 
+/// The error and its causes, without those that the text before has told already.
+fn told_once(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    telemetry::start(&cli.log.log, cli.log.log_format)?;
+    if let Err(error) = telemetry::start(&cli.log.log, cli.log.log_format) {
+        eprintln!("visavis: VISAVIS_LOG: {error}");
+        return Ok(ExitCode::from(2));
+    }
     // One TLS provider for the whole process; a second call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -72,7 +86,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Serve { roles, args } => app::serve(*args, &roles).await.map(|()| ExitCode::SUCCESS),
             Command::Submit(args) => submit::run(args).await,
             Command::Migrate(args) => {
-                args.store().await?.migrate().await?;
+                args.connect().await?.migrate().await?;
                 Ok(ExitCode::SUCCESS)
             }
             Command::Tenant(command) => tenant::run(command).await.map(|()| ExitCode::SUCCESS),

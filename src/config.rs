@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::domain::evidence::Mode;
@@ -28,9 +28,23 @@ pub struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
+    /// The store, its schema as this version needs it.
+    ///
+    /// # Errors
+    /// When Postgres does not answer, or `visavis migrate` was not run.
+    pub async fn store(&self) -> anyhow::Result<Store> {
+        let store = self.connect().await?;
+        if !store.is_migrated().await? {
+            bail!("the database's schema is not of this version: run `visavis migrate`");
+        }
+        Ok(store)
+    }
+
+    /// The store, whatever its schema.
+    ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn store(&self) -> anyhow::Result<Store> {
+    pub async fn connect(&self) -> anyhow::Result<Store> {
         let store = Store::connect(&self.database_url, self.database_connections).await;
         store.context("cannot use the database that DATABASE_URL names")
     }
@@ -139,7 +153,7 @@ pub struct ServeArgs {
     pub intake: IntakeArgs,
     #[command(flatten)]
     pub vision: VisionArgs,
-    /// Address of the HTTP API
+    /// Address of the HTTP API: an IP address and a port
     #[arg(long, env = "VISAVIS_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// Compute threads [default: one a core]

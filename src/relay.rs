@@ -79,7 +79,9 @@ async fn rounds(
     let mut reconnect = Reconnect::default();
     while !life.stopping().is_cancelled() {
         let result = tokio::select! {
-            result = tokio::time::timeout(ROUND, round(&mut publisher)) => result.unwrap_or(Err(Error::Timeout)),
+            result = tokio::time::timeout(ROUND, connected(&mut publisher, &round)) => {
+                result.unwrap_or(Err(Error::Timeout))
+            }
             () = life.aborting().cancelled() => return,
         };
         let wait = match result {
@@ -100,6 +102,15 @@ async fn rounds(
         }
     }
     publisher.close().await;
+}
+
+/// A round, on a connection that stands before there is work: whoever asks whether we are ready must be told the truth.
+async fn connected(
+    publisher: &mut Publisher,
+    round: &impl AsyncFn(&mut Publisher) -> Result<usize, Error>,
+) -> Result<usize, Error> {
+    publisher.connect().await?;
+    round(publisher).await
 }
 
 /// Rings what is due, as far as the lanes have room; says how many the broker took.

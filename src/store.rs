@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 pub mod dead_letters;
 pub mod images;
@@ -51,6 +51,8 @@ impl Store {
             ("lock_timeout", "10s"),
             ("tcp_keepalives_idle", "15"),
         ]);
+        // A pool hides why nobody answers; one connection tells.
+        PgConnection::connect_with(&options).await?.close().await?;
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(Duration::from_secs(3))
@@ -71,6 +73,22 @@ impl Store {
     /// When a migration fails or the schema is newer than this version.
     pub async fn migrate(&self) -> Result<(), Error> {
         Ok(sqlx::migrate!().run(&self.pool).await?)
+    }
+
+    /// Whether every migration of this version was applied.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_migrated(&self) -> Result<bool, Error> {
+        // Not checked when compiled: the table is sqlx's own and is not there when queries are prepared.
+        let known: Option<String> =
+            sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text").fetch_one(&self.pool).await?;
+        if known.is_none() {
+            return Ok(false);
+        }
+        let applied: Vec<i64> =
+            sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success").fetch_all(&self.pool).await?;
+        Ok(sqlx::migrate!().iter().all(|migration| applied.contains(&migration.version)))
     }
 
     /// Whether the database answers.

@@ -33,6 +33,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such job")
     }
 
+    /// The job is there, and of a kind that has no report.
+    pub(super) fn no_report() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "this job is no face_match: read it at /v1/jobs/{id}")
+    }
+
     fn of_request(status: StatusCode, fault: RequestFault) -> Self {
         Self { status, code: fault.code, field: fault.field, detail: fault.message }
     }

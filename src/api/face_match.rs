@@ -23,7 +23,7 @@ pub(super) async fn find(
     let job = await_job(&context, caller.0, &id, wait).await?;
     match job.params {
         Params::FaceMatch { .. } => Ok(Json(render(&job))),
-        Params::LikenessCheck { .. } => Err(ApiError::no_such_job()),
+        Params::LikenessCheck { .. } => Err(ApiError::no_report()),
     }
 }
 

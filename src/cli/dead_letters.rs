@@ -15,7 +15,7 @@ use crate::intake::dead_letters::Redriven;
 pub(super) enum DeadLettersCommand {
     /// Show the newest: refused submissions, failed jobs, messages that the broker gave up on
     List(ListArgs),
-    /// Send one on its way again
+    /// Send again what the broker gave up on
     Redrive(RedriveArgs),
 }
 
@@ -49,7 +49,7 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     let letters = args.database.store().await?.list_dead_letters(i64::from(args.limit)).await?;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header(["ID", "AT", "KIND", "CODE", "JOB OR MESSAGE", "DETAIL", "REDRIVEN"]);
+    table.set_header(["ID", "AT", "KIND", "CODE", "USER", "JOB OR MESSAGE", "DETAIL", "REDRIVEN"]);
     for letter in letters {
         let time = |at: chrono::DateTime<chrono::Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
         let what = letter.job_id.map(|it| it.to_string()).or(letter.message_id).unwrap_or_else(|| "-".to_owned());
@@ -58,6 +58,7 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
             time(letter.created_at),
             letter.kind,
             letter.code,
+            letter.amqp_user.unwrap_or_else(|| "-".to_owned()),
             what,
             letter.detail,
             letter.redriven_at.map_or_else(|| "-".to_owned(), time),
@@ -74,7 +75,9 @@ async fn redrive(args: RedriveArgs) -> anyhow::Result<ExitCode> {
     let (text, code) = match args.intake.intake(store)?.redrive(&letter).await? {
         Redriven::TakenIn => ("taken in again, as if it had just come", ExitCode::SUCCESS),
         Redriven::Rung => ("its job was still queued; its doorbell rings again", ExitCode::SUCCESS),
-        Redriven::NothingToDo => ("its job is running or over: submit it again to run it again", ExitCode::FAILURE),
+        Redriven::NothingToDo => {
+            ("its job is running or over: to run it again, submit it under a new idempotency key", ExitCode::FAILURE)
+        }
         Redriven::NoBody => {
             ("a refused submission is not kept: its producer must mend it and send it again", ExitCode::FAILURE)
         }

@@ -84,7 +84,10 @@ pub(super) async fn run(args: SubmitArgs) -> anyhow::Result<ExitCode> {
                 sent.insert(id.clone(), Sent { pair, at: Instant::now() });
                 (id, bodies[pair].clone())
             });
-            producer.submit(messages.collect::<Vec<_>>()).await?;
+            producer.submit(messages.collect::<Vec<_>>()).await.context(
+                "cannot publish to the exchange visavis.submissions: has `visavis serve` run on this broker, and may this \
+                 user publish there?",
+            )?;
         }
         // While there is more to send, take only the answers that are there already.
         let mut wait = if queue.peek().is_some() { Duration::ZERO } else { patience };
@@ -98,6 +101,11 @@ pub(super) async fn run(args: SubmitArgs) -> anyhow::Result<ExitCode> {
                     }
                 }
                 Err(crate::queue::Error::Timeout { .. }) if wait.is_zero() => break,
+                Err(crate::queue::Error::Timeout { .. }) => {
+                    bar.abandon();
+                    let (answered, seconds) = (done.len(), args.patience);
+                    bail!("{answered} of {total} were answered, then none in {seconds} s: is `visavis serve` running?");
+                }
                 Err(error) => {
                     bar.abandon();
                     bail!("{} of {total} were answered, then: {error}", done.len());
@@ -188,7 +196,8 @@ fn print_table(pairs: &[Pair], done: &[Done]) {
 }
 
 fn because(payload: &Value) -> String {
-    let warnings = payload["warnings"].as_array().map(|it| it.iter().filter_map(Value::as_str).collect::<Vec<_>>());
+    let warnings =
+        payload["warnings"].as_array().map(|it| it.iter().filter_map(|it| it["risk"].as_str()).collect::<Vec<_>>());
     match (payload["code"].as_str(), payload["failure"]["code"].as_str(), warnings) {
         (Some(code), _, _) => match payload["field"].as_str() {
             Some(field) => format!("{code}: {field}"),

@@ -49,8 +49,20 @@ pub(super) struct KeyArgs {
 pub(super) async fn run(command: TenantCommand) -> anyhow::Result<()> {
     match command {
         TenantCommand::Create(args) => {
+            check_name(&args.name)?;
             let pepper = args.pepper.pepper()?;
             let store = args.database.store().await?;
+            if let Some(user) = &args.amqp_user {
+                let (owner, named) =
+                    (store.find_tenant_by_amqp_user(user).await?, store.find_tenant(&args.name).await?);
+                match (owner, named) {
+                    (Some(owner), named) if named != Some(owner) => {
+                        bail!("another organisation has the broker user {user}")
+                    }
+                    (None, Some(_)) => bail!("the organisation {} exists, with another broker user", args.name),
+                    _ => {}
+                }
+            }
             match store.insert_tenant(&args.name, args.amqp_user.as_deref()).await? {
                 Some(tenant) => print_new_key(&store, &pepper, tenant).await,
                 None if args.if_missing => Ok(()),
@@ -65,6 +77,14 @@ pub(super) async fn run(command: TenantCommand) -> anyhow::Result<()> {
             print_new_key(&store, &pepper, tenant).await
         }
     }
+}
+
+fn check_name(name: &str) -> anyhow::Result<()> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > 63 || !name.chars().all(fits) || name.starts_with('-') {
+        bail!("--name must be 1 to 63 lower-case letters, digits and hyphens, and not begin with a hyphen");
+    }
+    Ok(())
 }
 
 async fn print_new_key(store: &Store, pepper: &Pepper, tenant: TenantId) -> anyhow::Result<()> {

@@ -27,6 +27,17 @@ impl Params {
         }
     }
 
+    /// What the request calls the image of that role.
+    #[must_use]
+    pub fn field(&self, role: ImageRole) -> &'static str {
+        match (self, role) {
+            (Self::LikenessCheck { .. }, ImageRole::Reference) => "photo",
+            (Self::LikenessCheck { .. }, ImageRole::Probe) => "probe_image",
+            (Self::FaceMatch { .. }, ImageRole::Reference) => "source_image",
+            (Self::FaceMatch { .. }, ImageRole::Probe) => "target_image",
+        }
+    }
+
     #[must_use]
     pub fn mode(&self) -> Mode {
         match *self {

@@ -39,7 +39,7 @@ pub fn completed(subject: &Subject, outcome: &Outcome) -> Value {
     notice["verdict"] = json!(outcome.verdict);
     notice["status"] = json!(outcome.verdict.status());
     notice["score"] = json!(outcome.comparison.as_ref().map(|it| it.similarity.percent()));
-    notice["warnings"] = outcome.warnings.iter().map(|it| json!(it.risk)).collect();
+    notice["warnings"] = json!(outcome.warnings);
     notice
 }
 

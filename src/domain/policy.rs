@@ -26,11 +26,12 @@ pub fn decide(
 ) -> Outcome {
     let mut warnings = Vec::new();
     for (role, seen) in [(ImageRole::Reference, reference), (ImageRole::Probe, probe)] {
+        let image = params.field(role);
         match seen {
-            Seen::Unreadable { code, reason } => warnings.push(Warning::invalid_image(role, code, reason)),
-            Seen::Faces(0) => warnings.push(Warning::no_face(role)),
+            Seen::Unreadable { code, reason } => warnings.push(Warning::invalid_image(image, code, reason)),
+            Seen::Faces(0) => warnings.push(Warning::no_face(image)),
             Seen::Faces(1) => {}
-            Seen::Faces(count) => warnings.push(Warning::several_faces(role, *count)),
+            Seen::Faces(count) => warnings.push(Warning::several_faces(image, *count)),
         }
     }
     let mut verdict = comparison.as_ref().map_or(Verdict::NotFinished, |it| by_thresholds(&params, it));
@@ -115,7 +116,7 @@ mod tests {
         let outcome = decide(band(), &Seen::Faces(1), &Seen::Faces(0), None, 1.0);
         assert_eq!(outcome.verdict, Verdict::NotFinished);
         assert_eq!(outcome.warnings[0].risk, Risk::NoFaceDetected);
-        assert_eq!(outcome.warnings[0].additional_data.as_deref(), Some("image=probe"));
+        assert_eq!(outcome.warnings[0].additional_data.as_deref(), Some("image=target_image"));
     }
 
     #[test]
@@ -126,7 +127,7 @@ mod tests {
         assert_eq!(outcome.warnings[0].risk, Risk::InvalidImage);
         assert_eq!(
             outcome.warnings[0].additional_data.as_deref(),
-            Some("image=reference code=too_many_pixels: 100 megapixels, 24 allowed")
+            Some("image=photo code=too_many_pixels: 100 megapixels, 24 allowed")
         );
     }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::evidence::{Mode, Threshold};
-use super::image::ImageFormat;
+use super::image::{ImageFormat, ImageRole};
 use super::job::{Lane, Params, Submission, SubmittedImage};
 
 /// What a caller may leave out, and how much may be sent.
@@ -91,10 +91,10 @@ pub fn parse(body: &[u8], default_lane: Lane, defaults: &Defaults) -> Result<Sub
             fault("invalid_search_mode", Some("request.search_mode"), "search_mode must be FAST or ACCURATE".to_owned())
         })?,
     };
-    let (params, reference, probe) = match &*kind {
+    let params = match &*kind {
         "likeness_check" => {
             let threshold = threshold(&mut request, "similarity_threshold", 1.0, defaults.threshold)?;
-            (Params::LikenessCheck { threshold, mode }, "photo", "probe_image")
+            Params::LikenessCheck { threshold, mode }
         }
         "face_match" => {
             for field in ["target_frames", "target_video"] {
@@ -109,15 +109,15 @@ pub fn parse(body: &[u8], default_lane: Lane, defaults: &Defaults) -> Result<Sub
                 let message = "review_score must not be above approve_score".to_owned();
                 return Err(fault("invalid_threshold", Some("request.review_score"), message));
             }
-            (Params::FaceMatch { approve, review, mode }, "source_image", "target_image")
+            Params::FaceMatch { approve, review, mode }
         }
         _ => {
             let message = "kind must be \"likeness_check\" or \"face_match\"".to_owned();
             return Err(fault("unknown_kind", Some("kind"), message));
         }
     };
-    let reference = image(&mut request, reference, defaults)?;
-    let probe = image(&mut request, probe, defaults)?;
+    let reference = image(&mut request, params.field(ImageRole::Reference), defaults)?;
+    let probe = image(&mut request, params.field(ImageRole::Probe), defaults)?;
     request.refuse_rest()?;
     Ok(Submission { params, lane, metadata, reference, probe })
 }
@@ -220,10 +220,16 @@ fn metadata(value: Option<&RawValue>) -> Result<BTreeMap<String, String>, Reques
 fn threshold(request: &mut Fields<'_>, field: &str, scale: f64, default: Threshold) -> Result<Threshold, RequestFault> {
     match request.take(field)? {
         None => Ok(default),
-        Some(value) => read::<f64>(value).and_then(|number| Threshold::new(number / scale).ok()).ok_or_else(|| {
-            let message = format!("{field} must be a number in [0, {scale}]");
-            fault("invalid_threshold", Some(&format!("request.{field}")), message)
-        }),
+        Some(value) => {
+            let wrong = |message| fault("invalid_threshold", Some(&format!("request.{field}")), message);
+            let number = read::<f64>(value).filter(|number| (0.0..=scale).contains(number));
+            let number = number.ok_or_else(|| wrong(format!("{field} must be a number in [0, {scale}]")))?;
+            // 0.75 on a scale of 100 would approve strangers.
+            if scale > 1.0 && number > 0.0 && number <= 1.0 {
+                return Err(wrong(format!("{field} is on a scale of 0 to {scale}, not of 0 to 1")));
+            }
+            Threshold::new(number / scale).map_err(|_| wrong(format!("{field} must be a number in [0, {scale}]")))
+        }
     }
 }
 
@@ -260,9 +266,9 @@ fn image(request: &mut Fields<'_>, field: &str, defaults: &Defaults) -> Result<S
     } else {
         encoded.into()
     };
-    let bytes = BASE64
-        .decode(compact.as_bytes())
-        .map_err(|_| fault("invalid_base64", Some(&path), format!("{field} is not valid Base64")))?;
+    let bytes = BASE64.decode(compact.as_bytes()).map_err(|_| {
+        fault("invalid_base64", Some(&path), format!("{field} is not valid Base64 (URLs are not fetched)"))
+    })?;
     if bytes.is_empty() {
         return Err(fault("empty_image", Some(&path), format!("{field} is empty: send the file's bytes in Base64")));
     }
@@ -344,6 +350,7 @@ mod tests {
             ("/request/target_image", Some(json!(long)), "image_too_large", "request.target_image"),
             ("/request/target_video", Some(json!("")), "unsupported_field", "request.target_video"),
             ("/request/approve_score", Some(json!(101)), "invalid_threshold", "request.approve_score"),
+            ("/request/approve_score", Some(json!(0.75)), "invalid_threshold", "request.approve_score"),
             ("/request/approve_score", Some(json!("75")), "invalid_threshold", "request.approve_score"),
             ("/request/review_score", Some(json!(80)), "invalid_threshold", "request.review_score"),
             ("/request/search_mode", Some(json!("SLOW")), "invalid_search_mode", "request.search_mode"),

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::image::ImageRole;
-
 /// How much a warning weighs. An `error` never ends as Approved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -30,7 +28,7 @@ pub enum Risk {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     pub risk: Risk,
-    /// The measured value, and the image at fault.
+    /// The measured value, and the image at fault by its name in the request.
     pub additional_data: Option<String>,
     pub log_type: LogType,
     pub short_description: String,
@@ -51,34 +49,34 @@ impl Warning {
     }
 
     #[must_use]
-    pub fn no_face(image: ImageRole) -> Self {
+    pub fn no_face(image: &str) -> Self {
         Self::new(
             Risk::NoFaceDetected,
             LogType::Error,
-            Some(format!("image={}", image.name())),
+            Some(format!("image={image}")),
             "No face detected",
             "No face was found in this image. Retake it with the whole face in view, in even light.",
         )
     }
 
     #[must_use]
-    pub fn several_faces(image: ImageRole, count: usize) -> Self {
+    pub fn several_faces(image: &str, count: usize) -> Self {
         Self::new(
             Risk::MultipleFacesDetected,
             LogType::Warning,
-            Some(format!("image={} faces={count}", image.name())),
+            Some(format!("image={image} faces={count}")),
             "Several faces detected",
-            "More than one face was found in this image; the largest one was compared.",
+            "More than one face was found in this image; the most prominent one was compared.",
         )
     }
 
     /// `reason` is a sentence for people; it must not quote the image.
     #[must_use]
-    pub fn invalid_image(image: ImageRole, code: &str, reason: &str) -> Self {
+    pub fn invalid_image(image: &str, code: &str, reason: &str) -> Self {
         Self::new(
             Risk::InvalidImage,
             LogType::Error,
-            Some(format!("image={} code={code}: {reason}", image.name())),
+            Some(format!("image={image} code={code}: {reason}")),
             "Image could not be read",
             "This image could not be used. Send a whole JPEG, PNG or WebP file as the camera made it.",
         )
@@ -102,7 +100,7 @@ impl Warning {
             LogType::Error,
             Some(format!("code={code}")),
             "Processing failed",
-            "The comparison could not be finished because of a fault on our side. Submit it again.",
+            "The comparison could not be finished because of a fault on our side. Submit it again, under a new idempotency key.",
         )
     }
 

@@ -85,11 +85,12 @@ pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<(), 
             }
         }
     };
-    info!(code = fault.code, field = fault.field, "submission refused");
+    let amqp_user = incoming.user_id.as_deref().map(storable);
+    info!(amqp_user, code = fault.code, field = fault.field, "submission refused");
     let letter = NewDeadLetter {
         kind: "rejected_submission",
         tenant_id: tenant,
-        amqp_user: incoming.user_id.as_deref().map(storable),
+        amqp_user,
         message_id: incoming.message_id.as_deref().map(storable),
         code: fault.code.to_owned(),
         detail: fault.message.clone(),
@@ -123,9 +124,11 @@ pub(super) fn reply_address(incoming: &Incoming) -> Option<ReplyAddress> {
         warn!("a submission's reply_to is neither <user>.* nor amq.gen-*: it gets no answers");
         return None;
     }
+    // Whoever sets no correlation id still has to tell the answers apart.
+    let correlation_id = incoming.correlation_id.as_ref().or(incoming.message_id.as_ref());
     Some(ReplyAddress {
         reply_to: reply_to.to_owned(),
-        correlation_id: incoming.correlation_id.clone().filter(|it| !it.chars().any(char::is_control)),
+        correlation_id: correlation_id.cloned().filter(|it| !it.chars().any(char::is_control)),
     })
 }
 

@@ -292,7 +292,7 @@ async fn unusual_files_are_compared_and_unusable_ones_end_not_finished_with_the_
         .fetch_one(&world.pool)
         .await
         .unwrap();
-        assert!(reason.starts_with(&format!("image=probe code={code}: ")), "{name}: {reason}");
+        assert!(reason.starts_with(&format!("image=target_image code={code}: ")), "{name}: {reason}");
     }
     assert_eq!(world.count("SELECT count(*) FROM jobs WHERE attempt <> 1").await, 0);
 }
