@@ -13,6 +13,7 @@ mod promise_shutdown;
 mod store_walk;
 mod submissions;
 mod support;
+mod unreadable_message;
 mod vision_compare;
 mod vision_engine;
 mod vision_golden;
