@@ -110,7 +110,7 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
 }
 
 async fn start_engine(args: &ServeArgs) -> anyhow::Result<Engine> {
-    let (models, library) = (args.vision.models.clone(), args.vision.library()?);
+    let (models, library) = (args.vision.models.clone(), args.vision.runtime_path()?);
     let threads = threads(args);
     let start = move || {
         let pack = Pack::load(&models)?;

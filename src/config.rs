@@ -124,7 +124,7 @@ impl VisionArgs {
     ///
     /// # Errors
     /// When none is there.
-    pub fn library(&self) -> anyhow::Result<PathBuf> {
+    pub fn runtime_path(&self) -> anyhow::Result<PathBuf> {
         const NAME: &str = "libonnxruntime.so";
         let candidates = if let Some(path) = &self.onnxruntime {
             vec![path.clone()]

@@ -115,7 +115,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 fn compare(args: &CompareArgs) -> Result<Report, Failure> {
     let files = [read(&args.a)?, read(&args.b)?];
     let pack = Pack::load(&args.vision.models)?;
-    let runtime = Runtime::load(&args.vision.library()?)?;
+    let runtime = Runtime::load(&args.vision.runtime_path()?)?;
     let mut pipeline = Pipeline::open(&pack, &runtime, Params::default())?;
     let mode = Mode::from(args.mode);
     let [a, b] = files;
