@@ -25,7 +25,7 @@ pub struct DecodeParams {
 }
 
 /// 10 MB is what the API accepts; 6,000 a side and 24 megapixels cover phones' photos. One decoding then takes up to 72 MB
-/// (16-bit PNG with alpha: 300 MB) and a quarter of a second.
+/// (16-bit PNG with alpha: 300 MB).
 impl Default for DecodeParams {
     fn default() -> Self {
         Self { max_bytes: 10_000_000, max_side: 6_000, max_pixels: 24_000_000 }

@@ -1,0 +1,38 @@
+//! Who floods the queue waits behind itself only.
+
+use visavis::domain::ids::{JobId, TenantId};
+use visavis::domain::job::Lane;
+use visavis::intake::Origin;
+
+use crate::support::World;
+use crate::support::photos::blank;
+use crate::support::world::request;
+
+async fn submit(world: &World, tenant_id: TenantId) -> JobId {
+    let origin = Origin { tenant_id, idempotency_key: None, reply: None, lane: Lane::Bulk };
+    let body = request("likeness_check", blank(), blank()).to_string();
+    world.intake.submit(origin, body.into()).await.unwrap().subject.id
+}
+
+#[tokio::test]
+async fn the_first_job_of_each_organisation_comes_before_the_second_of_any() {
+    let world = World::without_broker().await;
+    let (quiet, late) = (world.make_tenant("quiet", None).await, world.make_tenant("late", None).await);
+    let mut flood = Vec::new();
+    for _ in 0..50 {
+        flood.push(submit(&world, world.tenant.id).await);
+    }
+    let quiet = [submit(&world, quiet.id).await, submit(&world, quiet.id).await];
+    let late = submit(&world, late.id).await;
+
+    let next = async |limit| {
+        let claimed = world.store().claim_doorbells(Lane::Bulk, limit).await.unwrap();
+        let mut jobs: Vec<_> = claimed.into_iter().map(|it| it.job_id).collect();
+        jobs.sort();
+        jobs
+    };
+    assert_eq!(next(3).await, [flood[0], quiet[0], late]);
+    assert_eq!(next(2).await, [flood[1], quiet[1]]);
+    assert_eq!(next(2).await, [flood[2], flood[3]]);
+    assert!(world.store().claim_doorbells(Lane::Interactive, 9).await.unwrap().is_empty(), "lanes do not mix");
+}
