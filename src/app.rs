@@ -11,6 +11,7 @@ use crate::api::{self, ApiContext, Probe, ProbeFuture, Waiters};
 use crate::config::ServeArgs;
 use crate::intake;
 use crate::janitor;
+use crate::jobs;
 use crate::lifecycle::{Lifecycle, PATIENCE};
 use crate::relay::{self, RelaySettings};
 use crate::vision::{Engine, EngineSettings, Pack, Runtime};
@@ -57,7 +58,8 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         // One job more than there are threads: its images are fetched while the others compute.
         let slots = Slots::new(threads(&args).get() + 1);
         let (store, media) = (store.clone(), intake.media.clone());
-        Worker { store, media, engine: started, slots, life: life.clone() }.start(&broker);
+        let context = jobs::Context { engine: started };
+        Worker { store, media, context, slots, life: life.clone() }.start(&broker);
     }
     if plays(Role::Relay) {
         let settings = RelaySettings { lane_depth: args.lane_depth, ..RelaySettings::default() };

@@ -3,6 +3,7 @@
 pub mod api_key;
 pub mod backoff;
 pub mod evidence;
+pub mod identity;
 pub mod ids;
 pub mod image;
 pub mod job;
@@ -11,4 +12,5 @@ pub mod outcome;
 pub mod pepper;
 pub mod policy;
 pub mod request;
+pub mod tenant;
 pub mod warning;

@@ -11,14 +11,17 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::domain::ids::{ImageId, JobId, RequestId, TenantId};
-use crate::domain::job::{Lane, Submission};
+use crate::domain::image::ImageFormat;
+use crate::domain::job::{ImageContent, Lane, Submission, SubmittedImage};
 use crate::domain::notice::{self, Subject};
 use crate::domain::pepper::{Pepper, Purpose};
-use crate::domain::request::{self, Defaults, RequestFault};
+use crate::domain::request::{self, Defaults, Form, RequestFault};
+use crate::domain::tenant::{Account, Service, TenantSettings};
 use crate::media::{self, Media};
 use crate::store::dead_letters::NewDeadLetter;
 use crate::store::images::ImageRow;
 use crate::store::jobs::{Change, NewJob, ReplyAddress};
+use crate::store::sealed::{self, SealedRecord};
 use crate::store::{self, Store, Tx};
 
 /// What intake needs.
@@ -33,7 +36,11 @@ pub struct Intake {
 /// Who submits, and how they may be answered.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
-    pub tenant_id: TenantId,
+    pub account: Account,
+    /// The organisation's.
+    pub settings: &'a TenantSettings,
+    /// The shape in which the request comes.
+    pub form: Form,
     pub idempotency_key: Option<&'a str>,
     pub reply: Option<&'a ReplyAddress>,
     /// The lane of a request that names none.
@@ -55,6 +62,9 @@ pub enum Error {
     /// The request is at fault: sending it again will not help.
     #[error("refused: {0}")]
     Refused(RequestFault),
+    /// The organisation may not submit this: not approved, or not subscribed.
+    #[error("refused: {0}")]
+    Forbidden(RequestFault),
     /// Another request came under the same idempotency key.
     #[error("refused: {0}")]
     Conflict(RequestFault),
@@ -78,13 +88,14 @@ impl Intake {
         if let Some(key) = origin.idempotency_key {
             check_key(key)?;
         }
-        let (submission, hash) = self.read(body, origin.lane).await?;
+        let (submission, hash) = self.read(&origin, body).await?;
+        check_permission(origin.settings, submission.params.service())?;
         if let Some(earlier) = self.find_earlier(&origin, &hash).await? {
             return self.answer_duplicate(&origin, earlier).await;
         }
 
-        let mut images = Vec::with_capacity(2);
-        let inserted = match self.store_images(origin.tenant_id, &submission, &mut images).await {
+        let mut images = Vec::with_capacity(submission.images.len());
+        let inserted = match self.store_images(origin.account, &submission, &mut images).await {
             Ok(()) => self.insert(&origin, &submission, &hash, &images).await,
             Err(error) => Err(error),
         };
@@ -92,14 +103,14 @@ impl Intake {
             Ok(Some(inserted)) => inserted,
             Ok(None) => {
                 // Somebody else inserted the same key between our look and our insert.
-                self.delete_images(origin.tenant_id, &images).await;
+                self.delete_images(origin.account.tenant_id, &images).await;
                 return match self.find_earlier(&origin, &hash).await? {
                     Some(earlier) => self.answer_duplicate(&origin, earlier).await,
                     None => Err(store::Error::Unreadable { what: "job that vanished" }.into()),
                 };
             }
             Err(error) => {
-                self.delete_images(origin.tenant_id, &images).await;
+                self.delete_images(origin.account.tenant_id, &images).await;
                 return Err(error);
             }
         };
@@ -109,11 +120,12 @@ impl Intake {
     }
 
     /// Parses and hashes, away from the threads that keep leases and heartbeats.
-    async fn read(&self, body: Bytes, lane: Lane) -> Result<(Submission, Vec<u8>), Error> {
-        let (defaults, pepper) = (self.defaults.clone(), self.pepper.clone());
+    async fn read(&self, origin: &Origin<'_>, body: Bytes) -> Result<(Submission, Vec<u8>), Error> {
+        let (defaults, pepper) = (self.defaults.of(origin.settings), self.pepper.clone());
+        let (form, lane) = (origin.form, origin.lane);
         let read = move || {
-            let submission = request::parse(&body, lane, &defaults)?;
-            Ok((submission, pepper.digest(Purpose::Request, &[&body])))
+            let submission = request::parse(form, &body, lane, &defaults)?;
+            Ok((submission, pepper.digest(Purpose::Request, &[form.name().as_bytes(), &body])))
         };
         let read = tokio::task::spawn_blocking(read).await;
         read.map_err(|_| Error::Stopped)?.map_err(Error::Refused)
@@ -131,7 +143,7 @@ impl Intake {
 
     async fn find_earlier(&self, origin: &Origin<'_>, hash: &[u8]) -> Result<Option<Accepted>, Error> {
         let Some(key) = origin.idempotency_key else { return Ok(None) };
-        let Some(earlier) = self.store.find_job_by_key(origin.tenant_id, key).await? else { return Ok(None) };
+        let Some(earlier) = self.store.find_job_by_key(origin.account, key).await? else { return Ok(None) };
         if earlier.request_hash != hash {
             return Err(Error::Conflict(RequestFault {
                 code: "idempotency_conflict",
@@ -145,7 +157,7 @@ impl Intake {
     /// Somebody who lost our answers wants them again, perhaps at another address.
     async fn answer_duplicate(&self, origin: &Origin<'_>, earlier: Accepted) -> Result<Accepted, Error> {
         if let Some(reply) = origin.reply {
-            self.store.answer_again(origin.tenant_id, &earlier.subject, reply).await?;
+            self.store.answer_again(origin.account.tenant_id, &earlier.subject, reply).await?;
         }
         Ok(earlier)
     }
@@ -153,23 +165,38 @@ impl Intake {
     /// Adds to `images` each that was stored, so that a failure between two is known.
     async fn store_images(
         &self,
-        tenant: TenantId,
+        account: Account,
         submission: &Submission,
         images: &mut Vec<ImageRow>,
     ) -> Result<(), Error> {
-        for (role, image) in submission.images() {
+        for image in &submission.images {
+            let (format, bytes) = self.content(account, image).await?;
             let id = ImageId::new();
-            let key = self.media.put_image(tenant, id, &image.bytes).await?;
+            let key = self.media.put_image(account.tenant_id, id, &bytes).await?;
             images.push(ImageRow {
                 id,
-                role,
-                format: image.format,
-                bytes: i64::try_from(image.bytes.len()).unwrap_or(i64::MAX),
+                role: image.role,
+                position: image.position,
+                format,
+                bytes: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
                 master_key_id: key.master_key_id,
                 wrapped_key: key.wrapped,
             });
         }
         Ok(())
+    }
+
+    /// The image itself; an upload is copied, so that each job's images live and die with it.
+    #[expect(clippy::unused_async, reason = "uploads are read from the blob store")]
+    async fn content(&self, _account: Account, image: &SubmittedImage) -> Result<(ImageFormat, Bytes), Error> {
+        match &image.content {
+            ImageContent::Inline { format, bytes } => Ok((*format, bytes.clone())),
+            ImageContent::Upload(_) => Err(Error::Refused(RequestFault {
+                code: "unknown_image",
+                field: Some(image.field.clone()),
+                message: format!("{} names no image that was uploaded: its time may be over", image.field),
+            })),
+        }
     }
 
     /// Everything but the commit; `None` when there is a job under the key.
@@ -184,11 +211,12 @@ impl Intake {
             id: JobId::new(),
             request_id: RequestId::from_bits(rand::random()),
             kind: submission.params.kind().to_owned(),
+            sandbox: origin.account.sandbox,
             metadata: submission.metadata.clone(),
         };
         let job = NewJob {
             id: subject.id,
-            tenant_id: origin.tenant_id,
+            account: origin.account,
             request_id: &subject.request_id,
             idempotency_key: origin.idempotency_key,
             request_hash: hash,
@@ -201,13 +229,20 @@ impl Intake {
         if tx.insert_job(&job).await? == Change::Lost {
             return Ok(None);
         }
+        let tenant_id = origin.account.tenant_id;
         for image in images {
-            tx.insert_image(origin.tenant_id, subject.id, image).await?;
+            tx.insert_image(tenant_id, subject.id, image).await?;
         }
-        tx.insert_doorbell(origin.tenant_id, subject.id, 0, submission.lane.name(), Duration::ZERO).await?;
+        if let Some(number) = &submission.id_number {
+            let place = sealed::Purpose::IdNumber.place(tenant_id, subject.id);
+            let (sealed, key) = self.media.seal(&place, number.reveal().as_bytes())?;
+            let record = SealedRecord { master_key_id: key.master_key_id, wrapped_key: key.wrapped, sealed };
+            tx.insert_sealed(tenant_id, subject.id, sealed::Purpose::IdNumber, &record).await?;
+        }
+        tx.insert_doorbell(tenant_id, subject.id, 0, submission.lane.name(), Duration::ZERO).await?;
         if let Some(reply) = origin.reply {
             let notice = notice::accepted(&subject, "queued", false);
-            tx.insert_reply("reply_accepted", Some((origin.tenant_id, subject.id)), reply, &notice).await?;
+            tx.insert_reply("reply_accepted", Some((tenant_id, subject.id)), reply, &notice).await?;
         }
         Ok(Some((tx, subject)))
     }
@@ -219,6 +254,22 @@ impl Intake {
             }
         }
     }
+}
+
+/// Every door asks here: HTTP and AMQP alike.
+fn check_permission(settings: &TenantSettings, service: Service) -> Result<(), Error> {
+    let forbidden =
+        |code, message: &str| Err(Error::Forbidden(RequestFault { code, field: None, message: message.to_owned() }));
+    if !settings.approved {
+        return forbidden("organisation_not_approved", "the organisation has not been approved yet: ask your operator");
+    }
+    if !settings.services.contains(&service) {
+        return forbidden(
+            "subscription_required",
+            "the organisation has no subscription to this service: ask your operator",
+        );
+    }
+    Ok(())
 }
 
 fn check_key(key: &str) -> Result<(), Error> {

@@ -64,6 +64,7 @@ pub async fn erase_due(store: &Store, media: &Media) -> Result<u64, Error> {
             break;
         }
     }
+    while store.erase_due_sealed(BATCH).await? == BATCH.unsigned_abs() {}
     let bodies = store.erase_old_bodies(DEAD_LETTERS_KEEP, BATCH).await?;
     for id in &bodies {
         media.delete_dead_letter(*id).await?;

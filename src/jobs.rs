@@ -1,22 +1,57 @@
-//! What a worker does with a claimed job. Both kinds look at two images the same way and differ in `domain::policy`
-//! alone; a kind that looks in another way gets a file of its own here.
+//! What a worker does with a claimed job: one file for each way of looking at images. Verdicts are `domain::policy`'s.
 //!
 //! No face, an unreadable image, a low score: those are outcomes. Errors are faults of machines.
 
+mod compare_with_liveness;
+mod id_match;
+mod pair;
+
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::domain::evidence::Mode;
-use crate::domain::job::Params;
-use crate::domain::outcome::{Comparison, Outcome};
-use crate::domain::policy::{self, Seen};
-use crate::vision::{self, Analysis, Engine};
+use crate::domain::identity::{IdNumber, IdentityRecord};
+use crate::domain::image::ImageRole;
+use crate::domain::job::{Failure, Params};
+use crate::domain::outcome::{Comparison, ImageReport, Outcome, Seen};
+use crate::vision::{self, Analysis, Engine, Template};
 
-/// The two images of every kind, as they were sent.
-pub struct Images {
-    pub reference: Bytes,
-    pub probe: Bytes,
+/// What jobs work with.
+#[derive(Clone)]
+pub struct Context {
+    pub engine: Arc<Engine>,
+}
+
+/// What one job was given.
+pub struct Inputs {
+    /// In the order of roles and positions.
+    pub images: Vec<InputImage>,
+    /// Of `id_match`.
+    pub id_number: Option<IdNumber>,
+}
+
+/// An image as it was sent.
+pub struct InputImage {
+    pub role: ImageRole,
+    pub position: u16,
+    pub bytes: Bytes,
+}
+
+impl Inputs {
+    /// The bytes of one image. Every job has the images of its kind: a missing one is noticed when they are fetched.
+    fn image(&self, role: ImageRole) -> Bytes {
+        let found = self.images.iter().find(|it| it.role == role);
+        found.map(|it| it.bytes.clone()).unwrap_or_default()
+    }
+}
+
+/// What a job came to.
+pub struct Finished {
+    pub outcome: Outcome,
+    /// The source's record, of an `id_match`; to be sealed.
+    pub identity: Option<IdentityRecord>,
 }
 
 /// Why a job gave no outcome: chosen where the fault arises.
@@ -25,59 +60,82 @@ pub enum JobError {
     /// Another attempt may do better.
     #[error(transparent)]
     Retry(vision::Error),
+    /// No other attempt can do better.
+    #[error("{}", .0.detail)]
+    Fail(Failure),
     /// This worker is stopping: the attempt does not count.
     #[error("the vision engine is closed")]
     Stopping,
 }
 
-/// Runs a job until `deadline`. The two images are analysed side by side where threads are free.
+/// Runs a job until `deadline`.
 ///
 /// # Errors
 /// When a machine is at fault.
-pub async fn run(engine: &Engine, params: &Params, images: Images, deadline: Instant) -> Result<Outcome, JobError> {
-    let mode = params.mode();
-    let (reference, probe) =
-        tokio::join!(engine.analyse(images.reference, mode, deadline), engine.analyse(images.probe, mode, deadline),);
-    let (reference, reference_seen) = look(reference)?;
-    let (probe, probe_seen) = look(probe)?;
-    let both = reference.as_ref().zip(probe.as_ref());
-    let comparison = match both.and_then(|(a, b)| a.template.as_ref().zip(b.template.as_ref())) {
-        Some((a, b)) => Some(compare(engine, a, b, mode)?),
-        None => None,
-    };
-    let compute_ms = [reference, probe].iter().flatten().map(|it| it.timings.total().as_secs_f64() * 1e3).sum::<f64>();
-    // A microsecond is precise enough, and reads better.
-    let compute_ms = (compute_ms * 1e3).round() / 1e3;
-    Ok(policy::decide(params.clone(), &reference_seen, &probe_seen, comparison, compute_ms))
+pub async fn run(context: &Context, params: &Params, inputs: &Inputs, deadline: Instant) -> Result<Finished, JobError> {
+    match params {
+        Params::LikenessCheck { .. } | Params::FaceMatch { .. } => pair::run(context, params, inputs, deadline).await,
+        Params::IdMatch { .. } => id_match::run(context, params, inputs, deadline).await,
+        Params::CompareWithLiveness { .. } => compare_with_liveness::run(context, params, inputs, deadline).await,
+    }
 }
 
-/// Sorts an analysis into what was seen and what went wrong.
-fn look(analysis: Result<Analysis, vision::Error>) -> Result<(Option<Analysis>, Seen), JobError> {
-    match analysis {
+/// One image, looked at.
+struct Looked {
+    analysis: Option<Analysis>,
+    seen: Seen,
+}
+
+impl Looked {
+    fn template(&self) -> Option<&Template> {
+        self.analysis.as_ref().and_then(|it| it.template.as_ref())
+    }
+
+    fn compute_ms(&self) -> f64 {
+        self.analysis.as_ref().map_or(0.0, |it| it.timings.total().as_secs_f64() * 1e3)
+    }
+
+    fn report(&self, role: ImageRole, position: u16) -> ImageReport {
+        ImageReport { role, position, seen: self.seen.clone() }
+    }
+}
+
+/// Analyses an image, and sorts what was seen from what went wrong.
+async fn look(context: &Context, image: Bytes, mode: Mode, deadline: Instant) -> Result<Looked, JobError> {
+    match context.engine.analyse(image, mode, deadline).await {
         Ok(analysis) => {
-            let seen = Seen::Faces(analysis.faces.len());
-            Ok((Some(analysis), seen))
+            let pixels = |side: usize| u32::try_from(side).unwrap_or(u32::MAX);
+            let seen = Seen::Picture {
+                width: pixels(analysis.width),
+                height: pixels(analysis.height),
+                faces: pixels(analysis.faces.len()),
+                face: analysis.primary_face().map(|it| [it.bbox.left, it.bbox.top, it.bbox.right, it.bbox.bottom]),
+            };
+            Ok(Looked { analysis: Some(analysis), seen })
         }
         Err(vision::Error::Image(fault)) => {
-            Ok((None, Seen::Unreadable { code: fault.code(), reason: fault.to_string() }))
+            let seen = Seen::Unreadable { code: fault.code().to_owned(), reason: fault.to_string() };
+            Ok(Looked { analysis: None, seen })
         }
         Err(vision::Error::Closed) => Err(JobError::Stopping),
         Err(fault @ (vision::Error::Runtime(_) | vision::Error::Deadline)) => Err(JobError::Retry(fault)),
     }
 }
 
-fn compare(
-    engine: &Engine,
-    reference: &vision::Template,
-    probe: &vision::Template,
-    mode: Mode,
-) -> Result<Comparison, JobError> {
-    let comparison = engine.compare(reference, probe, mode).map_err(JobError::Retry)?;
-    Ok(Comparison {
+/// Compares two looked-at images; nothing when either has no usable face.
+fn compare(context: &Context, a: &Looked, b: &Looked, mode: Mode) -> Result<Option<Comparison>, JobError> {
+    let Some((a, b)) = a.template().zip(b.template()) else { return Ok(None) };
+    let comparison = context.engine.compare(a, b, mode).map_err(JobError::Retry)?;
+    Ok(Some(Comparison {
         raw: comparison.raw,
         similarity: comparison.similarity,
         mode,
         model: comparison.model,
         calibration: comparison.calibration,
-    })
+    }))
+}
+
+/// To the microsecond, which is precise enough and reads better.
+fn rounded_ms(ms: f64) -> f64 {
+    (ms * 1e3).round() / 1e3
 }

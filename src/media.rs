@@ -67,6 +67,22 @@ impl Media {
         self.blobs.delete(&image_place(tenant, image)).await
     }
 
+    /// Encrypts a small record that is kept in the database, for `place`.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn seal(&self, place: &str, plain: &[u8]) -> Result<(Vec<u8>, WrappedKey), Error> {
+        self.keyring.seal(place, plain)
+    }
+
+    /// Opens what [`Media::seal`] sealed for the same place.
+    ///
+    /// # Errors
+    /// When the master key is gone, or the record was altered or swapped.
+    pub fn open(&self, place: &str, key: &WrappedKey, sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
+        self.keyring.open(place, key, sealed)
+    }
+
     /// Keeps the body of a message that the broker gave up on.
     ///
     /// # Errors

@@ -2,24 +2,24 @@
 
 pub mod slots;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{Instrument as _, error, info, info_span, warn};
 
 use crate::domain::backoff;
+use crate::domain::identity::{IdNumber, IdentityRecord};
 use crate::domain::image::ImageRole;
-use crate::domain::job::{Failure, Lane};
+use crate::domain::job::{Failure, Lane, Params};
 use crate::domain::outcome::Outcome;
-use crate::jobs::{self, Images, JobError};
+use crate::jobs::{self, InputImage, Inputs, JobError};
 use crate::lifecycle::Lifecycle;
 use crate::media::{self, Media, WrappedKey};
 use crate::queue::connection::Broker;
 use crate::queue::consumer::{self, Incoming, Settle};
 use crate::queue::{message, topology};
 use crate::store::jobs::{Change, Claim, LEASE};
+use crate::store::sealed::{Purpose, SealedRecord};
 use crate::store::{self, Store};
-use crate::vision::Engine;
 use slots::Slots;
 
 /// What a worker needs.
@@ -27,7 +27,7 @@ use slots::Slots;
 pub struct Worker {
     pub store: Store,
     pub media: Media,
-    pub engine: Arc<Engine>,
+    pub context: jobs::Context,
     pub slots: Slots,
     pub life: Lifecycle,
 }
@@ -56,8 +56,8 @@ enum Error {
     Store(#[from] store::Error),
     #[error(transparent)]
     Media(#[from] media::Error),
-    #[error("the image of the {0} is gone")]
-    ImageGone(&'static str),
+    #[error("an image or the ID number is gone")]
+    ImageGone,
     #[error("the blob store did not answer in time")]
     FetchTimeout,
     #[error(transparent)]
@@ -71,7 +71,7 @@ enum Error {
 impl Error {
     /// No other attempt can do better.
     fn is_permanent(&self) -> bool {
-        matches!(self, Self::ImageGone(_) | Self::Media(media::Error::Altered))
+        matches!(self, Self::ImageGone | Self::Media(media::Error::Altered) | Self::Job(JobError::Fail(_)))
     }
 }
 
@@ -142,7 +142,9 @@ impl Worker {
             () = self.life.aborting().cancelled() => Err(JobError::Stopping.into()),
         };
         let change = match &outcome {
-            Ok(outcome) => self.record(claim, || self.store.finish_succeeded(claim, outcome)).await,
+            Ok((outcome, identity)) => {
+                self.record(claim, || self.store.finish_succeeded(claim, outcome, identity.as_ref())).await
+            }
             Err(Error::LeaseLost) => Some(Change::Lost),
             // Whatever goes wrong while we stop may go wrong because we stop: no attempt is charged for it.
             Err(fault) if !fault.is_permanent() && self.life.stopping().is_cancelled() => {
@@ -152,27 +154,53 @@ impl Worker {
         };
         let ms = begun.elapsed().as_millis();
         match (change, outcome) {
-            (Some(Change::Done), Ok(outcome)) => info!(verdict = outcome.verdict.name(), ms, "job succeeded"),
+            (Some(Change::Done), Ok((outcome, _))) => info!(verdict = outcome.verdict.name(), ms, "job succeeded"),
             (Some(Change::Done), Err(fault)) => warn!(%fault, ms, "job has no outcome yet"),
             (Some(Change::Lost), _) => warn!(ms, "the job is somebody else's by now: nothing was recorded"),
             (None, _) => error!(ms, "nothing could be recorded: the lease will run out"),
         }
     }
 
-    async fn compute(&self, claim: &Claim) -> Result<Outcome, Error> {
+    async fn compute(&self, claim: &Claim) -> Result<(Outcome, Option<SealedRecord>), Error> {
         // Bounded like the computing: a hung file system must not hold the lease for ever.
-        let images = tokio::time::timeout(FETCH, self.fetch(claim)).await.map_err(|_| Error::FetchTimeout)??;
-        Ok(jobs::run(&self.engine, &claim.params, images, Instant::now() + DEADLINE).await?)
+        let inputs = tokio::time::timeout(FETCH, self.fetch(claim)).await.map_err(|_| Error::FetchTimeout)??;
+        let finished = jobs::run(&self.context, &claim.params, &inputs, Instant::now() + DEADLINE).await?;
+        let identity = finished.identity.map(|it| self.seal(claim, &it)).transpose()?;
+        Ok((finished.outcome, identity))
     }
 
-    async fn fetch(&self, claim: &Claim) -> Result<Images, Error> {
-        let rows = self.store.list_images(claim.tenant_id, claim.subject.id).await?;
-        let image = async |role: ImageRole| {
-            let row = rows.iter().find(|row| row.role == role).ok_or(Error::ImageGone(role.name()))?;
-            let key = WrappedKey { master_key_id: row.master_key_id.clone(), wrapped: row.wrapped_key.clone() };
-            Ok::<_, Error>(self.media.get_image(claim.tenant_id, row.id, &key).await?)
-        };
-        Ok(Images { reference: image(ImageRole::Reference).await?, probe: image(ImageRole::Probe).await? })
+    /// A person's record leaves this process only encrypted.
+    fn seal(&self, claim: &Claim, identity: &IdentityRecord) -> Result<SealedRecord, Error> {
+        let plain = serde_json::Value::Object(identity.attributes.clone()).to_string();
+        let place = Purpose::Identity.place(claim.tenant_id, claim.subject.id);
+        let (sealed, key) = self.media.seal(&place, plain.as_bytes())?;
+        Ok(SealedRecord { master_key_id: key.master_key_id, wrapped_key: key.wrapped, sealed })
+    }
+
+    async fn fetch(&self, claim: &Claim) -> Result<Inputs, Error> {
+        let (tenant_id, job_id) = (claim.tenant_id, claim.subject.id);
+        let mut images = Vec::new();
+        for row in self.store.list_images(tenant_id, job_id).await? {
+            let key = WrappedKey { master_key_id: row.master_key_id, wrapped: row.wrapped_key };
+            let bytes = self.media.get_image(tenant_id, row.id, &key).await?;
+            images.push(InputImage { role: row.role, position: row.position, bytes });
+        }
+        let needs_number = matches!(claim.params, Params::IdMatch { .. });
+        let roles: &[ImageRole] =
+            if needs_number { &[ImageRole::Probe] } else { &[ImageRole::Reference, ImageRole::Probe] };
+        if roles.iter().any(|role| !images.iter().any(|it| it.role == *role)) {
+            return Err(Error::ImageGone);
+        }
+        let id_number = if needs_number { Some(self.id_number(claim).await?) } else { None };
+        Ok(Inputs { images, id_number })
+    }
+
+    async fn id_number(&self, claim: &Claim) -> Result<IdNumber, Error> {
+        let (tenant_id, job_id) = (claim.tenant_id, claim.subject.id);
+        let record = self.store.find_sealed(tenant_id, job_id, Purpose::IdNumber).await?.ok_or(Error::ImageGone)?;
+        let key = WrappedKey { master_key_id: record.master_key_id, wrapped: record.wrapped_key };
+        let plain = self.media.open(&Purpose::IdNumber.place(tenant_id, job_id), &key, record.sealed)?;
+        String::from_utf8(plain).ok().and_then(|text| IdNumber::parse(&text)).ok_or(media::Error::Altered.into())
     }
 
     /// Renews the lease at a third of its length; returns when it is lost.
@@ -244,7 +272,8 @@ fn failure(fault: &Error) -> Failure {
             ("image_unreadable", "a stored image could not be decrypted")
         }
         Error::Media(_) | Error::FetchTimeout => ("image_unavailable", "a stored image could not be fetched"),
-        Error::ImageGone(_) => ("image_erased", "an image was erased before the job ran"),
+        Error::Job(JobError::Fail(failure)) => return failure.clone(),
+        Error::ImageGone => ("image_erased", "an image was erased before the job ran"),
         Error::Job(_) => ("inference_failed", "the vision engine failed"),
         Error::LeaseLost => ("lease_lost", "another worker took the job over"),
     };

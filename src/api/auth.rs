@@ -1,5 +1,7 @@
 //! Who calls: `Authorization: Bearer vv_live_...`, resolved to an organisation.
 
+use std::collections::BTreeSet;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -7,10 +9,28 @@ use axum::http::{StatusCode, header};
 use super::ApiContext;
 use super::error::ApiError;
 use crate::domain::api_key::ApiKeyText;
-use crate::domain::ids::TenantId;
+use crate::domain::tenant::{Account, Scope, TenantSettings};
 
-/// The organisation that calls. Every query of a handler takes it.
-pub struct Caller(pub TenantId);
+/// Who calls, and what they may do. Every query of a handler takes the account.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub account: Account,
+    pub scopes: BTreeSet<Scope>,
+    /// The organisation's.
+    pub settings: TenantSettings,
+}
+
+impl Caller {
+    /// # Errors
+    /// When the key lacks `scope`.
+    pub(super) fn may(&self, scope: Scope) -> Result<(), ApiError> {
+        if self.scopes.contains(&scope) {
+            return Ok(());
+        }
+        let detail = format!("this API key lacks the scope {}: use another, or have one made", scope.name());
+        Err(ApiError::new(StatusCode::FORBIDDEN, "missing_scope", &detail))
+    }
+}
 
 impl FromRequestParts<ApiContext> for Caller {
     type Rejection = ApiError;
@@ -29,6 +49,6 @@ impl FromRequestParts<ApiContext> for Caller {
         if !key.matches(&context.intake.pepper, &stored.secret_hmac) {
             return Err(unauthorized());
         }
-        Ok(Self(stored.tenant_id))
+        Ok(Self { account: stored.account, scopes: stored.scopes, settings: stored.settings })
     }
 }

@@ -80,6 +80,7 @@ impl From<intake::Error> for ApiError {
     fn from(error: intake::Error) -> Self {
         match error {
             intake::Error::Refused(fault) => Self::of_request(StatusCode::BAD_REQUEST, fault),
+            intake::Error::Forbidden(fault) => Self::of_request(StatusCode::FORBIDDEN, fault),
             intake::Error::Conflict(fault) => Self::of_request(StatusCode::CONFLICT, fault),
             intake::Error::Store(error) => error.into(),
             intake::Error::Stopped => Self::new(

@@ -10,6 +10,7 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::jobs::{Wait, await_job, read_wait};
 use crate::domain::job::{Params, Verdict};
+use crate::domain::tenant::Scope;
 use crate::domain::warning::Warning;
 use crate::store::jobs::JobView;
 
@@ -19,11 +20,12 @@ pub(super) async fn find(
     Path(id): Path<String>,
     wait: Result<Query<Wait>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
+    caller.may(Scope::Read)?;
     let wait = read_wait(&wait)?;
-    let job = await_job(&context, caller.0, &id, wait).await?;
+    let job = await_job(&context, caller.account, &id, wait).await?;
     match job.params {
         Params::FaceMatch { .. } => Ok(Json(render(&job))),
-        Params::LikenessCheck { .. } => Err(ApiError::no_report()),
+        _ => Err(ApiError::no_report()),
     }
 }
 

@@ -15,10 +15,12 @@ use serde_json::{Value, json};
 use super::ApiContext;
 use super::auth::Caller;
 use super::error::ApiError;
-use crate::domain::ids::{JobId, TenantId};
+use crate::domain::ids::JobId;
 use crate::domain::job::{Lane, Params};
 use crate::domain::notice;
 use crate::domain::outcome::Outcome;
+use crate::domain::request::Form;
+use crate::domain::tenant::{Account, Scope};
 use crate::intake::Origin;
 use crate::store::jobs::JobView;
 
@@ -48,7 +50,15 @@ pub(super) async fn submit(
         })
     });
     let key = key.transpose()?;
-    let origin = Origin { tenant_id: caller.0, idempotency_key: key, reply: None, lane: Lane::Bulk };
+    caller.may(Scope::Submit)?;
+    let origin = Origin {
+        account: caller.account,
+        settings: &caller.settings,
+        form: Form::Native,
+        idempotency_key: key,
+        reply: None,
+        lane: Lane::Bulk,
+    };
     let accepted = context.intake.submit(origin, body).await?;
     let location = format!("/v1/jobs/{}", accepted.subject.id);
     let notice = notice::accepted(&accepted.subject, &accepted.state, accepted.duplicate);
@@ -61,8 +71,9 @@ pub(super) async fn find(
     Path(id): Path<String>,
     wait: Result<Query<Wait>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
+    caller.may(Scope::Read)?;
     let wait = read_wait(&wait)?;
-    Ok(Json(render(&await_job(&context, caller.0, &id, wait).await?)))
+    Ok(Json(render(&await_job(&context, caller.account, &id, wait).await?)))
 }
 
 /// `?wait=N`: whole seconds.
@@ -76,12 +87,12 @@ pub(super) fn read_wait(wait: &Result<Query<Wait>, QueryRejection>) -> Result<Du
 /// The organisation's job, when it is over or the wait is.
 pub(super) async fn await_job(
     context: &ApiContext,
-    tenant_id: TenantId,
+    account: Account,
     id: &str,
     wait: Duration,
 ) -> Result<JobView, ApiError> {
     let id = id.parse().map(JobId).map_err(|_| ApiError::no_such_job())?;
-    let find = async || context.intake.store.find_job(tenant_id, id).await?.ok_or_else(ApiError::no_such_job);
+    let find = async || context.intake.store.find_job(account, id).await?.ok_or_else(ApiError::no_such_job);
     let job = find().await?;
     if job.is_terminal() || wait.is_zero() {
         return Ok(job);
@@ -92,7 +103,7 @@ pub(super) async fn await_job(
 
 fn render(job: &JobView) -> Value {
     let outcome = job.outcome.as_ref();
-    json!({
+    let mut rendered = json!({
         "id": job.subject.id,
         "request_id": job.subject.request_id,
         "kind": job.subject.kind,
@@ -108,8 +119,13 @@ fn render(job: &JobView) -> Value {
         "created_at": time(job.created_at),
         "started_at": job.started_at.map(time),
         "finished_at": job.finished_at.map(time),
+        "erased_at": job.erased_at.map(time),
         "links": links(job),
-    })
+    });
+    if job.subject.sandbox {
+        rendered["sandbox"] = json!(true);
+    }
+    rendered
 }
 
 fn links(job: &JobView) -> Value {
@@ -129,13 +145,21 @@ fn render_outcome(outcome: &Outcome) -> Value {
         "search_mode": outcome.params.mode(),
         "model": comparison.map(|it| &it.model),
         "calibration": comparison.map(|it| &it.calibration),
+        "liveness": outcome.liveness,
         "compute_ms": outcome.compute_ms,
     });
     match outcome.params {
-        Params::LikenessCheck { threshold, .. } => result["threshold"] = json!(threshold),
+        Params::LikenessCheck { threshold, .. } | Params::IdMatch { threshold, .. } => {
+            result["threshold"] = json!(threshold);
+        }
         Params::FaceMatch { approve, review, .. } => {
             result["approve_score"] = json!(percent(approve.get()));
             result["review_score"] = json!(percent(review.get()));
+        }
+        Params::CompareWithLiveness { compare_min, liveness_min, .. } => {
+            result["compare_min_score"] = json!(compare_min);
+            result["liveness_min_score"] = json!(liveness_min);
+            result["gallery_scores"] = json!(outcome.gallery_scores);
         }
     }
     result

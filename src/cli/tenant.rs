@@ -54,7 +54,7 @@ pub(super) async fn run(command: TenantCommand) -> anyhow::Result<()> {
             let store = args.database.store().await?;
             if let Some(user) = &args.amqp_user {
                 let (owner, named) =
-                    (store.find_tenant_by_amqp_user(user).await?, store.find_tenant(&args.name).await?);
+                    (store.find_tenant_by_amqp_user(user).await?.map(|it| it.0), store.find_tenant(&args.name).await?);
                 match (owner, named) {
                     (Some(owner), named) if named != Some(owner) => {
                         bail!("another organisation has the broker user {user}")

@@ -106,6 +106,26 @@ impl From<Threshold> for f64 {
     }
 }
 
+/// Whether a living person was in front of the camera, as a model judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Liveness {
+    /// In [0, 1]: 0.5 is the model's operating point; what is uncertain lies below it.
+    pub score: Similarity,
+    pub judgement: Judgement,
+    /// `name@version`.
+    pub model: String,
+}
+
+/// The three-way verdict of a liveness test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judgement {
+    Live,
+    /// The picture does not let the model judge, as when it was cropped too tightly.
+    Uncertain,
+    Spoof,
+}
+
 /// How much compute a comparison may spend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]

@@ -6,24 +6,45 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::{Mode, Threshold};
+use super::identity::{IdNumber, IdType};
+use super::ids::ImageId;
 use super::image::{ImageFormat, ImageRole};
+use super::tenant::{LivenessPolicy, Service};
 
-/// The settings of a job by its kind, as stored: thresholds are resolved, images are elsewhere.
+/// The settings of a job by its kind, as stored: thresholds are resolved; images and the ID number are elsewhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Params {
     /// One threshold: passed at or above it.
     LikenessCheck { threshold: Threshold, mode: Mode },
+    /// One threshold; the reference comes from the source of the ID type.
+    IdMatch { id_type: IdType, threshold: Threshold, mode: Mode },
     /// Two thresholds: approved at or above one, rejected below the other, reviewed between.
-    FaceMatch { approve: Threshold, review: Threshold, mode: Mode },
+    FaceMatch {
+        approve: Threshold,
+        review: Threshold,
+        #[serde(default)]
+        liveness: LivenessPolicy,
+        mode: Mode,
+    },
+    /// The best of a gallery, then the probe's liveness.
+    CompareWithLiveness { compare_min: Threshold, liveness_min: Threshold, os: CaptureOs, mode: Mode },
 }
 
 impl Params {
     #[must_use]
     pub fn kind(&self) -> &'static str {
+        self.service().name()
+    }
+
+    /// What an organisation must have subscribed to.
+    #[must_use]
+    pub fn service(&self) -> Service {
         match self {
-            Self::LikenessCheck { .. } => "likeness_check",
-            Self::FaceMatch { .. } => "face_match",
+            Self::LikenessCheck { .. } => Service::LikenessCheck,
+            Self::IdMatch { .. } => Service::IdMatch,
+            Self::FaceMatch { .. } => Service::FaceMatch,
+            Self::CompareWithLiveness { .. } => Service::CompareWithLiveness,
         }
     }
 
@@ -33,17 +54,41 @@ impl Params {
         match (self, role) {
             (Self::LikenessCheck { .. }, ImageRole::Reference) => "photo",
             (Self::LikenessCheck { .. }, ImageRole::Probe) => "probe_image",
+            // The source's portrait: no field of the request.
+            (Self::IdMatch { .. }, ImageRole::Reference) => "portrait",
+            (Self::IdMatch { .. }, ImageRole::Probe) => "selfie",
             (Self::FaceMatch { .. }, ImageRole::Reference) => "source_image",
             (Self::FaceMatch { .. }, ImageRole::Probe) => "target_image",
+            (Self::CompareWithLiveness { .. }, ImageRole::Reference) => "gallery",
+            (Self::CompareWithLiveness { .. }, ImageRole::Probe) => "probe",
         }
+    }
+
+    /// What the request calls one image: `gallery[2]` where there may be several.
+    #[must_use]
+    pub fn image_name(&self, role: ImageRole, position: u16) -> String {
+        let field = self.field(role);
+        if field == "gallery" { format!("{field}[{position}]") } else { field.to_owned() }
     }
 
     #[must_use]
     pub fn mode(&self) -> Mode {
         match *self {
-            Self::LikenessCheck { mode, .. } | Self::FaceMatch { mode, .. } => mode,
+            Self::LikenessCheck { mode, .. }
+            | Self::IdMatch { mode, .. }
+            | Self::FaceMatch { mode, .. }
+            | Self::CompareWithLiveness { mode, .. } => mode,
         }
     }
+}
+
+/// What the selfie was taken on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum CaptureOs {
+    Desktop,
+    Ios,
+    Android,
 }
 
 /// Which queue a job waits in.
@@ -117,23 +162,31 @@ pub struct Submission {
     pub lane: Lane,
     /// Up to 16 strings of the caller's, given back untouched.
     pub metadata: BTreeMap<String, String>,
-    pub reference: SubmittedImage,
-    pub probe: SubmittedImage,
+    pub images: Vec<SubmittedImage>,
+    /// Of `id_match`.
+    pub id_number: Option<IdNumber>,
 }
 
-impl Submission {
-    /// The images with their parts, reference first.
-    #[must_use]
-    pub fn images(&self) -> [(ImageRole, &SubmittedImage); 2] {
-        [(ImageRole::Reference, &self.reference), (ImageRole::Probe, &self.probe)]
-    }
+/// One image of a request and the part it plays.
+#[derive(Clone)]
+pub struct SubmittedImage {
+    pub role: ImageRole,
+    /// Counted from 0 within the role.
+    pub position: u16,
+    /// The field's path in the request, for errors.
+    pub field: String,
+    pub content: ImageContent,
 }
 
 /// Biometric: has no `Debug`, so that it cannot reach a log.
 #[derive(Clone)]
-pub struct SubmittedImage {
-    pub format: ImageFormat,
-    pub bytes: Bytes,
+pub enum ImageContent {
+    Inline {
+        format: ImageFormat,
+        bytes: Bytes,
+    },
+    /// An earlier upload of the same account.
+    Upload(ImageId),
 }
 
 /// Why a job ended as `failed`: a machine's fault, never the picture's.

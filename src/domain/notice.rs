@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::ids::{JobId, RequestId};
-use super::job::Failure;
+use super::job::{Failure, Verdict};
 use super::outcome::Outcome;
 use super::request::RequestFault;
 
@@ -15,6 +15,8 @@ pub struct Subject {
     pub id: JobId,
     pub request_id: RequestId,
     pub kind: String,
+    /// Submitted with a test key.
+    pub sandbox: bool,
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -22,6 +24,7 @@ pub struct Subject {
 #[must_use]
 pub fn accepted(subject: &Subject, state: &str, duplicate: bool) -> Value {
     let mut notice = base(subject, state);
+    notice["status"] = json!(Verdict::NotFinished.status());
     notice["duplicate"] = json!(duplicate);
     notice
 }
@@ -52,12 +55,16 @@ pub fn failed(subject: &Subject, failure: &Failure) -> Value {
 }
 
 fn base(subject: &Subject, state: &str) -> Value {
-    json!({
+    let mut notice = json!({
         "id": subject.id,
         "request_id": subject.request_id,
         "kind": subject.kind,
         "state": state,
         "metadata": subject.metadata,
         "links": { "self": format!("/v1/jobs/{}", subject.id) },
-    })
+    });
+    if subject.sandbox {
+        notice["sandbox"] = json!(true);
+    }
+    notice
 }

@@ -1,70 +1,143 @@
 //! From evidence to verdict. The only place where a threshold meets a score.
 
-use super::evidence::Threshold;
-use super::image::ImageRole;
+use super::evidence::{Judgement, Liveness, Similarity, Threshold};
 use super::job::{Params, Verdict};
-use super::outcome::{Comparison, Outcome};
+use super::outcome::{Comparison, ImageReport, Outcome, Seen};
+use super::tenant::LivenessPolicy;
 use super::warning::{LogType, Warning};
 
-/// What was seen in one image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
-    /// The image could not be read: a stable code, and a sentence for people.
-    Unreadable { code: &'static str, reason: String },
-    /// It was read; so many faces were found.
-    Faces(usize),
+/// What a worker found out.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// Each image that was looked at.
+    pub images: Vec<ImageReport>,
+    /// Absent when no pair of images had two usable faces.
+    pub comparison: Option<Comparison>,
+    /// Of kinds with a gallery, one entry an image.
+    pub gallery_scores: Vec<Option<Similarity>>,
+    /// Absent when it was not tested.
+    pub liveness: Option<Liveness>,
+    /// Milliseconds of computing.
+    pub compute_ms: f64,
 }
 
-/// Decides a job. `comparison` is absent when either image had no usable face.
+/// Whether the probe's liveness is still to be tested, given the comparison.
 #[must_use]
-pub fn decide(
-    params: Params,
-    reference: &Seen,
-    probe: &Seen,
-    comparison: Option<Comparison>,
-    compute_ms: f64,
-) -> Outcome {
-    let mut warnings = Vec::new();
-    for (role, seen) in [(ImageRole::Reference, reference), (ImageRole::Probe, probe)] {
-        let image = params.field(role);
-        match seen {
-            Seen::Unreadable { code, reason } => warnings.push(Warning::invalid_image(image, code, reason)),
-            Seen::Faces(0) => warnings.push(Warning::no_face(image)),
-            Seen::Faces(1) => {}
-            Seen::Faces(count) => warnings.push(Warning::several_faces(image, *count)),
+pub fn wants_liveness(params: &Params, comparison: Option<&Comparison>) -> bool {
+    match params {
+        Params::LikenessCheck { .. } | Params::IdMatch { .. } => false,
+        Params::FaceMatch { liveness, .. } => *liveness != LivenessPolicy::Off && comparison.is_some(),
+        Params::CompareWithLiveness { compare_min, .. } => {
+            comparison.is_some_and(|it| it.similarity.meets(*compare_min))
         }
     }
-    let mut verdict = comparison.as_ref().map_or(Verdict::NotFinished, |it| by_thresholds(&params, it));
-    if let Some(comparison) = &comparison {
+}
+
+/// Decides a job.
+#[must_use]
+pub fn decide(params: Params, evidence: Evidence) -> Outcome {
+    let mut warnings = Vec::new();
+    for report in &evidence.images {
+        let image = params.image_name(report.role, report.position);
+        match &report.seen {
+            Seen::Unreadable { code, reason } => warnings.push(Warning::invalid_image(&image, code, reason)),
+            Seen::Picture { faces: 0, .. } => warnings.push(Warning::no_face(&image)),
+            Seen::Picture { faces: 1, .. } => {}
+            Seen::Picture { faces, .. } => warnings.push(Warning::several_faces(&image, *faces)),
+        }
+    }
+    // Of a gallery, one image without a usable face spoils nothing as long as another has one.
+    if evidence.comparison.is_some() && !evidence.gallery_scores.is_empty() {
+        for warning in &mut warnings {
+            warning.log_type = LogType::Warning;
+        }
+    }
+    let mut verdict = evidence.comparison.as_ref().map_or(Verdict::NotFinished, |it| by_thresholds(&params, it));
+    if let Some(comparison) = &evidence.comparison {
         let wanted = wanted(&params);
         if !comparison.similarity.meets(wanted) {
             warnings.push(Warning::low_similarity(comparison.similarity.percent(), wanted.get() * 100.0));
         }
-    }
-    if matches!(params, Params::FaceMatch { .. }) && comparison.is_some() {
-        warnings.push(Warning::liveness_not_performed());
+        verdict = with_liveness(verdict, &params, evidence.liveness.as_ref(), &mut warnings);
     }
     let grave = warnings.iter().any(|it| it.log_type == LogType::Error);
     if grave && verdict == Verdict::Approved {
         verdict = Verdict::InReview;
     }
-    Outcome { verdict, params, comparison, warnings, compute_ms }
+    Outcome {
+        verdict,
+        params,
+        comparison: evidence.comparison,
+        gallery_scores: evidence.gallery_scores,
+        liveness: evidence.liveness,
+        images: evidence.images,
+        warnings,
+        compute_ms: evidence.compute_ms,
+        sandbox: false,
+    }
+}
+
+/// What a liveness test, or its absence, makes of the comparison's verdict: never a better one.
+fn with_liveness(
+    verdict: Verdict,
+    params: &Params,
+    liveness: Option<&Liveness>,
+    warnings: &mut Vec<Warning>,
+) -> Verdict {
+    match (params, liveness) {
+        (Params::LikenessCheck { .. } | Params::IdMatch { .. }, _) => verdict,
+        (Params::FaceMatch { .. }, Some(liveness)) => match liveness.judgement {
+            Judgement::Live => verdict,
+            Judgement::Uncertain => {
+                warnings.push(Warning::low_liveness(liveness.score.get(), "target_image"));
+                if verdict == Verdict::Approved { Verdict::InReview } else { verdict }
+            }
+            Judgement::Spoof => {
+                warnings.push(Warning::liveness_attack(liveness.score.get(), "target_image"));
+                Verdict::Rejected
+            }
+        },
+        (Params::FaceMatch { liveness, .. }, None) => {
+            warnings.push(Warning::liveness_not_performed());
+            let doubtful = *liveness == LivenessPolicy::Required && verdict == Verdict::Approved;
+            if doubtful { Verdict::InReview } else { verdict }
+        }
+        (Params::CompareWithLiveness { liveness_min, .. }, Some(liveness)) => {
+            if liveness.judgement == Judgement::Spoof {
+                warnings.push(Warning::liveness_attack(liveness.score.get(), "probe"));
+            } else if !liveness.score.meets(*liveness_min) {
+                warnings.push(Warning::low_liveness(liveness.score.get(), "probe"));
+            }
+            let passed = liveness.score.meets(*liveness_min) && liveness.judgement != Judgement::Spoof;
+            if passed { verdict } else { Verdict::Rejected }
+        }
+        // Never passed in silence: without a test there is no approval.
+        (Params::CompareWithLiveness { .. }, None) => {
+            if verdict == Verdict::Approved {
+                Verdict::NotFinished
+            } else {
+                verdict
+            }
+        }
+    }
 }
 
 fn by_thresholds(params: &Params, comparison: &Comparison) -> Verdict {
+    if comparison.similarity.meets(wanted(params)) {
+        return Verdict::Approved;
+    }
     match params {
-        Params::LikenessCheck { threshold, .. } if comparison.similarity.meets(*threshold) => Verdict::Approved,
-        Params::FaceMatch { approve, .. } if comparison.similarity.meets(*approve) => Verdict::Approved,
         Params::FaceMatch { review, .. } if comparison.similarity.meets(*review) => Verdict::InReview,
-        Params::LikenessCheck { .. } | Params::FaceMatch { .. } => Verdict::Rejected,
+        _ => Verdict::Rejected,
     }
 }
 
 /// The threshold that an approval needs.
 fn wanted(params: &Params) -> Threshold {
     match params {
-        Params::LikenessCheck { threshold, .. } => *threshold,
+        Params::LikenessCheck { threshold, .. } | Params::IdMatch { threshold, .. } => *threshold,
         Params::FaceMatch { approve, .. } => *approve,
+        Params::CompareWithLiveness { compare_min, .. } => *compare_min,
     }
 }
 
@@ -72,6 +145,7 @@ fn wanted(params: &Params) -> Threshold {
 mod tests {
     use super::*;
     use crate::domain::evidence::{Mode, RawScore, Similarity};
+    use crate::domain::image::ImageRole;
     use crate::domain::warning::Risk;
     use proptest::prelude::*;
 
@@ -89,6 +163,7 @@ mod tests {
         Params::FaceMatch {
             approve: Threshold::new(0.75).unwrap(),
             review: Threshold::new(0.60).unwrap(),
+            liveness: LivenessPolicy::IfAvailable,
             mode: Mode::Fast,
         }
     }
@@ -97,8 +172,78 @@ mod tests {
         Params::LikenessCheck { threshold: Threshold::new(0.75).unwrap(), mode: Mode::Fast }
     }
 
+    fn report(role: ImageRole, faces: u32) -> ImageReport {
+        ImageReport { role, position: 0, seen: Seen::Picture { width: 9, height: 9, faces, face: None } }
+    }
+
+    /// Of two images with so many faces.
+    fn evidence(faces: [u32; 2], comparison: Option<Comparison>) -> Evidence {
+        let images = vec![report(ImageRole::Reference, faces[0]), report(ImageRole::Probe, faces[1])];
+        Evidence { images, comparison, compute_ms: 1.0, ..Evidence::default() }
+    }
+
     fn verdict(params: Params, similarity: f64) -> Verdict {
-        decide(params, &Seen::Faces(1), &Seen::Faces(1), Some(comparison(similarity)), 1.0).verdict
+        decide(params, evidence([1, 1], Some(comparison(similarity)))).verdict
+    }
+
+    fn live(score: f64, judgement: Judgement) -> Liveness {
+        Liveness { score: Similarity::new(score).unwrap(), judgement, model: "l@1".to_owned() }
+    }
+
+    fn gallery() -> Params {
+        let at = |value| Threshold::new(value).unwrap();
+        let os = crate::domain::job::CaptureOs::Ios;
+        Params::CompareWithLiveness { compare_min: at(0.85), liveness_min: at(0.60), os, mode: Mode::Fast }
+    }
+
+    #[test]
+    fn liveness_never_makes_a_verdict_better_and_its_absence_never_passes_where_it_is_needed() {
+        let decided = |params: Params, similarity, liveness| {
+            let evidence = Evidence { liveness, ..evidence([1, 1], Some(comparison(similarity))) };
+            decide(params, evidence).verdict
+        };
+        let required = || match band() {
+            Params::FaceMatch { approve, review, mode, .. } => {
+                Params::FaceMatch { approve, review, mode, liveness: LivenessPolicy::Required }
+            }
+            other => other,
+        };
+        for (params, similarity, liveness, expected) in [
+            (band(), 0.9, Some(live(0.9, Judgement::Live)), Verdict::Approved),
+            (band(), 0.9, Some(live(0.4, Judgement::Uncertain)), Verdict::InReview),
+            (band(), 0.9, Some(live(0.1, Judgement::Spoof)), Verdict::Rejected),
+            (band(), 0.2, Some(live(0.9, Judgement::Live)), Verdict::Rejected),
+            (band(), 0.9, None, Verdict::Approved),
+            (required(), 0.9, None, Verdict::InReview),
+            (gallery(), 0.85, Some(live(0.6, Judgement::Live)), Verdict::Approved),
+            (gallery(), 0.85, Some(live(0.59, Judgement::Live)), Verdict::Rejected),
+            (gallery(), 0.85, Some(live(0.9, Judgement::Spoof)), Verdict::Rejected),
+            (gallery(), 0.84, None, Verdict::Rejected),
+            (gallery(), 0.9, None, Verdict::NotFinished),
+        ] {
+            assert_eq!(
+                decided(params.clone(), similarity, liveness.clone()),
+                expected,
+                "{params:?} {similarity} {liveness:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn liveness_is_wanted_after_a_passed_comparison_and_in_reports_always() {
+        let wants = |params: &Params, similarity| wants_liveness(params, Some(&comparison(similarity)));
+        assert!(wants(&gallery(), 0.85) && !wants(&gallery(), 0.8499));
+        assert!(wants(&band(), 0.1) && !wants_liveness(&band(), None));
+        assert!(!wants(&single(), 0.9));
+    }
+
+    #[test]
+    fn one_image_of_a_gallery_without_a_face_spoils_nothing() {
+        let images = vec![report(ImageRole::Reference, 0), report(ImageRole::Probe, 1)];
+        let gallery_scores = vec![None, Some(Similarity::new(0.9).unwrap())];
+        let liveness = Some(live(0.9, Judgement::Live));
+        let found = Evidence { images, gallery_scores, liveness, comparison: Some(comparison(0.9)), compute_ms: 1.0 };
+        assert_eq!(decide(gallery(), found).verdict, Verdict::Approved);
     }
 
     #[test]
@@ -113,7 +258,7 @@ mod tests {
 
     #[test]
     fn without_two_faces_a_job_is_not_finished_and_names_the_image() {
-        let outcome = decide(band(), &Seen::Faces(1), &Seen::Faces(0), None, 1.0);
+        let outcome = decide(band(), evidence([1, 0], None));
         assert_eq!(outcome.verdict, Verdict::NotFinished);
         assert_eq!(outcome.warnings[0].risk, Risk::NoFaceDetected);
         assert_eq!(outcome.warnings[0].additional_data.as_deref(), Some("image=target_image"));
@@ -121,8 +266,10 @@ mod tests {
 
     #[test]
     fn an_unreadable_image_says_why() {
-        let seen = Seen::Unreadable { code: "too_many_pixels", reason: "100 megapixels, 24 allowed".to_owned() };
-        let outcome = decide(single(), &seen, &Seen::Faces(1), None, 1.0);
+        let reason = "100 megapixels, 24 allowed".to_owned();
+        let mut found = evidence([1, 1], None);
+        found.images[0].seen = Seen::Unreadable { code: "too_many_pixels".to_owned(), reason };
+        let outcome = decide(single(), found);
         assert_eq!(outcome.verdict, Verdict::NotFinished);
         assert_eq!(outcome.warnings[0].risk, Risk::InvalidImage);
         assert_eq!(
@@ -133,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_low_score_is_warned_about_with_both_numbers() {
-        let outcome = decide(single(), &Seen::Faces(1), &Seen::Faces(3), Some(comparison(0.5)), 1.0);
+        let outcome = decide(single(), evidence([1, 3], Some(comparison(0.5))));
         let risks: Vec<_> = outcome.warnings.iter().map(|it| it.risk).collect();
         assert_eq!(risks, [Risk::MultipleFacesDetected, Risk::LowFaceMatchSimilarity]);
         assert_eq!(outcome.warnings[1].additional_data.as_deref(), Some("score=50.00 threshold=75.00"));

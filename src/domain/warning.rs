@@ -19,7 +19,10 @@ pub enum Risk {
     NoFaceDetected,
     MultipleFacesDetected,
     InvalidImage,
+    LowLivenessScore,
+    LivenessFaceAttack,
     LivenessNotPerformed,
+    IdNotFound,
     ProcessingFailed,
     InProgress,
 }
@@ -60,7 +63,7 @@ impl Warning {
     }
 
     #[must_use]
-    pub fn several_faces(image: &str, count: usize) -> Self {
+    pub fn several_faces(image: &str, count: u32) -> Self {
         Self::new(
             Risk::MultipleFacesDetected,
             LogType::Warning,
@@ -82,6 +85,42 @@ impl Warning {
         )
     }
 
+    /// The liveness score, in [0, 1], does not suffice.
+    #[must_use]
+    pub fn low_liveness(score: f64, image: &str) -> Self {
+        Self::new(
+            Risk::LowLivenessScore,
+            LogType::Warning,
+            Some(format!("image={image} liveness_score={score:.2}")),
+            "Low liveness score",
+            "It is uncertain whether a living person was in front of the camera. Retake the selfie in even light and send it uncropped.",
+        )
+    }
+
+    /// The model says that this is no living person.
+    #[must_use]
+    pub fn liveness_attack(score: f64, image: &str) -> Self {
+        Self::new(
+            Risk::LivenessFaceAttack,
+            LogType::Error,
+            Some(format!("image={image} liveness_score={score:.2}")),
+            "Presentation attack suspected",
+            "The image looks like a photo of a print, a screen or a mask rather than of a living person.",
+        )
+    }
+
+    /// No source has a portrait for the number.
+    #[must_use]
+    pub fn id_not_found() -> Self {
+        Self::new(
+            Risk::IdNotFound,
+            LogType::Error,
+            None,
+            "ID not found",
+            "The source of this ID type has no photo for this number. Check the number and the ID type.",
+        )
+    }
+
     #[must_use]
     pub fn liveness_not_performed() -> Self {
         Self::new(
@@ -89,7 +128,7 @@ impl Warning {
             LogType::Information,
             None,
             "Liveness not performed",
-            "No liveness model is installed, so this result does not say whether a living person was in front of the camera.",
+            "Liveness was not tested, so this result does not say whether a living person was in front of the camera.",
         )
     }
 

@@ -8,7 +8,8 @@ use tracing::{info, warn};
 use super::{Error, Intake, Origin};
 use crate::domain::ids::TenantId;
 use crate::domain::job::Lane;
-use crate::domain::request::RequestFault;
+use crate::domain::request::{Form, RequestFault};
+use crate::domain::tenant::{Account, TenantSettings};
 use crate::lifecycle::Lifecycle;
 use crate::queue::connection::Broker;
 use crate::queue::consumer::{self, Incoming, Settle};
@@ -66,9 +67,11 @@ pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<(), 
     let reply = reply_address(incoming);
     let (tenant, fault) = match tenant(intake, incoming).await? {
         Err(fault) => (None, fault),
-        Ok(tenant_id) => {
+        Ok((tenant_id, settings)) => {
             let origin = Origin {
-                tenant_id,
+                account: Account::live(tenant_id),
+                settings: &settings,
+                form: Form::Native,
                 // A producer that gives no message id gets a job for every delivery.
                 idempotency_key: incoming.message_id.as_deref().filter(|id| !id.is_empty()),
                 reply: reply.as_ref(),
@@ -80,7 +83,9 @@ pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<(), 
                     info!(request_id, duplicate, kind = accepted.subject.kind, "submission accepted");
                     return Ok(());
                 }
-                Err(Error::Refused(fault) | Error::Conflict(fault)) => (Some(tenant_id), fault),
+                Err(Error::Refused(fault) | Error::Forbidden(fault) | Error::Conflict(fault)) => {
+                    (Some(tenant_id), fault)
+                }
                 Err(fault) => return Err(fault),
             }
         }
@@ -100,7 +105,10 @@ pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<(), 
     intake.refuse(letter, &fault).await
 }
 
-async fn tenant(intake: &Intake, incoming: &Incoming) -> Result<Result<TenantId, RequestFault>, Error> {
+async fn tenant(
+    intake: &Intake,
+    incoming: &Incoming,
+) -> Result<Result<(TenantId, TenantSettings), RequestFault>, Error> {
     let fault = |code, message: &str| RequestFault { code, field: None, message: message.to_owned() };
     let Some(user) = incoming.user_id.as_deref() else {
         let message = "the message property user_id is missing: set it to the user you connect as";

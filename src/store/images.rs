@@ -10,6 +10,8 @@ use crate::domain::image::ImageRole;
 pub struct ImageRow {
     pub id: ImageId,
     pub role: ImageRole,
+    /// Counted from 0 within the role.
+    pub position: u16,
     pub format: ImageFormat,
     /// Size before encryption.
     pub bytes: i64,
@@ -22,12 +24,13 @@ impl Tx {
     /// When the job has an image of that role already, or the database fails.
     pub async fn insert_image(&mut self, tenant_id: TenantId, job_id: JobId, image: &ImageRow) -> Result<(), Error> {
         sqlx::query!(
-            "INSERT INTO images (id, tenant_id, job_id, role, format, bytes, master_key_id, wrapped_key)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO images (id, tenant_id, job_id, role, position, format, bytes, master_key_id, wrapped_key)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             image.id.0,
             tenant_id.0,
             job_id.0,
             image.role.name(),
+            i16::try_from(image.position).unwrap_or(i16::MAX),
             image.format.name(),
             image.bytes,
             image.master_key_id,
@@ -46,8 +49,9 @@ impl Store {
     /// When the database fails.
     pub async fn list_images(&self, tenant_id: TenantId, job_id: JobId) -> Result<Vec<ImageRow>, Error> {
         let rows = sqlx::query!(
-            r#"SELECT id, role, format, bytes, master_key_id, wrapped_key AS "wrapped_key!" FROM images
-               WHERE tenant_id = $1 AND job_id = $2 AND wrapped_key IS NOT NULL"#,
+            r#"SELECT id, role, position, format, bytes, master_key_id, wrapped_key AS "wrapped_key!" FROM images
+               WHERE tenant_id = $1 AND job_id = $2 AND wrapped_key IS NOT NULL
+               ORDER BY role, position"#,
             tenant_id.0,
             job_id.0,
         )
@@ -58,6 +62,7 @@ impl Store {
                 Ok(ImageRow {
                     id: ImageId(row.id),
                     role: ImageRole::parse(&row.role).ok_or(Error::Unreadable { what: "image role" })?,
+                    position: u16::try_from(row.position).unwrap_or_default(),
                     format: ImageFormat::parse(&row.format).ok_or(Error::Unreadable { what: "image format" })?,
                     bytes: row.bytes,
                     master_key_id: row.master_key_id,

@@ -6,11 +6,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 
+use super::sealed::{Purpose, SealedRecord};
 use super::{Error, Store, Tx};
 use crate::domain::ids::{JobId, RequestId, TenantId};
 use crate::domain::job::{Failure, Lane, Params};
 use crate::domain::notice::{self, Subject};
 use crate::domain::outcome::Outcome;
+use crate::domain::tenant::Account;
 
 /// How long a claim holds without renewal; a dead worker's job is free again after it.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -18,7 +20,7 @@ pub const LEASE: Duration = Duration::from_secs(30);
 /// A job about to be stored.
 pub struct NewJob<'a> {
     pub id: JobId,
-    pub tenant_id: TenantId,
+    pub account: Account,
     pub request_id: &'a RequestId,
     pub idempotency_key: Option<&'a str>,
     /// Keyed hash of the request as it was sent, 32 bytes.
@@ -83,13 +85,15 @@ pub struct JobView {
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
+    /// From then on images, sealed records, result and metadata are gone.
+    pub erased_at: Option<DateTime<Utc>>,
 }
 
 impl JobView {
     /// Whether it will never change again.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
-        self.outcome.is_some() || self.failure.is_some()
+        self.finished_at.is_some()
     }
 }
 
@@ -101,11 +105,11 @@ impl Tx {
     pub async fn insert_job(&mut self, job: &NewJob<'_>) -> Result<Change, Error> {
         let rows = sqlx::query!(
             "INSERT INTO jobs (id, tenant_id, request_id, idempotency_key, request_hash, kind, lane, params, metadata,
-                               reply_to, correlation_id)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-             ON CONFLICT (tenant_id, idempotency_key) DO NOTHING",
+                               reply_to, correlation_id, sandbox)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+             ON CONFLICT (tenant_id, sandbox, idempotency_key) DO NOTHING",
             job.id.0,
-            job.tenant_id.0,
+            job.account.tenant_id.0,
             job.request_id.as_str(),
             job.idempotency_key,
             job.request_hash,
@@ -115,6 +119,7 @@ impl Tx {
             Json(job.metadata) as _,
             job.reply.map(|it| it.reply_to.as_str()),
             job.reply.and_then(|it| it.correlation_id.as_deref()),
+            job.account.sandbox,
         )
         .execute(&mut *self.inner)
         .await?
@@ -124,43 +129,46 @@ impl Tx {
 }
 
 impl Store {
-    /// The organisation's job under that idempotency key.
+    /// The account's job under that idempotency key.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn find_job_by_key(&self, tenant_id: TenantId, key: &str) -> Result<Option<Existing>, Error> {
+    pub async fn find_job_by_key(&self, account: Account, key: &str) -> Result<Option<Existing>, Error> {
         let row = sqlx::query!(
-            r#"SELECT id, request_id, kind, state, request_hash, metadata AS "metadata: Json<BTreeMap<String, String>>"
-               FROM jobs WHERE tenant_id = $1 AND idempotency_key = $2"#,
-            tenant_id.0,
+            r#"SELECT id, request_id, kind, sandbox, state, request_hash,
+                      metadata AS "metadata: Json<BTreeMap<String, String>>"
+               FROM jobs WHERE tenant_id = $1 AND sandbox = $2 AND idempotency_key = $3"#,
+            account.tenant_id.0,
+            account.sandbox,
             key,
         )
         .fetch_optional(&self.pool)
         .await?;
         Ok(row.map(|row| Existing {
-            subject: subject(row.id, row.request_id, row.kind, row.metadata),
+            subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
             state: row.state,
             request_hash: row.request_hash,
         }))
     }
 
-    /// One of the organisation's jobs.
+    /// One of the account's jobs.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn find_job(&self, tenant_id: TenantId, id: JobId) -> Result<Option<JobView>, Error> {
+    pub async fn find_job(&self, account: Account, id: JobId) -> Result<Option<JobView>, Error> {
         let row = sqlx::query!(
-            r#"SELECT id, request_id, kind, lane, state, attempt, params AS "params: Json<Params>",
+            r#"SELECT id, request_id, kind, sandbox, lane, state, attempt, params AS "params: Json<Params>",
                       metadata AS "metadata: Json<BTreeMap<String, String>>", result AS "result: Json<Outcome>",
-                      failure AS "failure: Json<Failure>", created_at, started_at, finished_at
-               FROM jobs WHERE tenant_id = $1 AND id = $2"#,
-            tenant_id.0,
+                      failure AS "failure: Json<Failure>", created_at, started_at, finished_at, erased_at
+               FROM jobs WHERE tenant_id = $1 AND sandbox = $2 AND id = $3"#,
+            account.tenant_id.0,
+            account.sandbox,
             id.0,
         )
         .fetch_optional(&self.pool)
         .await?;
         Ok(row.map(|row| JobView {
-            subject: subject(row.id, row.request_id, row.kind, row.metadata),
+            subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
             params: row.params.0,
             lane: row.lane,
             state: row.state,
@@ -170,6 +178,7 @@ impl Store {
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
+            erased_at: row.erased_at,
         }))
     }
 
@@ -179,10 +188,9 @@ impl Store {
     /// When the database fails.
     pub async fn list_terminal(&self, ids: &[JobId]) -> Result<Vec<JobId>, Error> {
         let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
-        let over =
-            sqlx::query_scalar!("SELECT id FROM jobs WHERE id = ANY($1) AND state IN ('succeeded', 'failed')", &ids)
-                .fetch_all(&self.pool)
-                .await?;
+        let over = sqlx::query_scalar!("SELECT id FROM jobs WHERE id = ANY($1) AND finished_at IS NOT NULL", &ids)
+            .fetch_all(&self.pool)
+            .await?;
         Ok(over.into_iter().map(JobId).collect())
     }
 
@@ -250,7 +258,7 @@ impl Store {
                SET state = 'running', attempt = attempt + 1, epoch = epoch + 1,
                    lease_until = now() + make_interval(secs => $2), started_at = coalesce(started_at, now())
                WHERE id = $1 AND state = 'queued' AND run_after <= now()
-               RETURNING id, tenant_id, request_id, kind, epoch, attempt, params AS "params: Json<Params>",
+               RETURNING id, tenant_id, request_id, kind, sandbox, epoch, attempt, params AS "params: Json<Params>",
                          metadata AS "metadata: Json<BTreeMap<String, String>>""#,
             id.0,
             LEASE.as_secs_f64(),
@@ -259,7 +267,7 @@ impl Store {
         .await?;
         Ok(row.map(|row| Claim {
             tenant_id: TenantId(row.tenant_id),
-            subject: subject(row.id, row.request_id, row.kind, row.metadata),
+            subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
             params: row.params.0,
             epoch: row.epoch,
             attempt: row.attempt,
@@ -284,11 +292,16 @@ impl Store {
         Ok(change(rows))
     }
 
-    /// Result, event, usage and the final reply in one commit. Runs once or not at all, whoever calls it again.
+    /// Result, event, usage, the identity record and the final reply in one commit. Runs once or not at all, whoever calls it again.
     ///
     /// # Errors
     /// When the database fails; the job may be finished all the same: ask [`Store::is_finished`].
-    pub async fn finish_succeeded(&self, claim: &Claim, outcome: &Outcome) -> Result<Change, Error> {
+    pub async fn finish_succeeded(
+        &self,
+        claim: &Claim,
+        outcome: &Outcome,
+        identity: Option<&SealedRecord>,
+    ) -> Result<Change, Error> {
         let mut tx = self.begin().await?;
         let ended = sqlx::query!(
             "UPDATE jobs
@@ -306,14 +319,19 @@ impl Store {
         .fetch_optional(&mut *tx.inner)
         .await?;
         let Some(ended) = ended else { return Ok(Change::Lost) };
-        sqlx::query!(
-            "INSERT INTO usage (job_id, tenant_id, kind) VALUES ($1, $2, $3)",
-            claim.subject.id.0,
-            claim.tenant_id.0,
-            claim.subject.kind,
-        )
-        .execute(&mut *tx.inner)
-        .await?;
+        if !claim.subject.sandbox {
+            sqlx::query!(
+                "INSERT INTO usage (job_id, tenant_id, kind) VALUES ($1, $2, $3)",
+                claim.subject.id.0,
+                claim.tenant_id.0,
+                claim.subject.kind,
+            )
+            .execute(&mut *tx.inner)
+            .await?;
+        }
+        if let Some(identity) = identity {
+            tx.insert_sealed(claim.tenant_id, claim.subject.id, Purpose::Identity, identity).await?;
+        }
         let notice = notice::completed(&claim.subject, outcome);
         let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);
         tx.insert_ending(claim, "job.completed", &notice, reply.as_ref()).await?;
@@ -432,6 +450,7 @@ impl Tx {
         )
         .execute(&mut *self.inner)
         .await?;
+        self.end_sealed(job_id).await?;
         if let Some(reply) = reply {
             self.insert_reply("reply_final", Some((claim.tenant_id, job_id)), reply, notice).await?;
         }
@@ -443,9 +462,10 @@ pub(super) fn subject(
     id: uuid::Uuid,
     request_id: String,
     kind: String,
+    sandbox: bool,
     metadata: Json<BTreeMap<String, String>>,
 ) -> Subject {
-    Subject { id: JobId(id), request_id: RequestId::from_stored(request_id), kind, metadata: metadata.0 }
+    Subject { id: JobId(id), request_id: RequestId::from_stored(request_id), kind, sandbox, metadata: metadata.0 }
 }
 
 fn change(rows: u64) -> Change {

@@ -52,7 +52,7 @@ impl Store {
     async fn sweep_leases(&self) -> Result<(u64, u64), Error> {
         let mut tx = self.begin().await?;
         let rows = sqlx::query!(
-            r#"SELECT id, tenant_id, request_id, kind, lane, epoch, attempt, params AS "params: Json<Params>",
+            r#"SELECT id, tenant_id, request_id, kind, sandbox, lane, epoch, attempt, params AS "params: Json<Params>",
                       metadata AS "metadata: Json<BTreeMap<String, String>>"
                FROM jobs WHERE state = 'running' AND lease_until < now()
                ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED"#,
@@ -64,7 +64,7 @@ impl Store {
         for row in rows {
             let claim = Claim {
                 tenant_id: TenantId(row.tenant_id),
-                subject: subject(row.id, row.request_id, row.kind, row.metadata),
+                subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
                 params: row.params.0,
                 epoch: row.epoch,
                 attempt: row.attempt,

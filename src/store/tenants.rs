@@ -1,13 +1,20 @@
 //! Organisations and their API keys.
 
+use std::collections::BTreeSet;
+
+use sqlx::types::Json;
+
 use super::{Error, Store};
 use crate::domain::ids::TenantId;
+use crate::domain::tenant::{Account, Scope, TenantSettings};
 
 /// An API key as stored: its secret only as an HMAC.
 #[derive(Debug, Clone)]
 pub struct ApiKey {
-    pub tenant_id: TenantId,
+    pub account: Account,
     pub secret_hmac: Vec<u8>,
+    pub scopes: BTreeSet<Scope>,
+    pub settings: TenantSettings,
 }
 
 impl Store {
@@ -40,10 +47,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn find_tenant_by_amqp_user(&self, user: &str) -> Result<Option<TenantId>, Error> {
-        let id =
-            sqlx::query_scalar!("SELECT id FROM tenants WHERE amqp_user = $1", user).fetch_optional(&self.pool).await?;
-        Ok(id.map(TenantId))
+    pub async fn find_tenant_by_amqp_user(&self, user: &str) -> Result<Option<(TenantId, TenantSettings)>, Error> {
+        let row = sqlx::query!(
+            r#"SELECT id, settings AS "settings: Json<TenantSettings>" FROM tenants WHERE amqp_user = $1"#,
+            user,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| (TenantId(row.id), row.settings.0)))
     }
 
     /// # Errors
@@ -60,14 +71,24 @@ impl Store {
         Ok(())
     }
 
-    /// A key that is not revoked.
+    /// A key that is neither revoked nor expired, with its organisation's settings.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn find_api_key(&self, id: &str) -> Result<Option<ApiKey>, Error> {
-        let row = sqlx::query!("SELECT tenant_id, secret_hmac FROM api_keys WHERE id = $1 AND revoked_at IS NULL", id)
-            .fetch_optional(&self.pool)
-            .await?;
-        Ok(row.map(|row| ApiKey { tenant_id: TenantId(row.tenant_id), secret_hmac: row.secret_hmac }))
+        let row = sqlx::query!(
+            r#"SELECT tenant_id, environment, secret_hmac, scopes, settings AS "settings: Json<TenantSettings>"
+               FROM api_keys JOIN tenants ON tenants.id = tenant_id
+               WHERE api_keys.id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"#,
+            id,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| ApiKey {
+            account: Account { tenant_id: TenantId(row.tenant_id), sandbox: row.environment == "test" },
+            secret_hmac: row.secret_hmac,
+            scopes: row.scopes.iter().filter_map(|name| Scope::parse(name)).collect(),
+            settings: row.settings.0,
+        }))
     }
 }

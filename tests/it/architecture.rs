@@ -19,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("worker", &["domain", "jobs", "lifecycle", "media", "queue", "store", "vision"]),
     ("api", &["domain", "intake", "lifecycle", "store"]),
     ("config", &["domain", "intake", "media", "queue", "store", "telemetry"]),
-    ("app", &["api", "config", "intake", "janitor", "lifecycle", "relay", "vision", "worker"]),
+    ("app", &["api", "config", "intake", "janitor", "jobs", "lifecycle", "relay", "vision", "worker"]),
     ("cli", &["app", "config", "domain", "intake", "queue", "store", "telemetry", "vision"]),
 ];
 

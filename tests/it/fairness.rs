@@ -2,6 +2,8 @@
 
 use visavis::domain::ids::{JobId, TenantId};
 use visavis::domain::job::Lane;
+use visavis::domain::request::Form;
+use visavis::domain::tenant::{Account, TenantSettings};
 use visavis::intake::Origin;
 
 use crate::support::World;
@@ -9,7 +11,9 @@ use crate::support::photos::blank;
 use crate::support::world::request;
 
 async fn submit(world: &World, tenant_id: TenantId) -> JobId {
-    let origin = Origin { tenant_id, idempotency_key: None, reply: None, lane: Lane::Bulk };
+    let (account, settings) = (Account::live(tenant_id), TenantSettings::default());
+    let lane = Lane::Bulk;
+    let origin = Origin { account, settings: &settings, form: Form::Native, idempotency_key: None, reply: None, lane };
     let body = request("likeness_check", blank(), blank()).to_string();
     world.intake.submit(origin, body.into()).await.unwrap().subject.id
 }

@@ -16,11 +16,15 @@ pub struct Services {
     pub onnxruntime: PathBuf,
 }
 
-pub static SERVICES: LazyLock<Services> = LazyLock::new(|| Services {
-    database: url("DATABASE_URL"),
-    amqp: url("AMQP_URL"),
-    management: url("VISAVIS_RABBITMQ_API"),
-    onnxruntime: required("VISAVIS_ONNXRUNTIME").into(),
+pub static SERVICES: LazyLock<Services> = LazyLock::new(|| {
+    // HTTP clients want a TLS provider even where they speak none.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Services {
+        database: url("DATABASE_URL"),
+        amqp: url("AMQP_URL"),
+        management: url("VISAVIS_RABBITMQ_API"),
+        onnxruntime: required("VISAVIS_ONNXRUNTIME").into(),
+    }
 });
 
 fn url(name: &str) -> Url {

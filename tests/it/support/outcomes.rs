@@ -9,8 +9,12 @@ pub fn outcome(claim: &Claim) -> Outcome {
         verdict: Verdict::NotFinished,
         params: claim.params.clone(),
         comparison: None,
+        gallery_scores: Vec::new(),
+        liveness: None,
+        images: Vec::new(),
         warnings: Vec::new(),
         compute_ms: 1.0,
+        sandbox: false,
     }
 }
 

@@ -19,7 +19,8 @@ use visavis::domain::api_key::ApiKeyText;
 use visavis::domain::ids::{JobId, TenantId};
 use visavis::domain::job::Lane;
 use visavis::domain::pepper::Pepper;
-use visavis::domain::request::Defaults;
+use visavis::domain::request::{Defaults, Form};
+use visavis::domain::tenant::{Account, TenantSettings};
 use visavis::intake::{Intake, Origin};
 use visavis::media::{BlobStore, Keyring, Media};
 use visavis::queue::connection::Broker;
@@ -203,7 +204,15 @@ impl World {
         key: Option<&str>,
         body: &[u8],
     ) -> Result<visavis::intake::Accepted, visavis::intake::Error> {
-        let origin = Origin { tenant_id: self.tenant.id, idempotency_key: key, reply: None, lane: Lane::Bulk };
+        let settings = TenantSettings::default();
+        let origin = Origin {
+            account: Account::live(self.tenant.id),
+            settings: &settings,
+            form: Form::Native,
+            idempotency_key: key,
+            reply: None,
+            lane: Lane::Bulk,
+        };
         self.intake.submit(origin, bytes::Bytes::copy_from_slice(body)).await
     }
 

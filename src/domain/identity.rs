@@ -1,0 +1,91 @@
+//! Identity documents: which number of which kind, and what a source knows of its holder.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The kinds of identity numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdType {
+    /// National identity database.
+    Nin,
+    /// Bank verification number.
+    Bvn,
+    /// Virtual national identity number.
+    Vnin,
+    /// Road safety's licence.
+    DriversLicense,
+    /// Immigration's passport.
+    Passport,
+}
+
+impl IdType {
+    pub const ALL: [Self; 5] = [Self::Nin, Self::Bvn, Self::Vnin, Self::DriversLicense, Self::Passport];
+
+    /// As in settings and in the database.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nin => "nin",
+            Self::Bvn => "bvn",
+            Self::Vnin => "vnin",
+            Self::DriversLicense => "drivers_license",
+            Self::Passport => "passport",
+        }
+    }
+
+    /// The type of that name, whatever its case.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name().eq_ignore_ascii_case(name))
+    }
+}
+
+/// A person's number on a document. Has no `Debug`, so that it cannot reach a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IdNumber(String);
+
+impl IdNumber {
+    /// Trims white space; `None` unless 1 to 64 printable characters remain.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let fits = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// The number itself: for a source, and for encryption.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a source knows of a number's holder. Has no `Debug`: it is a person's record.
+#[derive(Clone, PartialEq)]
+pub struct IdentityRecord {
+    /// Name, date of birth, address and whatever else the source gives, in its own order.
+    pub attributes: Map<String, Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn id_types_are_matched_without_regard_to_case() {
+        for (name, id_type) in [("BVN", IdType::Bvn), ("bvn", IdType::Bvn), ("Drivers_License", IdType::DriversLicense)]
+        {
+            assert_eq!(IdType::parse(name), Some(id_type));
+        }
+        assert_eq!(IdType::parse("ssn"), None);
+    }
+
+    #[test]
+    fn an_id_number_is_short_and_printable() {
+        assert_eq!(IdNumber::parse(" 123 ").map(|it| it.reveal().to_owned()).as_deref(), Some("123"));
+        for text in ["", "   ", "1\u{0}2", &"1".repeat(65)] {
+            assert!(IdNumber::parse(text).is_none());
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Images in requests: Base64, a data URL, or the id of an earlier upload.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::fields::{Fields, Text, read, required};
+use super::{RequestFault, fault};
+use crate::domain::ids::ImageId;
+use crate::domain::image::{ImageFormat, ImageRole};
+use crate::domain::job::{ImageContent, SubmittedImage};
+
+/// Padding is optional, as clients differ; trailing bits must be zero.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The image in a required field.
+pub(super) fn image(
+    request: &mut Fields<'_>,
+    field: &str,
+    role: ImageRole,
+    max_bytes: usize,
+) -> Result<SubmittedImage, RequestFault> {
+    let path = request.path(field);
+    let value = required(request.take(field)?, &path)?;
+    read_image(value, path, role, 0, max_bytes)
+}
+
+/// The image that `value`, found at `path`, holds.
+pub(super) fn read_image(
+    value: &RawValue,
+    path: String,
+    role: ImageRole,
+    position: u16,
+    max_bytes: usize,
+) -> Result<SubmittedImage, RequestFault> {
+    let content = if value.get().starts_with('{') { upload(value, &path)? } else { inline(value, &path, max_bytes)? };
+    Ok(SubmittedImage { role, position, field: path, content })
+}
+
+fn upload(value: &RawValue, path: &str) -> Result<ImageContent, RequestFault> {
+    let wrong = || {
+        let message = format!("{path} must be the image in Base64, or {{\"image_id\": \"...\"}} of an upload");
+        fault("invalid_type", Some(path), message)
+    };
+    let mut fields: Fields<'_> = read(value).ok_or_else(wrong)?;
+    let id = fields.take("image_id")?.ok_or_else(wrong)?;
+    fields.refuse_rest().map_err(|_| wrong())?;
+    let Text(id) = read(id).ok_or_else(wrong)?;
+    id.parse().map(|id| ImageContent::Upload(ImageId(id))).map_err(|_| wrong())
+}
+
+fn inline(value: &RawValue, path: &str, max_bytes: usize) -> Result<ImageContent, RequestFault> {
+    let Some(Text(text)) = read(value) else {
+        let message = format!("{path} must be a string: the image in Base64, or a data URL");
+        return Err(fault("invalid_type", Some(path), message));
+    };
+    let encoded = match text.strip_prefix("data:") {
+        None => &*text,
+        Some(rest) => rest.split_once(";base64,").map(|(_, data)| data).ok_or_else(|| {
+            let message = format!("{path} must be a data URL with ;base64, or plain Base64");
+            fault("invalid_base64", Some(path), message)
+        })?,
+    };
+    let too_large =
+        || fault("image_too_large", Some(path), format!("{path} must be at most {max_bytes} bytes once decoded"));
+    // Checked before the decoder allocates; four characters hold three bytes. White space may add to it.
+    if encoded.len() / 4 * 3 > max_bytes.saturating_mul(2) {
+        return Err(too_large());
+    }
+    let compact: Cow<'_, str> = if encoded.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        encoded.split_ascii_whitespace().collect::<String>().into()
+    } else {
+        encoded.into()
+    };
+    let bytes = BASE64.decode(compact.as_bytes()).map_err(|_| {
+        fault("invalid_base64", Some(path), format!("{path} is not valid Base64 (URLs are not fetched)"))
+    })?;
+    if bytes.is_empty() {
+        return Err(fault("empty_image", Some(path), format!("{path} is empty: send the file's bytes in Base64")));
+    }
+    if bytes.len() > max_bytes {
+        return Err(too_large());
+    }
+    let format = ImageFormat::sniff(&bytes).ok_or_else(|| {
+        let message = format!("{path} is not a JPEG, PNG or WebP file (the bytes decide, not the declared type)");
+        fault("unsupported_image_format", Some(path), message)
+    })?;
+    Ok(ImageContent::Inline { format, bytes: Bytes::from(bytes) })
+}

@@ -1,0 +1,173 @@
+//! Organisations: what each may do and what it prefers.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::evidence::{Mode, Threshold};
+use super::ids::TenantId;
+
+/// Whose data a call may touch. Jobs and images of test keys and of live keys never meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Account {
+    pub tenant_id: TenantId,
+    pub sandbox: bool,
+}
+
+impl Account {
+    /// What live keys and AMQP producers see.
+    #[must_use]
+    pub fn live(tenant_id: TenantId) -> Self {
+        Self { tenant_id, sandbox: false }
+    }
+}
+
+/// What an API key may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Submit jobs and upload images.
+    Submit,
+    /// Read jobs, reports and images.
+    Read,
+    /// Erase jobs.
+    Erase,
+    /// Read the wallet and its statement.
+    Billing,
+}
+
+impl Scope {
+    pub const ALL: [Self; 4] = [Self::Submit, Self::Read, Self::Erase, Self::Billing];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Read => "read",
+            Self::Erase => "erase",
+            Self::Billing => "billing",
+        }
+    }
+
+    /// The scope of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+}
+
+/// A service that an organisation subscribes to: the kinds of jobs it may submit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    LikenessCheck,
+    IdMatch,
+    FaceMatch,
+    CompareWithLiveness,
+}
+
+impl Service {
+    pub const ALL: [Self; 4] = [Self::LikenessCheck, Self::IdMatch, Self::FaceMatch, Self::CompareWithLiveness];
+
+    /// The kind of job, as stored.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LikenessCheck => "likeness_check",
+            Self::IdMatch => "id_match",
+            Self::FaceMatch => "face_match",
+            Self::CompareWithLiveness => "compare_with_liveness",
+        }
+    }
+
+    /// The service of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+}
+
+/// Whether a report's probe is tested for liveness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LivenessPolicy {
+    Off,
+    /// Tested where a model is installed; not performed is an information.
+    #[default]
+    IfAvailable,
+    /// Not performed means that the report is never approved.
+    Required,
+}
+
+/// What becomes of a billed job whose organisation has too little money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EmptyWallet {
+    /// Taken; the balance goes below zero.
+    #[default]
+    Overdraw,
+    /// Refused when it is submitted.
+    Refuse,
+}
+
+/// Settings of an organisation, as stored; a missing field means its default, which for thresholds is the deployment's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TenantSettings {
+    /// One that is not approved may submit nothing.
+    pub approved: bool,
+    pub services: BTreeSet<Service>,
+    /// Of `likeness_check`.
+    pub similarity_threshold: Option<Threshold>,
+    /// Of `id_match`.
+    pub id_match_threshold: Option<Threshold>,
+    /// Of `face_match`, in [0, 1].
+    pub approve: Option<Threshold>,
+    /// Of `face_match`, in [0, 1].
+    pub review: Option<Threshold>,
+    pub mode: Option<Mode>,
+    pub liveness: LivenessPolicy,
+    /// Requests that an API key's organisation may make in a minute; none: no limit.
+    pub requests_per_minute: Option<u32>,
+    /// Requests at once, over all its keys, in one process; none: no limit.
+    pub concurrent_requests: Option<u32>,
+    pub empty_wallet: EmptyWallet,
+    /// Price of a confirmed `id_match`, in minor units of the wallet's currency.
+    pub id_match_price: i64,
+    /// Where events of new webhook endpoints go by default.
+    pub webhook_url: Option<String>,
+}
+
+impl Default for TenantSettings {
+    fn default() -> Self {
+        Self {
+            approved: true,
+            services: Service::ALL.into(),
+            similarity_threshold: None,
+            id_match_threshold: None,
+            approve: None,
+            review: None,
+            mode: None,
+            liveness: LivenessPolicy::default(),
+            requests_per_minute: None,
+            concurrent_requests: None,
+            empty_wallet: EmptyWallet::default(),
+            id_match_price: 0,
+            webhook_url: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_settings_mean_defaults_and_unknown_ones_are_refused() {
+        let read = |text: &str| serde_json::from_str::<TenantSettings>(text);
+        assert_eq!(read("{}").unwrap(), TenantSettings::default());
+        assert!(!read(r#"{"approved": false}"#).unwrap().approved);
+        assert!(read(r#"{"aproved": false}"#).is_err());
+        assert!(read(r#"{"approve": 1.5}"#).is_err());
+    }
+}

@@ -1,0 +1,29 @@
+//! `likeness_check` and `face_match`: two images side by side where threads are free.
+
+use std::time::Instant;
+
+use super::{Context, Finished, Inputs, JobError, compare, look, rounded_ms};
+use crate::domain::image::ImageRole;
+use crate::domain::job::Params;
+use crate::domain::policy::{self, Evidence};
+
+pub(super) async fn run(
+    context: &Context,
+    params: &Params,
+    inputs: &Inputs,
+    deadline: Instant,
+) -> Result<Finished, JobError> {
+    let mode = params.mode();
+    let (reference, probe) = tokio::join!(
+        look(context, inputs.image(ImageRole::Reference), mode, deadline),
+        look(context, inputs.image(ImageRole::Probe), mode, deadline),
+    );
+    let (reference, probe) = (reference?, probe?);
+    let evidence = Evidence {
+        images: vec![reference.report(ImageRole::Reference, 0), probe.report(ImageRole::Probe, 0)],
+        comparison: compare(context, &reference, &probe, mode)?,
+        compute_ms: rounded_ms(reference.compute_ms() + probe.compute_ms()),
+        ..Evidence::default()
+    };
+    Ok(Finished { outcome: policy::decide(params.clone(), evidence), identity: None })
+}
