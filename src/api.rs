@@ -5,14 +5,16 @@ mod error;
 mod face_match;
 mod health;
 mod jobs;
+mod openapi;
 mod waiters;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::{Level, info_span};
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
 
 pub use health::{Probe, ProbeFuture};
 pub use waiters::Waiters;
@@ -37,12 +39,13 @@ pub fn router(context: ApiContext) -> Router {
             info_span!("http", method = %request.method(), path = request.uri().path())
         })
         .on_response(DefaultOnResponse::new().level(Level::DEBUG));
-    Router::new()
-        .route("/v1/jobs", axum::routing::post(jobs::submit))
-        .route("/v1/jobs/{id}", get(jobs::find))
-        .route("/v1/face-match/{id}", get(face_match::find))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
+    let (routes, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .merge(jobs::routes())
+        .merge(face_match::routes())
+        .merge(health::routes())
+        .split_for_parts();
+    routes
+        .merge(openapi::pages(document))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -6,9 +6,25 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tracing::error;
+use utoipa::ToSchema;
 
 use crate::domain::request::RequestFault;
 use crate::{intake, store};
+
+/// An error: a problem document (RFC 9457) with a stable code.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the API's document alone")]
+pub(super) struct Problem {
+    r#type: String,
+    title: String,
+    status: u16,
+    /// Stable, for programs.
+    code: String,
+    /// For people: what is wrong, and what to do.
+    detail: String,
+    /// The field at fault, as a path such as `request.photo`.
+    field: Option<String>,
+}
 
 /// A problem, as it is answered.
 #[derive(Debug)]

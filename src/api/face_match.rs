@@ -5,16 +5,26 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use serde_json::{Value, json};
 
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
 use super::ApiContext;
 use super::auth::Caller;
-use super::error::ApiError;
+use super::error::{ApiError, Problem};
 use super::jobs::{Wait, await_job, read_wait};
 use crate::domain::job::{Params, Verdict};
 use crate::domain::tenant::Scope;
 use crate::domain::warning::Warning;
 use crate::store::jobs::JobView;
 
-pub(super) async fn find(
+pub(super) fn routes() -> OpenApiRouter<ApiContext> {
+    OpenApiRouter::new().routes(routes!(find))
+}
+
+/// The facial similarity report of a `face_match` job.
+#[utoipa::path(get, path = "/v1/face-match/{id}", tag = "face match", params(("id" = String, Path), Wait),
+    responses((status = 200, body = Value), (status = 404, body = Problem)))]
+async fn find(
     State(context): State<ApiContext>,
     caller: Caller,
     Path(id): Path<String>,

@@ -9,6 +9,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
 use super::ApiContext;
 
 /// Answers whether a part stands.
@@ -23,11 +26,20 @@ pub struct Probe {
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) async fn live() -> &'static str {
+pub(super) fn routes() -> OpenApiRouter<ApiContext> {
+    OpenApiRouter::new().routes(routes!(live)).routes(routes!(ready))
+}
+
+/// Whether this process runs.
+#[utoipa::path(get, path = "/livez", tag = "health", security(()), responses((status = 200, body = String)))]
+async fn live() -> &'static str {
     "ok"
 }
 
-pub(super) async fn ready(State(context): State<ApiContext>) -> (StatusCode, Json<Value>) {
+/// Whether this process can do its work, and if not, what is missing.
+#[utoipa::path(get, path = "/readyz", tag = "health", security(()),
+    responses((status = 200, body = Value, description = "ready"), (status = 503, body = Value, description = "a part is missing")))]
+async fn ready(State(context): State<ApiContext>) -> (StatusCode, Json<Value>) {
     let mut parts = serde_json::Map::new();
     let mut ready = true;
     for probe in context.probes.iter() {

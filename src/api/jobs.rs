@@ -12,9 +12,13 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
 use super::ApiContext;
 use super::auth::Caller;
-use super::error::ApiError;
+use super::error::{ApiError, Problem};
 use crate::domain::ids::JobId;
 use crate::domain::job::{Lane, Params};
 use crate::domain::notice;
@@ -27,12 +31,23 @@ use crate::store::jobs::JobView;
 /// The longest that a poll may wait, in seconds.
 const MAX_WAIT: u64 = 60;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wait {
+    /// Seconds to wait for the job's end.
+    #[param(minimum = 0, maximum = 60)]
     wait: Option<u64>,
 }
 
-pub(super) async fn submit(
+pub(super) fn routes() -> OpenApiRouter<ApiContext> {
+    OpenApiRouter::new().routes(routes!(submit)).routes(routes!(find))
+}
+
+/// Submits a job of any kind; answers as soon as it is safe.
+#[utoipa::path(post, path = "/v1/jobs", tag = "jobs", request_body = Value,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key and body give the first answer again")),
+    responses((status = 202, body = Value), (status = 400, body = Problem), (status = 409, body = Problem)))]
+async fn submit(
     State(context): State<ApiContext>,
     caller: Caller,
     headers: HeaderMap,
@@ -65,7 +80,10 @@ pub(super) async fn submit(
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(notice)).into_response())
 }
 
-pub(super) async fn find(
+/// A job; with `wait`, as soon as it is over or the wait is.
+#[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path), Wait),
+    responses((status = 200, body = Value), (status = 404, body = Problem)))]
+async fn find(
     State(context): State<ApiContext>,
     caller: Caller,
     Path(id): Path<String>,
