@@ -3,8 +3,10 @@
 
 mod amqp_round_trip;
 mod architecture;
+mod edges;
 mod fairness;
 mod http_api;
+mod organisations;
 mod promise_broker_wiped;
 mod promise_dead_worker;
 mod promise_idempotent_submit;
