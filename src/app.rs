@@ -15,7 +15,7 @@ use crate::janitor;
 use crate::jobs;
 use crate::lifecycle::{Lifecycle, PATIENCE};
 use crate::relay::{self, RelaySettings};
-use crate::vision::{Engine, EngineSettings, Pack, Runtime};
+use crate::vision::{Engine, EngineSettings, Runtime};
 use crate::worker::Worker;
 use crate::worker::slots::Slots;
 
@@ -122,15 +122,15 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
 }
 
 async fn start_engine(args: &ServeArgs) -> anyhow::Result<Engine> {
-    let (models, library) = (args.vision.models.clone(), args.vision.runtime_path()?);
+    let (vision, library) = (args.vision.clone(), args.vision.runtime_path()?);
     let threads = threads(args);
     let start = move || {
-        let pack = Pack::load(&models)?;
+        let pack = vision.pack()?;
         let runtime = Runtime::load(&library)?;
         anyhow::Ok(Engine::start(EngineSettings { threads, queue: threads }, pack, runtime)?)
     };
     let engine = tokio::task::spawn_blocking(start).await?.context("the vision engine does not start")?;
-    info!(threads, "vision engine ready");
+    info!(threads, liveness = engine.liveness_model().unwrap_or("none"), "vision engine ready");
     Ok(engine)
 }
 

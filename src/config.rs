@@ -15,6 +15,7 @@ use crate::media::{BlobStore, Keyring, Media};
 use crate::queue::connection::Broker;
 use crate::store::Store;
 use crate::telemetry::LogFormat;
+use crate::vision::{LivenessPack, Pack, PackDescription};
 
 /// Where Postgres is.
 #[derive(Args, Clone)]
@@ -114,12 +115,24 @@ pub struct VisionArgs {
     /// Folder of the model pack
     #[arg(long, env = "VISAVIS_MODELS", default_value = "models")]
     pub models: PathBuf,
+    /// Folder of optional packs that were pulled
+    #[arg(long, env = "VISAVIS_PACKS", default_value = ".local/packs")]
+    pub packs: PathBuf,
     /// ONNX Runtime's shared library [default: beside the binary, then .local/lib, /usr/local/lib, /usr/lib]
     #[arg(long, env = "VISAVIS_ONNXRUNTIME")]
     pub onnxruntime: Option<PathBuf>,
 }
 
 impl VisionArgs {
+    /// The default pack, with the optional packs that were pulled.
+    ///
+    /// # Errors
+    /// When a file is missing or is not the one that its manifest names.
+    pub fn pack(&self) -> anyhow::Result<Pack> {
+        let description = PackDescription::load(&self.models, "minifasnet")?;
+        Ok(Pack::load(&self.models)?.with_liveness(LivenessPack::load(&description, &self.packs)?))
+    }
+
     /// The library named, or the first that is found, as an absolute path.
     ///
     /// # Errors

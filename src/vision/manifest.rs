@@ -11,6 +11,7 @@ use super::compare::{ScorePart, Scorer, Scorers};
 use super::detect::{BOX_VALUES, DetectorSpec};
 use super::embed::EmbedderSpec;
 use super::landmarks::{COORDINATES, LANDMARKS, LandmarkSpec};
+use super::liveness::LivenessPack;
 use super::model::{InputSpec, Model, RuntimeFault};
 use super::session::{Interface, Runtime};
 
@@ -70,7 +71,10 @@ pub enum PackFault {
 
 /// A verified pack in memory. Clones share it.
 #[derive(Clone)]
-pub struct Pack(Arc<Contents>);
+pub struct Pack {
+    contents: Arc<Contents>,
+    liveness: Option<Arc<LivenessPack>>,
+}
 
 struct Contents {
     name: String,
@@ -114,50 +118,63 @@ impl Pack {
                 embedders.push(loader.embedder(&part.model)?);
             }
         }
-        Ok(Self(Arc::new(Contents {
+        let contents = Contents {
             landmarks: loader.landmarks(&cascade.landmarks)?,
             scorers: Scorers { fast, accurate },
             detectors,
             embedders,
             name: manifest.pack,
             version: manifest.version,
-        })))
+        };
+        Ok(Self { contents: Arc::new(contents), liveness: None })
+    }
+
+    /// With a liveness test beside.
+    #[must_use]
+    pub fn with_liveness(self, liveness: Option<LivenessPack>) -> Self {
+        Self { liveness: liveness.map(Arc::new), ..self }
+    }
+
+    /// The liveness test, where one is installed.
+    #[must_use]
+    pub fn liveness(&self) -> Option<&LivenessPack> {
+        self.liveness.as_deref()
     }
 
     /// Name of the pack.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.contents.name
     }
 
     /// Version of the pack.
     #[must_use]
     pub fn version(&self) -> &str {
-        &self.0.version
+        &self.contents.version
     }
 
     /// The detectors in the order in which they are asked; at least one.
     #[must_use]
     pub fn detectors(&self) -> &[Network<DetectorSpec>] {
-        &self.0.detectors
+        &self.contents.detectors
     }
 
     /// The landmark network.
     #[must_use]
     pub fn landmarks(&self) -> &Network<LandmarkSpec> {
-        &self.0.landmarks
+        &self.contents.landmarks
     }
 
     /// Every embedder that a mode uses.
     #[must_use]
     pub fn embedders(&self) -> &[Network<EmbedderSpec>] {
-        &self.0.embedders
+        &self.contents.embedders
     }
 
     /// How templates are compared, by mode.
     #[must_use]
     pub fn scorers(&self) -> &Scorers {
-        &self.0.scorers
+        &self.contents.scorers
     }
 }
 
@@ -189,6 +206,11 @@ impl Needs for EmbedderSpec {
 }
 
 impl<S: Needs> Network<S> {
+    /// A network whose bytes were verified.
+    pub(super) fn new(name: &str, version: &str, spec: S, onnx: Vec<u8>) -> Self {
+        Self { name: name.to_owned(), version: version.to_owned(), spec, onnx }
+    }
+
     /// Opens a session for the calling thread.
     ///
     /// # Errors
@@ -294,11 +316,11 @@ impl Loader<'_> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, PackFault> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, PackFault> {
     std::fs::read(path).map_err(|source| PackFault::Read { path: path.to_owned(), source })
 }
 
-fn read_verified(path: &Path, expected: &str) -> Result<Vec<u8>, PackFault> {
+pub(super) fn read_verified(path: &Path, expected: &str) -> Result<Vec<u8>, PackFault> {
     let bytes = read(path)?;
     let found = hex::encode(digest(&SHA256, &bytes));
     if found == expected {
@@ -308,6 +330,6 @@ fn read_verified(path: &Path, expected: &str) -> Result<Vec<u8>, PackFault> {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, PackFault> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, PackFault> {
     toml::from_slice(bytes).map_err(|e| PackFault::Parse { path: path.to_owned(), source: Box::new(e) })
 }

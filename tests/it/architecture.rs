@@ -18,7 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("relay", &["domain", "lifecycle", "queue", "store"]),
     ("worker", &["domain", "jobs", "lifecycle", "media", "queue", "store", "vision"]),
     ("api", &["domain", "intake", "lifecycle", "store"]),
-    ("config", &["domain", "intake", "media", "queue", "store", "telemetry"]),
+    ("config", &["domain", "intake", "media", "queue", "store", "telemetry", "vision"]),
     ("app", &["api", "config", "intake", "janitor", "jobs", "lifecycle", "relay", "vision", "worker"]),
     ("cli", &["app", "config", "domain", "intake", "queue", "store", "telemetry", "vision"]),
 ];
