@@ -1,10 +1,14 @@
 //! The HTTP face: jobs in, jobs and reports out. Thin: it reads requests, calls `intake` or `store`, and writes JSON.
 
 mod auth;
+mod erasure;
 mod error;
 mod face_match;
 mod health;
+mod images;
 mod jobs;
+mod jwks;
+mod media;
 mod openapi;
 mod waiters;
 
@@ -20,12 +24,14 @@ pub use health::{Probe, ProbeFuture};
 pub use waiters::Waiters;
 
 use crate::domain::request::MAX_BODY;
+use crate::images::Images;
 use crate::intake::Intake;
 
 /// What handlers need; clones share it.
 #[derive(Clone)]
 pub struct ApiContext {
     pub intake: Intake,
+    pub images: Images,
     pub waiters: Waiters,
     /// What must stand before this process may be sent traffic.
     pub probes: std::sync::Arc<[Probe]>,
@@ -33,7 +39,7 @@ pub struct ApiContext {
 
 /// Every route.
 pub fn router(context: ApiContext) -> Router {
-    // The path is logged, the query never: one day it holds signatures.
+    // The path is logged, the query never: it holds the signatures of image URLs.
     let trace = TraceLayer::new_for_http()
         .make_span_with(|request: &axum::http::Request<_>| {
             info_span!("http", method = %request.method(), path = request.uri().path())
@@ -41,7 +47,11 @@ pub fn router(context: ApiContext) -> Router {
         .on_response(DefaultOnResponse::new().level(Level::DEBUG));
     let (routes, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
         .merge(jobs::routes())
+        .merge(erasure::routes())
         .merge(face_match::routes())
+        .merge(images::routes())
+        .merge(media::routes())
+        .merge(jwks::routes())
         .merge(health::routes())
         .split_for_parts();
     routes

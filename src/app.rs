@@ -5,10 +5,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::api::{self, ApiContext, Probe, ProbeFuture, Waiters};
 use crate::config::ServeArgs;
+use crate::images::Images;
 use crate::intake;
 use crate::janitor;
 use crate::jobs;
@@ -75,7 +76,14 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     if plays(Role::Api) {
         let listener =
             TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
-        info!(address = %listener.local_addr()?, "listening");
+        let address = listener.local_addr()?;
+        info!(%address, "listening");
+        let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        if !public_url.starts_with("https://") {
+            warn!(public_url, "URLs of images are not https: set VISAVIS_PUBLIC_URL to what clients see of this API");
+        }
+        let images = Images::new(store.clone(), intake.media.clone(), &public_url)?;
+        images.publish_keys().await.context("the signing keys cannot be published")?;
         let mut probes = vec![probe("database", {
             let store = store.clone();
             move || {
@@ -88,7 +96,7 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
             probes.push(probe("broker", move || Box::pin(std::future::ready(broker.is_connected()))));
         }
         let waiters = Waiters::start(store.clone(), &life);
-        let router = api::router(ApiContext { intake, waiters, probes: probes.into() });
+        let router = api::router(ApiContext { intake, images, waiters, probes: probes.into() });
         let stopping = life.stopping().clone();
         life.spawn("api", async move {
             let serve = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());

@@ -9,10 +9,13 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 pub mod dead_letters;
+pub mod erasure;
 pub mod images;
 pub mod jobs;
 pub mod outbox;
+pub mod renditions;
 pub mod sealed;
+pub mod signing_keys;
 pub mod sweep;
 pub mod tenants;
 

@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod model;
 pub mod picture;
 pub mod pipeline;
+pub mod rendition;
 pub mod resample;
 pub mod session;
 pub mod template;

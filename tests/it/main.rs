@@ -3,8 +3,11 @@
 
 mod amqp_round_trip;
 mod architecture;
+mod blob_stores;
+mod erasure;
 mod fairness;
 mod http_api;
+mod media_urls;
 mod promise_broker_wiped;
 mod promise_dead_worker;
 mod promise_idempotent_submit;
@@ -15,6 +18,7 @@ mod store_walk;
 mod submissions;
 mod support;
 mod unreadable_message;
+mod uploads;
 mod vision_compare;
 mod vision_engine;
 mod vision_golden;

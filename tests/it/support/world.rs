@@ -167,6 +167,12 @@ impl World {
         Process::start(roles, &environment, log).await
     }
 
+    /// What processes are given under that name.
+    pub fn environment(&self, name: &str) -> &str {
+        let found = self.environment.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str()).expect("a variable that processes are given")
+    }
+
     /// Runs another command of the real executable to its end.
     pub async fn run(&self, arguments: &[&str]) -> std::process::Output {
         process::run(arguments, &self.environment).await
