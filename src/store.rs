@@ -10,6 +10,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 
 pub mod dead_letters;
 pub mod erasure;
+mod events;
 pub mod images;
 pub mod jobs;
 pub mod outbox;

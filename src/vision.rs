@@ -2,6 +2,7 @@
 //! the deadline that the caller hands in.
 
 pub mod calibration;
+pub mod colour;
 pub mod compare;
 pub mod decode;
 pub mod detect;

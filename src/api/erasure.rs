@@ -38,7 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
 
 /// Erases a job at once: its images, result, metadata and sealed records. One that has not ended is cancelled. The same
 /// receipt is answered each time.
-#[utoipa::path(delete, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)),
+#[utoipa::path(delete, operation_id = "erase_job", path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)),
     responses(
         (status = 200, body = ErasureReceipt),
         (status = 401, body = Problem, content_type = "application/problem+json"),

@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 use super::ApiContext;
 use super::auth::Caller;
 use super::error::{ApiError, Problem};
+use super::media::File;
 use crate::domain::ids::ImageId;
 use crate::domain::request;
 use crate::domain::tenant::Scope;
@@ -71,9 +72,9 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
 }
 
 /// Uploads an image: its bytes, or JSON. It is erased when the organisation's retention is over, after a day at most.
-#[utoipa::path(post, path = "/v1/images", tag = "images",
-    request_body(content((NewImage = "application/json"), (Vec<u8> = "application/octet-stream"),
-        (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"), (Vec<u8> = "image/webp"))),
+#[utoipa::path(post, operation_id = "upload_image", path = "/v1/images", tag = "images",
+    request_body(content((NewImage = "application/json"), (File = "application/octet-stream"),
+        (File = "image/jpeg"), (File = "image/png"), (File = "image/webp"))),
     responses(
         (status = 201, body = ImageView, headers(("Location" = String))),
         (status = 400, body = Problem, content_type = "application/problem+json"),
@@ -124,7 +125,7 @@ async fn upload(
 }
 
 /// An upload, and a fresh URL to look at it.
-#[utoipa::path(get, path = "/v1/images/{id}", tag = "images", params(("id" = String, Path)),
+#[utoipa::path(get, operation_id = "find_image", path = "/v1/images/{id}", tag = "images", params(("id" = String, Path)),
     responses(
         (status = 200, body = ImageView),
         (status = 401, body = Problem, content_type = "application/problem+json"),
@@ -144,7 +145,7 @@ async fn find(
 }
 
 /// Erases an upload at once. Jobs that named it have copies of their own.
-#[utoipa::path(delete, path = "/v1/images/{id}", tag = "images", params(("id" = String, Path)),
+#[utoipa::path(delete, operation_id = "erase_image", path = "/v1/images/{id}", tag = "images", params(("id" = String, Path)),
     responses(
         (status = 204, description = "erased"),
         (status = 401, body = Problem, content_type = "application/problem+json"),

@@ -24,7 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
 }
 
 /// The public keys of our signatures, those of retired keys among them.
-#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "signatures", security(()),
+#[utoipa::path(get, operation_id = "list_signing_keys", path = "/.well-known/jwks.json", tag = "signatures", security(()),
     responses((status = 200, body = Jwks), (status = 503, body = Problem, content_type = "application/problem+json")))]
 async fn list(State(context): State<ApiContext>) -> Result<Response, ApiError> {
     let keys = context.images.public_keys().await?;

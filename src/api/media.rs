@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http_range_header::parse_range_header;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -28,6 +29,12 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
 ];
 
+/// The bytes of a file.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "for the API's document alone")]
+pub(super) struct File(Vec<u8>);
+
 pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     // Whatever else is asked for below is a forgery like any other.
     let elsewhere = ["{organisation}", "{organisation}/{image}", "{organisation}/{image}/{file}/{*rest}"];
@@ -45,8 +52,8 @@ pub(super) async fn issue(
     Ok((urls.source, urls.target))
 }
 
-/// An image, as long as the URL that a report or an upload gave lives: 60 minutes.
-#[utoipa::path(method(get, head), path = "/media/{organisation}/{image}/{file}", tag = "images", security(()),
+/// A JPEG, as long as the URL that a report or an upload gave lives: 60 minutes.
+#[utoipa::path(get, operation_id = "show_image", path = "/media/{organisation}/{image}/{file}", tag = "images", security(()),
     params(
         ("organisation" = String, Path),
         ("image" = String, Path),
@@ -57,8 +64,8 @@ pub(super) async fn issue(
         ("Range" = Option<String>, Header, description = "one range of bytes"),
     ),
     responses(
-        (status = 200, body = Vec<u8>, content_type = "image/jpeg"),
-        (status = 206, body = Vec<u8>, content_type = "image/jpeg"),
+        (status = 200, body = File, content_type = "image/jpeg"),
+        (status = 206, body = File, content_type = "image/jpeg"),
         (status = 400, body = Problem, content_type = "application/problem+json", description = "the upload cannot be decoded"),
         (status = 403, body = Problem, content_type = "application/problem+json", description = "forged or altered"),
         (status = 410, body = Problem, content_type = "application/problem+json", description = "expired, or the image was erased"),

@@ -45,16 +45,9 @@ impl Images {
             master_key_id: key.master_key_id,
             wrapped_key: key.wrapped,
         };
-        match self.store.insert_upload(account, &upload).await {
-            Ok(expires_at) => Ok(view(&upload, expires_at)),
-            Err(error) => {
-                // A commit whose answer is lost leaves a row without a blob; the row goes when its time is over.
-                if let Err(error) = self.media.delete_image(account.tenant_id, id).await {
-                    tracing::warn!(image = %id, %error, "a blob without a key was left behind");
-                }
-                Err(error.into())
-            }
-        }
+        // Should this fail, a blob without a key stays behind until the janitor finds it; unless the commit took place.
+        let expires_at = self.store.insert_upload(account, &upload).await?;
+        Ok(view(&upload, expires_at))
     }
 
     /// One of the account's uploads, and a signed URL to look at it.

@@ -429,26 +429,6 @@ impl Tx {
         Ok(Change::Done)
     }
 
-    pub(super) async fn insert_event(
-        &mut self,
-        tenant_id: TenantId,
-        job_id: JobId,
-        kind: &str,
-        notice: &serde_json::Value,
-    ) -> Result<(), Error> {
-        sqlx::query!(
-            "INSERT INTO events (id, tenant_id, job_id, type, payload) VALUES ($1, $2, $3, $4, $5)",
-            uuid::Uuid::now_v7(),
-            tenant_id.0,
-            job_id.0,
-            kind,
-            notice,
-        )
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(())
-    }
-
     /// The event, the reply, the images' last day, and no more doorbells.
     async fn insert_ending(
         &mut self,

@@ -8,6 +8,7 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, Limits};
 
+use super::colour;
 use super::picture::Picture;
 use crate::domain::image::ImageFormat;
 
@@ -128,6 +129,19 @@ pub fn inspect(bytes: &[u8], params: &DecodeParams) -> Result<Header, ImageFault
 pub fn decode(bytes: &[u8], params: &DecodeParams) -> Result<Picture, ImageFault> {
     let (format, decoder) = open(bytes, params)?;
     finish(decoder, format)
+}
+
+/// As [`decode`], with the colours that the file's ICC profile means: for people to look at. The models see the pixels as
+/// they are stored, as they did when they were measured.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_srgb(bytes: &[u8], params: &DecodeParams) -> Result<Picture, ImageFault> {
+    let (format, mut decoder) = open(bytes, params)?;
+    // A broken profile is no reason to refuse a picture that is otherwise sound.
+    let profile = decoder.icc_profile().ok().flatten();
+    let picture = finish(decoder, format)?;
+    Ok(profile.and_then(|profile| colour::to_srgb(&picture, &profile)).unwrap_or(picture))
 }
 
 type AnyDecoder<'a> = Box<dyn ImageDecoder + 'a>;

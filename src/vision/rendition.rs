@@ -1,11 +1,11 @@
 //! What people look at: a JPEG of a stored image, or of the face in it, without anything else that the file held.
 //!
-//! The pixels are decoded, cut, scaled and encoded anew, so that no EXIF, XMP, ICC or comment survives.
+//! The pixels are decoded, brought to sRGB, cut, scaled and encoded anew, so that no EXIF, XMP, ICC or comment survives.
 
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
-use super::decode::{DecodeParams, ImageFault, decode};
+use super::decode::{DecodeParams, ImageFault, decode_srgb};
 use super::geometry::Rect;
 use super::picture::{CHANNELS, Picture};
 use super::resample;
@@ -50,7 +50,7 @@ pub enum Cut {
 /// # Errors
 /// When the image cannot be decoded.
 pub fn render(bytes: &[u8], cut: Cut, limits: &DecodeParams, params: &RenditionParams) -> Result<Vec<u8>, ImageFault> {
-    let picture = decode(bytes, limits)?;
+    let picture = decode_srgb(bytes, limits)?;
     let picture = match cut {
         Cut::Whole => {
             let (width, height) = whole_size(picture.width(), picture.height(), params);
@@ -121,7 +121,7 @@ fn encode(picture: &Picture, quality: u8) -> Result<Vec<u8>, ImageFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{ImageBuffer, ImageFormat as Codec, Rgb, RgbImage};
+    use image::{ImageBuffer, ImageEncoder as _, ImageFormat as Codec, Rgb, RgbImage};
     use proptest::prelude::*;
 
     fn png(width: u32, height: u32, pixel: impl Fn(u32, u32) -> Rgb<u8>) -> Vec<u8> {
@@ -169,6 +169,46 @@ mod tests {
         assert_eq!(rendered(&bytes, Cut::Face(corner)).dimensions(), (250, 280));
         let outside = Rect { left: 5000.0, top: 5000.0, right: 5001.0, bottom: 5001.0 };
         assert_eq!(rendered(&bytes, Cut::Face(outside)).dimensions(), (1, 1));
+    }
+
+    /// The markers of a JPEG up to its first scan.
+    fn markers(file: &[u8]) -> Vec<u8> {
+        let (mut at, mut found) = (2, Vec::new());
+        while found.last() != Some(&0xDA) {
+            assert_eq!(file[at], 0xFF, "a marker");
+            found.push(file[at + 1]);
+            at += 2 + usize::from(u16::from_be_bytes([file[at + 2], file[at + 3]]));
+        }
+        found
+    }
+
+    #[test]
+    fn nothing_but_pixels_is_left_of_a_file_and_they_are_srgb() {
+        let picture: RgbImage = ImageBuffer::from_pixel(64, 64, Rgb([200, 60, 60]));
+        let mut plain = Vec::new();
+        let mut encoder = JpegEncoder::new_with_quality(&mut plain, 95);
+        encoder.set_icc_profile(moxcms::ColorProfile::new_display_p3().encode().unwrap()).unwrap();
+        encoder.encode_image(&picture).unwrap();
+        let segment = |marker: u8, text: &[u8]| {
+            let length = u16::try_from(text.len() + 2).unwrap().to_be_bytes();
+            [&[0xFF, marker], length.as_slice(), text].concat()
+        };
+        let exif = segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\0\0");
+        let xmp = segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta/>");
+        let comment = segment(0xFE, b"a comment");
+        let file = [&plain[..2], &exif, &xmp, &comment, &plain[2..]].concat();
+        assert!(markers(&file).contains(&0xE2) && markers(&file).contains(&0xFE));
+        for cut in [Cut::Whole, Cut::Face(Rect { left: 20.0, top: 20.0, right: 40.0, bottom: 40.0 })] {
+            let shown = render(&file, cut, &DecodeParams::default(), &RenditionParams::default()).unwrap();
+            // JFIF, tables, frame, scan.
+            assert!(
+                markers(&shown).iter().all(|it| [0xE0, 0xDB, 0xC0, 0xC4, 0xDA].contains(it)),
+                "{:x?}",
+                markers(&shown)
+            );
+            let pixel = image::load_from_memory(&shown).unwrap().into_rgb8().get_pixel(9, 9).0;
+            assert!(pixel[0] > 210 && pixel[1] < 55, "{pixel:?}");
+        }
     }
 
     #[test]
