@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use axum::http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::api::{self, ApiContext, Probe, ProbeFuture, Waiters};
+use crate::api::{self, AdminToken, ApiContext, Limits, Probe, ProbeFuture, Waiters};
 use crate::config::ServeArgs;
 use crate::images::Images;
 use crate::intake;
@@ -96,7 +97,16 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
             probes.push(probe("broker", move || Box::pin(std::future::ready(broker.is_connected()))));
         }
         let waiters = Waiters::start(store.clone(), &life);
-        let router = api::router(ApiContext { intake, images, waiters, probes: probes.into() });
+        let limits = Limits::new(args.api.body_budget << 20);
+        let admin = args
+            .api
+            .admin_token
+            .as_deref()
+            .map(|token| AdminToken::new(token).context("VISAVIS_ADMIN_TOKEN must have at least 32 characters"));
+        let origins = args.api.cors_origins.iter().filter(|it| !it.is_empty()).map(|it| it.parse());
+        let origins = origins.collect::<Result<Vec<HeaderValue>, _>>().context("VISAVIS_CORS_ORIGINS is malformed")?;
+        let context = ApiContext { intake, images, waiters, limits, admin: admin.transpose()?, probes: probes.into() };
+        let router = api::router(context, &origins);
         let stopping = life.stopping().clone();
         life.spawn("api", async move {
             let serve = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());

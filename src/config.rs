@@ -195,6 +195,8 @@ pub struct ServeArgs {
     pub intake: IntakeArgs,
     #[command(flatten)]
     pub vision: VisionArgs,
+    #[command(flatten)]
+    pub api: ApiArgs,
     /// Address of the HTTP API: an IP address and a port
     #[arg(long, env = "VISAVIS_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
@@ -207,6 +209,20 @@ pub struct ServeArgs {
     /// Doorbells that may wait in a lane's queue; the rest of the backlog stays in Postgres
     #[arg(long, env = "VISAVIS_LANE_DEPTH", default_value_t = 48)]
     pub lane_depth: u32,
+}
+
+/// How the HTTP API meets the world.
+#[derive(Args, Clone)]
+pub struct ApiArgs {
+    /// Token of the admin API, at least 32 characters; without it there is none
+    #[arg(long, env = "VISAVIS_ADMIN_TOKEN", hide_env_values = true)]
+    pub admin_token: Option<String>,
+    /// Origins whose browsers may call, such as <https://app.example.com>; none by default
+    #[arg(long, env = "VISAVIS_CORS_ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+    /// MiB of request bodies that may be in memory at once
+    #[arg(long, env = "VISAVIS_BODY_BUDGET", default_value_t = 512)]
+    pub body_budget: usize,
 }
 
 /// How this process logs.

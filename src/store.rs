@@ -8,6 +8,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
+pub mod api_keys;
 pub mod dead_letters;
 pub mod erasure;
 mod events;

@@ -1,6 +1,7 @@
 //! Errors of the native API: RFC 9457 problem documents with a stable `code`.
 
 use std::any::Any;
+use std::time::Duration;
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -33,11 +34,38 @@ pub struct ApiError {
     code: &'static str,
     field: Option<String>,
     detail: String,
+    /// Seconds.
+    retry_after: Option<u64>,
 }
 
 impl ApiError {
+    /// For faces that tell errors in a shape of their own.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Seconds to wait before another try.
+    pub(super) fn retry_after(&self) -> Option<u64> {
+        self.retry_after
+    }
+
+    /// Another try makes sense after this time.
+    pub(super) fn after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self { retry_after: Some(seconds.max(1)), ..self }
+    }
+
     pub(super) fn new(status: StatusCode, code: &'static str, detail: &str) -> Self {
-        Self { status, code, field: None, detail: detail.to_owned() }
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(5);
+        Self { status, code, field: None, detail: detail.to_owned(), retry_after }
     }
 
     pub(super) fn of_field(code: &'static str, field: &str, detail: &str) -> Self {
@@ -49,9 +77,14 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such job")
     }
 
-    /// Likewise.
-    pub(super) fn no_such_image() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such image: its time may be over")
+    /// What is there already stands in the way.
+    pub(super) fn conflict(code: &'static str, field: Option<&str>, detail: &str) -> Self {
+        Self { field: field.map(str::to_owned), ..Self::new(StatusCode::CONFLICT, code, detail) }
+    }
+
+    /// Likewise, of anything else.
+    pub(super) fn no_such(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", &format!("there is no such {what}"))
     }
 
     /// The job is there, and of a kind that has no report.
@@ -66,7 +99,7 @@ impl ApiError {
     }
 
     pub(super) fn of_request(status: StatusCode, fault: RequestFault) -> Self {
-        Self { status, code: fault.code, field: fault.field, detail: fault.message }
+        Self { status, code: fault.code, field: fault.field, detail: fault.message, retry_after: None }
     }
 }
 
@@ -89,8 +122,8 @@ impl IntoResponse for ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
         }
         response
     }

@@ -1,9 +1,7 @@
 //! `/v1/images`: images uploaded by themselves, for requests to name.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::SecondsFormat;
@@ -14,10 +12,11 @@ use utoipa_axum::routes;
 
 use super::ApiContext;
 use super::auth::Caller;
+use super::body::whole;
 use super::error::{ApiError, Problem};
 use super::media::File;
 use crate::domain::ids::ImageId;
-use crate::domain::request;
+use crate::domain::request::parse_upload;
 use crate::domain::tenant::Scope;
 use crate::images::Upload;
 
@@ -80,33 +79,27 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
         (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 401, body = Problem, content_type = "application/problem+json"),
         (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 408, body = Problem, content_type = "application/problem+json"),
         (status = 413, body = Problem, content_type = "application/problem+json"),
         (status = 415, body = Problem, content_type = "application/problem+json"),
+        (status = 429, body = Problem, content_type = "application/problem+json"),
         (status = 503, body = Problem, content_type = "application/problem+json"),
     ))]
-async fn upload(
-    State(context): State<ApiContext>,
-    caller: Caller,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, ApiError> {
+async fn upload(State(context): State<ApiContext>, caller: Caller, request: Request) -> Result<Response, ApiError> {
     caller.may(Scope::Submit)?;
     if !caller.settings.approved {
         let detail = "the organisation has not been approved yet: ask your operator";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "organisation_not_approved", detail));
     }
-    let declared = Declared::of(&headers)?;
+    let declared = Declared::of(request.headers())?;
     let max = context.intake.defaults.max_image_bytes;
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => too_large(max),
-        status => ApiError::new(status, "unreadable_body", "the body could not be read whole"),
-    })?;
+    let body = whole(request, &context).await?;
     let uploaded = match declared {
         Declared::Bytes if body.len() > max => return Err(too_large(max)),
         Declared::Bytes => context.images.upload(caller.account, body).await?,
         Declared::Json => {
             // Away from the threads that keep leases and heartbeats: it decodes up to 10 MB.
-            let read = tokio::task::spawn_blocking(move || request::parse_upload(&body, max)).await;
+            let read = tokio::task::spawn_blocking(move || parse_upload(&body, max)).await;
             let stopped = |_| crate::intake::Error::Stopped;
             let bytes = read.map_err(stopped)?.map_err(|fault| match fault.code {
                 "image_too_large" => ApiError::of_request(StatusCode::PAYLOAD_TOO_LARGE, fault),
@@ -131,6 +124,7 @@ async fn upload(
         (status = 401, body = Problem, content_type = "application/problem+json"),
         (status = 403, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 429, body = Problem, content_type = "application/problem+json"),
         (status = 503, body = Problem, content_type = "application/problem+json"),
     ))]
 async fn find(
@@ -140,7 +134,7 @@ async fn find(
 ) -> Result<Json<ImageView>, ApiError> {
     caller.may(Scope::Read)?;
     let found = context.images.find_upload(caller.account, read_id(&id)?).await?;
-    let (upload, url) = found.ok_or_else(ApiError::no_such_image)?;
+    let (upload, url) = found.ok_or_else(|| ApiError::no_such("image"))?;
     Ok(Json(ImageView::of(&upload, Some(url))))
 }
 
@@ -151,6 +145,7 @@ async fn find(
         (status = 401, body = Problem, content_type = "application/problem+json"),
         (status = 403, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 429, body = Problem, content_type = "application/problem+json"),
         (status = 503, body = Problem, content_type = "application/problem+json"),
     ))]
 async fn erase(
@@ -162,7 +157,7 @@ async fn erase(
     if context.images.delete_upload(caller.account, read_id(&id)?).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(ApiError::no_such_image())
+        Err(ApiError::no_such("image"))
     }
 }
 
@@ -189,7 +184,7 @@ impl Declared {
 }
 
 fn read_id(id: &str) -> Result<ImageId, ApiError> {
-    id.parse().map(ImageId).map_err(|_| ApiError::no_such_image())
+    id.parse().map(ImageId).map_err(|_| ApiError::no_such("image"))
 }
 
 fn too_large(max: usize) -> ApiError {

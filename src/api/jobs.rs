@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -18,6 +17,7 @@ use utoipa_axum::routes;
 
 use super::ApiContext;
 use super::auth::Caller;
+use super::body::JsonBody;
 use super::error::{ApiError, Problem};
 use crate::domain::ids::JobId;
 use crate::domain::job::{Lane, Params, Verdict};
@@ -51,14 +51,8 @@ async fn submit(
     State(context): State<ApiContext>,
     caller: Caller,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is larger than 28 MiB")
-        }
-        status => ApiError::new(status, "unreadable_body", "the body could not be read whole"),
-    })?;
     let key = headers.get("idempotency-key").map(|value| {
         value.to_str().map_err(|_| {
             ApiError::of_field("invalid_idempotency_key", "Idempotency-Key", "Idempotency-Key must be ASCII text")
@@ -75,6 +69,7 @@ async fn submit(
         lane: Lane::Bulk,
     };
     let accepted = context.intake.submit(origin, body).await?;
+    caller.body_taken_in();
     let location = format!("/v1/jobs/{}", accepted.subject.id);
     let notice = notice::accepted(&accepted.subject, &accepted.state, accepted.duplicate);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(notice)).into_response())

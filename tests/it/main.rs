@@ -4,10 +4,12 @@
 mod amqp_round_trip;
 mod architecture;
 mod blob_stores;
+mod edges;
 mod erasure;
 mod fairness;
 mod http_api;
 mod media_urls;
+mod organisations;
 mod promise_broker_wiped;
 mod promise_dead_worker;
 mod promise_idempotent_submit;

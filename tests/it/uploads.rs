@@ -170,10 +170,9 @@ async fn a_job_names_an_upload_of_its_own_account_and_keeps_a_copy_of_its_own() 
         assert_eq!(status, StatusCode::NOT_FOUND);
     }
     // A test key of the same organisation is another account.
-    world.execute("UPDATE api_keys SET environment = 'test'").await;
-    refused(&api, &id).await;
-    assert_eq!(api.get(&format!("/v1/images/{id}")).await.0, StatusCode::NOT_FOUND);
-    world.execute("UPDATE api_keys SET environment = 'live'").await;
+    let test = Api::of(&process, &world.make_test_key().await);
+    refused(&test, &id).await;
+    assert_eq!(test.get(&format!("/v1/images/{id}")).await.0, StatusCode::NOT_FOUND);
 
     // An upload can be named again until its time is over: before the janitor comes.
     assert_eq!(api.submit(None, &naming(&id)).await.0, StatusCode::ACCEPTED);

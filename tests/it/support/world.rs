@@ -20,11 +20,12 @@ use visavis::domain::ids::{JobId, TenantId};
 use visavis::domain::job::Lane;
 use visavis::domain::pepper::Pepper;
 use visavis::domain::request::{Defaults, Form};
-use visavis::domain::tenant::{Account, TenantSettings};
+use visavis::domain::tenant::{Account, Scope, TenantSettings};
 use visavis::intake::{Intake, Origin};
 use visavis::media::{BlobStore, Keyring, Media};
 use visavis::queue::connection::Broker;
 use visavis::store::Store;
+use visavis::store::api_keys::NewApiKey;
 use visavis::store::jobs::LEASE;
 
 use super::blobs::Hung;
@@ -147,6 +148,11 @@ impl World {
     /// A further organisation.
     pub async fn make_tenant(&self, name: &str, amqp_user: Option<&str>) -> Tenant {
         make_tenant(&self.intake, name, amqp_user).await
+    }
+
+    /// A test key of the first organisation.
+    pub async fn make_test_key(&self) -> String {
+        make_key(&self.intake, self.tenant.id, true).await
     }
 
     /// Starts roles of the real executable.
@@ -343,10 +349,17 @@ impl Drop for World {
 async fn make_tenant(intake: &Intake, name: &str, amqp_user: Option<&str>) -> Tenant {
     let id = intake.store.insert_tenant(name, amqp_user).await.expect("the database answers");
     let id = id.expect("no other organisation has this name");
-    let key = ApiKeyText::from_random(rand::random(), rand::random());
+    Tenant { id, api_key: make_key(intake, id, false).await }
+}
+
+async fn make_key(intake: &Intake, id: TenantId, sandbox: bool) -> String {
+    let key = ApiKeyText::from_random(sandbox, rand::random(), rand::random());
     let hmac = key.hmac(&intake.pepper);
-    intake.store.insert_api_key(&key.id, id, &hmac).await.expect("the database answers");
-    Tenant { id, api_key: key.reveal() }
+    let scopes = Scope::ALL.into();
+    let account = Account { tenant_id: id, sandbox };
+    let new = NewApiKey { id: &key.id, account, secret_hmac: &hmac, scopes: &scopes, label: "test", lifetime: None };
+    intake.store.insert_api_key(&new).await.expect("the database answers");
+    key.reveal()
 }
 
 async fn connect(url: &Url) -> PgConnection {
