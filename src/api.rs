@@ -4,11 +4,15 @@ mod admin;
 mod auth;
 mod body;
 mod edges;
+mod erasure;
 mod error;
 mod face_match;
 mod health;
+mod images;
 mod jobs;
+mod jwks;
 mod limits;
+mod media;
 mod openapi;
 mod organisation;
 mod waiters;
@@ -31,12 +35,14 @@ pub use limits::Limits;
 pub use waiters::Waiters;
 
 use crate::domain::request::MAX_BODY;
+use crate::images::Images;
 use crate::intake::Intake;
 
 /// What handlers need; clones share it.
 #[derive(Clone)]
 pub struct ApiContext {
     pub intake: Intake,
+    pub images: Images,
     pub waiters: Waiters,
     pub limits: Limits,
     /// Without one there is no admin API.
@@ -52,7 +58,11 @@ const SLOW_BODY: Duration = Duration::from_secs(30);
 pub fn router(context: ApiContext, origins: &[HeaderValue]) -> Router {
     let (operations, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
         .merge(jobs::routes())
+        .merge(erasure::routes())
         .merge(face_match::routes())
+        .merge(images::routes())
+        .merge(media::routes())
+        .merge(jwks::routes())
         .merge(organisation::routes())
         .merge(admin::routes())
         .merge(health::routes())

@@ -6,10 +6,11 @@ use anyhow::Context as _;
 use axum::http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::api::{self, AdminToken, ApiContext, Limits, Probe, ProbeFuture, Waiters};
 use crate::config::ServeArgs;
+use crate::images::Images;
 use crate::intake;
 use crate::janitor;
 use crate::jobs;
@@ -76,7 +77,14 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     if plays(Role::Api) {
         let listener =
             TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
-        info!(address = %listener.local_addr()?, "listening");
+        let address = listener.local_addr()?;
+        info!(%address, "listening");
+        let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        if !public_url.starts_with("https://") {
+            warn!(public_url, "URLs of images are not https: set VISAVIS_PUBLIC_URL to what clients see of this API");
+        }
+        let images = Images::new(store.clone(), intake.media.clone(), &public_url)?;
+        images.publish_keys().await.context("the signing keys cannot be published")?;
         let mut probes = vec![probe("database", {
             let store = store.clone();
             move || {
@@ -97,7 +105,7 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
             .map(|token| AdminToken::new(token).context("VISAVIS_ADMIN_TOKEN must have at least 32 characters"));
         let origins = args.api.cors_origins.iter().filter(|it| !it.is_empty()).map(|it| it.parse());
         let origins = origins.collect::<Result<Vec<HeaderValue>, _>>().context("VISAVIS_CORS_ORIGINS is malformed")?;
-        let context = ApiContext { intake, waiters, limits, admin: admin.transpose()?, probes: probes.into() };
+        let context = ApiContext { intake, images, waiters, limits, admin: admin.transpose()?, probes: probes.into() };
         let router = api::router(context, &origins);
         let stopping = life.stopping().clone();
         life.spawn("api", async move {

@@ -17,7 +17,7 @@ use crate::domain::notice::{self, Subject};
 use crate::domain::pepper::{Pepper, Purpose};
 use crate::domain::request::{self, Defaults, Form, RequestFault};
 use crate::domain::tenant::{Account, Service, TenantSettings};
-use crate::media::{self, Media};
+use crate::media::{self, Media, WrappedKey};
 use crate::store::dead_letters::NewDeadLetter;
 use crate::store::images::ImageRow;
 use crate::store::jobs::{Change, NewJob, ReplyAddress};
@@ -187,15 +187,36 @@ impl Intake {
     }
 
     /// The image itself; an upload is copied, so that each job's images live and die with it.
-    #[expect(clippy::unused_async, reason = "uploads are read from the blob store")]
-    async fn content(&self, _account: Account, image: &SubmittedImage) -> Result<(ImageFormat, Bytes), Error> {
-        match &image.content {
-            ImageContent::Inline { format, bytes } => Ok((*format, bytes.clone())),
-            ImageContent::Upload(_) => Err(Error::Refused(RequestFault {
+    async fn content(&self, account: Account, image: &SubmittedImage) -> Result<(ImageFormat, Bytes), Error> {
+        let id = match &image.content {
+            ImageContent::Inline { format, bytes } => return Ok((*format, bytes.clone())),
+            ImageContent::Upload(id) => *id,
+        };
+        let unknown = || {
+            Error::Refused(RequestFault {
                 code: "unknown_image",
                 field: Some(image.field.clone()),
-                message: format!("{} names no image that was uploaded: its time may be over", image.field),
-            })),
+                message: format!(
+                    "{} names no image that you uploaded, or its time is over: upload it again",
+                    image.field
+                ),
+            })
+        };
+        let upload = self.store.find_upload(account, id).await?.ok_or_else(unknown)?.upload;
+        let max = self.defaults.max_image_bytes;
+        if usize::try_from(upload.bytes).unwrap_or(usize::MAX) > max {
+            return Err(Error::Refused(RequestFault {
+                code: "image_too_large",
+                field: Some(image.field.clone()),
+                message: format!("{} must be at most {max} bytes", image.field),
+            }));
+        }
+        let key = WrappedKey { master_key_id: upload.master_key_id, wrapped: upload.wrapped_key };
+        match self.media.get_image(account.tenant_id, id, &key).await {
+            Ok(bytes) => Ok((upload.format, bytes)),
+            // Erased between our two looks.
+            Err(_) if self.store.find_upload(account, id).await?.is_none() => Err(unknown()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -10,10 +10,14 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 
 pub mod api_keys;
 pub mod dead_letters;
+pub mod erasure;
+mod events;
 pub mod images;
 pub mod jobs;
 pub mod outbox;
+pub mod renditions;
 pub mod sealed;
+pub mod signing_keys;
 pub mod sweep;
 pub mod tenants;
 

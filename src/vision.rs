@@ -2,6 +2,7 @@
 //! the deadline that the caller hands in.
 
 pub mod calibration;
+pub mod colour;
 pub mod compare;
 pub mod decode;
 pub mod detect;
@@ -14,6 +15,7 @@ pub mod manifest;
 pub mod model;
 pub mod picture;
 pub mod pipeline;
+pub mod rendition;
 pub mod resample;
 pub mod session;
 pub mod template;

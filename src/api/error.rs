@@ -10,7 +10,7 @@ use tracing::error;
 use utoipa::ToSchema;
 
 use crate::domain::request::RequestFault;
-use crate::{intake, store};
+use crate::{images, intake, store};
 
 /// An error: a problem document (RFC 9457) with a stable code.
 #[derive(ToSchema)]
@@ -92,7 +92,13 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", "this job is no face_match: read it at /v1/jobs/{id}")
     }
 
-    fn of_request(status: StatusCode, fault: RequestFault) -> Self {
+    /// At fault is that field of the request.
+    pub(super) fn at(mut self, field: &str) -> Self {
+        self.field = Some(field.to_owned());
+        self
+    }
+
+    pub(super) fn of_request(status: StatusCode, fault: RequestFault) -> Self {
         Self { status, code: fault.code, field: fault.field, detail: fault.message, retry_after: None }
     }
 }
@@ -150,6 +156,31 @@ impl From<intake::Error> for ApiError {
                     "a part of the service does not answer: try again",
                 )
             }
+        }
+    }
+}
+
+impl From<images::Error> for ApiError {
+    fn from(error: images::Error) -> Self {
+        let detail = error.to_string();
+        match error {
+            images::Error::Image(fault) => {
+                let status = match fault.code() {
+                    "image_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+                    _ => StatusCode::BAD_REQUEST,
+                };
+                Self::new(status, fault.code(), &detail)
+            }
+            images::Error::Forged => Self::new(StatusCode::FORBIDDEN, "forged_url", &detail),
+            images::Error::Expired => {
+                Self::new(StatusCode::GONE, "url_expired", "the URL has expired: read the report again for a new one")
+            }
+            images::Error::Erased => Self::new(StatusCode::GONE, "image_erased", &detail),
+            images::Error::Busy => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many images are being made: try again")
+            }
+            images::Error::Store(error) => error.into(),
+            images::Error::Media(error) => intake::Error::Media(error).into(),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::ApiContext;
 use super::auth::Caller;
 use super::error::{ApiError, Problem};
 use super::jobs::{Wait, await_job, read_wait};
+use super::media;
 use crate::domain::job::{Params, Verdict};
 use crate::domain::tenant::Scope;
 use crate::domain::warning::Warning;
@@ -34,14 +35,18 @@ async fn find(
     let wait = read_wait(&wait)?;
     let job = await_job(&context, caller.account, &id, wait).await?;
     match job.params {
-        Params::FaceMatch { .. } => Ok(Json(render(&job))),
+        Params::FaceMatch { .. } => {
+            let urls = media::issue(&context, caller.account, &job).await?;
+            Ok(Json(render(&job, urls)))
+        }
         _ => Err(ApiError::no_report()),
     }
 }
 
-fn render(job: &JobView) -> Value {
-    let verdict = job.outcome.as_ref().map_or(Verdict::NotFinished, |it| it.verdict);
+fn render(job: &JobView, (source_image, target_image): (Option<String>, Option<String>)) -> Value {
+    let verdict = job.verdict.unwrap_or(Verdict::NotFinished);
     let warnings = match (&job.outcome, &job.failure) {
+        _ if job.erased_at.is_some() => vec![Warning::erased()],
         (Some(outcome), _) => outcome.warnings.clone(),
         (None, Some(failure)) => vec![Warning::processing_failed(&failure.code)],
         (None, None) => vec![Warning::in_progress(&job.state)],
@@ -53,9 +58,8 @@ fn render(job: &JobView) -> Value {
         "face_match": {
             "status": verdict.status(),
             "score": comparison.map(|it| it.similarity.percent()),
-            // No image URL is issued by this version.
-            "source_image": null,
-            "target_image": null,
+            "source_image": source_image,
+            "target_image": target_image,
             "warnings": warnings,
         },
     })

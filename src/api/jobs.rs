@@ -20,7 +20,7 @@ use super::auth::Caller;
 use super::body::JsonBody;
 use super::error::{ApiError, Problem};
 use crate::domain::ids::JobId;
-use crate::domain::job::{Lane, Params};
+use crate::domain::job::{Lane, Params, Verdict};
 use crate::domain::notice;
 use crate::domain::outcome::Outcome;
 use crate::domain::request::Form;
@@ -122,8 +122,8 @@ fn render(job: &JobView) -> Value {
         "kind": job.subject.kind,
         "lane": job.lane,
         "state": job.state,
-        "verdict": outcome.map(|it| it.verdict),
-        "status": outcome.map(|it| it.verdict.status()),
+        "verdict": job.verdict,
+        "status": job.verdict.map(Verdict::status),
         "result": outcome.map(render_outcome),
         "warnings": outcome.map(|it| json!(it.warnings)).unwrap_or(json!([])),
         "failure": job.failure,

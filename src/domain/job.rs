@@ -143,6 +143,12 @@ impl Verdict {
         }
     }
 
+    /// The verdict of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Approved, Self::InReview, Self::Rejected, Self::NotFinished].into_iter().find(|it| it.name() == name)
+    }
+
     /// As the report spells it.
     #[must_use]
     pub fn status(self) -> &'static str {

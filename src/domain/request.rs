@@ -6,6 +6,8 @@ mod fields;
 mod images;
 mod native;
 
+use bytes::Bytes;
+
 use super::evidence::{Mode, Threshold};
 use super::job::{Lane, Submission};
 use super::tenant::{LivenessPolicy, TenantSettings};
@@ -117,6 +119,17 @@ pub fn parse(form: Form, body: &[u8], default_lane: Lane, defaults: &Defaults) -
     match form {
         Form::Native => native::parse(body, default_lane, defaults),
     }
+}
+
+/// Reads the body `{"image": ...}` of an upload: the image in Base64, or a data URL.
+///
+/// # Errors
+/// The first fault found.
+pub fn parse_upload(body: &[u8], max_bytes: usize) -> Result<Bytes, RequestFault> {
+    let mut fields = fields::Fields::of(body)?;
+    let bytes = images::inline_bytes(fields::required(fields.take("image")?, "image")?, "image", max_bytes)?;
+    fields.refuse_rest()?;
+    Ok(bytes)
 }
 
 fn fault(code: &'static str, field: Option<&str>, message: String) -> RequestFault {

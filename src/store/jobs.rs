@@ -9,7 +9,7 @@ use sqlx::types::Json;
 use super::sealed::{Purpose, SealedRecord};
 use super::{Error, Store, Tx};
 use crate::domain::ids::{JobId, RequestId, TenantId};
-use crate::domain::job::{Failure, Lane, Params};
+use crate::domain::job::{Failure, Lane, Params, Verdict};
 use crate::domain::notice::{self, Subject};
 use crate::domain::outcome::Outcome;
 use crate::domain::tenant::Account;
@@ -39,7 +39,7 @@ pub struct ReplyAddress {
 }
 
 impl ReplyAddress {
-    fn of(reply_to: Option<String>, correlation_id: Option<String>) -> Option<Self> {
+    pub(super) fn of(reply_to: Option<String>, correlation_id: Option<String>) -> Option<Self> {
         reply_to.map(|reply_to| Self { reply_to, correlation_id })
     }
 }
@@ -80,6 +80,8 @@ pub struct JobView {
     pub lane: String,
     pub state: String,
     pub attempt: i32,
+    /// Stays when the outcome is erased.
+    pub verdict: Option<Verdict>,
     pub outcome: Option<Outcome>,
     pub failure: Option<Failure>,
     pub created_at: DateTime<Utc>,
@@ -157,7 +159,7 @@ impl Store {
     /// When the database fails.
     pub async fn find_job(&self, account: Account, id: JobId) -> Result<Option<JobView>, Error> {
         let row = sqlx::query!(
-            r#"SELECT id, request_id, kind, sandbox, lane, state, attempt, params AS "params: Json<Params>",
+            r#"SELECT id, request_id, kind, sandbox, lane, state, attempt, verdict, params AS "params: Json<Params>",
                       metadata AS "metadata: Json<BTreeMap<String, String>>", result AS "result: Json<Outcome>",
                       failure AS "failure: Json<Failure>", created_at, started_at, finished_at, erased_at
                FROM jobs WHERE tenant_id = $1 AND sandbox = $2 AND id = $3"#,
@@ -173,6 +175,7 @@ impl Store {
             lane: row.lane,
             state: row.state,
             attempt: row.attempt,
+            verdict: row.verdict.as_deref().and_then(Verdict::parse),
             outcome: row.result.map(|it| it.0),
             failure: row.failure.map(|it| it.0),
             created_at: row.created_at,
@@ -213,7 +216,8 @@ impl Store {
         let job = None::<(TenantId, JobId)>;
         tx.insert_reply("reply_accepted", job, reply, &notice::accepted(subject, &state, true)).await?;
         let ending = sqlx::query_scalar!(
-            "SELECT payload FROM events WHERE job_id = $1 AND tenant_id = $2 AND revision = 0",
+            "SELECT payload FROM events WHERE job_id = $1 AND tenant_id = $2 AND revision = 0
+               AND type IN ('job.completed', 'job.failed')",
             subject.id.0,
             tenant_id.0,
         )
@@ -434,16 +438,7 @@ impl Tx {
         reply: Option<&ReplyAddress>,
     ) -> Result<(), Error> {
         let job_id = claim.subject.id;
-        sqlx::query!(
-            "INSERT INTO events (id, tenant_id, job_id, type, payload) VALUES ($1, $2, $3, $4, $5)",
-            uuid::Uuid::now_v7(),
-            claim.tenant_id.0,
-            job_id.0,
-            kind,
-            notice,
-        )
-        .execute(&mut *self.inner)
-        .await?;
+        self.insert_event(claim.tenant_id, job_id, kind, notice).await?;
         sqlx::query!(
             "UPDATE images SET purge_at = jobs.purge_at FROM jobs WHERE images.job_id = $1 AND jobs.id = $1",
             job_id.0,

@@ -13,14 +13,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["domain"]),
     ("queue", &["domain", "lifecycle"]),
     ("jobs", &["domain", "vision"]),
-    ("janitor", &["domain", "lifecycle", "media", "store"]),
-    ("intake", &["domain", "lifecycle", "media", "queue", "store"]),
+    ("images", &["domain", "media", "store", "vision"]),
+    ("janitor", &["images", "lifecycle", "media", "store"]),
+    ("intake", &["domain", "lifecycle", "media", "queue", "store", "vision"]),
     ("relay", &["domain", "lifecycle", "queue", "store"]),
     ("worker", &["domain", "jobs", "lifecycle", "media", "queue", "store", "vision"]),
-    ("api", &["domain", "intake", "lifecycle", "store"]),
+    ("api", &["domain", "images", "intake", "lifecycle", "media", "store"]),
     ("config", &["domain", "intake", "media", "queue", "store", "telemetry", "vision"]),
-    ("app", &["api", "config", "intake", "janitor", "jobs", "lifecycle", "relay", "vision", "worker"]),
-    ("cli", &["app", "config", "domain", "intake", "queue", "store", "telemetry", "vision"]),
+    ("app", &["api", "config", "domain", "images", "intake", "janitor", "jobs", "lifecycle", "relay", "vision", "worker"]),
+    ("cli", &["api", "app", "config", "domain", "intake", "queue", "store", "telemetry", "vision"]),
 ];
 
 /// Crates that one place alone may name.

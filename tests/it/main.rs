@@ -3,9 +3,12 @@
 
 mod amqp_round_trip;
 mod architecture;
+mod blob_stores;
 mod edges;
+mod erasure;
 mod fairness;
 mod http_api;
+mod media_urls;
 mod organisations;
 mod promise_broker_wiped;
 mod promise_dead_worker;
@@ -17,6 +20,7 @@ mod store_walk;
 mod submissions;
 mod support;
 mod unreadable_message;
+mod uploads;
 mod vision_compare;
 mod vision_engine;
 mod vision_golden;

@@ -10,6 +10,9 @@ pub mod photos;
 pub mod poll;
 pub mod process;
 pub mod producer;
+pub mod s3;
+pub mod search;
+pub mod signatures;
 pub mod world;
 
 pub use api::Api;

@@ -57,6 +57,16 @@ fn upload(value: &RawValue, path: &str) -> Result<ImageContent, RequestFault> {
 }
 
 fn inline(value: &RawValue, path: &str, max_bytes: usize) -> Result<ImageContent, RequestFault> {
+    let bytes = inline_bytes(value, path, max_bytes)?;
+    let format = ImageFormat::sniff(&bytes).ok_or_else(|| {
+        let message = format!("{path} is not a JPEG, PNG or WebP file (the bytes decide, not the declared type)");
+        fault("unsupported_image_format", Some(path), message)
+    })?;
+    Ok(ImageContent::Inline { format, bytes })
+}
+
+/// The bytes of a Base64 text or a data URL, whatever they are.
+pub(super) fn inline_bytes(value: &RawValue, path: &str, max_bytes: usize) -> Result<Bytes, RequestFault> {
     let Some(Text(text)) = read(value) else {
         let message = format!("{path} must be a string: the image in Base64, or a data URL");
         return Err(fault("invalid_type", Some(path), message));
@@ -88,9 +98,5 @@ fn inline(value: &RawValue, path: &str, max_bytes: usize) -> Result<ImageContent
     if bytes.len() > max_bytes {
         return Err(too_large());
     }
-    let format = ImageFormat::sniff(&bytes).ok_or_else(|| {
-        let message = format!("{path} is not a JPEG, PNG or WebP file (the bytes decide, not the declared type)");
-        fault("unsupported_image_format", Some(path), message)
-    })?;
-    Ok(ImageContent::Inline { format, bytes: Bytes::from(bytes) })
+    Ok(Bytes::from(bytes))
 }

@@ -28,6 +28,15 @@ impl Api {
         self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key)
     }
 
+    /// A request to an absolute URL, without the key.
+    pub fn anonymous(&self, method: Method, url: &str) -> RequestBuilder {
+        self.client.request(method, url)
+    }
+
+    pub async fn delete(&self, path: &str) -> (StatusCode, Value) {
+        send(self.request(Method::DELETE, path)).await
+    }
+
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
         send(self.request(Method::GET, path)).await
     }

@@ -150,6 +150,11 @@ impl World {
         make_tenant(&self.intake, name, amqp_user).await
     }
 
+    /// A test key of the first organisation.
+    pub async fn make_test_key(&self) -> String {
+        make_key(&self.intake, self.tenant.id, true).await
+    }
+
     /// Starts roles of the real executable.
     pub async fn spawn(&self, roles: &[&str]) -> Process {
         self.spawn_with(roles, &[]).await
@@ -166,6 +171,12 @@ impl World {
             log
         };
         Process::start(roles, &environment, log).await
+    }
+
+    /// What processes are given under that name.
+    pub fn environment(&self, name: &str) -> &str {
+        let found = self.environment.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str()).expect("a variable that processes are given")
     }
 
     /// Runs another command of the real executable to its end.
@@ -338,13 +349,17 @@ impl Drop for World {
 async fn make_tenant(intake: &Intake, name: &str, amqp_user: Option<&str>) -> Tenant {
     let id = intake.store.insert_tenant(name, amqp_user).await.expect("the database answers");
     let id = id.expect("no other organisation has this name");
-    let key = ApiKeyText::from_random(false, rand::random(), rand::random());
+    Tenant { id, api_key: make_key(intake, id, false).await }
+}
+
+async fn make_key(intake: &Intake, id: TenantId, sandbox: bool) -> String {
+    let key = ApiKeyText::from_random(sandbox, rand::random(), rand::random());
     let hmac = key.hmac(&intake.pepper);
     let scopes = Scope::ALL.into();
-    let account = Account::live(id);
+    let account = Account { tenant_id: id, sandbox };
     let new = NewApiKey { id: &key.id, account, secret_hmac: &hmac, scopes: &scopes, label: "test", lifetime: None };
     intake.store.insert_api_key(&new).await.expect("the database answers");
-    Tenant { id, api_key: key.reveal() }
+    key.reveal()
 }
 
 async fn connect(url: &Url) -> PgConnection {
