@@ -3,13 +3,18 @@
 mod auth;
 mod error;
 mod face_match;
+mod faces;
 mod health;
 mod jobs;
+mod list;
 mod openapi;
+mod submit;
+mod sync;
 mod waiters;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::{Level, info_span};
@@ -29,6 +34,17 @@ pub struct ApiContext {
     pub waiters: Waiters,
     /// What must stand before this process may be sent traffic.
     pub probes: std::sync::Arc<[Probe]>,
+    /// Signs answers; none: they go unsigned.
+    pub signer: Option<Signer>,
+}
+
+/// Makes a detached signature over a value, or none.
+pub type Signer = std::sync::Arc<dyn Fn(&serde_json::Value) -> Option<String> + Send + Sync>;
+
+impl ApiContext {
+    fn sign(&self, value: &serde_json::Value) -> Option<String> {
+        self.signer.as_ref().and_then(|sign| sign(value))
+    }
 }
 
 /// Every route.
@@ -41,7 +57,9 @@ pub fn router(context: ApiContext) -> Router {
         .on_response(DefaultOnResponse::new().level(Level::DEBUG));
     let (routes, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
         .merge(jobs::routes())
+        .merge(list::routes())
         .merge(face_match::routes())
+        .merge(faces::routes())
         .merge(health::routes())
         .split_for_parts();
     routes
@@ -50,6 +68,8 @@ pub fn router(context: ApiContext) -> Router {
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CatchPanicLayer::custom(error::panicked))
+        // Outside of every layer that may refuse a request.
+        .layer(from_fn(faces::in_their_own_words))
         .layer(trace)
         .with_state(context)
 }

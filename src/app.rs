@@ -1,14 +1,16 @@
 //! The composition root: starts the roles of a process and stops them in good order.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::api::{self, ApiContext, Probe, ProbeFuture, Waiters};
 use crate::config::ServeArgs;
+use crate::domain::rates::{MeasuredRange, Rates};
 use crate::intake;
 use crate::janitor;
 use crate::jobs;
@@ -49,7 +51,8 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
 
     let store = args.database.store().await?;
     let broker = args.broker.broker()?;
-    let intake = args.intake.intake(store.clone())?;
+    let mut intake = args.intake.intake(store.clone())?;
+    intake.defaults.rates = rates(&args.vision.models);
     let mut engine = None;
 
     if plays(Role::Worker) {
@@ -88,7 +91,7 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
             probes.push(probe("broker", move || Box::pin(std::future::ready(broker.is_connected()))));
         }
         let waiters = Waiters::start(store.clone(), &life);
-        let router = api::router(ApiContext { intake, waiters, probes: probes.into() });
+        let router = api::router(ApiContext { intake, waiters, probes: probes.into(), signer: None });
         let stopping = life.stopping().clone();
         life.spawn("api", async move {
             let serve = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());
@@ -122,6 +125,19 @@ async fn start_engine(args: &ServeArgs) -> anyhow::Result<Engine> {
     let engine = tokio::task::spawn_blocking(start).await?.context("the vision engine does not start")?;
     info!(threads, "vision engine ready");
     Ok(engine)
+}
+
+/// What the pack's calibrations were measured at; nothing where there is no usable pack, as it may be beside an API.
+fn rates(models: &Path) -> Option<Rates> {
+    let scorers = Pack::load_scorers(models);
+    let scorers = scorers.inspect_err(|error| warn!(%error, "thresholds by false match rate are refused here")).ok()?;
+    Some(Rates::new(move |mode, fmr| {
+        let calibration = &scorers.of(mode).calibration;
+        calibration.threshold_at(fmr).ok_or_else(|| {
+            let (low, high) = calibration.measured_rates().unwrap_or_default();
+            MeasuredRange { low, high }
+        })
+    }))
 }
 
 fn threads(args: &ServeArgs) -> std::num::NonZeroUsize {

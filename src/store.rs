@@ -15,6 +15,7 @@ pub mod outbox;
 pub mod sealed;
 pub mod sweep;
 pub mod tenants;
+pub mod views;
 
 /// A handle to the database; clones share one pool.
 #[derive(Clone)]

@@ -8,6 +8,7 @@ use serde_json::json;
 use tracing::error;
 use utoipa::ToSchema;
 
+use crate::domain::ids::RequestId;
 use crate::domain::request::RequestFault;
 use crate::{intake, store};
 
@@ -24,20 +25,24 @@ pub(super) struct Problem {
     detail: String,
     /// The field at fault, as a path such as `request.photo`.
     field: Option<String>,
+    /// The 12 characters to quote, where there is a job.
+    request_id: Option<String>,
 }
 
-/// A problem, as it is answered.
-#[derive(Debug)]
+/// An error, as it is answered: as a problem document, or in a face's own words.
+#[derive(Debug, Clone)]
 pub struct ApiError {
-    status: StatusCode,
-    code: &'static str,
-    field: Option<String>,
-    detail: String,
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) field: Option<String>,
+    pub(super) detail: String,
+    /// Of the job that ended like this.
+    pub(super) request_id: Option<RequestId>,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: &str) -> Self {
-        Self { status, code, field: None, detail: detail.to_owned() }
+        Self { status, code, field: None, detail: detail.to_owned(), request_id: None }
     }
 
     pub(super) fn of_field(code: &'static str, field: &str, detail: &str) -> Self {
@@ -55,7 +60,7 @@ impl ApiError {
     }
 
     fn of_request(status: StatusCode, fault: RequestFault) -> Self {
-        Self { status, code: fault.code, field: fault.field, detail: fault.message }
+        Self { field: fault.field, ..Self::new(status, fault.code, &fault.message) }
     }
 }
 
@@ -69,8 +74,11 @@ impl IntoResponse for ApiError {
             "code": self.code,
             "detail": self.detail,
         });
-        if let Some(field) = self.field {
+        if let Some(field) = &self.field {
             body["field"] = json!(field);
+        }
+        if let Some(request_id) = &self.request_id {
+            body["request_id"] = json!(request_id);
         }
         let mut response =
             (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
@@ -81,6 +89,8 @@ impl IntoResponse for ApiError {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
         }
+        // For `faces`, which may spell it otherwise.
+        response.extensions_mut().insert(self);
         response
     }
 }

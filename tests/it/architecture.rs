@@ -14,12 +14,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("queue", &["domain", "lifecycle"]),
     ("jobs", &["domain", "vision"]),
     ("janitor", &["domain", "lifecycle", "media", "store"]),
-    ("intake", &["domain", "lifecycle", "media", "queue", "store"]),
+    ("intake", &["domain", "lifecycle", "media", "queue", "store", "vision"]),
     ("relay", &["domain", "lifecycle", "queue", "store"]),
     ("worker", &["domain", "jobs", "lifecycle", "media", "queue", "store", "vision"]),
-    ("api", &["domain", "intake", "lifecycle", "store"]),
+    ("api", &["domain", "intake", "lifecycle", "media", "store"]),
     ("config", &["domain", "intake", "media", "queue", "store", "telemetry"]),
-    ("app", &["api", "config", "intake", "janitor", "jobs", "lifecycle", "relay", "vision", "worker"]),
+    ("app", &["api", "config", "domain", "intake", "janitor", "jobs", "lifecycle", "relay", "vision", "worker"]),
     ("cli", &["app", "config", "domain", "intake", "queue", "store", "telemetry", "vision"]),
 ];
 

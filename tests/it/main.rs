@@ -3,6 +3,13 @@
 
 mod amqp_round_trip;
 mod architecture;
+mod contract_compare_with_liveness;
+mod contract_face_match;
+mod contract_id_match;
+mod contract_jobs;
+mod contract_likeness_check;
+mod contract_sync;
+mod contract_table;
 mod fairness;
 mod http_api;
 mod promise_broker_wiped;
