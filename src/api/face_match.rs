@@ -43,6 +43,7 @@ struct FaceMatchRequest {
     /// Rejected below it, 0 to 100, or `{"fmr": 1e-2}`; not above `approve_score`.
     review_score: Option<ScoreField>,
     /// `FAST` or `ACCURATE`.
+    #[schema(pattern = "^(FAST|ACCURATE)$")]
     search_mode: Option<String>,
     /// Up to 16 strings, given back untouched.
     metadata: Option<std::collections::BTreeMap<String, String>>,

@@ -46,7 +46,8 @@ pub(super) async fn in_their_own_words(request: Request, next: Next) -> Response
     let (parts, _) = response.into_parts();
     let mut answer = (status, Json(body)).into_response();
     for (name, value) in &parts.headers {
-        if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
+        let of_old_body = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_ENCODING].contains(name);
+        if !of_old_body {
             answer.headers_mut().append(name, value.clone());
         }
     }

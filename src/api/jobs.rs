@@ -45,7 +45,15 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
 /// Submits a job of any kind; answers as soon as it is safe.
 #[utoipa::path(post, path = "/v1/jobs", tag = "jobs", request_body = Value,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key and body give the first answer again")),
-    responses((status = 202, body = Submitted), (status = 400, body = Problem), (status = 409, body = Problem)))]
+    responses(
+        (status = 202, body = Submitted),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json"),
+        (status = 413, body = Problem, content_type = "application/problem+json"),
+        (status = 429, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json")))]
 async fn start(
     State(context): State<ApiContext>,
     caller: Caller,
@@ -57,7 +65,14 @@ async fn start(
 
 /// A job; with `wait`, as soon as it is over or the wait is.
 #[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path), Wait),
-    responses((status = 200, body = Value), (status = 404, body = Problem)))]
+    responses(
+        (status = 200, body = Value),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 429, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json")))]
 async fn find(
     State(context): State<ApiContext>,
     caller: Caller,

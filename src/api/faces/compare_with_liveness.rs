@@ -44,6 +44,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
 #[expect(dead_code, reason = "for the API's document alone")]
 struct CompareRequest {
     /// `DESKTOP`, `IOS` or `ANDROID`.
+    #[schema(pattern = "^(DESKTOP|IOS|ANDROID)$")]
     os: String,
     /// One selfie.
     #[schema(min_length = 1)]
@@ -51,6 +52,7 @@ struct CompareRequest {
     #[schema(min_items = 1, max_items = 32)]
     gallery: Vec<String>,
     /// `FAST` or `ACCURATE`.
+    #[schema(pattern = "^(FAST|ACCURATE)$")]
     search_mode: String,
     /// Below it liveness is not tested; 0.85 when left out.
     #[schema(minimum = 0.67, maximum = 0.95)]

@@ -53,6 +53,7 @@ struct IdMatchRequest {
     #[schema(min_length = 1, max_length = 64)]
     id_number: String,
     /// `nin`, `BVN`, `vnin`, `drivers_license` or `passport`, whatever the case.
+    #[schema(example = "BVN")]
     id_type: String,
     /// 0.85 strict, 0.75 balanced, 0.60 permissive.
     #[schema(minimum = 0.0, maximum = 1.0)]
@@ -221,7 +222,7 @@ pub(super) fn spell(error: &ApiError) -> Option<(StatusCode, Value)> {
         (StatusCode::UNAUTHORIZED, _) => (error.status, "UNAUTHORIZED"),
         (StatusCode::FORBIDDEN, "subscription_required") => (error.status, "SUBSCRIPTION_REQUIRED"),
         (StatusCode::FORBIDDEN, _) => (error.status, "FORBIDDEN"),
-        (StatusCode::NOT_FOUND, _) => (error.status, "ID_NOT_FOUND"),
+        (StatusCode::NOT_FOUND, "id_not_found") => (error.status, "ID_NOT_FOUND"),
         (StatusCode::UNPROCESSABLE_ENTITY, _) => (error.status, "LANDMARKS_NOT_FOUND"),
         (StatusCode::TOO_MANY_REQUESTS, _) => (error.status, "RATE_LIMITED"),
         // Its clients know one status for our faults.

@@ -198,7 +198,11 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse(&body, Lane::Bulk, &Defaults::default());
+            for form in
+                [Form::Native, Form::LikenessCheck, Form::IdMatch, Form::FaceMatch, Form::CompareWithLiveness]
+            {
+                let _ = super::super::parse(form, &body, Lane::Bulk, &Defaults::default());
+            }
         }
     }
 }
