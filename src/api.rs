@@ -7,14 +7,18 @@ mod edges;
 mod erasure;
 mod error;
 mod face_match;
+mod faces;
 mod health;
 mod images;
 mod jobs;
 mod jwks;
 mod limits;
+mod list;
 mod media;
 mod openapi;
 mod organisation;
+mod submit;
+mod sync;
 mod waiters;
 
 use std::time::Duration;
@@ -49,6 +53,17 @@ pub struct ApiContext {
     pub admin: Option<AdminToken>,
     /// What must stand before this process may be sent traffic.
     pub probes: std::sync::Arc<[Probe]>,
+    /// Signs answers; none: they go unsigned.
+    pub signer: Option<Signer>,
+}
+
+/// Makes a detached signature over a value, or none.
+pub type Signer = std::sync::Arc<dyn Fn(&serde_json::Value) -> Option<String> + Send + Sync>;
+
+impl ApiContext {
+    fn sign(&self, value: &serde_json::Value) -> Option<String> {
+        self.signer.as_ref().and_then(|sign| sign(value))
+    }
 }
 
 /// A body that sends nothing for so long is given up.
@@ -65,6 +80,9 @@ pub fn router(context: ApiContext, origins: &[HeaderValue]) -> Router {
         .merge(jwks::routes())
         .merge(organisation::routes())
         .merge(admin::routes())
+        .merge(list::routes())
+        .merge(face_match::routes())
+        .merge(faces::routes())
         .merge(health::routes())
         .split_for_parts();
     let router = operations
@@ -73,9 +91,12 @@ pub fn router(context: ApiContext, origins: &[HeaderValue]) -> Router {
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(RequestBodyTimeoutLayer::new(SLOW_BODY))
+        .layer(middleware::from_fn_with_state(context.clone(), edges::share_memory))
         .layer(CatchPanicLayer::custom(error::panicked))
+        // Outside of every layer that may refuse a request.
+        .layer(middleware::from_fn(faces::in_their_own_words))
         .layer(CompressionLayer::new())
-        .layer(middleware::from_fn_with_state(context.clone(), edges::wrap));
+        .layer(middleware::from_fn(edges::wrap));
     let router = if origins.is_empty() { router } else { router.layer(cors(origins)) };
     router.with_state(context)
 }

@@ -1,5 +1,6 @@
 //! The composition root: starts the roles of a process and stops them in good order.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -10,13 +11,14 @@ use tracing::{info, warn};
 
 use crate::api::{self, AdminToken, ApiContext, Limits, Probe, ProbeFuture, Waiters};
 use crate::config::ServeArgs;
+use crate::domain::rates::{MeasuredRange, Rates};
 use crate::images::Images;
 use crate::intake;
 use crate::janitor;
 use crate::jobs;
 use crate::lifecycle::{Lifecycle, PATIENCE};
 use crate::relay::{self, RelaySettings};
-use crate::vision::{Engine, EngineSettings, Runtime};
+use crate::vision::{Engine, EngineSettings, Pack, Runtime};
 use crate::worker::Worker;
 use crate::worker::slots::Slots;
 
@@ -51,7 +53,8 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
 
     let store = args.database.store().await?;
     let broker = args.broker.broker()?;
-    let intake = args.intake.intake(store.clone())?;
+    let mut intake = args.intake.intake(store.clone())?;
+    intake.defaults.rates = rates(&args.vision.models);
     let mut engine = None;
 
     if plays(Role::Worker) {
@@ -105,7 +108,10 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
             .map(|token| AdminToken::new(token).context("VISAVIS_ADMIN_TOKEN must have at least 32 characters"));
         let origins = args.api.cors_origins.iter().filter(|it| !it.is_empty()).map(|it| it.parse());
         let origins = origins.collect::<Result<Vec<HeaderValue>, _>>().context("VISAVIS_CORS_ORIGINS is malformed")?;
-        let context = ApiContext { intake, images, waiters, limits, admin: admin.transpose()?, probes: probes.into() };
+        let signing = images.clone();
+        let signer: api::Signer = Arc::new(move |value| signing.signer().sign_detached(value).ok());
+        let (admin, probes, signer) = (admin.transpose()?, probes.into(), Some(signer));
+        let context = ApiContext { intake, images, waiters, limits, admin, probes, signer };
         let router = api::router(context, &origins);
         let stopping = life.stopping().clone();
         life.spawn("api", async move {
@@ -140,6 +146,19 @@ async fn start_engine(args: &ServeArgs) -> anyhow::Result<Engine> {
     let engine = tokio::task::spawn_blocking(start).await?.context("the vision engine does not start")?;
     info!(threads, liveness = engine.liveness_model().unwrap_or("none"), "vision engine ready");
     Ok(engine)
+}
+
+/// What the pack's calibrations were measured at; nothing where there is no usable pack, as it may be beside an API.
+fn rates(models: &Path) -> Option<Rates> {
+    let scorers = Pack::load_scorers(models);
+    let scorers = scorers.inspect_err(|error| warn!(%error, "thresholds by false match rate are refused here")).ok()?;
+    Some(Rates::new(move |mode, fmr| {
+        let calibration = &scorers.of(mode).calibration;
+        calibration.threshold_at(fmr).ok_or_else(|| {
+            let (low, high) = calibration.measured_rates().unwrap_or_default();
+            MeasuredRange { low, high }
+        })
+    }))
 }
 
 fn threads(args: &ServeArgs) -> std::num::NonZeroUsize {

@@ -11,6 +11,7 @@ pub mod notice;
 pub mod outcome;
 pub mod pepper;
 pub mod policy;
+pub mod rates;
 pub mod request;
 pub mod tenant;
 pub mod warning;

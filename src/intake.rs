@@ -15,7 +15,7 @@ use crate::domain::image::ImageFormat;
 use crate::domain::job::{ImageContent, Lane, Submission, SubmittedImage};
 use crate::domain::notice::{self, Subject};
 use crate::domain::pepper::{Pepper, Purpose};
-use crate::domain::request::{self, Defaults, Form, RequestFault};
+use crate::domain::request::{self, Defaults, Form, MIN_SIDE, RequestFault};
 use crate::domain::tenant::{Account, Service, TenantSettings};
 use crate::media::{self, Media, WrappedKey};
 use crate::store::dead_letters::NewDeadLetter;
@@ -23,6 +23,7 @@ use crate::store::images::ImageRow;
 use crate::store::jobs::{Change, NewJob, ReplyAddress};
 use crate::store::sealed::{self, SealedRecord};
 use crate::store::{self, Store, Tx};
+use crate::vision::decode;
 
 /// What intake needs.
 #[derive(Clone)]
@@ -125,6 +126,9 @@ impl Intake {
         let (form, lane) = (origin.form, origin.lane);
         let read = move || {
             let submission = request::parse(form, &body, lane, &defaults)?;
+            if form == Form::IdMatch {
+                check_sizes(&submission)?;
+            }
             Ok((submission, pepper.digest(Purpose::Request, &[form.name().as_bytes(), &body])))
         };
         let read = tokio::task::spawn_blocking(read).await;
@@ -289,6 +293,22 @@ fn check_permission(settings: &TenantSettings, service: Service) -> Result<(), E
             "subscription_required",
             "the organisation has no subscription to this service: ask your operator",
         );
+    }
+    Ok(())
+}
+
+/// Refuses an image in which no side of a face could be large enough.
+fn check_sizes(submission: &Submission) -> Result<(), RequestFault> {
+    for image in &submission.images {
+        let ImageContent::Inline { bytes, .. } = &image.content else { continue };
+        let field = &image.field;
+        let fault = |code, message| RequestFault { code, field: Some(field.clone()), message };
+        let (width, height) =
+            decode::size(bytes).map_err(|why| fault("invalid_image", format!("{field} cannot be read: {why}")))?;
+        if width.min(height) < MIN_SIDE {
+            let message = format!("{field} must be at least {MIN_SIDE} x {MIN_SIDE} pixels: take it from closer");
+            return Err(fault("image_too_small", message));
+        }
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ pub mod sealed;
 pub mod signing_keys;
 pub mod sweep;
 pub mod tenants;
+pub mod views;
 
 /// A handle to the database; clones share one pool.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! What every request meets first and every answer last: a request id, the log span, the share of memory for its body,
 //! and the headers that keep answers out of caches.
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -16,17 +16,14 @@ use crate::domain::request::MAX_BODY;
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Wraps every route and every fallback.
-pub(super) async fn wrap(State(context): State<ApiContext>, mut request: Request, next: Next) -> Response {
+pub(super) async fn wrap(mut request: Request, next: Next) -> Response {
     let id = request_id(&request);
     // The path is logged, the query never: it holds signatures.
     let span = info_span!("http", method = %request.method(), path = request.uri().path(), http_id = %id);
     async move {
         let slot = AllowanceSlot::default();
         request.extensions_mut().insert(slot.clone());
-        let mut response = match share(&context, &mut request) {
-            Ok(()) => next.run(request).await,
-            Err(error) => error.into_response(),
-        };
+        let mut response = next.run(request).await;
         debug!(status = response.status().as_u16(), "answered");
         let headers = response.headers_mut();
         slot.write(headers);
@@ -48,18 +45,17 @@ fn request_id(request: &Request) -> String {
     named.filter(fits).map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
 }
 
-/// Before a byte of the body is read. A body without a length may be as large as any.
-fn share(context: &ApiContext, request: &mut Request) -> Result<(), super::error::ApiError> {
-    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
-    let streamed = request.headers().contains_key(header::TRANSFER_ENCODING);
-    // A path that is no route of ours reads no body.
-    if request.extensions().get::<MatchedPath>().is_none() {
-        return Ok(());
-    }
+/// Before a byte of the body is read: its share of the memory for bodies. A body without a length may be as large as any.
+pub(super) async fn share_memory(State(context): State<ApiContext>, mut request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
+    let streamed = headers.contains_key(header::TRANSFER_ENCODING);
     let bytes = length.unwrap_or(if streamed { MAX_BODY } else { 0 });
     if bytes > 0 {
-        let share = context.limits.body(bytes)?;
-        request.extensions_mut().insert(share);
+        match context.limits.body(bytes) {
+            Ok(share) => drop(request.extensions_mut().insert(share)),
+            Err(error) => return error.into_response(),
+        }
     }
-    Ok(())
+    next.run(request).await
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 use tracing::error;
 use utoipa::ToSchema;
 
+use crate::domain::ids::RequestId;
 use crate::domain::request::RequestFault;
 use crate::{images, intake, store};
 
@@ -25,38 +26,24 @@ pub(super) struct Problem {
     detail: String,
     /// The field at fault, as a path such as `request.photo`.
     field: Option<String>,
+    /// The 12 characters to quote, where there is a job.
+    request_id: Option<String>,
 }
 
-/// A problem, as it is answered.
-#[derive(Debug)]
+/// An error, as it is answered: as a problem document, or in a face's own words.
+#[derive(Debug, Clone)]
 pub struct ApiError {
-    status: StatusCode,
-    code: &'static str,
-    field: Option<String>,
-    detail: String,
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) field: Option<String>,
+    pub(super) detail: String,
+    /// Of the job that ended like this.
+    pub(super) request_id: Option<RequestId>,
     /// Seconds.
-    retry_after: Option<u64>,
+    pub(super) retry_after: Option<u64>,
 }
 
 impl ApiError {
-    /// For faces that tell errors in a shape of their own.
-    pub(super) fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    pub(super) fn code(&self) -> &'static str {
-        self.code
-    }
-
-    pub(super) fn detail(&self) -> &str {
-        &self.detail
-    }
-
-    /// Seconds to wait before another try.
-    pub(super) fn retry_after(&self) -> Option<u64> {
-        self.retry_after
-    }
-
     /// Another try makes sense after this time.
     pub(super) fn after(self, wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
@@ -65,7 +52,7 @@ impl ApiError {
 
     pub(super) fn new(status: StatusCode, code: &'static str, detail: &str) -> Self {
         let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(5);
-        Self { status, code, field: None, detail: detail.to_owned(), retry_after }
+        Self { status, code, field: None, detail: detail.to_owned(), request_id: None, retry_after }
     }
 
     pub(super) fn of_field(code: &'static str, field: &str, detail: &str) -> Self {
@@ -99,7 +86,7 @@ impl ApiError {
     }
 
     pub(super) fn of_request(status: StatusCode, fault: RequestFault) -> Self {
-        Self { status, code: fault.code, field: fault.field, detail: fault.message, retry_after: None }
+        Self { field: fault.field, ..Self::new(status, fault.code, &fault.message) }
     }
 }
 
@@ -113,8 +100,11 @@ impl IntoResponse for ApiError {
             "code": self.code,
             "detail": self.detail,
         });
-        if let Some(field) = self.field {
+        if let Some(field) = &self.field {
             body["field"] = json!(field);
+        }
+        if let Some(request_id) = &self.request_id {
+            body["request_id"] = json!(request_id);
         }
         let mut response =
             (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
@@ -125,6 +115,8 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
         }
+        // For `faces`, which may spell it otherwise.
+        response.extensions_mut().insert(self);
         response
     }
 }

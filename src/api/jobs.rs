@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,17 +19,16 @@ use super::ApiContext;
 use super::auth::Caller;
 use super::body::JsonBody;
 use super::error::{ApiError, Problem};
+use super::submit::{Links, Submitted, accepted, submit};
 use crate::domain::ids::JobId;
 use crate::domain::job::{Lane, Params, Verdict};
-use crate::domain::notice;
 use crate::domain::outcome::Outcome;
 use crate::domain::request::Form;
 use crate::domain::tenant::{Account, Scope};
-use crate::intake::Origin;
 use crate::store::jobs::JobView;
 
 /// The longest that a poll may wait, in seconds.
-const MAX_WAIT: u64 = 60;
+pub(super) const MAX_WAIT: u64 = 60;
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -40,44 +39,40 @@ pub(super) struct Wait {
 }
 
 pub(super) fn routes() -> OpenApiRouter<ApiContext> {
-    OpenApiRouter::new().routes(routes!(submit)).routes(routes!(find))
+    OpenApiRouter::new().routes(routes!(start)).routes(routes!(find))
 }
 
 /// Submits a job of any kind; answers as soon as it is safe.
 #[utoipa::path(post, path = "/v1/jobs", tag = "jobs", request_body = Value,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key and body give the first answer again")),
-    responses((status = 202, body = Value), (status = 400, body = Problem), (status = 409, body = Problem)))]
-async fn submit(
+    responses(
+        (status = 202, body = Submitted),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json"),
+        (status = 413, body = Problem, content_type = "application/problem+json"),
+        (status = 429, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json")))]
+async fn start(
     State(context): State<ApiContext>,
     caller: Caller,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let key = headers.get("idempotency-key").map(|value| {
-        value.to_str().map_err(|_| {
-            ApiError::of_field("invalid_idempotency_key", "Idempotency-Key", "Idempotency-Key must be ASCII text")
-        })
-    });
-    let key = key.transpose()?;
-    caller.may(Scope::Submit)?;
-    let origin = Origin {
-        account: caller.account,
-        settings: &caller.settings,
-        form: Form::Native,
-        idempotency_key: key,
-        reply: None,
-        lane: Lane::Bulk,
-    };
-    let accepted = context.intake.submit(origin, body).await?;
-    caller.body_taken_in();
-    let location = format!("/v1/jobs/{}", accepted.subject.id);
-    let notice = notice::accepted(&accepted.subject, &accepted.state, accepted.duplicate);
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(notice)).into_response())
+    Ok(accepted(submit(&context, &caller, (Form::Native, Lane::Bulk), &headers, body).await?))
 }
 
 /// A job; with `wait`, as soon as it is over or the wait is.
 #[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path), Wait),
-    responses((status = 200, body = Value), (status = 404, body = Problem)))]
+    responses(
+        (status = 200, body = Value),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 429, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json")))]
 async fn find(
     State(context): State<ApiContext>,
     caller: Caller,
@@ -114,7 +109,7 @@ pub(super) async fn await_job(
     find().await
 }
 
-fn render(job: &JobView) -> Value {
+pub(super) fn render(job: &JobView) -> Value {
     let outcome = job.outcome.as_ref();
     let mut rendered = json!({
         "id": job.subject.id,
@@ -133,20 +128,12 @@ fn render(job: &JobView) -> Value {
         "started_at": job.started_at.map(time),
         "finished_at": job.finished_at.map(time),
         "erased_at": job.erased_at.map(time),
-        "links": links(job),
+        "links": Links::of(&job.subject),
     });
     if job.subject.sandbox {
         rendered["sandbox"] = json!(true);
     }
     rendered
-}
-
-fn links(job: &JobView) -> Value {
-    let mut links = json!({ "self": format!("/v1/jobs/{}", job.subject.id) });
-    if let Params::FaceMatch { .. } = job.params {
-        links["report"] = json!(format!("/v1/face-match/{}", job.subject.id));
-    }
-    links
 }
 
 fn render_outcome(outcome: &Outcome) -> Value {
@@ -183,6 +170,6 @@ fn percent(value: f64) -> f64 {
     (value * 1e6).round() / 1e4
 }
 
-fn time(instant: DateTime<Utc>) -> String {
+pub(super) fn time(instant: DateTime<Utc>) -> String {
     instant.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -194,8 +194,8 @@ mod tests {
             );
         }
         let error = limits.count(one, &two, None).unwrap_err();
-        assert_eq!((error.status(), error.code()), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
-        assert!(error.retry_after().is_some_and(|it| (1..=30).contains(&it)), "{:?}", error.retry_after());
+        assert_eq!((error.status, error.code), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
+        assert!(error.retry_after.is_some_and(|it| (1..=30).contains(&it)), "{:?}", error.retry_after);
         assert!(limits.count(other, &two, None).is_ok());
         assert!(limits.count(Account { sandbox: true, ..one }, &two, None).is_ok(), "test keys have their own");
         assert!(limits.count(one, &settings(Some(3), None), None).is_ok(), "a new limit starts anew");
@@ -206,7 +206,7 @@ mod tests {
         let limits = Limits::new(UNIT);
         let (account, one) = (Account::live(TenantId::new()), settings(None, Some(1)));
         let turn = limits.turn(account, &one).unwrap();
-        assert_eq!(limits.turn(account, &one).unwrap_err().code(), "too_many_concurrent_requests");
+        assert_eq!(limits.turn(account, &one).unwrap_err().code, "too_many_concurrent_requests");
         drop(turn);
         assert!(limits.turn(account, &one).is_ok());
     }
@@ -215,7 +215,7 @@ mod tests {
     fn bodies_share_a_budget_and_one_alone_always_fits() {
         let limits = Limits::new(10 * UNIT);
         let large = limits.body(100 * UNIT).unwrap();
-        assert_eq!(limits.body(1).err().unwrap().code(), "overloaded");
+        assert_eq!(limits.body(1).err().unwrap().code, "overloaded");
         large.release();
         assert!(limits.body(10 * UNIT).is_ok());
     }

@@ -132,6 +132,14 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    pub const ALL: [Self; 4] = [Self::Approved, Self::InReview, Self::Rejected, Self::NotFinished];
+
+    /// The verdict of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+
     /// As stored, and as in routing keys and events.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -141,12 +149,6 @@ impl Verdict {
             Self::Rejected => "rejected",
             Self::NotFinished => "not_finished",
         }
-    }
-
-    /// The verdict of that name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Approved, Self::InReview, Self::Rejected, Self::NotFinished].into_iter().find(|it| it.name() == name)
     }
 
     /// As the report spells it.

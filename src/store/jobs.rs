@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 
 use super::sealed::{Purpose, SealedRecord};
+pub use super::views::JobView;
 use super::{Error, Store, Tx};
 use crate::domain::ids::{JobId, RequestId, TenantId};
-use crate::domain::job::{Failure, Lane, Params, Verdict};
+use crate::domain::job::{Failure, Lane, Params};
 use crate::domain::notice::{self, Subject};
 use crate::domain::outcome::Outcome;
 use crate::domain::tenant::Account;
@@ -72,33 +72,6 @@ pub enum Change {
     Lost,
 }
 
-/// A job as its owner may see it.
-#[derive(Debug, Clone)]
-pub struct JobView {
-    pub subject: Subject,
-    pub params: Params,
-    pub lane: String,
-    pub state: String,
-    pub attempt: i32,
-    /// Stays when the outcome is erased.
-    pub verdict: Option<Verdict>,
-    pub outcome: Option<Outcome>,
-    pub failure: Option<Failure>,
-    pub created_at: DateTime<Utc>,
-    pub started_at: Option<DateTime<Utc>>,
-    pub finished_at: Option<DateTime<Utc>>,
-    /// From then on images, sealed records, result and metadata are gone.
-    pub erased_at: Option<DateTime<Utc>>,
-}
-
-impl JobView {
-    /// Whether it will never change again.
-    #[must_use]
-    pub fn is_terminal(&self) -> bool {
-        self.finished_at.is_some()
-    }
-}
-
 impl Tx {
     /// Stores a job; `Lost` when the organisation has one under the same idempotency key.
     ///
@@ -150,38 +123,6 @@ impl Store {
             subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
             state: row.state,
             request_hash: row.request_hash,
-        }))
-    }
-
-    /// One of the account's jobs.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn find_job(&self, account: Account, id: JobId) -> Result<Option<JobView>, Error> {
-        let row = sqlx::query!(
-            r#"SELECT id, request_id, kind, sandbox, lane, state, attempt, verdict, params AS "params: Json<Params>",
-                      metadata AS "metadata: Json<BTreeMap<String, String>>", result AS "result: Json<Outcome>",
-                      failure AS "failure: Json<Failure>", created_at, started_at, finished_at, erased_at
-               FROM jobs WHERE tenant_id = $1 AND sandbox = $2 AND id = $3"#,
-            account.tenant_id.0,
-            account.sandbox,
-            id.0,
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(row.map(|row| JobView {
-            subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
-            params: row.params.0,
-            lane: row.lane,
-            state: row.state,
-            attempt: row.attempt,
-            verdict: row.verdict.as_deref().and_then(Verdict::parse),
-            outcome: row.result.map(|it| it.0),
-            failure: row.failure.map(|it| it.0),
-            created_at: row.created_at,
-            started_at: row.started_at,
-            finished_at: row.finished_at,
-            erased_at: row.erased_at,
         }))
     }
 

@@ -193,6 +193,23 @@ fn lies_on_its_side(orientation: Orientation) -> bool {
     )
 }
 
+/// Width and height that the file's header states, before it is turned upright; no pixel is decoded.
+///
+/// # Errors
+/// When the file is none of ours, or its header is damaged.
+pub fn size(bytes: &[u8]) -> Result<(u32, u32), ImageFault> {
+    let format = ImageFormat::sniff(bytes).ok_or(ImageFault::UnsupportedFormat)?;
+    let invalid = |_: image::ImageError| ImageFault::Invalid(format);
+    match format {
+        ImageFormat::Jpeg => container::jpeg_size(bytes),
+        ImageFormat::Png => {
+            let limits = DecodeParams::default().limits();
+            Ok(PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(invalid)?.dimensions())
+        }
+        ImageFormat::Webp => Ok(WebPDecoder::new(Cursor::new(bytes)).map_err(invalid)?.dimensions()),
+    }
+}
+
 impl DecodeParams {
     fn check(&self, (width, height): (u32, u32), format: ImageFormat) -> Result<(), ImageFault> {
         if width == 0 || height == 0 {

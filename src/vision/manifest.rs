@@ -110,17 +110,16 @@ impl Pack {
         if detectors.is_empty() {
             return Err(loader.inconsistent("the cascade names no detector"));
         }
-        let fast = loader.scorer("fast", &manifest.modes.fast)?;
-        let accurate = loader.scorer("accurate", &manifest.modes.accurate)?;
+        let scorers = loader.scorers()?;
         let mut embedders: Vec<Network<EmbedderSpec>> = Vec::new();
-        for part in fast.parts.iter().chain(&accurate.parts) {
+        for part in scorers.fast.parts.iter().chain(&scorers.accurate.parts) {
             if !embedders.iter().any(|e| e.name == part.model) {
                 embedders.push(loader.embedder(&part.model)?);
             }
         }
         let contents = Contents {
             landmarks: loader.landmarks(&cascade.landmarks)?,
-            scorers: Scorers { fast, accurate },
+            scorers,
             detectors,
             embedders,
             name: manifest.pack,
@@ -139,6 +138,17 @@ impl Pack {
     #[must_use]
     pub fn liveness(&self) -> Option<&LivenessPack> {
         self.liveness.as_deref()
+    }
+
+    /// Reads the calibrations of the pack in `folder` and none of its networks: for those who only ask what a threshold
+    /// means.
+    ///
+    /// # Errors
+    /// As [`Pack::load`], of the manifest and the calibrations.
+    pub fn load_scorers(folder: &Path) -> Result<Scorers, PackFault> {
+        let path = folder.join(MANIFEST);
+        let manifest: format::Manifest = parse(&path, &read(&path)?)?;
+        Loader { folder, path: &path, manifest: &manifest }.scorers()
     }
 
     /// Name of the pack.
@@ -292,6 +302,11 @@ impl Loader<'_> {
             return Err(self.inconsistent(&format!("the input of {} is not a square in nchw layout", model.name)));
         }
         Ok(InputSpec { side: input.width, colour: input.colour, mean: input.mean, std: input.std })
+    }
+
+    fn scorers(&self) -> Result<Scorers, PackFault> {
+        let modes = &self.manifest.modes;
+        Ok(Scorers { fast: self.scorer("fast", &modes.fast)?, accurate: self.scorer("accurate", &modes.accurate)? })
     }
 
     fn scorer(&self, mode: &str, of: &format::Mode) -> Result<Scorer, PackFault> {

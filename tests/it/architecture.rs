@@ -20,7 +20,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("worker", &["domain", "jobs", "lifecycle", "media", "queue", "store", "vision"]),
     ("api", &["domain", "images", "intake", "lifecycle", "media", "store"]),
     ("config", &["domain", "intake", "media", "queue", "store", "telemetry", "vision"]),
-    ("app", &["api", "config", "domain", "images", "intake", "janitor", "jobs", "lifecycle", "relay", "vision", "worker"]),
+    (
+        "app",
+        &["api", "config", "domain", "images", "intake", "janitor", "jobs", "lifecycle", "relay", "vision", "worker"],
+    ),
     ("cli", &["api", "app", "config", "domain", "intake", "queue", "store", "telemetry", "vision"]),
 ];
 

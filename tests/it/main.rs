@@ -4,6 +4,13 @@
 mod amqp_round_trip;
 mod architecture;
 mod blob_stores;
+mod contract_compare_with_liveness;
+mod contract_face_match;
+mod contract_id_match;
+mod contract_jobs;
+mod contract_likeness_check;
+mod contract_sync;
+mod contract_table;
 mod edges;
 mod erasure;
 mod fairness;

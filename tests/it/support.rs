@@ -3,6 +3,7 @@
 pub mod api;
 pub mod blobs;
 pub mod broker;
+pub mod endings;
 pub mod environment;
 pub mod network;
 pub mod outcomes;

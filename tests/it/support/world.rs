@@ -155,6 +155,15 @@ impl World {
         make_key(&self.intake, self.tenant.id, true).await
     }
 
+    /// A further organisation with such settings.
+    pub async fn make_tenant_with(&self, name: &str, settings: &TenantSettings) -> Tenant {
+        let tenant = self.make_tenant(name, None).await;
+        let settings = serde_json::to_value(settings).expect("settings are JSON");
+        let update = sqlx::query("UPDATE tenants SET settings = $2 WHERE id = $1").bind(tenant.id.0).bind(settings);
+        update.execute(&self.pool).await.expect("the settings are stored");
+        tenant
+    }
+
     /// Starts roles of the real executable.
     pub async fn spawn(&self, roles: &[&str]) -> Process {
         self.spawn_with(roles, &[]).await
