@@ -6,6 +6,7 @@ mod face_match;
 mod health;
 mod jobs;
 mod openapi;
+mod pages;
 mod waiters;
 
 use axum::Router;
@@ -39,17 +40,29 @@ pub fn router(context: ApiContext) -> Router {
             info_span!("http", method = %request.method(), path = request.uri().path())
         })
         .on_response(DefaultOnResponse::new().level(Level::DEBUG));
-    let (routes, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
-        .merge(jobs::routes())
-        .merge(face_match::routes())
-        .merge(health::routes())
-        .split_for_parts();
+    let (routes, document) = documented();
     routes
-        .merge(openapi::pages(document))
+        .merge(pages::routes(document))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(trace)
         .with_state(context)
+}
+
+/// The OpenAPI document of this version.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    documented().1
+}
+
+/// Every handler, and what they say of themselves.
+fn documented() -> (Router<ApiContext>, utoipa::openapi::OpenApi) {
+    let (routes, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .merge(jobs::routes())
+        .merge(face_match::routes())
+        .merge(health::routes())
+        .split_for_parts();
+    (routes, openapi::finish(document))
 }

@@ -12,6 +12,7 @@ use super::ApiContext;
 use super::auth::Caller;
 use super::error::{ApiError, Problem};
 use super::jobs::{Wait, await_job, read_wait};
+use crate::docs::answers::Report;
 use crate::domain::job::{Params, Verdict};
 use crate::domain::tenant::Scope;
 use crate::domain::warning::Warning;
@@ -22,8 +23,14 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
 }
 
 /// The facial similarity report of a `face_match` job.
-#[utoipa::path(get, path = "/v1/face-match/{id}", tag = "face match", params(("id" = String, Path), Wait),
-    responses((status = 200, body = Value), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/v1/face-match/{id}", operation_id = "get_face_match", tag = "face match",
+    params(("id" = String, Path, format = "uuid", description = "The job."), Wait),
+    responses(
+        (status = 200, body = Report, description = "The report as it stands: `Not Finished` until the job has its verdict."),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "`wait` is at fault."),
+        (status = 404, body = Problem, content_type = "application/problem+json",
+            description = "There is no such job, or it is of another kind."),
+    ))]
 async fn find(
     State(context): State<ApiContext>,
     caller: Caller,

@@ -17,10 +17,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("intake", &["domain", "lifecycle", "media", "queue", "store"]),
     ("relay", &["domain", "lifecycle", "queue", "store"]),
     ("worker", &["domain", "jobs", "lifecycle", "media", "queue", "store", "vision"]),
-    ("api", &["domain", "intake", "lifecycle", "store"]),
+    ("docs", &["domain", "queue"]),
+    ("api", &["docs", "domain", "intake", "lifecycle", "store"]),
     ("config", &["domain", "intake", "media", "queue", "store", "telemetry"]),
     ("app", &["api", "config", "intake", "janitor", "jobs", "lifecycle", "relay", "vision", "worker"]),
-    ("cli", &["app", "config", "domain", "intake", "queue", "store", "telemetry", "vision"]),
+    ("cli", &["api", "app", "config", "docs", "domain", "intake", "queue", "store", "telemetry", "vision"]),
 ];
 
 /// Crates that one place alone may name.

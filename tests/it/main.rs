@@ -3,6 +3,7 @@
 
 mod amqp_round_trip;
 mod architecture;
+mod documents;
 mod fairness;
 mod http_api;
 mod promise_broker_wiped;
