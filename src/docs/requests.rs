@@ -11,7 +11,7 @@ use crate::domain::job::{CaptureOs, Lane};
 use crate::domain::tenant::Service;
 
 /// A grey square, so that an example can be sent as it stands.
-pub(super) const EXAMPLE_IMAGE: &str =
+pub const EXAMPLE_IMAGE: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAAAAACMmsGiAAAADklEQVR42mM4AQQMqAQAfRQMgbbgsWYAAAAASUVORK5CYII=";
 
 /// A name of our own for a format that JSON Schema has no word for: Base64 of a picture, or a data URL of one.
