@@ -17,6 +17,7 @@ mod list;
 mod media;
 mod openapi;
 mod organisation;
+mod pages;
 mod submit;
 mod sync;
 mod waiters;
@@ -71,22 +72,9 @@ const SLOW_BODY: Duration = Duration::from_secs(30);
 
 /// Every route. `origins` may call from a browser; none by default.
 pub fn router(context: ApiContext, origins: &[HeaderValue]) -> Router {
-    let (operations, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
-        .merge(jobs::routes())
-        .merge(erasure::routes())
-        .merge(face_match::routes())
-        .merge(images::routes())
-        .merge(media::routes())
-        .merge(jwks::routes())
-        .merge(organisation::routes())
-        .merge(admin::routes())
-        .merge(list::routes())
-        .merge(face_match::routes())
-        .merge(faces::routes())
-        .merge(health::routes())
-        .split_for_parts();
+    let (operations, document) = documented();
     let router = operations
-        .merge(openapi::pages(document))
+        .merge(pages::routes(document))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -113,3 +101,27 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// The OpenAPI document of this version.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    documented().1
+}
+
+/// Every handler, and what they say of themselves.
+fn documented() -> (Router<ApiContext>, utoipa::openapi::OpenApi) {
+    let (operations, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .merge(jobs::routes())
+        .merge(list::routes())
+        .merge(erasure::routes())
+        .merge(face_match::routes())
+        .merge(faces::routes())
+        .merge(images::routes())
+        .merge(media::routes())
+        .merge(jwks::routes())
+        .merge(organisation::routes())
+        .merge(admin::routes())
+        .merge(health::routes())
+        .split_for_parts();
+    (operations, openapi::finish(document))
+}

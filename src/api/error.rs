@@ -17,14 +17,20 @@ use crate::{images, intake, store};
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the API's document alone")]
 pub(super) struct Problem {
+    #[schema(format = "uri-reference", examples("about:blank"))]
     r#type: String,
+    /// The status in words.
+    #[schema(examples("Bad Request"))]
     title: String,
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
     /// Stable, for programs.
+    #[schema(examples("missing_field"))]
     code: String,
     /// For people: what is wrong, and what to do.
     detail: String,
-    /// The field at fault, as a path such as `request.photo`.
+    /// The field at fault, as a path such as `request.photo`; absent where none is.
+    #[schema(nullable = false)]
     field: Option<String>,
     /// The 12 characters to quote, where there is a job.
     request_id: Option<String>,

@@ -87,12 +87,11 @@ struct Report {
     source_image: Option<String>,
     /// The live image, at a URL that expires.
     target_image: Option<String>,
-    #[schema(value_type = Vec<Object>)]
     warnings: Vec<Warning>,
 }
 
 /// Starts a facial similarity report; answers as soon as it is safe.
-#[utoipa::path(post, path = "/v1/face-match", tag = "face match", request_body = FaceMatchRequest,
+#[utoipa::path(post, path = "/v1/face-match", operation_id = "submit_face_match", tag = "face match", request_body = FaceMatchRequest,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key and body give the first answer again")),
     responses(
         (status = 202, body = Submitted),
@@ -113,7 +112,7 @@ async fn start(
 }
 
 /// The facial similarity report of a `face_match` job; with `wait`, as soon as it is over or the wait is.
-#[utoipa::path(get, path = "/v1/face-match/{id}", tag = "face match", params(("id" = String, Path), Wait),
+#[utoipa::path(get, path = "/v1/face-match/{id}", operation_id = "get_face_match", tag = "face match", params(("id" = String, Path, format = "uuid", description = "The job."), Wait),
     responses(
         (status = 200, body = ReportAnswer),
         (status = 400, body = Problem, content_type = "application/problem+json"),

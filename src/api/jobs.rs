@@ -20,6 +20,8 @@ use super::auth::Caller;
 use super::body::JsonBody;
 use super::error::{ApiError, Problem};
 use super::submit::{Links, Submitted, accepted, submit};
+use crate::docs::answers;
+use crate::docs::requests::JobRequest;
 use crate::domain::ids::JobId;
 use crate::domain::job::{Lane, Params, Verdict};
 use crate::domain::outcome::Outcome;
@@ -43,17 +45,18 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
 }
 
 /// Submits a job of any kind; answers as soon as it is safe.
-#[utoipa::path(post, path = "/v1/jobs", tag = "jobs", request_body = Value,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key and body give the first answer again")),
+///
+/// The `links` of the answer say where to read the job.
+#[utoipa::path(post, path = "/v1/jobs", operation_id = "submit_job", tag = "jobs", request_body = JobRequest,
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$",
+        description = "The same key and body give the first answer again; the same key with another body is 409.")),
     responses(
-        (status = 202, body = Submitted),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+        (status = 202, body = Submitted, description = "The job is stored and will run.",
+            headers(("Location" = String, description = "The job's path.")),
+            links(("job" = (operation_id = "get_job", parameters(("id" = "$response.body#/id")))))),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "Another request came under this Idempotency-Key."),
+    ))]
 async fn start(
     State(context): State<ApiContext>,
     caller: Caller,
@@ -64,15 +67,13 @@ async fn start(
 }
 
 /// A job; with `wait`, as soon as it is over or the wait is.
-#[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path), Wait),
+#[utoipa::path(get, path = "/v1/jobs/{id}", operation_id = "get_job", tag = "jobs",
+    params(("id" = String, Path, format = "uuid", description = "The job."), Wait),
     responses(
-        (status = 200, body = Value),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+        (status = 200, body = answers::Job, description = "The job as it stands."),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "`wait` is at fault."),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job."),
+    ))]
 async fn find(
     State(context): State<ApiContext>,
     caller: Caller,

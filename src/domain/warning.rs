@@ -1,9 +1,10 @@
 //! Warnings of a report: what a reviewer, or the person who took the photo, should know.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How much a warning weighs. An `error` never ends as Approved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogType {
     Information,
@@ -12,7 +13,7 @@ pub enum LogType {
 }
 
 /// What a warning is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Risk {
     LowFaceMatchSimilarity,
@@ -30,7 +31,7 @@ pub enum Risk {
 }
 
 /// One warning, in the report's own fields.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Warning {
     pub risk: Risk,
     /// The measured value, and the image at fault by its name in the request.

@@ -12,19 +12,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("media", &["domain"]),
     ("store", &["domain"]),
     ("queue", &["domain", "lifecycle"]),
+    ("docs", &["domain", "queue"]),
     ("jobs", &["domain", "vision"]),
     ("images", &["domain", "media", "store", "vision"]),
     ("janitor", &["images", "lifecycle", "media", "store"]),
     ("intake", &["domain", "lifecycle", "media", "queue", "store", "vision"]),
     ("relay", &["domain", "lifecycle", "queue", "store"]),
     ("worker", &["domain", "jobs", "lifecycle", "media", "queue", "store", "vision"]),
-    ("api", &["domain", "images", "intake", "lifecycle", "media", "store"]),
+    ("api", &["docs", "domain", "images", "intake", "lifecycle", "media", "store"]),
     ("config", &["domain", "intake", "media", "queue", "store", "telemetry", "vision"]),
     (
         "app",
         &["api", "config", "domain", "images", "intake", "janitor", "jobs", "lifecycle", "relay", "vision", "worker"],
     ),
-    ("cli", &["api", "app", "config", "domain", "intake", "queue", "store", "telemetry", "vision"]),
+    ("cli", &["api", "app", "config", "docs", "domain", "intake", "queue", "store", "telemetry", "vision"]),
 ];
 
 /// Crates that one place alone may name.

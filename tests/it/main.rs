@@ -11,6 +11,7 @@ mod contract_jobs;
 mod contract_likeness_check;
 mod contract_sync;
 mod contract_table;
+mod documents;
 mod edges;
 mod erasure;
 mod fairness;
