@@ -13,5 +13,6 @@ pub mod pepper;
 pub mod policy;
 pub mod rates;
 pub mod request;
+pub mod sandbox;
 pub mod tenant;
 pub mod warning;

@@ -5,6 +5,7 @@
 mod compare_with_liveness;
 mod id_match;
 mod pair;
+pub mod sandbox;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -63,6 +64,9 @@ pub enum JobError {
     /// No other attempt can do better.
     #[error("{}", .0.detail)]
     Fail(Failure),
+    /// A test key asked for a fault that another attempt mends.
+    #[error("the sandbox was asked to fail for now")]
+    Sandbox,
     /// This worker is stopping: the attempt does not count.
     #[error("the vision engine is closed")]
     Stopping,

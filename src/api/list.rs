@@ -67,7 +67,7 @@ struct PageLinks {
 }
 
 /// Jobs, page by page, the newest first.
-#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(Page),
+#[utoipa::path(get, path = "/v1/jobs", operation_id = "list_jobs", tag = "jobs", params(Page),
     responses(
         (status = 200, body = JobList),
         (status = 400, body = Problem, content_type = "application/problem+json"),

@@ -23,6 +23,14 @@ use super::error::Problem;
     tags(
         (name = "jobs", description = "The native API: every kind of job in one envelope."),
         (name = "face match", description = "The facial similarity report that reviewers read."),
+        (name = "likeness check", description = "Two images, one answer, while the caller waits."),
+        (name = "ID face match", description = "A selfie against the portrait of an identity source."),
+        (name = "compare with liveness", description = "A selfie against a gallery, then its liveness."),
+        (name = "images", description = "Uploads, and the images of reports behind signed URLs."),
+        (name = "signatures", description = "The keys that verify what is signed."),
+        (name = "organisation", description = "Who calls, and what it may do."),
+        (name = "billing", description = "The wallet and what was debited."),
+        (name = "admin", description = "Organisations and their keys, for whoever runs the service; behind the admin token."),
         (name = "health", description = "For supervisors and load balancers."),
     ),
 )]

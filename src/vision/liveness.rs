@@ -243,8 +243,9 @@ impl Window {
     fn around(tight: Rect, scale: f64, width: usize, height: usize) -> Self {
         let (w, h) = (width as f64, height as f64);
         let (x2, y2) = (tight.right.min(w), tight.bottom.min(h));
-        let (x, y) = (tight.left.max(0.0).trunc(), tight.top.max(0.0).trunc());
+        let (x, y) = (tight.left.max(0.0), tight.top.max(0.0));
         let (bw, bh) = ((x2 - x).max(2.0).trunc(), (y2 - y).max(2.0).trunc());
+        let (x, y) = (x.trunc(), y.trunc());
         let scale = scale.min((h - 1.0) / bh).min((w - 1.0) / bw);
         let along = |start: f64, size: f64, limit: f64| {
             let (centre, half) = (start + size / 2.0, size * scale / 2.0);

@@ -24,6 +24,7 @@ mod promise_idempotent_submit;
 mod promise_network;
 mod promise_poison;
 mod promise_shutdown;
+mod sandbox;
 mod store_walk;
 mod submissions;
 mod support;

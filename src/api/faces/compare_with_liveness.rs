@@ -170,7 +170,7 @@ struct CompareError {
 }
 
 /// Compares a selfie with a gallery, and tests whether a living person took it.
-#[utoipa::path(post, path = PATH, tag = "compare with liveness", request_body = CompareRequest,
+#[utoipa::path(post, path = PATH, operation_id = "compare_with_liveness", tag = "compare with liveness", request_body = CompareRequest,
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key and body give the same answer again"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: seconds to wait for the result, 0 to 60; else 30")),

@@ -111,7 +111,7 @@ struct Details {
 }
 
 /// Compares a selfie with the portrait that the source of the ID type holds.
-#[utoipa::path(post, path = PATH, tag = "ID face match", request_body = IdMatchRequest,
+#[utoipa::path(post, path = PATH, operation_id = "match_id", tag = "ID face match", request_body = IdMatchRequest,
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key and body give the same answer again"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: seconds to wait for the result, 0 to 60; else 30")),

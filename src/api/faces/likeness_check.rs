@@ -82,7 +82,7 @@ struct LikenessError {
 }
 
 /// Compares two faces.
-#[utoipa::path(post, path = PATH, tag = "likeness check", request_body = LikenessRequest,
+#[utoipa::path(post, path = PATH, operation_id = "check_likeness", tag = "likeness check", request_body = LikenessRequest,
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key and body give the same answer again"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: seconds to wait for the result, 0 to 60; else 30")),
