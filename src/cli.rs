@@ -2,6 +2,7 @@
 
 mod compare;
 mod dead_letters;
+mod models;
 mod docs;
 mod picture;
 mod submit;
@@ -41,6 +42,9 @@ enum Command {
     Submit(submit::SubmitArgs),
     /// Bring the database's schema to this version
     Migrate(DatabaseArgs),
+    /// Optional model packs: list them, pull one, verify those that were pulled
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
     /// Make organisations and their API keys
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
@@ -95,6 +99,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 args.connect().await?.migrate().await?;
                 Ok(ExitCode::SUCCESS)
             }
+            Command::Models(command) => models::run(command),
             Command::Tenant(command) => tenant::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::DeadLetters(command) => dead_letters::run(command).await,
             Command::Docs { document } => {

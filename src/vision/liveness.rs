@@ -4,7 +4,7 @@
 //! The surroundings decide: edges of a sheet of paper or of a screen lie outside the face. A picture that was cropped
 //! tightly cannot be judged.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -61,10 +61,15 @@ impl PackDescription {
         manifest::parse(&path, &manifest::read(&path)?)
     }
 
-    /// Where the file of `model` lies below the folder of packs.
-    #[must_use]
-    pub fn place(&self, packs: &Path, model: &FileDescription) -> PathBuf {
-        packs.join(&self.pack).join(&model.file)
+    /// Checks the files in `folder` against the description.
+    ///
+    /// # Errors
+    /// When one is missing or has another hash.
+    pub fn verify_in(&self, folder: &Path) -> Result<(), PackFault> {
+        self.models.iter().try_for_each(|it| {
+            manifest::read_verified(&folder.join(&it.file), &it.sha256)?;
+            Ok(())
+        })
     }
 }
 
@@ -105,7 +110,7 @@ impl LivenessPack {
             return Ok(None);
         }
         let network = |model: &FileDescription| {
-            let bytes = manifest::read_verified(&description.place(packs, model), &model.sha256)?;
+            let bytes = manifest::read_verified(&packs.join(&description.pack).join(&model.file), &model.sha256)?;
             let input =
                 InputSpec { side: model.side, colour: Colour::Bgr, mean: [0.0; CHANNELS], std: [1.0; CHANNELS] };
             let spec = LivenessSpec { input, scale: model.scale, classes: model.classes, live: model.live };
@@ -218,7 +223,7 @@ fn tight_box(face: &Face) -> Rect {
 }
 
 /// Shifts of left, top, right and bottom, in sides of the mesh's box.
-const MESH_TO_BOX: [f64; 4] = [0.0, 0.0, 0.0, 0.0];
+const MESH_TO_BOX: [f64; 4] = [0.008, -0.145, -0.015, 0.017];
 
 /// Pixels of a picture, all four sides inclusive, and how far the crop could grow.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -35,3 +35,9 @@ fn url(name: &str) -> Url {
 fn required(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by ./dev test"))
 }
+
+/// A folder with the files of optional packs; without one their tests do not run.
+#[expect(clippy::disallowed_methods, reason = "tests learn here, and nowhere else, where the services are")]
+pub fn model_mirror() -> Option<String> {
+    std::env::var("VISAVIS_MODEL_MIRROR").ok()
+}

@@ -108,6 +108,7 @@ impl World {
             ("VISAVIS_MASTER_KEYS", &master_keys),
             ("VISAVIS_BLOBS", path(&blobs)),
             ("VISAVIS_MODELS", concat!(env!("CARGO_MANIFEST_DIR"), "/models")),
+            ("VISAVIS_PACKS", path(&folder.path().join("packs"))),
             ("VISAVIS_ONNXRUNTIME", path(&SERVICES.onnxruntime)),
             ("VISAVIS_LISTEN", "127.0.0.1:0"),
             // Several processes share few cores, and a thread takes 150 MB.

@@ -1,0 +1,114 @@
+//! Another organisation's anything does not exist: every route of the OpenAPI document, whoever adds one.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::world::request;
+use crate::support::{Api, World, api, photos};
+
+/// Routes that name nothing of an organisation's, or that have a gate of their own: a new one must be thought about.
+const WITHOUT_FOREIGN_THINGS: &[&str] = &[
+    "/.well-known/jwks.json",
+    "/admin/v1/organisations",
+    "/admin/v1/organisations/{organisation}",
+    "/admin/v1/organisations/{organisation}/keys",
+    "/admin/v1/organisations/{organisation}/keys/{key}",
+    "/admin/v1/organisations/{organisation}/keys/{key}/rotate",
+    "/likeness_check",
+    "/livez",
+    "/media/{organisation}/{image}/{file}",
+    "/readyz",
+    "/v1/billing/statement",
+    "/v1/billing/wallet",
+    "/v1/face-match",
+    "/v1/face/id-match/",
+    "/v1/images",
+    "/v1/jobs",
+    "/v1/organisation",
+    "/v2/face-recognition/compare-with-liveness",
+];
+
+/// Where nobody needs a key.
+const PUBLIC: &[&str] = &["/.well-known/jwks.json", "/livez", "/media/{organisation}/{image}/{file}", "/readyz"];
+
+const NOWHERE: &str = "00000000-0000-7000-8000-000000000000";
+
+struct Operation {
+    path: String,
+    method: Method,
+}
+
+async fn operations(api: &Api) -> Vec<Operation> {
+    let (_, document) = api.get("/openapi.json").await;
+    let of_path = |(path, methods): (&String, &Value)| -> Vec<Operation> {
+        let methods = methods.as_object().unwrap().keys().filter_map(|it| it.to_uppercase().parse().ok());
+        let known = [Method::GET, Method::POST, Method::PATCH, Method::DELETE];
+        methods.filter(|it| known.contains(it)).map(|method| Operation { path: path.clone(), method }).collect()
+    };
+    document["paths"].as_object().unwrap().iter().flat_map(of_path).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_every_route_a_strangers_thing_is_answered_as_one_that_does_not_exist() {
+    let world = World::new().await;
+    let process = world.spawn(&["api"]).await;
+    let owner = Api::of(&process, &world.tenant.api_key);
+    let stranger = Api::of(&process, &world.make_tenant("stranger", None).await.api_key);
+    let test_key = Api::of(&process, &world.make_test_key().await);
+    let job = world.submit_pair("face_match", photos::blank(), photos::blank()).await.to_string();
+    let upload = owner.request(Method::POST, "/v1/images").header("content-type", "image/png");
+    let (status, image) = api::send(upload.body(photos::blank().to_vec())).await;
+    assert_eq!(status, StatusCode::CREATED, "{image}");
+    let image = image["id"].as_str().unwrap().to_owned();
+
+    let mut walked = Vec::new();
+    for Operation { path, method } in operations(&owner).await {
+        if WITHOUT_FOREIGN_THINGS.contains(&path.as_str()) {
+            continue;
+        }
+        let own = if path.starts_with("/v1/images/") { &image } else { &job };
+        let fill = |id: &str| path.split('/').map(|it| if it.starts_with('{') { id } else { it }).collect::<Vec<_>>().join("/");
+        assert_ne!(fill(own), path, "{path} names nothing: list it, or give it a foreign thing here");
+        let ask = async |api: &Api, id: &str| {
+            let request = api.request(method.clone(), &fill(id)).header("content-type", "application/json");
+            let answer = request.body("{}").send().await.unwrap();
+            (answer.status(), answer.bytes().await.unwrap())
+        };
+        let nothing = ask(&stranger, NOWHERE).await;
+        assert_eq!(nothing.0, StatusCode::NOT_FOUND, "{method} {path}");
+        assert_eq!(ask(&stranger, own).await, nothing, "{method} {path}: the answer tells that it exists");
+        assert_eq!(ask(&test_key, own).await, nothing, "{method} {path}: a test key sees a live thing");
+        assert_eq!(ask(&stranger, "no-id-at-all").await.0, StatusCode::NOT_FOUND, "{method} {path}");
+        walked.push((method, path));
+    }
+    let least = ["/v1/face-match/{id}", "/v1/images/{id}", "/v1/jobs/{id}"];
+    assert!(least.iter().all(|path| walked.iter().any(|it| it.1 == *path)), "{walked:?}");
+    // Nothing that was asked for has changed anything.
+    assert_eq!(owner.get(&format!("/v1/jobs/{job}")).await.1["erased_at"], Value::Null);
+    assert_eq!(owner.get(&format!("/v1/images/{image}")).await.0, StatusCode::OK);
+    // What lists, lists one's own.
+    assert_eq!(stranger.get("/v1/jobs").await.1["jobs"], json!([]));
+    // An upload of another's cannot be named by a job either.
+    let mut body = request("face_match", photos::blank(), photos::blank());
+    body["request"]["source_image"] = json!({ "image_id": image });
+    let (status, problem) = stranger.submit(None, &body).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!("unknown_image")));
+    assert_eq!(owner.submit(None, &body).await.0, StatusCode::ACCEPTED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_route_but_the_public_ones_answers_without_a_key() {
+    let world = World::without_broker().await;
+    let token = "an-admin-token-of-forty-characters-000000";
+    let process = world.spawn_with(&["api"], &[("VISAVIS_ADMIN_TOKEN", token)]).await;
+    let nobody = Api::of(&process, "");
+    let mut asked = 0;
+    for Operation { path, method } in operations(&nobody).await {
+        let filled = path.split('/').map(|it| if it.starts_with('{') { NOWHERE } else { it }).collect::<Vec<_>>().join("/");
+        let request = nobody.request(method.clone(), &filled).header("content-type", "application/json");
+        let status = request.body("{}").send().await.unwrap().status();
+        assert_eq!(status == StatusCode::UNAUTHORIZED, !PUBLIC.contains(&path.as_str()), "{method} {path}: {status}");
+        asked += 1;
+    }
+    assert!(asked > 15, "the document lists {asked} operations");
+}
