@@ -10,6 +10,7 @@ pub mod janitor;
 pub mod jobs;
 pub mod lifecycle;
 pub mod media;
+pub mod net;
 pub mod queue;
 pub mod relay;
 pub mod store;

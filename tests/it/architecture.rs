@@ -10,6 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("vision", &["domain"]),
     ("media", &["domain"]),
+    ("net", &[]),
     ("store", &["domain"]),
     ("queue", &["domain", "lifecycle"]),
     ("jobs", &["domain", "vision"]),
@@ -30,6 +31,7 @@ const SOLE_OWNERS: &[(&str, &[&str])] = &[
     ("ort", &["vision/session.rs"]),
     ("axum", &["api"]),
     ("object_store", &["media"]),
+    ("reqwest", &["net"]),
 ];
 
 fn source() -> PathBuf {

@@ -5,6 +5,7 @@ mod amqp_round_trip;
 mod architecture;
 mod fairness;
 mod http_api;
+mod net_guard;
 mod promise_broker_wiped;
 mod promise_dead_worker;
 mod promise_idempotent_submit;
