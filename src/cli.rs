@@ -2,6 +2,7 @@
 
 mod compare;
 mod dead_letters;
+mod identity;
 mod picture;
 mod submit;
 mod tenant;
@@ -43,6 +44,9 @@ enum Command {
     /// Make organisations and their API keys
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
+    /// The registry of identity records: import, count, delete
+    #[command(subcommand)]
+    Identity(identity::IdentityCommand),
     /// What nobody could deal with: list it, send it again
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
@@ -90,6 +94,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Tenant(command) => tenant::run(command).await.map(|()| ExitCode::SUCCESS),
+            Command::Identity(command) => identity::run(command).await,
             Command::DeadLetters(command) => dead_letters::run(command).await,
         }
     });

@@ -5,6 +5,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod identity;
 pub mod intake;
 pub mod janitor;
 pub mod jobs;

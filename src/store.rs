@@ -12,6 +12,7 @@ pub mod dead_letters;
 pub mod images;
 pub mod jobs;
 pub mod outbox;
+pub mod registry;
 pub mod sealed;
 pub mod sweep;
 pub mod tenants;

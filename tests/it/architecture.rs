@@ -13,15 +13,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net", &[]),
     ("store", &["domain"]),
     ("queue", &["domain", "lifecycle"]),
-    ("jobs", &["domain", "vision"]),
+    ("identity", &["domain", "media", "net", "store"]),
+    ("jobs", &["domain", "identity", "vision"]),
     ("janitor", &["domain", "lifecycle", "media", "store"]),
     ("intake", &["domain", "lifecycle", "media", "queue", "store"]),
     ("relay", &["domain", "lifecycle", "queue", "store"]),
     ("worker", &["domain", "jobs", "lifecycle", "media", "queue", "store", "vision"]),
     ("api", &["domain", "intake", "lifecycle", "store"]),
-    ("config", &["domain", "intake", "media", "queue", "store", "telemetry"]),
+    ("config", &["domain", "identity", "intake", "media", "net", "queue", "store", "telemetry"]),
     ("app", &["api", "config", "intake", "janitor", "jobs", "lifecycle", "relay", "vision", "worker"]),
-    ("cli", &["app", "config", "domain", "intake", "queue", "store", "telemetry", "vision"]),
+    ("cli", &["app", "config", "domain", "identity", "intake", "queue", "store", "telemetry", "vision"]),
 ];
 
 /// Crates that one place alone may name.

@@ -21,6 +21,7 @@ use visavis::domain::job::Lane;
 use visavis::domain::pepper::Pepper;
 use visavis::domain::request::{Defaults, Form};
 use visavis::domain::tenant::{Account, TenantSettings};
+use visavis::identity::Registry;
 use visavis::intake::{Intake, Origin};
 use visavis::media::{BlobStore, Keyring, Media};
 use visavis::queue::connection::Broker;
@@ -172,6 +173,23 @@ impl World {
         process::run(arguments, &self.environment).await
     }
 
+    /// Another command of the real executable, to be started and perhaps stopped.
+    pub fn command(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = process::executable(&self.environment);
+        command.args(arguments);
+        command
+    }
+
+    /// A file or folder of the test's own.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The registry of identity records.
+    pub fn registry(&self) -> Registry {
+        Registry::new(self.intake.store.clone(), self.intake.media.clone(), self.intake.pepper.clone())
+    }
+
     /// A producer of the organisation; declares the exchanges, in case no process runs yet.
     pub async fn producer(&self) -> Producer {
         let broker = Broker::parse(self.amqp.as_str()).expect("an amqp URL");
@@ -304,6 +322,15 @@ pub fn request(kind: &str, reference: &[u8], probe: &[u8]) -> Value {
         "version": 1,
         "kind": kind,
         "request": { first: BASE64_STANDARD.encode(reference), second: BASE64_STANDARD.encode(probe) },
+    })
+}
+
+/// A native request of the kind `id_match`.
+pub fn id_request(id_type: &str, number: &str, selfie: &[u8]) -> Value {
+    json!({
+        "version": 1,
+        "kind": "id_match",
+        "request": { "id_type": id_type, "id_number": number, "selfie": BASE64_STANDARD.encode(selfie) },
     })
 }
 
