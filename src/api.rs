@@ -1,6 +1,7 @@
 //! The HTTP face: jobs in, jobs and reports out. Thin: it reads requests, calls `intake` or `store`, and writes JSON.
 
 mod auth;
+mod billing;
 mod error;
 mod face_match;
 mod health;
@@ -42,6 +43,7 @@ pub fn router(context: ApiContext) -> Router {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
         .merge(jobs::routes())
         .merge(face_match::routes())
+        .merge(billing::routes())
         .merge(health::routes())
         .split_for_parts();
     routes

@@ -6,6 +6,7 @@ mod identity;
 mod picture;
 mod submit;
 mod tenant;
+mod wallet;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,9 @@ enum Command {
     /// Make organisations and their API keys
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
+    /// Top wallets up and look into them
+    #[command(subcommand)]
+    Wallet(wallet::WalletCommand),
     /// The registry of identity records: import, count, delete
     #[command(subcommand)]
     Identity(identity::IdentityCommand),
@@ -94,6 +98,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Tenant(command) => tenant::run(command).await.map(|()| ExitCode::SUCCESS),
+            Command::Wallet(command) => wallet::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Identity(command) => identity::run(command).await,
             Command::DeadLetters(command) => dead_letters::run(command).await,
         }

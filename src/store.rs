@@ -16,6 +16,7 @@ pub mod registry;
 pub mod sealed;
 pub mod sweep;
 pub mod tenants;
+pub mod wallets;
 
 /// A handle to the database; clones share one pool.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 
 mod amqp_round_trip;
 mod architecture;
+mod billing;
 mod fairness;
 mod http_api;
 mod identity_http;
