@@ -2,6 +2,7 @@
 
 mod admin;
 mod auth;
+mod billing;
 mod body;
 mod edges;
 mod erasure;
@@ -120,6 +121,7 @@ fn documented() -> (Router<ApiContext>, utoipa::openapi::OpenApi) {
         .merge(media::routes())
         .merge(jwks::routes())
         .merge(organisation::routes())
+        .merge(billing::routes())
         .merge(admin::routes())
         .merge(health::routes())
         .split_for_parts();

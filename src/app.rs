@@ -57,13 +57,16 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     intake.defaults.rates = rates(&args.vision.models);
     let mut engine = None;
 
+    // Once, and before anything runs: what the operator should know stands at the log's head.
+    let guard = args.outgoing.guard();
     if plays(Role::Worker) {
+        let sources = Arc::new(args.identity.sources(&intake, guard)?);
         let started = Arc::new(start_engine(&args).await?);
         engine = Some(Arc::clone(&started));
         // One job more than there are threads: its images are fetched while the others compute.
         let slots = Slots::new(threads(&args).get() + 1);
         let (store, media) = (store.clone(), intake.media.clone());
-        let context = jobs::Context { engine: started };
+        let context = jobs::Context { engine: started, sources };
         Worker { store, media, context, slots, life: life.clone() }.start(&broker);
     }
     if plays(Role::Relay) {

@@ -2,11 +2,13 @@
 
 mod compare;
 mod dead_letters;
-mod models;
 mod docs;
+mod identity;
+mod models;
 mod picture;
 mod submit;
 mod tenant;
+mod wallet;
 
 use std::process::ExitCode;
 
@@ -48,6 +50,12 @@ enum Command {
     /// Make organisations and their API keys
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
+    /// Top wallets up and look into them
+    #[command(subcommand)]
+    Wallet(wallet::WalletCommand),
+    /// The registry of identity records: import, count, delete
+    #[command(subcommand)]
+    Identity(identity::IdentityCommand),
     /// What nobody could deal with: list it, send it again
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
@@ -101,6 +109,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             }
             Command::Models(command) => models::run(command),
             Command::Tenant(command) => tenant::run(command).await.map(|()| ExitCode::SUCCESS),
+            Command::Wallet(command) => wallet::run(command).await.map(|()| ExitCode::SUCCESS),
+            Command::Identity(command) => identity::run(command).await,
             Command::DeadLetters(command) => dead_letters::run(command).await,
             Command::Docs { document } => {
                 docs::run(document);

@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use crate::domain::evidence::Mode;
 use crate::domain::pepper::Pepper;
 use crate::domain::request::Defaults;
+use crate::identity::settings::{self, Secrets};
+use crate::identity::{Registry, Sources};
 use crate::intake::Intake;
 use crate::media::{BlobStore, Keyring, Media, S3Settings};
+use crate::net::Guard;
 use crate::queue::connection::Broker;
 use crate::store::Store;
 use crate::telemetry::LogFormat;
@@ -197,6 +201,54 @@ impl VisionArgs {
     }
 }
 
+/// Whom this process may call.
+#[derive(Args, Clone)]
+pub struct OutgoingArgs {
+    /// For development only: let outgoing calls reach this machine, by plain HTTP and on any port
+    #[arg(long, env = "VISAVIS_ALLOW_LOOPBACK_TARGETS", value_parser = BoolishValueParser::new())]
+    pub allow_loopback_targets: bool,
+}
+
+impl OutgoingArgs {
+    /// Says so loudly where the guard is lax.
+    #[must_use]
+    pub fn guard(&self) -> Guard {
+        if self.allow_loopback_targets {
+            tracing::warn!("VISAVIS_ALLOW_LOOPBACK_TARGETS is set: outgoing calls may reach this machine");
+            Guard::with_loopback()
+        } else {
+            Guard::strict()
+        }
+    }
+}
+
+/// Where identity records come from.
+#[derive(Args, Clone)]
+pub struct IdentityArgs {
+    /// TOML file that names the source of each ID type [default: the registry for all of them]
+    #[arg(long, env = "VISAVIS_IDENTITY_SOURCES")]
+    pub identity_sources: Option<PathBuf>,
+}
+
+impl IdentityArgs {
+    /// # Errors
+    /// When the file is malformed, or a secret that it names is not there.
+    pub fn sources(&self, intake: &Intake, guard: Guard) -> anyhow::Result<Sources> {
+        let registry = Registry::new(intake.store.clone(), intake.media.clone(), intake.pepper.clone());
+        let Some(path) = &self.identity_sources else { return Ok(Sources::registry_only(registry)) };
+        let wrong = || format!("VISAVIS_IDENTITY_SOURCES: {}", path.display());
+        let text = std::fs::read_to_string(path).with_context(wrong)?;
+        let secrets = Secrets { env: &variable, folder: path.parent().unwrap_or(Path::new("")) };
+        let sources = settings::parse(&text, &secrets).and_then(|it| Sources::new(it, registry, guard));
+        sources.with_context(wrong)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the variables that a file of settings names are known here alone")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// How `serve` runs.
 #[derive(Args, Clone)]
 pub struct ServeArgs {
@@ -210,6 +262,10 @@ pub struct ServeArgs {
     pub vision: VisionArgs,
     #[command(flatten)]
     pub api: ApiArgs,
+    #[command(flatten)]
+    pub identity: IdentityArgs,
+    #[command(flatten)]
+    pub outgoing: OutgoingArgs,
     /// Address of the HTTP API: an IP address and a port
     #[arg(long, env = "VISAVIS_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,

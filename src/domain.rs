@@ -7,6 +7,7 @@ pub mod identity;
 pub mod ids;
 pub mod image;
 pub mod job;
+pub mod money;
 pub mod notice;
 pub mod outcome;
 pub mod pepper;

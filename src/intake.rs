@@ -16,7 +16,7 @@ use crate::domain::job::{ImageContent, Lane, Submission, SubmittedImage};
 use crate::domain::notice::{self, Subject};
 use crate::domain::pepper::{Pepper, Purpose};
 use crate::domain::request::{self, Defaults, Form, MIN_SIDE, RequestFault};
-use crate::domain::tenant::{Account, Service, TenantSettings};
+use crate::domain::tenant::{Account, EmptyWallet, Service, TenantSettings};
 use crate::media::{self, Media, WrappedKey};
 use crate::store::dead_letters::NewDeadLetter;
 use crate::store::images::ImageRow;
@@ -66,6 +66,9 @@ pub enum Error {
     /// The organisation may not submit this: not approved, or not subscribed.
     #[error("refused: {0}")]
     Forbidden(RequestFault),
+    /// The organisation's wallet does not suffice, and it may not overdraw.
+    #[error("refused: {0}")]
+    InsufficientFunds(RequestFault),
     /// Another request came under the same idempotency key.
     #[error("refused: {0}")]
     Conflict(RequestFault),
@@ -112,6 +115,12 @@ impl Intake {
             }
             Err(error) => {
                 self.delete_images(origin.account.tenant_id, &images).await;
+                // Of two that came at once under one key, the first may have taken the last of the money.
+                if matches!(error, Error::InsufficientFunds(_))
+                    && let Some(earlier) = self.find_earlier(&origin, &hash).await?
+                {
+                    return self.answer_duplicate(&origin, earlier).await;
+                }
                 return Err(error);
             }
         };
@@ -251,6 +260,7 @@ impl Intake {
             reply: origin.reply,
         };
         let mut tx = self.store.begin().await?;
+        check_funds(&mut tx, origin, submission.params.service()).await?;
         if tx.insert_job(&job).await? == Change::Lost {
             return Ok(None);
         }
@@ -311,6 +321,24 @@ fn check_sizes(submission: &Submission) -> Result<(), RequestFault> {
         }
     }
     Ok(())
+}
+
+/// One that may not overdraw must be able to pay for this job and for those on their way.
+async fn check_funds(tx: &mut Tx, origin: &Origin<'_>, service: Service) -> Result<(), Error> {
+    let (price, account) = (origin.settings.id_match_price, origin.account);
+    let is_billed = service == Service::IdMatch && price > 0 && !account.sandbox;
+    if !is_billed || origin.settings.empty_wallet == EmptyWallet::Overdraw {
+        return Ok(());
+    }
+    if tx.can_pay(account.tenant_id, price).await? {
+        return Ok(());
+    }
+    Err(Error::InsufficientFunds(RequestFault {
+        code: "insufficient_funds",
+        field: None,
+        message: "the wallet does not cover this job and those on their way: have it topped up, or try again when they are over"
+            .to_owned(),
+    }))
 }
 
 fn check_key(key: &str) -> Result<(), Error> {

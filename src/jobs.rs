@@ -17,12 +17,14 @@ use crate::domain::identity::{IdNumber, IdentityRecord};
 use crate::domain::image::ImageRole;
 use crate::domain::job::{Failure, Params};
 use crate::domain::outcome::{Comparison, ImageReport, Outcome, Seen};
+use crate::identity::{self, Sources};
 use crate::vision::{self, Analysis, Engine, Template};
 
 /// What jobs work with.
 #[derive(Clone)]
 pub struct Context {
     pub engine: Arc<Engine>,
+    pub sources: Arc<Sources>,
 }
 
 /// What one job was given.
@@ -61,6 +63,12 @@ pub enum JobError {
     /// Another attempt may do better.
     #[error(transparent)]
     Retry(vision::Error),
+    /// The identity source did not answer: another attempt may do better.
+    #[error("identity source: {0}")]
+    SourceDown(#[source] identity::Transient),
+    /// It answered what no other attempt can mend.
+    #[error("identity source: {0}")]
+    SourceFault(#[source] identity::Permanent),
     /// No other attempt can do better.
     #[error("{}", .0.detail)]
     Fail(Failure),

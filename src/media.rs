@@ -145,6 +145,26 @@ impl Media {
         Links::new(&self.keyring, base.trim_end_matches('/').to_owned())
     }
 
+    /// Encrypts the portrait of a registry entry under a new key of its own and stores it.
+    ///
+    /// # Errors
+    /// When the blob store fails.
+    pub async fn put_portrait(&self, entry: Uuid, bytes: &Bytes) -> Result<WrappedKey, Error> {
+        self.put(&format!("identity/{entry}"), bytes).await
+    }
+
+    /// # Errors
+    /// As [`Media::get_image`].
+    pub async fn get_portrait(&self, entry: Uuid, key: &WrappedKey) -> Result<Bytes, Error> {
+        self.get(&format!("identity/{entry}"), key).await
+    }
+
+    /// # Errors
+    /// When the blob store fails.
+    pub async fn delete_portrait(&self, entry: Uuid) -> Result<(), Error> {
+        self.blobs.delete(&format!("identity/{entry}")).await
+    }
+
     /// Encrypts a small record that is kept in the database, for `place`.
     ///
     /// # Errors

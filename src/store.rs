@@ -15,12 +15,14 @@ mod events;
 pub mod images;
 pub mod jobs;
 pub mod outbox;
+pub mod registry;
 pub mod renditions;
 pub mod sealed;
 pub mod signing_keys;
 pub mod sweep;
 pub mod tenants;
 pub mod views;
+pub mod wallets;
 
 /// A handle to the database; clones share one pool.
 #[derive(Clone)]

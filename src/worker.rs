@@ -71,7 +71,12 @@ enum Error {
 impl Error {
     /// No other attempt can do better.
     fn is_permanent(&self) -> bool {
-        matches!(self, Self::ImageGone | Self::Media(media::Error::Altered) | Self::Job(JobError::Fail(_)))
+        matches!(
+            self,
+            Self::ImageGone
+                | Self::Media(media::Error::Altered)
+                | Self::Job(JobError::Fail(_) | JobError::SourceFault(_))
+        )
     }
 }
 
@@ -277,6 +282,10 @@ fn failure(fault: &Error) -> Failure {
         }
         Error::Media(_) | Error::FetchTimeout => ("image_unavailable", "a stored image could not be fetched"),
         Error::Job(JobError::Fail(failure)) => return failure.clone(),
+        Error::Job(JobError::SourceDown(_)) => {
+            ("identity_source_unavailable", "the source of this ID type did not answer")
+        }
+        Error::Job(JobError::SourceFault(fault)) => (fault.code(), fault.detail()),
         Error::ImageGone => ("image_erased", "an image was erased before the job ran"),
         Error::Job(_) => ("inference_failed", "the vision engine failed"),
         Error::LeaseLost => ("lease_lost", "another worker took the job over"),

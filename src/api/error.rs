@@ -139,6 +139,7 @@ impl From<intake::Error> for ApiError {
         match error {
             intake::Error::Refused(fault) => Self::of_request(StatusCode::BAD_REQUEST, fault),
             intake::Error::Forbidden(fault) => Self::of_request(StatusCode::FORBIDDEN, fault),
+            intake::Error::InsufficientFunds(fault) => Self::of_request(StatusCode::PAYMENT_REQUIRED, fault),
             intake::Error::Conflict(fault) => Self::of_request(StatusCode::CONFLICT, fault),
             intake::Error::Store(error) => error.into(),
             intake::Error::Stopped => Self::new(

@@ -13,6 +13,10 @@ pub struct Pepper(hmac::Key);
 pub enum Purpose {
     ApiKey,
     Request,
+    /// An ID number, to find its registry entry.
+    IdNumber,
+    /// All of a registry entry, to see whether it changed.
+    RegistryEntry,
 }
 
 impl Pepper {
@@ -52,6 +56,8 @@ impl Purpose {
         match self {
             Self::ApiKey => b"api-key\0",
             Self::Request => b"request\0",
+            Self::IdNumber => b"id-number\0",
+            Self::RegistryEntry => b"registry-entry\0",
         }
     }
 }

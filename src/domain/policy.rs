@@ -21,6 +21,8 @@ pub struct Evidence {
     pub gallery_scores: Vec<Option<Similarity>>,
     /// Absent when it was not tested.
     pub liveness: Option<Liveness>,
+    /// The source has no portrait for the number: there was nothing to compare with.
+    pub id_not_found: bool,
     /// Milliseconds of computing.
     pub compute_ms: f64,
 }
@@ -41,6 +43,9 @@ pub fn wants_liveness(params: &Params, comparison: Option<&Comparison>) -> bool 
 #[must_use]
 pub fn decide(params: Params, evidence: Evidence) -> Outcome {
     let mut warnings = Vec::new();
+    if evidence.id_not_found {
+        warnings.push(Warning::id_not_found());
+    }
     for report in &evidence.images {
         let image = params.image_name(report.role, report.position);
         match &report.seen {
@@ -259,7 +264,14 @@ mod tests {
         let images = vec![report(ImageRole::Reference, 0), report(ImageRole::Probe, 1)];
         let gallery_scores = vec![None, Some(Similarity::new(0.9).unwrap())];
         let liveness = Some(live(0.9, Judgement::Live));
-        let found = Evidence { images, gallery_scores, liveness, comparison: Some(comparison(0.9)), compute_ms: 1.0 };
+        let found = Evidence {
+            images,
+            gallery_scores,
+            liveness,
+            comparison: Some(comparison(0.9)),
+            compute_ms: 1.0,
+            id_not_found: false,
+        };
         assert_eq!(decide(gallery(), found).verdict, Verdict::Approved);
     }
 

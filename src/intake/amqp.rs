@@ -83,9 +83,12 @@ pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<(), 
                     info!(request_id, duplicate, kind = accepted.subject.kind, "submission accepted");
                     return Ok(());
                 }
-                Err(Error::Refused(fault) | Error::Forbidden(fault) | Error::Conflict(fault)) => {
-                    (Some(tenant_id), fault)
-                }
+                Err(
+                    Error::Refused(fault)
+                    | Error::Forbidden(fault)
+                    | Error::InsufficientFunds(fault)
+                    | Error::Conflict(fault),
+                ) => (Some(tenant_id), fault),
                 Err(fault) => return Err(fault),
             }
         }

@@ -2,16 +2,57 @@
 
 use std::time::Instant;
 
-use super::{Context, Finished, Inputs, JobError};
+use super::{Context, Finished, Inputs, JobError, compare, look, rounded_ms};
+use crate::domain::identity::{IdNumber, IdType};
+use crate::domain::image::ImageRole;
 use crate::domain::job::{Failure, Params};
+use crate::domain::policy::{self, Evidence};
+use crate::identity::{Found, SourceError, Transient};
 
-#[expect(clippy::unused_async, reason = "not there yet")]
 pub(super) async fn run(
-    _context: &Context,
-    _params: &Params,
-    _inputs: &Inputs,
-    _deadline: Instant,
+    context: &Context,
+    params: &Params,
+    inputs: &Inputs,
+    deadline: Instant,
 ) -> Result<Finished, JobError> {
-    let (code, detail) = ("no_identity_source", "no identity source is configured for this ID type");
-    Err(JobError::Fail(Failure { code: code.to_owned(), detail: detail.to_owned() }))
+    let (Params::IdMatch { id_type, mode, .. }, Some(number)) = (params, &inputs.id_number) else {
+        let (code, detail) = ("image_erased", "the ID number was erased before the job ran");
+        return Err(JobError::Fail(Failure { code: code.to_owned(), detail: detail.to_owned() }));
+    };
+    let decided = |evidence| Finished { outcome: policy::decide(params.clone(), evidence), identity: None };
+
+    // The selfie first: without a face there is no reason to ask anybody about a person.
+    let selfie = look(context, inputs.image(ImageRole::Probe), *mode, deadline).await?;
+    let mut evidence = Evidence {
+        images: vec![selfie.report(ImageRole::Probe, 0)],
+        compute_ms: rounded_ms(selfie.compute_ms()),
+        ..Evidence::default()
+    };
+    if selfie.template().is_none() {
+        return Ok(decided(evidence));
+    }
+    let Some(Found { record, portrait }) = find(context, *id_type, number, deadline).await? else {
+        evidence.id_not_found = true;
+        return Ok(decided(evidence));
+    };
+    let portrait = look(context, portrait, *mode, deadline).await?;
+    evidence.images.insert(0, portrait.report(ImageRole::Reference, 0));
+    evidence.compute_ms = rounded_ms(selfie.compute_ms() + portrait.compute_ms());
+    evidence.comparison = compare(context, &portrait, &selfie, *mode)?;
+    // Who could not be compared with is nobody's business.
+    let identity = evidence.comparison.is_some().then_some(record);
+    Ok(Finished { identity, ..decided(evidence) })
+}
+
+async fn find(
+    context: &Context,
+    id_type: IdType,
+    number: &IdNumber,
+    deadline: Instant,
+) -> Result<Option<Found>, JobError> {
+    let asked = tokio::time::timeout_at(deadline.into(), context.sources.find(id_type, number)).await;
+    asked.unwrap_or(Err(SourceError::Transient(Transient::Deadline))).map_err(|fault| match fault {
+        SourceError::Transient(fault) => JobError::SourceDown(fault),
+        SourceError::Permanent(fault) => JobError::SourceFault(fault),
+    })
 }

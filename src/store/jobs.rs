@@ -9,7 +9,7 @@ use super::sealed::{Purpose, SealedRecord};
 pub use super::views::JobView;
 use super::{Error, Store, Tx};
 use crate::domain::ids::{JobId, RequestId, TenantId};
-use crate::domain::job::{Failure, Lane, Params};
+use crate::domain::job::{Failure, Lane, Params, Verdict};
 use crate::domain::notice::{self, Subject};
 use crate::domain::outcome::Outcome;
 use crate::domain::tenant::Account;
@@ -237,7 +237,7 @@ impl Store {
         Ok(change(rows))
     }
 
-    /// Result, event, usage, the identity record and the final reply in one commit. Runs once or not at all, whoever calls it again.
+    /// Result, event, usage, payment, the identity record and the final reply in one commit. Runs once or not at all, whoever calls it again.
     ///
     /// # Errors
     /// When the database fails; the job may be finished all the same: ask [`Store::is_finished`].
@@ -273,6 +273,11 @@ impl Store {
             )
             .execute(&mut *tx.inner)
             .await?;
+        }
+        let is_billed = matches!(claim.params, Params::IdMatch { .. }) && outcome.verdict == Verdict::Approved;
+        if is_billed && !claim.subject.sandbox {
+            let note = format!("id_match {}", claim.subject.request_id);
+            tx.debit_wallet(claim.tenant_id, claim.subject.id, &note).await?;
         }
         if let Some(identity) = identity {
             tx.insert_sealed(claim.tenant_id, claim.subject.id, Purpose::Identity, identity).await?;

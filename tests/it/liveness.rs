@@ -24,7 +24,11 @@ async fn without_a_liveness_model_the_answer_is_a_clear_error_whoever_is_in_the_
     let api = Api::of(&process, &world.tenant.api_key);
     for gallery in [photos::small_face(), photos::blank()] {
         let (status, answer) = post(&api, &compare(photos::small_face(), &[gallery])).await;
-        assert_eq!((status, &answer["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("LivenessUnavailable")), "{answer}");
+        assert_eq!(
+            (status, &answer["code"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &json!("LivenessUnavailable")),
+            "{answer}"
+        );
     }
 }
 
@@ -60,7 +64,8 @@ async fn with_the_pack_a_match_is_followed_by_a_liveness_test_and_a_mismatch_is_
     let world = World::new().await;
     let packs = tempfile::tempdir().unwrap();
     let place = packs.path().to_str().unwrap();
-    let pull = ["models", "pull", "minifasnet", "--accept-licence", "Apache-2.0", "--packs", place, "--mirror", &mirror];
+    let pull =
+        ["models", "pull", "minifasnet", "--accept-licence", "Apache-2.0", "--packs", place, "--mirror", &mirror];
     assert!(world.run(&pull).await.status.success());
     let process = world.spawn_with(&["all"], &[("VISAVIS_PACKS", place)]).await;
     let api = Api::of(&process, &world.tenant.api_key);

@@ -3,6 +3,7 @@
 
 mod amqp_round_trip;
 mod architecture;
+mod billing;
 mod blob_stores;
 mod contract_compare_with_liveness;
 mod contract_face_match;
@@ -16,8 +17,13 @@ mod edges;
 mod erasure;
 mod fairness;
 mod http_api;
+mod identity_http;
+mod identity_import;
+mod identity_registry;
+mod identity_settings;
 mod liveness;
 mod media_urls;
+mod net_guard;
 mod organisations;
 mod promise_broker_wiped;
 mod promise_dead_worker;

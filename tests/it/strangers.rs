@@ -67,7 +67,9 @@ async fn on_every_route_a_strangers_thing_is_answered_as_one_that_does_not_exist
             continue;
         }
         let own = if path.starts_with("/v1/images/") { &image } else { &job };
-        let fill = |id: &str| path.split('/').map(|it| if it.starts_with('{') { id } else { it }).collect::<Vec<_>>().join("/");
+        let fill = |id: &str| {
+            path.split('/').map(|it| if it.starts_with('{') { id } else { it }).collect::<Vec<_>>().join("/")
+        };
         assert_ne!(fill(own), path, "{path} names nothing: list it, or give it a foreign thing here");
         let ask = async |api: &Api, id: &str| {
             let request = api.request(method.clone(), &fill(id)).header("content-type", "application/json");
@@ -104,7 +106,8 @@ async fn no_route_but_the_public_ones_answers_without_a_key() {
     let nobody = Api::of(&process, "");
     let mut asked = 0;
     for Operation { path, method } in operations(&nobody).await {
-        let filled = path.split('/').map(|it| if it.starts_with('{') { NOWHERE } else { it }).collect::<Vec<_>>().join("/");
+        let filled =
+            path.split('/').map(|it| if it.starts_with('{') { NOWHERE } else { it }).collect::<Vec<_>>().join("/");
         let request = nobody.request(method.clone(), &filled).header("content-type", "application/json");
         let status = request.body("{}").send().await.unwrap().status();
         assert_eq!(status == StatusCode::UNAUTHORIZED, !PUBLIC.contains(&path.as_str()), "{method} {path}: {status}");

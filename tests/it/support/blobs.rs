@@ -39,3 +39,12 @@ pub fn count(folder: &Path) -> usize {
     let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("a folder of ours").path());
     entries.map(|path| if path.is_dir() { count(&path) } else { 1 }).sum()
 }
+
+/// The content of every file below.
+pub fn contents(folder: &Path) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("a folder of ours").path());
+    let files = entries.map(|path| {
+        if path.is_dir() { contents(&path) } else { vec![fs::read(&path).expect("a file of ours can be read")] }
+    });
+    files.flatten().collect()
+}

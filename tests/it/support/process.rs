@@ -103,7 +103,7 @@ pub fn tail(log: &Path) -> String {
     lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
-fn executable(environment: &[(String, String)]) -> Command {
+pub(super) fn executable(environment: &[(String, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_visavis"));
     command.env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
     command

@@ -21,6 +21,7 @@ use visavis::domain::job::Lane;
 use visavis::domain::pepper::Pepper;
 use visavis::domain::request::{Defaults, Form};
 use visavis::domain::tenant::{Account, Scope, TenantSettings};
+use visavis::identity::Registry;
 use visavis::intake::{Intake, Origin};
 use visavis::media::{BlobStore, Keyring, Media};
 use visavis::queue::connection::Broker;
@@ -92,6 +93,8 @@ impl World {
         producer.set_password(Some(&id)).expect("an amqp URL has a password");
 
         let folder = TempDir::new().expect("a temporary folder can be made");
+        // Empty: what a developer pulled must not change what the tests see.
+        let packs = folder.path().join("packs");
         let blobs = folder.path().join("blobs");
         let (pepper, master_keys) = (random_key(), format!("test:{}", random_key()));
         let intake = Intake {
@@ -108,7 +111,7 @@ impl World {
             ("VISAVIS_MASTER_KEYS", &master_keys),
             ("VISAVIS_BLOBS", path(&blobs)),
             ("VISAVIS_MODELS", concat!(env!("CARGO_MANIFEST_DIR"), "/models")),
-            ("VISAVIS_PACKS", path(&folder.path().join("packs"))),
+            ("VISAVIS_PACKS", path(&packs)),
             ("VISAVIS_ONNXRUNTIME", path(&SERVICES.onnxruntime)),
             ("VISAVIS_LISTEN", "127.0.0.1:0"),
             // Several processes share few cores, and a thread takes 150 MB.
@@ -192,6 +195,23 @@ impl World {
     /// Runs another command of the real executable to its end.
     pub async fn run(&self, arguments: &[&str]) -> std::process::Output {
         process::run(arguments, &self.environment).await
+    }
+
+    /// Another command of the real executable, to be started and perhaps stopped.
+    pub fn command(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = process::executable(&self.environment);
+        command.args(arguments);
+        command
+    }
+
+    /// A file or folder of the test's own.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The registry of identity records.
+    pub fn registry(&self) -> Registry {
+        Registry::new(self.intake.store.clone(), self.intake.media.clone(), self.intake.pepper.clone())
     }
 
     /// A producer of the organisation; declares the exchanges, in case no process runs yet.
@@ -326,6 +346,15 @@ pub fn request(kind: &str, reference: &[u8], probe: &[u8]) -> Value {
         "version": 1,
         "kind": kind,
         "request": { first: BASE64_STANDARD.encode(reference), second: BASE64_STANDARD.encode(probe) },
+    })
+}
+
+/// A native request of the kind `id_match`.
+pub fn id_request(id_type: &str, number: &str, selfie: &[u8]) -> Value {
+    json!({
+        "version": 1,
+        "kind": "id_match",
+        "request": { "id_type": id_type, "id_number": number, "selfie": BASE64_STANDARD.encode(selfie) },
     })
 }
 

@@ -1,0 +1,140 @@
+//! Identity sources: who holds the record and the portrait of an ID number. One source an ID type, the deployment's own
+//! choice; organisations differ in whether they may ask, not in whom.
+
+mod http;
+pub mod import;
+mod portrait;
+pub mod registry;
+pub mod rows;
+pub mod settings;
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::domain::identity::{IdNumber, IdType, IdentityRecord};
+use crate::net::{self, Client, Guard};
+use crate::{media, store};
+
+use http::HttpSource;
+pub use registry::Registry;
+use settings::{Fault, Settings, SourceSettings};
+
+/// A portrait larger than this is none: what a request may send, a source may answer.
+pub const MAX_PORTRAIT: usize = 10_000_000;
+/// Bytes of a record's attributes as JSON; another image among them would be a mistake.
+pub const MAX_ATTRIBUTES: usize = 256 << 10;
+
+/// Whom to ask for each ID type.
+pub struct Sources {
+    registry: Registry,
+    http: HashMap<IdType, HttpSource>,
+}
+
+/// What a source holds under a number. Has no `Debug`: it is a person.
+pub struct Found {
+    pub record: IdentityRecord,
+    /// An image file, not yet decoded.
+    pub portrait: Bytes,
+}
+
+/// Why a source gave no answer. No message quotes the number, the URL or a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error(transparent)]
+    Transient(#[from] Transient),
+    #[error(transparent)]
+    Permanent(#[from] Permanent),
+}
+
+/// Another attempt may do better.
+#[derive(Debug, thiserror::Error)]
+pub enum Transient {
+    #[error(transparent)]
+    Call(net::Error),
+    #[error("it answered HTTP {0}")]
+    Status(u16),
+    #[error("it failed too often of late and is left alone for a while")]
+    Suspended,
+    #[error("it did not answer before the job's deadline")]
+    Deadline,
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Media(media::Error),
+}
+
+/// No other attempt can do better: somebody has to mend the settings, or the source.
+#[derive(Debug, thiserror::Error)]
+pub enum Permanent {
+    #[error("it refused the call with HTTP {0}")]
+    Refused(u16),
+    #[error("its answer is malformed: {0}")]
+    Malformed(&'static str),
+    #[error("its address is refused: {0}")]
+    Address(net::Refusal),
+    #[error("the registry's entry does not decrypt")]
+    Unreadable,
+}
+
+impl Permanent {
+    /// For programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "identity_source_refused",
+            Self::Malformed(_) => "identity_source_malformed",
+            Self::Address(_) => "identity_source_address",
+            Self::Unreadable => "identity_record_unreadable",
+        }
+    }
+
+    /// For people; no detail of a machine, which a producer has no business to know.
+    #[must_use]
+    pub fn detail(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "the source of this ID type refused the call: its settings need the operator",
+            Self::Malformed(_) => "the source of this ID type gave an answer that cannot be read",
+            Self::Address(_) => "the source of this ID type has an address that must not be called",
+            Self::Unreadable => "a stored identity record could not be decrypted",
+        }
+    }
+}
+
+impl Sources {
+    /// The registry for every ID type.
+    #[must_use]
+    pub fn registry_only(registry: Registry) -> Self {
+        Self { registry, http: HashMap::new() }
+    }
+
+    /// The sources that the settings name; the registry for ID types that they do not.
+    ///
+    /// # Errors
+    /// When a URL may not be called, or no HTTP client can be made.
+    pub fn new(settings: Settings, registry: Registry, guard: Guard) -> Result<Self, Fault> {
+        let mut sources = Self::registry_only(registry);
+        let mut shared: Option<Client> = None;
+        for (id_type, source) in settings.sources {
+            let SourceSettings::Http(source) = source else { continue };
+            let client = match &shared {
+                Some(client) => client.clone(),
+                None => Client::new(guard).map_err(|error| Fault::new("sources", error.to_string()))?,
+            };
+            shared = Some(client.clone());
+            sources.http.insert(id_type, HttpSource::new(id_type, *source, client)?);
+        }
+        Ok(sources)
+    }
+
+    /// Asks the ID type's source; `None` when it has no portrait under that number.
+    ///
+    /// # Errors
+    /// When it does not answer, or not as it should.
+    pub async fn find(&self, id_type: IdType, number: &IdNumber) -> Result<Option<Found>, SourceError> {
+        match self.http.get(&id_type) {
+            Some(source) => source.find(number).await,
+            None => self.registry.find(id_type, number).await,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Rows of an import file into the registry, a few at a time. An import that was cut off is run again from its start:
+//! what is there already is recognised and left alone.
+
+use std::collections::HashSet;
+use std::path::{Component, Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::registry::{self, Put, Registry};
+use super::rows::{Content, RowFault};
+use super::{MAX_ATTRIBUTES, MAX_PORTRAIT, portrait};
+use crate::domain::identity::{IdNumber, IdType, IdentityRecord};
+
+/// Says what is wrong with a portrait, if anything; called on a thread that may compute.
+pub type Check = fn(&[u8]) -> Result<(), RowFault>;
+
+/// Takes rows of one file.
+pub struct Importer {
+    registry: Registry,
+    id_type: IdType,
+    /// What paths of portraits are relative to.
+    folder: PathBuf,
+    check: Check,
+    /// The numbers so far, as hashes.
+    seen: HashSet<Vec<u8>>,
+}
+
+/// A row whose number is good and new. Has no `Debug`: it is a person.
+pub struct Entry {
+    number: IdNumber,
+    record: IdentityRecord,
+    portrait: String,
+}
+
+/// Why a row was not imported.
+#[derive(Debug)]
+pub enum Error {
+    /// The row is at fault; the next one may be better.
+    Row(RowFault),
+    /// A machine is at fault: the import cannot go on.
+    Machine(registry::Error),
+}
+
+impl Importer {
+    #[must_use]
+    pub fn new(registry: Registry, id_type: IdType, folder: PathBuf, check: Check) -> Self {
+        Self { registry, id_type, folder, check, seen: HashSet::new() }
+    }
+
+    /// Checks a row's number and attributes; in the file's order, so that of two rows with one number the second is at
+    /// fault.
+    ///
+    /// # Errors
+    /// When the row is at fault.
+    pub fn admit(&mut self, content: Content) -> Result<Entry, RowFault> {
+        let Content { id_number, portrait, attributes } = content;
+        let number = IdNumber::parse(&id_number)
+            .ok_or_else(|| RowFault::new("invalid_id_number", "id_number must have 1 to 64 printable characters"))?;
+        let record = IdentityRecord { attributes };
+        if serde_json::to_vec(&record.attributes).map_or(0, |it| it.len()) > MAX_ATTRIBUTES {
+            return Err(RowFault::new(
+                "attributes_too_large",
+                format!("more than {MAX_ATTRIBUTES} bytes of attributes"),
+            ));
+        }
+        if !self.seen.insert(self.registry.hash(self.id_type, &number)) {
+            return Err(RowFault::new("duplicate_number", "an earlier row of this file has the same id_number"));
+        }
+        Ok(Entry { number, record, portrait })
+    }
+
+    /// Stores an admitted row, once its portrait is found good.
+    ///
+    /// # Errors
+    /// When the portrait is at fault, or a machine is.
+    pub async fn import(&self, entry: Entry) -> Result<Put, Error> {
+        let Entry { number, record, portrait } = entry;
+        let (folder, check) = (self.folder.clone(), self.check);
+        let read = move || {
+            let portrait = read_portrait(&folder, &portrait)?;
+            check(&portrait)?;
+            Ok(portrait)
+        };
+        let stopped = |_| Err(RowFault::new("invalid_image", "the portrait could not be decoded"));
+        let portrait = tokio::task::spawn_blocking(read).await.unwrap_or_else(stopped).map_err(Error::Row)?;
+        self.registry.put(self.id_type, &number, &record, &portrait).await.map_err(Error::Machine)
+    }
+}
+
+/// What decodes to an image is one; anything else is a path.
+fn read_portrait(folder: &Path, text: &str) -> Result<Bytes, RowFault> {
+    if let Some(bytes) = portrait::read(text) {
+        return Ok(bytes);
+    }
+    let unreadable = || {
+        let message = "portrait is neither Base64 of a JPEG, PNG or WebP file nor the path of a file that can be read";
+        RowFault::new("portrait_unreadable", message)
+    };
+    let path = Path::new(text);
+    // Whoever wrote the file shall not read other files of whoever imports it.
+    if !path.components().all(|it| matches!(it, Component::Normal(_) | Component::CurDir)) {
+        return Err(unreadable());
+    }
+    let path = folder.join(path);
+    let size = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file).ok_or_else(unreadable)?.len();
+    if size > MAX_PORTRAIT as u64 {
+        return Err(RowFault::new("image_too_large", format!("the portrait has more than {MAX_PORTRAIT} bytes")));
+    }
+    std::fs::read(path).map(Bytes::from).map_err(|_| unreadable())
+}

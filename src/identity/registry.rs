@@ -1,0 +1,157 @@
+//! The registry: identity records in our own database, found by the keyed hash of their number. Portraits lie in the
+//! blob store like any image; attributes are sealed in the row.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{Found, Permanent, SourceError, Transient};
+use crate::domain::identity::{IdNumber, IdType, IdentityRecord};
+use crate::domain::pepper::{Pepper, Purpose};
+use crate::media::{self, Media, WrappedKey};
+use crate::store::registry::RegistryEntry;
+use crate::store::{self, Store};
+
+/// The registry's tables and the keys to them; clones share both.
+#[derive(Clone)]
+pub struct Registry {
+    store: Store,
+    media: Media,
+    pepper: Pepper,
+}
+
+/// What a [`Registry::put`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    Imported,
+    /// The same was there already.
+    Unchanged,
+}
+
+/// What went wrong with our own machines.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Media(#[from] media::Error),
+}
+
+/// Entries of one step of [`Registry::delete_all`].
+const BATCH: i64 = 256;
+
+impl Registry {
+    #[must_use]
+    pub fn new(store: Store, media: Media, pepper: Pepper) -> Self {
+        Self { store, media, pepper }
+    }
+
+    /// The entry under a number.
+    ///
+    /// # Errors
+    /// When a machine is at fault, or the entry was altered.
+    pub async fn find(&self, id_type: IdType, number: &IdNumber) -> Result<Option<Found>, SourceError> {
+        let hash = self.hash(id_type, number);
+        let entry = self.store.find_registry_entry(id_type, &hash).await.map_err(Transient::from)?;
+        let Some(entry) = entry else { return Ok(None) };
+        let key = WrappedKey { master_key_id: entry.record_master_key_id, wrapped: entry.record_key };
+        let plain = self.media.open(&place(entry.id), &key, entry.record).map_err(fault)?;
+        let attributes = serde_json::from_slice(&plain).map_err(|_| Permanent::Unreadable)?;
+        let key = WrappedKey { master_key_id: entry.portrait_master_key_id, wrapped: entry.portrait_key };
+        let portrait = self.media.get_portrait(entry.id, &key).await.map_err(fault)?;
+        Ok(Some(Found { record: IdentityRecord { attributes }, portrait }))
+    }
+
+    /// Stores an entry, in place of an earlier one of that number.
+    ///
+    /// # Errors
+    /// When a machine is at fault.
+    pub async fn put(
+        &self,
+        id_type: IdType,
+        number: &IdNumber,
+        record: &IdentityRecord,
+        portrait: &Bytes,
+    ) -> Result<Put, Error> {
+        let hash = self.hash(id_type, number);
+        let attributes = serde_json::Value::Object(record.attributes.clone()).to_string();
+        let content = self.pepper.digest(Purpose::RegistryEntry, &[&hash, portrait, attributes.as_bytes()]);
+        if self.store.find_registry_content(id_type, &hash).await?.is_some_and(|it| it == content) {
+            return Ok(Put::Unchanged);
+        }
+        let id = Uuid::now_v7();
+        // The portrait before the row: a crash in between leaves noise that nobody has the key to.
+        let portrait_key = self.media.put_portrait(id, portrait).await?;
+        let (sealed, record_key) = self.media.seal(&place(id), attributes.as_bytes())?;
+        let entry = RegistryEntry {
+            id,
+            portrait_master_key_id: portrait_key.master_key_id,
+            portrait_key: portrait_key.wrapped,
+            record_master_key_id: record_key.master_key_id,
+            record_key: record_key.wrapped,
+            record: sealed,
+        };
+        if let Some(replaced) = self.store.upsert_registry_entry(id_type, &hash, &content, &entry).await? {
+            self.media.delete_portrait(replaced).await?;
+        }
+        Ok(Put::Imported)
+    }
+
+    /// How many entries there are of each ID type that has some, by name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count(&self) -> Result<Vec<(String, i64)>, Error> {
+        Ok(self.store.count_registry().await?)
+    }
+
+    /// Erases the entry under a number: the keys first, then the portrait. False when there is none.
+    ///
+    /// # Errors
+    /// When a machine is at fault. A portrait that was left behind is noise: its key is gone.
+    pub async fn delete(&self, id_type: IdType, number: &IdNumber) -> Result<bool, Error> {
+        let hash = self.hash(id_type, number);
+        let Some(id) = self.store.delete_registry_entry(id_type, &hash).await? else { return Ok(false) };
+        self.media.delete_portrait(id).await?;
+        Ok(true)
+    }
+
+    /// Erases every entry of a type; says how many.
+    ///
+    /// # Errors
+    /// As [`Registry::delete`].
+    pub async fn delete_all(&self, id_type: IdType) -> Result<u64, Error> {
+        let mut erased = 0;
+        loop {
+            let ids = self.store.delete_registry_entries(id_type, BATCH).await?;
+            for id in &ids {
+                self.media.delete_portrait(*id).await?;
+            }
+            if ids.is_empty() {
+                return Ok(erased);
+            }
+            erased += ids.len() as u64;
+        }
+    }
+
+    /// What stands for a number in the database. The same number written with other spaces, hyphens or letters' case is
+    /// the same number.
+    #[must_use]
+    pub fn hash(&self, id_type: IdType, number: &IdNumber) -> Vec<u8> {
+        let canonical: String =
+            number.reveal().chars().filter(|c| !c.is_whitespace() && *c != '-').flat_map(char::to_uppercase).collect();
+        self.pepper.digest(Purpose::IdNumber, &[id_type.name().as_bytes(), canonical.as_bytes()])
+    }
+}
+
+/// The place that is authenticated with a record: one moved to another entry does not decrypt.
+fn place(entry: Uuid) -> String {
+    format!("identity-record/{entry}")
+}
+
+fn fault(error: media::Error) -> SourceError {
+    match error {
+        media::Error::Altered | media::Error::UnknownMasterKey(_) => Permanent::Unreadable.into(),
+        // Among them a portrait that was replaced since we read the row: the next attempt finds the new one.
+        other => Transient::Media(other).into(),
+    }
+}

@@ -1,0 +1,190 @@
+//! The rows of an import file, JSONL or CSV, read one by one: a file may be larger than memory.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+/// A row of the file. Has no `Debug`: it is a person.
+pub struct Row {
+    /// Where it begins, counted from 1.
+    pub line: u64,
+    /// Bytes of the file up to its end.
+    pub read: u64,
+    pub content: Result<Content, RowFault>,
+}
+
+/// What a row says.
+pub struct Content {
+    pub id_number: String,
+    /// Base64, a data URL, or a path.
+    pub portrait: String,
+    /// Every other field, in the row's order.
+    pub attributes: Map<String, Value>,
+}
+
+/// Why a row is not imported; quotes nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowFault {
+    /// Stable, for programs.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl RowFault {
+    #[must_use]
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// How an import file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A JSON object a line.
+    Jsonl,
+    /// With a heading.
+    Csv,
+}
+
+/// A portrait of the largest size in Base64, and room for the rest.
+const MAX_LINE: u64 = 16 << 20;
+const NUMBER: &str = "id_number";
+const PORTRAIT: &str = "portrait";
+
+/// Opens a file and reads its rows. An error of the iterator ends it: the file cannot be read on.
+///
+/// # Errors
+/// When the file cannot be read, or its heading lacks a column.
+pub fn open(path: &Path, format: Format) -> io::Result<Box<dyn Iterator<Item = io::Result<Row>> + Send>> {
+    let file = File::open(path)?;
+    match format {
+        Format::Jsonl => Ok(Box::new(Jsonl { file: BufReader::new(file), line: 0, read: 0 })),
+        Format::Csv => Ok(Box::new(Csv::open(file)?)),
+    }
+}
+
+struct Jsonl {
+    file: BufReader<File>,
+    line: u64,
+    read: u64,
+}
+
+impl Jsonl {
+    fn next_row(&mut self) -> io::Result<Option<Row>> {
+        loop {
+            let mut text = Vec::new();
+            let taken = (&mut self.file).take(MAX_LINE).read_until(b'\n', &mut text)? as u64;
+            if taken == 0 {
+                return Ok(None);
+            }
+            self.line += 1;
+            self.read += taken;
+            let content = if taken == MAX_LINE && text.last() != Some(&b'\n') {
+                self.read += self.file.skip_until(b'\n')? as u64;
+                Err(RowFault::new("row_too_large", format!("the row has more than {MAX_LINE} bytes")))
+            } else if text.trim_ascii().is_empty() {
+                continue;
+            } else {
+                parse_json(&text)
+            };
+            return Ok(Some(Row { line: self.line, read: self.read, content }));
+        }
+    }
+}
+
+impl Iterator for Jsonl {
+    type Item = io::Result<Row>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_row().transpose()
+    }
+}
+
+fn parse_json(text: &[u8]) -> Result<Content, RowFault> {
+    let row = serde_json::from_slice::<Map<String, Value>>(text.trim_ascii());
+    // Its own message could quote the row.
+    let mut row = row.map_err(|_| RowFault::new("malformed_row", "the line is not a JSON object"))?;
+    let mut required = |name: &str| match row.shift_remove(name) {
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(RowFault::new("invalid_type", format!("{name} must be a string"))),
+        None => Err(RowFault::new("missing_field", format!("{name} is missing"))),
+    };
+    let (id_number, portrait) = (required(NUMBER)?, required(PORTRAIT)?);
+    Ok(Content { id_number, portrait, attributes: row })
+}
+
+struct Csv {
+    reader: csv::Reader<BufReader<File>>,
+    names: Vec<String>,
+}
+
+impl Csv {
+    fn open(file: File) -> io::Result<Self> {
+        let mut reader = csv::Reader::from_reader(BufReader::new(file));
+        let wrong = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
+        let names = reader.headers().map_err(|_| wrong("the heading cannot be read as CSV in UTF-8".to_owned()))?;
+        let names: Vec<String> =
+            names.iter().map(|name| name.trim().trim_start_matches('\u{feff}').to_owned()).collect();
+        for name in [NUMBER, PORTRAIT] {
+            if !names.iter().any(|it| it == name) {
+                return Err(wrong(format!("the heading has no column {name}")));
+            }
+        }
+        let mut seen = HashSet::new();
+        if names.iter().any(|name| name.is_empty() || !seen.insert(name)) {
+            return Err(wrong("the heading has a column twice, or one without a name".to_owned()));
+        }
+        Ok(Self { reader, names })
+    }
+
+    fn parse(&self, record: &csv::StringRecord) -> Result<Content, RowFault> {
+        let (mut id_number, mut portrait, mut attributes) = (String::new(), String::new(), Map::new());
+        for (name, cell) in self.names.iter().zip(record) {
+            match name.as_str() {
+                NUMBER => cell.clone_into(&mut id_number),
+                PORTRAIT => cell.clone_into(&mut portrait),
+                // An empty cell says nothing.
+                _ if cell.is_empty() => {}
+                _ => drop(attributes.insert(name.clone(), Value::from(cell))),
+            }
+        }
+        for (name, cell) in [(NUMBER, &id_number), (PORTRAIT, &portrait)] {
+            if cell.is_empty() {
+                return Err(RowFault::new("missing_field", format!("{name} is missing")));
+            }
+        }
+        Ok(Content { id_number, portrait, attributes })
+    }
+}
+
+impl Iterator for Csv {
+    type Item = io::Result<Row>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut record = csv::StringRecord::new();
+        let found = self.reader.read_record(&mut record);
+        let at = self.reader.position().byte();
+        match found {
+            Ok(false) => None,
+            Ok(true) => {
+                let line = record.position().map_or(0, csv::Position::line);
+                Some(Ok(Row { line, read: at, content: self.parse(&record) }))
+            }
+            Err(error) => {
+                let line = error.position().map_or(0, csv::Position::line);
+                let message = match error.into_kind() {
+                    csv::ErrorKind::Io(error) => return Some(Err(error)),
+                    csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                        format!("the row has {len} cells and the heading {expected_len}")
+                    }
+                    _ => "the row cannot be read as CSV in UTF-8".to_owned(),
+                };
+                Some(Ok(Row { line, read: at, content: Err(RowFault::new("malformed_row", message)) }))
+            }
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The file that names the source of each ID type: TOML, read whole and strictly at start. No message quotes a value.
+//!
+//! ```toml
+//! [sources.nin]
+//! kind = "registry"
+//!
+//! [sources.bvn]
+//! kind = "http"
+//! url = "https://id.example.com/v1/people/{id_number}"
+//! portrait = "/data/photo"
+//! attributes = { name = "/data/full_name", date_of_birth = "/data/born" }
+//! headers = { Authorization = { env = "BVN_TOKEN", prefix = "Bearer " } }
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use toml::Table;
+
+use crate::domain::identity::IdType;
+use crate::net::{HeaderMap, HeaderName, HeaderValue, Method, header};
+
+/// Which source each ID type has; one that is not named has the registry.
+pub struct Settings {
+    pub sources: BTreeMap<IdType, SourceSettings>,
+}
+
+pub enum SourceSettings {
+    Registry,
+    Http(Box<HttpSettings>),
+}
+
+/// How to ask a source over HTTP. Has no `Debug`: headers hold secrets.
+pub struct HttpSettings {
+    pub method: Method,
+    /// With `{id_number}` and `{id_type}` where they go.
+    pub url: String,
+    /// The same, in the strings of a JSON value.
+    pub body: Option<Value>,
+    pub headers: HeaderMap,
+    pub timeout: Duration,
+    /// JSON pointer to the portrait, in Base64 or as a data URL.
+    pub portrait: String,
+    pub attributes: Attributes,
+    pub not_found: Option<NotFound>,
+    pub breaker: Breaker,
+}
+
+/// What of an answer becomes the identity record.
+pub enum Attributes {
+    /// The object at a JSON pointer, the portrait taken out of it.
+    Whole(String),
+    /// Each name's own JSON pointer, by name. One that leads nowhere is left out.
+    Named(Vec<(String, String)>),
+}
+
+/// What in an answer other than 404 says that there is no such number.
+pub struct NotFound {
+    pub pointer: String,
+    /// Without it, anything there but `null` and `false` says so.
+    pub equals: Option<Value>,
+}
+
+/// When to leave a source that fails alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Breaker {
+    /// The last calls that count.
+    pub calls: usize,
+    /// The part of them that must have failed.
+    pub failure_rate: f32,
+    /// How long nobody calls then.
+    pub open: Duration,
+}
+
+/// Half of 20 calls: one that is down for a moment is not cut off, one that is down is left alone within a minute's work.
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { calls: 20, failure_rate: 0.5, open: Duration::from_secs(30) }
+    }
+}
+
+/// What is wrong with the file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct Fault {
+    /// The path of the key at fault, such as `sources.bvn.url`.
+    pub key: String,
+    pub problem: String,
+}
+
+impl Fault {
+    pub(super) fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { key: key.into(), problem: problem.into() }
+    }
+}
+
+/// Where the values of secret headers are.
+pub struct Secrets<'a> {
+    /// The value of an environment variable.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// What relative paths of secret files are relative to.
+    pub folder: &'a Path,
+}
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Half of what a job has altogether.
+const MAX_TIMEOUT: i64 = 30;
+/// A header with one of these in its name holds a secret, which has no place in the file.
+const SECRET_NAMES: [&str; 7] = ["auth", "cookie", "credential", "key", "password", "secret", "token"];
+
+/// Reads the file's text, and the secrets that it names.
+///
+/// # Errors
+/// When it is malformed, by the key at fault; or a secret is not there.
+pub fn parse(text: &str, secrets: &Secrets<'_>) -> Result<Settings, Fault> {
+    let root: Table = text.parse().map_err(|error: toml::de::Error| {
+        // The error's own text quotes the line.
+        let before = error.span().and_then(|it| text.get(..it.start)).unwrap_or_default();
+        Fault::new(format!("line {}", before.matches('\n').count() + 1), error.message().to_owned())
+    })?;
+    let mut root = Section { path: String::new(), table: root };
+    let mut sources = BTreeMap::new();
+    if let Some(named) = root.section("sources")? {
+        for (name, value) in named.table {
+            let path = format!("sources.{name}");
+            let id_type = IdType::parse(&name)
+                .ok_or_else(|| Fault::new(&path, "the ID types are nin, bvn, vnin, drivers_license and passport"))?;
+            let source = source(Section::of(value, path.clone())?, secrets)?;
+            if sources.insert(id_type, source).is_some() {
+                return Err(Fault::new(path, "this ID type has a source already"));
+            }
+        }
+    }
+    root.refuse_rest()?;
+    Ok(Settings { sources })
+}
+
+fn source(mut section: Section, secrets: &Secrets<'_>) -> Result<SourceSettings, Fault> {
+    let kind = section.required("kind")?;
+    let source = match kind.as_str() {
+        "registry" => SourceSettings::Registry,
+        "http" => SourceSettings::Http(Box::new(http(&mut section, secrets)?)),
+        _ => return Err(section.fault("kind", "must be \"registry\" or \"http\"")),
+    };
+    section.refuse_rest()?;
+    Ok(source)
+}
+
+fn http(section: &mut Section, secrets: &Secrets<'_>) -> Result<HttpSettings, Fault> {
+    let method = match section.string("method")?.as_deref() {
+        None | Some("GET") => Method::GET,
+        Some("POST") => Method::POST,
+        Some(_) => return Err(section.fault("method", "must be \"GET\" or \"POST\"")),
+    };
+    let url = section.required("url")?;
+    let body = match section.string("body")? {
+        None => None,
+        Some(_) if method == Method::GET => {
+            return Err(section.fault("body", "a GET has none: set method = \"POST\""));
+        }
+        Some(text) => {
+            let body = serde_json::from_str(&text);
+            Some(body.map_err(|_| section.fault("body", "must be JSON, with {id_number} inside a string"))?)
+        }
+    };
+    let asks = |text: &str| text.contains("{id_number}");
+    if !asks(&url) && !body.as_ref().is_some_and(|it: &Value| asks(&it.to_string())) {
+        return Err(section.fault("url", "{id_number} must stand in the URL or in the body"));
+    }
+    let timeout = section.integer("timeout_seconds", 1, MAX_TIMEOUT)?.map_or(TIMEOUT, seconds);
+    let portrait = section.required("portrait")?;
+    let portrait = section.pointer("portrait", portrait)?;
+    Ok(HttpSettings {
+        method,
+        url,
+        body,
+        headers: headers(section.section("headers")?, secrets)?,
+        timeout,
+        portrait,
+        attributes: attributes(section)?,
+        not_found: not_found(section.section("not_found")?)?,
+        breaker: breaker(section.section("breaker")?)?,
+    })
+}
+
+fn attributes(section: &mut Section) -> Result<Attributes, Fault> {
+    let path = section.key("attributes");
+    match section.table.remove("attributes") {
+        Some(toml::Value::String(pointer)) => Ok(Attributes::Whole(section.pointer("attributes", pointer)?)),
+        Some(toml::Value::Table(table)) if !table.is_empty() => {
+            let mut section = Section { path, table };
+            let names: Vec<String> = section.table.keys().cloned().collect();
+            let pointers = names.into_iter().map(|name| {
+                let pointer = section.required(&name)?;
+                let pointer = section.pointer(&name, pointer)?;
+                Ok((name, pointer))
+            });
+            Ok(Attributes::Named(pointers.collect::<Result<_, Fault>>()?))
+        }
+        _ => Err(Fault::new(path, "must be a JSON pointer to an object, or a table of names and JSON pointers")),
+    }
+}
+
+fn not_found(section: Option<Section>) -> Result<Option<NotFound>, Fault> {
+    let Some(mut section) = section else { return Ok(None) };
+    let pointer = section.required("pointer")?;
+    let pointer = section.pointer("pointer", pointer)?;
+    let equals = match section.table.remove("equals") {
+        None => None,
+        Some(toml::Value::String(text)) => Some(Value::from(text)),
+        Some(toml::Value::Integer(number)) => Some(Value::from(number)),
+        Some(toml::Value::Boolean(truth)) => Some(Value::from(truth)),
+        Some(_) => return Err(section.fault("equals", "must be a string, an integer or a boolean")),
+    };
+    section.refuse_rest()?;
+    Ok(Some(NotFound { pointer, equals }))
+}
+
+fn breaker(section: Option<Section>) -> Result<Breaker, Fault> {
+    let mut breaker = Breaker::default();
+    let Some(mut section) = section else { return Ok(breaker) };
+    if let Some(calls) = section.integer("calls", 1, 1000)? {
+        breaker.calls = usize::try_from(calls).unwrap_or(breaker.calls);
+    }
+    if let Some(percent) = section.integer("failure_percent", 1, 100)? {
+        breaker.failure_rate = f32::from(u8::try_from(percent).unwrap_or(100)) / 100.0;
+    }
+    if let Some(open) = section.integer("open_seconds", 1, 3600)? {
+        breaker.open = seconds(open);
+    }
+    section.refuse_rest()?;
+    Ok(breaker)
+}
+
+fn headers(section: Option<Section>, secrets: &Secrets<'_>) -> Result<HeaderMap, Fault> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    let Some(section) = section else { return Ok(headers) };
+    for (name, value) in section.table {
+        let path = format!("{}.{name}", section.path);
+        let header: HeaderName = name.parse().map_err(|_| Fault::new(&path, "is not a name of an HTTP header"))?;
+        let value = match value {
+            toml::Value::String(_) if SECRET_NAMES.iter().any(|it| header.as_str().contains(it)) => {
+                let advice = "a secret has no place in this file: write { env = \"NAME\" } or { file = \"path\" }";
+                return Err(Fault::new(path, advice));
+            }
+            toml::Value::String(text) => header_value(&text, &path)?,
+            other => {
+                let mut value = secret(Section::of(other, path.clone())?, secrets)?;
+                value.set_sensitive(true);
+                value
+            }
+        };
+        headers.insert(header, value);
+    }
+    Ok(headers)
+}
+
+/// `{ env = "NAME" }` or `{ file = "path" }`, with an optional `prefix`.
+fn secret(mut section: Section, secrets: &Secrets<'_>) -> Result<HeaderValue, Fault> {
+    let prefix = section.string("prefix")?.unwrap_or_default();
+    let (key, found) = match (section.string("env")?, section.string("file")?) {
+        (Some(name), None) => {
+            let value = (secrets.env)(&name);
+            ("env", value.ok_or_else(|| section.fault("env", "the environment has no variable of that name"))?)
+        }
+        (None, Some(file)) => {
+            let value = std::fs::read_to_string(secrets.folder.join(file));
+            ("file", value.map_err(|error| section.fault("file", format!("cannot be read: {}", error.kind())))?)
+        }
+        _ => return Err(Fault::new(section.path, "must be { env = \"NAME\" } or { file = \"path\" }")),
+    };
+    let path = section.key(key);
+    section.refuse_rest()?;
+    let secret = found.trim();
+    if secret.is_empty() {
+        return Err(Fault::new(path, "the secret is empty"));
+    }
+    header_value(&format!("{prefix}{secret}"), &path)
+}
+
+fn header_value(text: &str, path: &str) -> Result<HeaderValue, Fault> {
+    HeaderValue::from_str(text).map_err(|_| Fault::new(path, "a header's value must be visible ASCII"))
+}
+
+fn seconds(seconds: i64) -> Duration {
+    Duration::from_secs(seconds.unsigned_abs())
+}
+
+/// A table of the file. What is taken out of it was understood; what remains was not.
+struct Section {
+    path: String,
+    table: Table,
+}
+
+impl Section {
+    fn of(value: toml::Value, path: String) -> Result<Self, Fault> {
+        match value {
+            toml::Value::Table(table) => Ok(Self { path, table }),
+            _ => Err(Fault::new(path, "must be a table")),
+        }
+    }
+
+    fn key(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    fn fault(&self, key: &str, problem: impl Into<String>) -> Fault {
+        Fault::new(self.key(key), problem)
+    }
+
+    fn section(&mut self, key: &str) -> Result<Option<Self>, Fault> {
+        let path = self.key(key);
+        self.table.remove(key).map(|value| Self::of(value, path)).transpose()
+    }
+
+    fn string(&mut self, key: &str) -> Result<Option<String>, Fault> {
+        match self.table.remove(key) {
+            None => Ok(None),
+            Some(toml::Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.fault(key, "must be a string")),
+        }
+    }
+
+    fn required(&mut self, key: &str) -> Result<String, Fault> {
+        self.string(key)?.ok_or_else(|| self.fault(key, "is missing"))
+    }
+
+    fn integer(&mut self, key: &str, low: i64, high: i64) -> Result<Option<i64>, Fault> {
+        match self.table.remove(key) {
+            None => Ok(None),
+            Some(toml::Value::Integer(number)) if (low..=high).contains(&number) => Ok(Some(number)),
+            Some(_) => Err(self.fault(key, format!("must be a whole number from {low} to {high}"))),
+        }
+    }
+
+    /// A JSON pointer (RFC 6901) that leads below the root.
+    fn pointer(&self, key: &str, text: String) -> Result<String, Fault> {
+        let is_pointer = text.is_empty() && key == "attributes" || text.starts_with('/');
+        if is_pointer { Ok(text) } else { Err(self.fault(key, "must be a JSON pointer such as /data/photo")) }
+    }
+
+    fn refuse_rest(self) -> Result<(), Fault> {
+        match self.table.keys().next() {
+            None => Ok(()),
+            Some(key) => Err(self.fault(key, "there is no such setting")),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Names to addresses, with what is not public taken out. What remains is what the connection goes to: nobody asks for
+//! the name's addresses once more, so an answer that changes changes nothing.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use super::target::{Guard, Refusal};
+
+/// The addresses of a name, to come.
+pub type Names = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+
+/// Who knows the addresses of names.
+pub trait Lookup: Send + Sync + 'static {
+    /// # Errors
+    /// When the name has no address, or nobody knows.
+    fn lookup(&self, name: &str) -> Names;
+}
+
+/// The system's resolver.
+pub struct SystemLookup;
+
+impl Lookup for SystemLookup {
+    fn lookup(&self, name: &str) -> Names {
+        let name = name.to_owned();
+        Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|it| it.ip()).collect()) })
+    }
+}
+
+/// A resolver that leaves out what `guard` does not admit.
+pub(super) struct GuardedResolver {
+    guard: Guard,
+    lookup: Arc<dyn Lookup>,
+}
+
+impl GuardedResolver {
+    pub(super) fn new(guard: Guard, lookup: Arc<dyn Lookup>) -> Self {
+        Self { guard, lookup }
+    }
+}
+
+impl Resolve for GuardedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (guard, found) = (self.guard, self.lookup.lookup(name.as_str()));
+        Box::pin(async move {
+            let found = found.await?;
+            let vetted: Vec<_> = found
+                .into_iter()
+                .filter(|address| guard.admits(name.as_str(), *address))
+                // The port is the URL's.
+                .map(|address| SocketAddr::new(address, 0))
+                .collect();
+            if vetted.is_empty() {
+                return Err(Refusal::Address.into());
+            }
+            Ok(Box::new(vetted.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Mixed;
+
+    impl Lookup for Mixed {
+        fn lookup(&self, _name: &str) -> Names {
+            let found = ["127.0.0.1", "1.1.1.1", "10.0.0.1", "::1", "2606:4700:4700::1111", "::ffff:1.1.1.1"];
+            Box::pin(std::future::ready(Ok(found.map(|it| it.parse().unwrap()).to_vec())))
+        }
+    }
+
+    async fn resolve(guard: Guard, name: &str) -> Vec<String> {
+        let resolver = GuardedResolver::new(guard, Arc::new(Mixed));
+        resolver.resolve(name.parse().unwrap()).await.unwrap().map(|it| it.ip().to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn of_mixed_addresses_only_the_admitted_ones_remain() {
+        for guard in [Guard::strict(), Guard::with_loopback()] {
+            assert_eq!(resolve(guard, "mixed.example").await, ["1.1.1.1", "2606:4700:4700::1111"]);
+        }
+        assert_eq!(resolve(Guard::with_loopback(), "localhost").await, ["127.0.0.1", "::1"]);
+    }
+}
