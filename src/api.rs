@@ -1,57 +1,129 @@
 //! The HTTP face: jobs in, jobs and reports out. Thin: it reads requests, calls `intake` or `store`, and writes JSON.
 
+mod admin;
 mod auth;
 mod billing;
+mod body;
+mod edges;
+mod erasure;
 mod error;
 mod face_match;
+mod faces;
 mod health;
+mod images;
 mod jobs;
+mod jwks;
+mod limits;
+mod list;
+mod media;
 mod openapi;
+mod organisation;
+mod pages;
+mod submit;
+mod sync;
 mod waiters;
 
-use axum::Router;
+use std::time::Duration;
+
 use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::trace::{DefaultOnResponse, TraceLayer};
-use tracing::{Level, info_span};
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::CorsLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use admin::AdminToken;
 pub use health::{Probe, ProbeFuture};
+pub use limits::Limits;
 pub use waiters::Waiters;
 
 use crate::domain::request::MAX_BODY;
+use crate::images::Images;
 use crate::intake::Intake;
 
 /// What handlers need; clones share it.
 #[derive(Clone)]
 pub struct ApiContext {
     pub intake: Intake,
+    pub images: Images,
     pub waiters: Waiters,
+    pub limits: Limits,
+    /// Without one there is no admin API.
+    pub admin: Option<AdminToken>,
     /// What must stand before this process may be sent traffic.
     pub probes: std::sync::Arc<[Probe]>,
+    /// Signs answers; none: they go unsigned.
+    pub signer: Option<Signer>,
 }
 
-/// Every route.
-pub fn router(context: ApiContext) -> Router {
-    // The path is logged, the query never: one day it holds signatures.
-    let trace = TraceLayer::new_for_http()
-        .make_span_with(|request: &axum::http::Request<_>| {
-            info_span!("http", method = %request.method(), path = request.uri().path())
-        })
-        .on_response(DefaultOnResponse::new().level(Level::DEBUG));
-    let (routes, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
-        .merge(jobs::routes())
-        .merge(face_match::routes())
-        .merge(billing::routes())
-        .merge(health::routes())
-        .split_for_parts();
-    routes
-        .merge(openapi::pages(document))
+/// Makes a detached signature over a value, or none.
+pub type Signer = std::sync::Arc<dyn Fn(&serde_json::Value) -> Option<String> + Send + Sync>;
+
+impl ApiContext {
+    fn sign(&self, value: &serde_json::Value) -> Option<String> {
+        self.signer.as_ref().and_then(|sign| sign(value))
+    }
+}
+
+/// A body that sends nothing for so long is given up.
+const SLOW_BODY: Duration = Duration::from_secs(30);
+
+/// Every route. `origins` may call from a browser; none by default.
+pub fn router(context: ApiContext, origins: &[HeaderValue]) -> Router {
+    let (operations, document) = documented();
+    let router = operations
+        .merge(pages::routes(document))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(RequestBodyTimeoutLayer::new(SLOW_BODY))
+        .layer(middleware::from_fn_with_state(context.clone(), edges::share_memory))
         .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(trace)
-        .with_state(context)
+        // Outside of every layer that may refuse a request.
+        .layer(middleware::from_fn(faces::in_their_own_words))
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn(edges::wrap));
+    let router = if origins.is_empty() { router } else { router.layer(cors(origins)) };
+    router.with_state(context)
+}
+
+/// Browsers of the listed origins may call with a key of their own; cookies are never looked at.
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(origins.to_vec())
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, IDEMPOTENCY_KEY, PREFER, edges::REQUEST_ID])
+        .expose_headers([edges::REQUEST_ID, header::LOCATION, header::RETRY_AFTER])
+        .max_age(Duration::from_hours(1))
+}
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// The OpenAPI document of this version.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    documented().1
+}
+
+/// Every handler, and what they say of themselves.
+fn documented() -> (Router<ApiContext>, utoipa::openapi::OpenApi) {
+    let (operations, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .merge(jobs::routes())
+        .merge(list::routes())
+        .merge(erasure::routes())
+        .merge(face_match::routes())
+        .merge(faces::routes())
+        .merge(images::routes())
+        .merge(media::routes())
+        .merge(jwks::routes())
+        .merge(organisation::routes())
+        .merge(billing::routes())
+        .merge(admin::routes())
+        .merge(health::routes())
+        .split_for_parts();
+    (operations, openapi::finish(document))
 }

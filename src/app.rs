@@ -1,14 +1,18 @@
 //! The composition root: starts the roles of a process and stops them in good order.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use axum::http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::api::{self, ApiContext, Probe, ProbeFuture, Waiters};
+use crate::api::{self, AdminToken, ApiContext, Limits, Probe, ProbeFuture, Waiters};
 use crate::config::ServeArgs;
+use crate::domain::rates::{MeasuredRange, Rates};
+use crate::images::Images;
 use crate::intake;
 use crate::janitor;
 use crate::jobs;
@@ -49,7 +53,8 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
 
     let store = args.database.store().await?;
     let broker = args.broker.broker()?;
-    let intake = args.intake.intake(store.clone())?;
+    let mut intake = args.intake.intake(store.clone())?;
+    intake.defaults.rates = rates(&args.vision.models);
     let mut engine = None;
 
     // Once, and before anything runs: what the operator should know stands at the log's head.
@@ -78,7 +83,14 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     if plays(Role::Api) {
         let listener =
             TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
-        info!(address = %listener.local_addr()?, "listening");
+        let address = listener.local_addr()?;
+        info!(%address, "listening");
+        let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        if !public_url.starts_with("https://") {
+            warn!(public_url, "URLs of images are not https: set VISAVIS_PUBLIC_URL to what clients see of this API");
+        }
+        let images = Images::new(store.clone(), intake.media.clone(), &public_url)?;
+        images.publish_keys().await.context("the signing keys cannot be published")?;
         let mut probes = vec![probe("database", {
             let store = store.clone();
             move || {
@@ -91,7 +103,19 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
             probes.push(probe("broker", move || Box::pin(std::future::ready(broker.is_connected()))));
         }
         let waiters = Waiters::start(store.clone(), &life);
-        let router = api::router(ApiContext { intake, waiters, probes: probes.into() });
+        let limits = Limits::new(args.api.body_budget << 20);
+        let admin = args
+            .api
+            .admin_token
+            .as_deref()
+            .map(|token| AdminToken::new(token).context("VISAVIS_ADMIN_TOKEN must have at least 32 characters"));
+        let origins = args.api.cors_origins.iter().filter(|it| !it.is_empty()).map(|it| it.parse());
+        let origins = origins.collect::<Result<Vec<HeaderValue>, _>>().context("VISAVIS_CORS_ORIGINS is malformed")?;
+        let signing = images.clone();
+        let signer: api::Signer = Arc::new(move |value| signing.signer().sign_detached(value).ok());
+        let (admin, probes, signer) = (admin.transpose()?, probes.into(), Some(signer));
+        let context = ApiContext { intake, images, waiters, limits, admin, probes, signer };
+        let router = api::router(context, &origins);
         let stopping = life.stopping().clone();
         life.spawn("api", async move {
             let serve = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());
@@ -115,16 +139,29 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
 }
 
 async fn start_engine(args: &ServeArgs) -> anyhow::Result<Engine> {
-    let (models, library) = (args.vision.models.clone(), args.vision.runtime_path()?);
+    let (vision, library) = (args.vision.clone(), args.vision.runtime_path()?);
     let threads = threads(args);
     let start = move || {
-        let pack = Pack::load(&models)?;
+        let pack = vision.pack()?;
         let runtime = Runtime::load(&library)?;
         anyhow::Ok(Engine::start(EngineSettings { threads, queue: threads }, pack, runtime)?)
     };
     let engine = tokio::task::spawn_blocking(start).await?.context("the vision engine does not start")?;
-    info!(threads, "vision engine ready");
+    info!(threads, liveness = engine.liveness_model().unwrap_or("none"), "vision engine ready");
     Ok(engine)
+}
+
+/// What the pack's calibrations were measured at; nothing where there is no usable pack, as it may be beside an API.
+fn rates(models: &Path) -> Option<Rates> {
+    let scorers = Pack::load_scorers(models);
+    let scorers = scorers.inspect_err(|error| warn!(%error, "thresholds by false match rate are refused here")).ok()?;
+    Some(Rates::new(move |mode, fmr| {
+        let calibration = &scorers.of(mode).calibration;
+        calibration.threshold_at(fmr).ok_or_else(|| {
+            let (low, high) = calibration.measured_rates().unwrap_or_default();
+            MeasuredRange { low, high }
+        })
+    }))
 }
 
 fn threads(args: &ServeArgs) -> std::num::NonZeroUsize {

@@ -2,6 +2,7 @@
 
 mod compare;
 mod dead_letters;
+mod docs;
 mod identity;
 mod picture;
 mod submit;
@@ -54,6 +55,11 @@ enum Command {
     /// What nobody could deal with: list it, send it again
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
+    /// Print the API's document
+    Docs {
+        #[arg(value_enum)]
+        document: docs::Document,
+    },
 }
 
 /// Runs the command that the arguments name.
@@ -101,6 +107,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Wallet(command) => wallet::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Identity(command) => identity::run(command).await,
             Command::DeadLetters(command) => dead_letters::run(command).await,
+            Command::Docs { document } => {
+                docs::run(document);
+                Ok(ExitCode::SUCCESS)
+            }
         }
     });
     // Whatever had to end has ended. A thread that reads from a hung file system cannot be interrupted; the process must

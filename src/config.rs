@@ -14,11 +14,12 @@ use crate::domain::request::Defaults;
 use crate::identity::settings::{self, Secrets};
 use crate::identity::{Registry, Sources};
 use crate::intake::Intake;
-use crate::media::{BlobStore, Keyring, Media};
+use crate::media::{BlobStore, Keyring, Media, S3Settings};
 use crate::net::Guard;
 use crate::queue::connection::Broker;
 use crate::store::Store;
 use crate::telemetry::LogFormat;
+use crate::vision::{LivenessPack, Pack, PackDescription};
 
 /// Where Postgres is.
 #[derive(Args, Clone)]
@@ -94,9 +95,11 @@ pub struct IntakeArgs {
     /// Master keys for images: name:base64[,name:base64...], 32 bytes each; the first encrypts, all decrypt
     #[arg(long, env = "VISAVIS_MASTER_KEYS", hide_env_values = true)]
     pub master_keys: String,
-    /// Folder of the encrypted images
+    /// Where the encrypted images are: a folder, or <s3://bucket/prefix>
     #[arg(long, env = "VISAVIS_BLOBS")]
-    pub blobs: PathBuf,
+    pub blobs: String,
+    #[command(flatten)]
+    pub s3: S3Args,
     /// Mode of requests that name none: FAST or ACCURATE
     #[arg(long, env = "VISAVIS_MODE", default_value = "ACCURATE", value_parser = parse_mode)]
     pub mode: Mode,
@@ -106,10 +109,50 @@ impl IntakeArgs {
     /// # Errors
     /// When a secret is malformed or the folder cannot be used.
     pub fn intake(&self, store: Store) -> anyhow::Result<Intake> {
-        let media = Media::new(BlobStore::folder(&self.blobs)?, Keyring::parse(&self.master_keys)?);
+        let media = Media::new(self.blob_store()?, Keyring::parse(&self.master_keys)?);
         let defaults = Defaults { mode: self.mode, ..Defaults::default() };
         Ok(Intake { store, media, pepper: self.pepper.pepper()?, defaults })
     }
+
+    fn blob_store(&self) -> anyhow::Result<BlobStore> {
+        let Some(place) = self.blobs.strip_prefix("s3://") else {
+            return Ok(BlobStore::folder(Path::new(&self.blobs))?);
+        };
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        if bucket.is_empty() {
+            bail!("VISAVIS_BLOBS must name a bucket: s3://bucket/prefix");
+        }
+        let given = |value: &Option<String>, name| value.clone().with_context(|| format!("{name} is not set"));
+        Ok(BlobStore::s3(&S3Settings {
+            bucket: bucket.to_owned(),
+            prefix: prefix.trim_end_matches('/').to_owned(),
+            endpoint: self.s3.s3_endpoint.clone(),
+            region: self.s3.s3_region.clone(),
+            access_key_id: given(&self.s3.s3_access_key_id, "AWS_ACCESS_KEY_ID")?,
+            secret_access_key: given(&self.s3.s3_secret_access_key, "AWS_SECRET_ACCESS_KEY")?,
+            session_token: self.s3.s3_session_token.clone(),
+        })?)
+    }
+}
+
+/// How to reach a bucket; read when `VISAVIS_BLOBS` names one.
+#[derive(Args, Clone)]
+pub struct S3Args {
+    /// A server other than Amazon's: <https://host>; http on this machine alone
+    #[arg(long, env = "VISAVIS_S3_ENDPOINT")]
+    pub s3_endpoint: Option<String>,
+    /// Region of the bucket
+    #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
+    pub s3_region: String,
+    /// Access key of the bucket
+    #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
+    pub s3_access_key_id: Option<String>,
+    /// Its secret
+    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
+    pub s3_secret_access_key: Option<String>,
+    /// Of temporary credentials
+    #[arg(long, env = "AWS_SESSION_TOKEN", hide_env_values = true)]
+    pub s3_session_token: Option<String>,
 }
 
 /// Where the models and their runtime are.
@@ -118,12 +161,24 @@ pub struct VisionArgs {
     /// Folder of the model pack
     #[arg(long, env = "VISAVIS_MODELS", default_value = "models")]
     pub models: PathBuf,
+    /// Folder of optional packs that were pulled
+    #[arg(long, env = "VISAVIS_PACKS", default_value = ".local/packs")]
+    pub packs: PathBuf,
     /// ONNX Runtime's shared library [default: beside the binary, then .local/lib, /usr/local/lib, /usr/lib]
     #[arg(long, env = "VISAVIS_ONNXRUNTIME")]
     pub onnxruntime: Option<PathBuf>,
 }
 
 impl VisionArgs {
+    /// The default pack, with the optional packs that were pulled.
+    ///
+    /// # Errors
+    /// When a file is missing or is not the one that its manifest names.
+    pub fn pack(&self) -> anyhow::Result<Pack> {
+        let description = PackDescription::load(&self.models, "minifasnet")?;
+        Ok(Pack::load(&self.models)?.with_liveness(LivenessPack::load(&description, &self.packs)?))
+    }
+
     /// The library named, or the first that is found, as an absolute path.
     ///
     /// # Errors
@@ -209,15 +264,34 @@ pub struct ServeArgs {
     pub identity: IdentityArgs,
     #[command(flatten)]
     pub outgoing: OutgoingArgs,
+    #[command(flatten)]
+    pub api: ApiArgs,
     /// Address of the HTTP API: an IP address and a port
     #[arg(long, env = "VISAVIS_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// What clients see of the HTTP API, for URLs of images [default: <http://LISTEN>]
+    #[arg(long, env = "VISAVIS_PUBLIC_URL", value_parser = parse_public_url)]
+    pub public_url: Option<String>,
     /// Compute threads [default: one a core]
     #[arg(long, env = "VISAVIS_THREADS")]
     pub threads: Option<NonZeroUsize>,
     /// Doorbells that may wait in a lane's queue; the rest of the backlog stays in Postgres
     #[arg(long, env = "VISAVIS_LANE_DEPTH", default_value_t = 48)]
     pub lane_depth: u32,
+}
+
+/// How the HTTP API meets the world.
+#[derive(Args, Clone)]
+pub struct ApiArgs {
+    /// Token of the admin API, at least 32 characters; without it there is none
+    #[arg(long, env = "VISAVIS_ADMIN_TOKEN", hide_env_values = true)]
+    pub admin_token: Option<String>,
+    /// Origins whose browsers may call, such as <https://app.example.com>; none by default
+    #[arg(long, env = "VISAVIS_CORS_ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+    /// MiB of request bodies that may be in memory at once
+    #[arg(long, env = "VISAVIS_BODY_BUDGET", default_value_t = 512)]
+    pub body_budget: usize,
 }
 
 /// How this process logs.
@@ -236,5 +310,16 @@ fn parse_mode(text: &str) -> Result<Mode, String> {
         "FAST" => Ok(Mode::Fast),
         "ACCURATE" => Ok(Mode::Accurate),
         _ => Err("must be FAST or ACCURATE".to_owned()),
+    }
+}
+
+fn parse_public_url(text: &str) -> Result<String, String> {
+    let good = url::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none()
+    });
+    if good {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err("must be https://host, or http://host".to_owned())
     }
 }

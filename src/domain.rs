@@ -12,6 +12,8 @@ pub mod notice;
 pub mod outcome;
 pub mod pepper;
 pub mod policy;
+pub mod rates;
 pub mod request;
+pub mod sandbox;
 pub mod tenant;
 pub mod warning;

@@ -15,14 +15,15 @@ use crate::domain::image::ImageFormat;
 use crate::domain::job::{ImageContent, Lane, Submission, SubmittedImage};
 use crate::domain::notice::{self, Subject};
 use crate::domain::pepper::{Pepper, Purpose};
-use crate::domain::request::{self, Defaults, Form, RequestFault};
+use crate::domain::request::{self, Defaults, Form, MIN_SIDE, RequestFault};
 use crate::domain::tenant::{Account, EmptyWallet, Service, TenantSettings};
-use crate::media::{self, Media};
+use crate::media::{self, Media, WrappedKey};
 use crate::store::dead_letters::NewDeadLetter;
 use crate::store::images::ImageRow;
 use crate::store::jobs::{Change, NewJob, ReplyAddress};
 use crate::store::sealed::{self, SealedRecord};
 use crate::store::{self, Store, Tx};
+use crate::vision::decode;
 
 /// What intake needs.
 #[derive(Clone)]
@@ -134,6 +135,9 @@ impl Intake {
         let (form, lane) = (origin.form, origin.lane);
         let read = move || {
             let submission = request::parse(form, &body, lane, &defaults)?;
+            if form == Form::IdMatch {
+                check_sizes(&submission)?;
+            }
             Ok((submission, pepper.digest(Purpose::Request, &[form.name().as_bytes(), &body])))
         };
         let read = tokio::task::spawn_blocking(read).await;
@@ -196,15 +200,36 @@ impl Intake {
     }
 
     /// The image itself; an upload is copied, so that each job's images live and die with it.
-    #[expect(clippy::unused_async, reason = "uploads are read from the blob store")]
-    async fn content(&self, _account: Account, image: &SubmittedImage) -> Result<(ImageFormat, Bytes), Error> {
-        match &image.content {
-            ImageContent::Inline { format, bytes } => Ok((*format, bytes.clone())),
-            ImageContent::Upload(_) => Err(Error::Refused(RequestFault {
+    async fn content(&self, account: Account, image: &SubmittedImage) -> Result<(ImageFormat, Bytes), Error> {
+        let id = match &image.content {
+            ImageContent::Inline { format, bytes } => return Ok((*format, bytes.clone())),
+            ImageContent::Upload(id) => *id,
+        };
+        let unknown = || {
+            Error::Refused(RequestFault {
                 code: "unknown_image",
                 field: Some(image.field.clone()),
-                message: format!("{} names no image that was uploaded: its time may be over", image.field),
-            })),
+                message: format!(
+                    "{} names no image that you uploaded, or its time is over: upload it again",
+                    image.field
+                ),
+            })
+        };
+        let upload = self.store.find_upload(account, id).await?.ok_or_else(unknown)?.upload;
+        let max = self.defaults.max_image_bytes;
+        if usize::try_from(upload.bytes).unwrap_or(usize::MAX) > max {
+            return Err(Error::Refused(RequestFault {
+                code: "image_too_large",
+                field: Some(image.field.clone()),
+                message: format!("{} must be at most {max} bytes", image.field),
+            }));
+        }
+        let key = WrappedKey { master_key_id: upload.master_key_id, wrapped: upload.wrapped_key };
+        match self.media.get_image(account.tenant_id, id, &key).await {
+            Ok(bytes) => Ok((upload.format, bytes)),
+            // Erased between our two looks.
+            Err(_) if self.store.find_upload(account, id).await?.is_none() => Err(unknown()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -298,6 +323,22 @@ async fn check_funds(tx: &mut Tx, origin: &Origin<'_>, service: Service) -> Resu
         message: "the wallet does not cover this job and those on their way: have it topped up, or try again when they are over"
             .to_owned(),
     }))
+}
+
+/// Refuses an image in which no side of a face could be large enough.
+fn check_sizes(submission: &Submission) -> Result<(), RequestFault> {
+    for image in &submission.images {
+        let ImageContent::Inline { bytes, .. } = &image.content else { continue };
+        let field = &image.field;
+        let fault = |code, message| RequestFault { code, field: Some(field.clone()), message };
+        let (width, height) =
+            decode::size(bytes).map_err(|why| fault("invalid_image", format!("{field} cannot be read: {why}")))?;
+        if width.min(height) < MIN_SIDE {
+            let message = format!("{field} must be at least {MIN_SIDE} x {MIN_SIDE} pixels: take it from closer");
+            return Err(fault("image_too_small", message));
+        }
+    }
+    Ok(())
 }
 
 fn check_key(key: &str) -> Result<(), Error> {

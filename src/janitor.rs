@@ -1,12 +1,12 @@
-//! Erases images whose time is over: first the key, which makes them noise everywhere, backups included; then the blob;
-//! then the row. A crash in between is mended by the next round.
+//! Erases images whose time is over, and all that was made from them: first the keys, which makes them noise everywhere,
+//! backups included; then the blobs; then the rows. A crash in between is mended by the next round.
 
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-use crate::domain::ids::ImageId;
+use crate::images::{self, erasure};
 use crate::lifecycle::Lifecycle;
 use crate::media::{self, Media};
 use crate::store::{self, Store};
@@ -15,6 +15,10 @@ use crate::store::{self, Store};
 const EVERY: Duration = Duration::from_mins(1);
 /// Bodies of submissions that the broker gave up on wait so long for an operator.
 const DEAD_LETTERS_KEEP: Duration = Duration::from_hours(168);
+/// Between looks for blobs that belong to nothing: a look lists them all.
+const STRANDED_EVERY: Duration = Duration::from_hours(1);
+/// A look that takes longer is broken off; the next one starts again.
+const LOOK: Duration = Duration::from_mins(10);
 /// Images of one round's step.
 const BATCH: i64 = 256;
 
@@ -25,11 +29,14 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error(transparent)]
     Media(#[from] media::Error),
+    #[error(transparent)]
+    Images(#[from] images::Error),
 }
 
 /// Runs rounds until the shutdown begins.
 pub fn start(store: &Store, media: &Media, life: &Lifecycle) {
     let (store, media, stopping) = (store.clone(), media.clone(), life.stopping().clone());
+    life.spawn("janitor of stranded blobs", sweep_stranded(store.clone(), media.clone(), life.clone()));
     life.spawn("janitor", async move {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -54,13 +61,9 @@ pub fn start(store: &Store, media: &Media, life: &Lifecycle) {
 pub async fn erase_due(store: &Store, media: &Media) -> Result<u64, Error> {
     let mut erased = 0;
     loop {
-        let due = store.erase_due_image_keys(BATCH).await?;
-        for (tenant, image) in &due {
-            media.delete_image(*tenant, *image).await?;
-        }
-        let ids: Vec<ImageId> = due.iter().map(|(_, image)| *image).collect();
-        erased += store.delete_erased_images(&ids).await?;
-        if i64::try_from(ids.len()).unwrap_or(BATCH) < BATCH {
+        let due = store.erase_due_keys(BATCH).await?;
+        erased += erasure::remove(store, media, &due).await?;
+        if i64::try_from(due.images.len()).unwrap_or(BATCH) < BATCH {
             break;
         }
     }
@@ -71,4 +74,26 @@ pub async fn erase_due(store: &Store, media: &Media) -> Result<u64, Error> {
     }
     store.forget_erased_bodies(&bodies).await?;
     Ok(erased)
+}
+
+async fn sweep_stranded(store: Store, media: Media, life: Lifecycle) {
+    let mut ticks = tokio::time::interval(STRANDED_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = life.stopping().cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let look = tokio::time::timeout(LOOK, erasure::remove_stranded(&store, &media));
+        let looked = tokio::select! {
+            () = life.stopping().cancelled() => return,
+            looked = look => looked,
+        };
+        match looked {
+            Ok(Ok(0)) => {}
+            Ok(Ok(blobs)) => info!(blobs, "removed blobs that belonged to nothing"),
+            Ok(Err(error)) => warn!(%error, "not every blob that belongs to nothing was removed"),
+            Err(_) => warn!("the look for blobs that belong to nothing took too long"),
+        }
+    }
 }

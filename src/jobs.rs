@@ -5,13 +5,14 @@
 mod compare_with_liveness;
 mod id_match;
 mod pair;
+pub mod sandbox;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::domain::evidence::Mode;
+use crate::domain::evidence::{Liveness, Mode};
 use crate::domain::identity::{IdNumber, IdentityRecord};
 use crate::domain::image::ImageRole;
 use crate::domain::job::{Failure, Params};
@@ -71,6 +72,9 @@ pub enum JobError {
     /// No other attempt can do better.
     #[error("{}", .0.detail)]
     Fail(Failure),
+    /// A test key asked for a fault that another attempt mends.
+    #[error("the sandbox was asked to fail for now")]
+    Sandbox,
     /// This worker is stopping: the attempt does not count.
     #[error("the vision engine is closed")]
     Stopping,
@@ -141,6 +145,26 @@ fn compare(context: &Context, a: &Looked, b: &Looked, mode: Mode) -> Result<Opti
         model: comparison.model,
         calibration: comparison.calibration,
     }))
+}
+
+/// Tests the probe's liveness; nothing where no model is installed, or no face was found.
+async fn liveness(
+    context: &Context,
+    inputs: &Inputs,
+    probe: &Looked,
+    deadline: Instant,
+) -> Result<Option<Liveness>, JobError> {
+    let face = probe.analysis.as_ref().and_then(Analysis::primary_face);
+    let Some(face) = face.filter(|_| context.engine.liveness_model().is_some()) else { return Ok(None) };
+    let tested = context.engine.liveness(inputs.image(ImageRole::Probe), face.clone(), deadline).await;
+    tested.map_err(|fault| match fault {
+        vision::Error::Closed => JobError::Stopping,
+        fault => JobError::Retry(fault),
+    })
+}
+
+fn failed(code: &str, detail: &str) -> JobError {
+    JobError::Fail(Failure { code: code.to_owned(), detail: detail.to_owned() })
 }
 
 /// To the microsecond, which is precise enough and reads better.

@@ -2,16 +2,25 @@
 
 pub mod blob;
 pub mod envelope;
+pub mod links;
+pub mod signing;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::Stream;
 use uuid::Uuid;
 
-pub use blob::BlobStore;
+pub use blob::{Blob, BlobStore, S3Settings};
 pub use envelope::{Keyring, WrappedKey};
+pub use links::{Grant, Links};
+pub use signing::{PublicKey, Signer};
 
 use crate::domain::ids::{ImageId, TenantId};
+
+/// The folders of the blob store; whatever lies elsewhere is not ours.
+const FOLDERS: [&str; 4] = ["images", "renditions", "identity", "dead"];
 
 /// The blob store and the keys to it.
 #[derive(Clone)]
@@ -27,6 +36,8 @@ pub enum Error {
     Blob(#[from] object_store::Error),
     #[error("blob store {path}: {source}")]
     Folder { path: String, source: std::io::Error },
+    #[error("blob store: {0}")]
+    Settings(String),
     #[error("master keys: {0}")]
     Keys(String),
     #[error("the master key {0} is not among VISAVIS_MASTER_KEYS")]
@@ -34,6 +45,16 @@ pub enum Error {
     /// The bytes, the key or the place were changed.
     #[error("stored bytes do not decrypt: they or their key were altered")]
     Altered,
+    #[error("a value has no canonical spelling and cannot be signed")]
+    Unsignable,
+}
+
+impl Error {
+    /// Whether there is nothing at that place.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Blob(object_store::Error::NotFound { .. }))
+    }
 }
 
 impl Media {
@@ -67,24 +88,81 @@ impl Media {
         self.blobs.delete(&image_place(tenant, image)).await
     }
 
+    /// Keeps a JPEG made from an image, as [`Media::put_image`] keeps the image.
+    ///
+    /// # Errors
+    /// When the blob store fails.
+    pub async fn put_rendition(&self, tenant: TenantId, id: Uuid, bytes: &Bytes) -> Result<WrappedKey, Error> {
+        self.put(&rendition_place(tenant, id), bytes).await
+    }
+
+    /// # Errors
+    /// As [`Media::get_image`].
+    pub async fn get_rendition(&self, tenant: TenantId, id: Uuid, key: &WrappedKey) -> Result<Bytes, Error> {
+        self.get(&rendition_place(tenant, id), key).await
+    }
+
+    /// # Errors
+    /// When the blob store fails.
+    pub async fn delete_rendition(&self, tenant: TenantId, id: Uuid) -> Result<(), Error> {
+        self.blobs.delete(&rendition_place(tenant, id)).await
+    }
+
+    /// All blobs last written before `moment`, in no order.
+    pub fn blobs_before(&self, moment: DateTime<Utc>) -> impl Stream<Item = Result<Blob, Error>> + Send + use<> {
+        self.blobs.list_before(&FOLDERS, moment)
+    }
+
+    /// Removes a blob that was listed.
+    ///
+    /// # Errors
+    /// When the blob store fails.
+    pub async fn delete_blob(&self, blob: &Blob) -> Result<(), Error> {
+        self.blobs.delete(&blob.place).await
+    }
+
+    /// Removes what interrupted writes left behind before `moment`; says how much.
+    ///
+    /// # Errors
+    /// When the blob store fails.
+    pub async fn delete_leftovers(&self, moment: DateTime<Utc>) -> Result<u64, Error> {
+        self.blobs.delete_leftovers(&FOLDERS, moment).await
+    }
+
+    /// What signs for this deployment.
+    ///
+    /// # Errors
+    /// When no key can be derived.
+    pub fn signer(&self) -> Result<Signer, Error> {
+        Signer::new(&self.keyring)
+    }
+
+    /// What makes and checks signed URLs below `base`.
+    ///
+    /// # Errors
+    /// When no key can be derived.
+    pub fn links(&self, base: &str) -> Result<Links, Error> {
+        Links::new(&self.keyring, base.trim_end_matches('/').to_owned())
+    }
+
     /// Encrypts the portrait of a registry entry under a new key of its own and stores it.
     ///
     /// # Errors
     /// When the blob store fails.
     pub async fn put_portrait(&self, entry: Uuid, bytes: &Bytes) -> Result<WrappedKey, Error> {
-        self.put(&format!("identity/{entry}"), bytes).await
+        self.put(&portrait_place(entry), bytes).await
     }
 
     /// # Errors
     /// As [`Media::get_image`].
     pub async fn get_portrait(&self, entry: Uuid, key: &WrappedKey) -> Result<Bytes, Error> {
-        self.get(&format!("identity/{entry}"), key).await
+        self.get(&portrait_place(entry), key).await
     }
 
     /// # Errors
     /// When the blob store fails.
     pub async fn delete_portrait(&self, entry: Uuid) -> Result<(), Error> {
-        self.blobs.delete(&format!("identity/{entry}")).await
+        self.blobs.delete(&portrait_place(entry)).await
     }
 
     /// Encrypts a small record that is kept in the database, for `place`.
@@ -138,4 +216,13 @@ impl Media {
 /// Both the path and the authenticated data: an image moved to another place does not decrypt.
 fn image_place(tenant: TenantId, image: ImageId) -> String {
     format!("images/{tenant}/{image}")
+}
+
+/// Of the registry: the deployment's, so no organisation's id is in it.
+fn portrait_place(entry: Uuid) -> String {
+    format!("identity/{entry}")
+}
+
+fn rendition_place(tenant: TenantId, id: Uuid) -> String {
+    format!("renditions/{tenant}/{id}")
 }

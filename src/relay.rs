@@ -198,7 +198,7 @@ fn reply_type(kind: &str, payload: &serde_json::Value) -> &'static str {
     match kind {
         "reply_accepted" => "accepted",
         "reply_rejected" => "rejected",
-        _ if payload["state"] == "failed" => "failed",
+        _ if payload["state"] == "failed" || payload["state"] == "cancelled" => "failed",
         _ => "completed",
     }
 }

@@ -8,14 +8,20 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
+pub mod api_keys;
 pub mod dead_letters;
+pub mod erasure;
+mod events;
 pub mod images;
 pub mod jobs;
 pub mod outbox;
 pub mod registry;
+pub mod renditions;
 pub mod sealed;
+pub mod signing_keys;
 pub mod sweep;
 pub mod tenants;
+pub mod views;
 pub mod wallets;
 
 /// A handle to the database; clones share one pool.

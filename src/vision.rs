@@ -2,6 +2,7 @@
 //! the deadline that the caller hands in.
 
 pub mod calibration;
+pub mod colour;
 pub mod compare;
 pub mod decode;
 pub mod detect;
@@ -9,10 +10,12 @@ pub mod embed;
 pub mod engine;
 pub mod geometry;
 pub mod landmarks;
+pub mod liveness;
 pub mod manifest;
 pub mod model;
 pub mod picture;
 pub mod pipeline;
+pub mod rendition;
 pub mod resample;
 pub mod session;
 pub mod template;
@@ -20,6 +23,7 @@ pub mod template;
 pub use compare::Comparison;
 pub use decode::{DecodeParams, ImageFault};
 pub use engine::{Engine, EngineSettings};
+pub use liveness::{LivenessPack, PackDescription};
 pub use manifest::{Pack, PackFault};
 pub use model::RuntimeFault;
 pub use pipeline::{Analysis, Face, Params, Pipeline, Timings};

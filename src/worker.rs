@@ -169,7 +169,11 @@ impl Worker {
     async fn compute(&self, claim: &Claim) -> Result<(Outcome, Option<SealedRecord>), Error> {
         // Bounded like the computing: a hung file system must not hold the lease for ever.
         let inputs = tokio::time::timeout(FETCH, self.fetch(claim)).await.map_err(|_| Error::FetchTimeout)??;
-        let finished = jobs::run(&self.context, &claim.params, &inputs, Instant::now() + DEADLINE).await?;
+        let finished = if claim.subject.sandbox {
+            jobs::sandbox::run(&claim.params, &inputs, claim.attempt).await?
+        } else {
+            jobs::run(&self.context, &claim.params, &inputs, Instant::now() + DEADLINE).await?
+        };
         let identity = finished.identity.map(|it| self.seal(claim, &it)).transpose()?;
         Ok((finished.outcome, identity))
     }

@@ -1,6 +1,7 @@
 //! Who calls: `Authorization: Bearer vv_live_...`, resolved to an organisation.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -8,19 +9,31 @@ use axum::http::{StatusCode, header};
 
 use super::ApiContext;
 use super::error::ApiError;
+use super::limits::{AllowanceSlot, BodyShare, Turn};
 use crate::domain::api_key::ApiKeyText;
 use crate::domain::tenant::{Account, Scope, TenantSettings};
 
 /// Who calls, and what they may do. Every query of a handler takes the account.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Caller {
     pub account: Account,
     pub scopes: BTreeSet<Scope>,
     /// The organisation's.
     pub settings: TenantSettings,
+    /// The key's public part.
+    pub key_id: String,
+    _turn: Arc<Turn>,
+    body: Option<BodyShare>,
 }
 
 impl Caller {
+    /// The body was taken in and its memory is free: what comes is waiting.
+    pub(super) fn body_taken_in(&self) {
+        if let Some(body) = &self.body {
+            body.release();
+        }
+    }
+
     /// # Errors
     /// When the key lacks `scope`.
     pub(super) fn may(&self, scope: Scope) -> Result<(), ApiError> {
@@ -46,9 +59,19 @@ impl FromRequestParts<ApiContext> for Caller {
         let key = ApiKeyText::parse(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"));
         let key = key.ok_or_else(unauthorized)?;
         let stored = context.intake.store.find_api_key(&key.id).await?.ok_or_else(unauthorized)?;
-        if !key.matches(&context.intake.pepper, &stored.secret_hmac) {
+        if key.sandbox != stored.account.sandbox || !key.matches(&context.intake.pepper, &stored.secret_hmac) {
             return Err(unauthorized());
         }
-        Ok(Self { account: stored.account, scopes: stored.scopes, settings: stored.settings })
+        let limits = &context.limits;
+        limits.count(stored.account, &stored.settings, parts.extensions.get::<AllowanceSlot>())?;
+        let turn = limits.turn(stored.account, &stored.settings)?;
+        Ok(Self {
+            account: stored.account,
+            scopes: stored.scopes,
+            settings: stored.settings,
+            key_id: key.id,
+            _turn: Arc::new(turn),
+            body: parts.extensions.get().cloned(),
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! Errors of the native API: RFC 9457 problem documents with a stable `code`.
 
 use std::any::Any;
+use std::time::Duration;
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -8,36 +9,56 @@ use serde_json::json;
 use tracing::error;
 use utoipa::ToSchema;
 
+use crate::domain::ids::RequestId;
 use crate::domain::request::RequestFault;
-use crate::{intake, store};
+use crate::{images, intake, store};
 
 /// An error: a problem document (RFC 9457) with a stable code.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the API's document alone")]
 pub(super) struct Problem {
+    #[schema(format = "uri-reference", examples("about:blank"))]
     r#type: String,
+    /// The status in words.
+    #[schema(examples("Bad Request"))]
     title: String,
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
     /// Stable, for programs.
+    #[schema(examples("missing_field"))]
     code: String,
     /// For people: what is wrong, and what to do.
     detail: String,
-    /// The field at fault, as a path such as `request.photo`.
+    /// The field at fault, as a path such as `request.photo`; absent where none is.
+    #[schema(nullable = false)]
     field: Option<String>,
+    /// The 12 characters to quote, where there is a job.
+    request_id: Option<String>,
 }
 
-/// A problem, as it is answered.
-#[derive(Debug)]
+/// An error, as it is answered: as a problem document, or in a face's own words.
+#[derive(Debug, Clone)]
 pub struct ApiError {
-    status: StatusCode,
-    code: &'static str,
-    field: Option<String>,
-    detail: String,
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) field: Option<String>,
+    pub(super) detail: String,
+    /// Of the job that ended like this.
+    pub(super) request_id: Option<RequestId>,
+    /// Seconds.
+    pub(super) retry_after: Option<u64>,
 }
 
 impl ApiError {
+    /// Another try makes sense after this time.
+    pub(super) fn after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self { retry_after: Some(seconds.max(1)), ..self }
+    }
+
     pub(super) fn new(status: StatusCode, code: &'static str, detail: &str) -> Self {
-        Self { status, code, field: None, detail: detail.to_owned() }
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(5);
+        Self { status, code, field: None, detail: detail.to_owned(), request_id: None, retry_after }
     }
 
     pub(super) fn of_field(code: &'static str, field: &str, detail: &str) -> Self {
@@ -49,13 +70,29 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such job")
     }
 
+    /// What is there already stands in the way.
+    pub(super) fn conflict(code: &'static str, field: Option<&str>, detail: &str) -> Self {
+        Self { field: field.map(str::to_owned), ..Self::new(StatusCode::CONFLICT, code, detail) }
+    }
+
+    /// Likewise, of anything else.
+    pub(super) fn no_such(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", &format!("there is no such {what}"))
+    }
+
     /// The job is there, and of a kind that has no report.
     pub(super) fn no_report() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "this job is no face_match: read it at /v1/jobs/{id}")
     }
 
-    fn of_request(status: StatusCode, fault: RequestFault) -> Self {
-        Self { status, code: fault.code, field: fault.field, detail: fault.message }
+    /// At fault is that field of the request.
+    pub(super) fn at(mut self, field: &str) -> Self {
+        self.field = Some(field.to_owned());
+        self
+    }
+
+    pub(super) fn of_request(status: StatusCode, fault: RequestFault) -> Self {
+        Self { field: fault.field, ..Self::new(status, fault.code, &fault.message) }
     }
 }
 
@@ -69,8 +106,11 @@ impl IntoResponse for ApiError {
             "code": self.code,
             "detail": self.detail,
         });
-        if let Some(field) = self.field {
+        if let Some(field) = &self.field {
             body["field"] = json!(field);
+        }
+        if let Some(request_id) = &self.request_id {
+            body["request_id"] = json!(request_id);
         }
         let mut response =
             (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
@@ -78,9 +118,11 @@ impl IntoResponse for ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
         }
+        // For `faces`, which may spell it otherwise.
+        response.extensions_mut().insert(self);
         response
     }
 }
@@ -113,6 +155,31 @@ impl From<intake::Error> for ApiError {
                     "a part of the service does not answer: try again",
                 )
             }
+        }
+    }
+}
+
+impl From<images::Error> for ApiError {
+    fn from(error: images::Error) -> Self {
+        let detail = error.to_string();
+        match error {
+            images::Error::Image(fault) => {
+                let status = match fault.code() {
+                    "image_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+                    _ => StatusCode::BAD_REQUEST,
+                };
+                Self::new(status, fault.code(), &detail)
+            }
+            images::Error::Forged => Self::new(StatusCode::FORBIDDEN, "forged_url", &detail),
+            images::Error::Expired => {
+                Self::new(StatusCode::GONE, "url_expired", "the URL has expired: read the report again for a new one")
+            }
+            images::Error::Erased => Self::new(StatusCode::GONE, "image_erased", &detail),
+            images::Error::Busy => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many images are being made: try again")
+            }
+            images::Error::Store(error) => error.into(),
+            images::Error::Media(error) => intake::Error::Media(error).into(),
         }
     }
 }

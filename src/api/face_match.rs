@@ -1,62 +1,174 @@
-//! `GET /v1/face-match/{id}`: the facial similarity report, in its reviewers' own words.
+//! `POST /v1/face-match` and `GET /v1/face-match/{id}`: the facial similarity report, in its reviewers' own words.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use serde_json::{Value, json};
-
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 use super::ApiContext;
 use super::auth::Caller;
+use super::body::JsonBody;
 use super::error::{ApiError, Problem};
 use super::jobs::{Wait, await_job, read_wait};
-use crate::domain::job::{Params, Verdict};
+use super::media;
+use super::submit::{Submitted, accepted, submit};
+use super::sync::outcome;
+use crate::domain::job::{Lane, Params, Verdict};
+use crate::domain::request::Form;
 use crate::domain::tenant::Scope;
 use crate::domain::warning::Warning;
 use crate::store::jobs::JobView;
 
 pub(super) fn routes() -> OpenApiRouter<ApiContext> {
-    OpenApiRouter::new().routes(routes!(find))
+    let limit = DefaultBodyLimit::max(Form::FaceMatch.max_body());
+    OpenApiRouter::new().routes(routes!(start)).layer(limit).routes(routes!(find))
 }
 
-/// The facial similarity report of a `face_match` job.
-#[utoipa::path(get, path = "/v1/face-match/{id}", tag = "face match", params(("id" = String, Path), Wait),
-    responses((status = 200, body = Value), (status = 404, body = Problem)))]
+/// Images are JPEG, PNG or WebP in Base64, as a data URL, or `{"image_id": "..."}` of an upload; 10 MB each at most once
+/// decoded. Fields that are not listed are refused.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the API's document alone")]
+struct FaceMatchRequest {
+    /// The document, or its portrait.
+    source_image: ImageField,
+    /// The live image.
+    target_image: ImageField,
+    /// Approved at or above it, 0 to 100, or `{"fmr": 1e-3}`.
+    approve_score: Option<ScoreField>,
+    /// Rejected below it, 0 to 100, or `{"fmr": 1e-2}`; not above `approve_score`.
+    review_score: Option<ScoreField>,
+    /// `FAST` or `ACCURATE`.
+    #[schema(pattern = "^(FAST|ACCURATE)$")]
+    search_mode: Option<String>,
+    /// Up to 16 strings, given back untouched.
+    metadata: Option<std::collections::BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "for the API's document alone")]
+enum ImageField {
+    Inline(String),
+    Upload { image_id: Uuid },
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "for the API's document alone")]
+enum ScoreField {
+    Score(f64),
+    Rate { fmr: f64 },
+}
+
+#[derive(Serialize, ToSchema)]
+struct ReportAnswer {
+    id: Uuid,
+    /// 12 characters to quote.
+    request_id: String,
+    face_match: Report,
+    /// Made up for a test key.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    sandbox: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Report {
+    /// `Approved`, `Rejected`, `In Review` or `Not Finished`.
+    status: &'static str,
+    /// 0 to 100, 2 decimals; null while `Not Finished`.
+    score: Option<f64>,
+    /// The portrait of the document, at a URL that expires.
+    source_image: Option<String>,
+    /// The live image, at a URL that expires.
+    target_image: Option<String>,
+    warnings: Vec<Warning>,
+}
+
+/// Starts a facial similarity report; answers as soon as it is safe.
+#[utoipa::path(post, path = "/v1/face-match", operation_id = "submit_face_match", tag = "face match", request_body = FaceMatchRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key and body give the first answer again")),
+    responses(
+        (status = 202, body = Submitted),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json"),
+        (status = 413, body = Problem, content_type = "application/problem+json"),
+        (status = 429, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json")))]
+async fn start(
+    State(context): State<ApiContext>,
+    caller: Caller,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    Ok(accepted(submit(&context, &caller, (Form::FaceMatch, Lane::Bulk), &headers, body).await?))
+}
+
+/// The facial similarity report of a `face_match` job; with `wait`, as soon as it is over or the wait is.
+#[utoipa::path(get, path = "/v1/face-match/{id}", operation_id = "get_face_match", tag = "face match", params(("id" = String, Path, format = "uuid", description = "The job."), Wait),
+    responses(
+        (status = 200, body = ReportAnswer),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 410, body = Problem, content_type = "application/problem+json", description = "the job's result was erased"),
+        (status = 429, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json")))]
 async fn find(
     State(context): State<ApiContext>,
     caller: Caller,
     Path(id): Path<String>,
     wait: Result<Query<Wait>, QueryRejection>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<ReportAnswer>, ApiError> {
     caller.may(Scope::Read)?;
     let wait = read_wait(&wait)?;
     let job = await_job(&context, caller.account, &id, wait).await?;
     match job.params {
-        Params::FaceMatch { .. } => Ok(Json(render(&job))),
+        Params::FaceMatch { .. } => {
+            let urls = media::issue(&context, caller.account, &job).await?;
+            Ok(Json(render(&job, urls)?))
+        }
         _ => Err(ApiError::no_report()),
     }
 }
 
-fn render(job: &JobView) -> Value {
-    let verdict = job.outcome.as_ref().map_or(Verdict::NotFinished, |it| it.verdict);
-    let warnings = match (&job.outcome, &job.failure) {
-        (Some(outcome), _) => outcome.warnings.clone(),
-        (None, Some(failure)) => vec![Warning::processing_failed(&failure.code)],
-        (None, None) => vec![Warning::in_progress(&job.state)],
+fn render(
+    job: &JobView,
+    (source_image, target_image): (Option<String>, Option<String>),
+) -> Result<ReportAnswer, ApiError> {
+    let report = match &job.failure {
+        // The verdict stays when everything else is erased.
+        _ if job.erased_at.is_some() => {
+            let status = job.verdict.unwrap_or(Verdict::NotFinished).status();
+            Report { status, ..unfinished(Warning::erased()) }
+        }
+        Some(failure) => unfinished(Warning::processing_failed(&failure.code)),
+        None if !job.is_terminal() => unfinished(Warning::in_progress(&job.state)),
+        None => {
+            let outcome = outcome(job)?;
+            Report {
+                status: outcome.verdict.status(),
+                score: outcome.comparison.as_ref().map(|it| it.similarity.percent()),
+                source_image,
+                target_image,
+                warnings: outcome.warnings.clone(),
+            }
+        }
     };
-    let comparison = job.outcome.as_ref().and_then(|it| it.comparison.as_ref());
-    json!({
-        "id": job.subject.id,
-        "request_id": job.subject.request_id,
-        "face_match": {
-            "status": verdict.status(),
-            "score": comparison.map(|it| it.similarity.percent()),
-            // No image URL is issued by this version.
-            "source_image": null,
-            "target_image": null,
-            "warnings": warnings,
-        },
-    })
+    let subject = &job.subject;
+    let request_id = subject.request_id.to_string();
+    Ok(ReportAnswer { id: subject.id.0, request_id, face_match: report, sandbox: subject.sandbox })
+}
+
+fn unfinished(warning: Warning) -> Report {
+    let status = Verdict::NotFinished.status();
+    Report { status, score: None, source_image: None, target_image: None, warnings: vec![warning] }
 }

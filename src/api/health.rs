@@ -13,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiContext;
+use crate::docs::answers::Readiness;
 
 /// Answers whether a part stands.
 pub type ProbeFuture = Pin<Box<dyn Future<Output = bool> + Send>>;
@@ -31,14 +32,18 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
 }
 
 /// Whether this process runs.
-#[utoipa::path(get, path = "/livez", tag = "health", security(()), responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/livez", operation_id = "live", tag = "health", security(()),
+    responses((status = 200, body = String, description = "It runs.")))]
 async fn live() -> &'static str {
     "ok"
 }
 
 /// Whether this process can do its work, and if not, what is missing.
-#[utoipa::path(get, path = "/readyz", tag = "health", security(()),
-    responses((status = 200, body = Value, description = "ready"), (status = 503, body = Value, description = "a part is missing")))]
+#[utoipa::path(get, path = "/readyz", operation_id = "ready", tag = "health", security(()),
+    responses(
+        (status = 200, body = Readiness, description = "It can."),
+        (status = 503, body = Readiness, description = "A part is missing."),
+    ))]
 async fn ready(State(context): State<ApiContext>) -> (StatusCode, Json<Value>) {
     let mut parts = serde_json::Map::new();
     let mut ready = true;

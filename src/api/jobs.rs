@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,18 +17,20 @@ use utoipa_axum::routes;
 
 use super::ApiContext;
 use super::auth::Caller;
+use super::body::JsonBody;
 use super::error::{ApiError, Problem};
+use super::submit::{Links, Submitted, accepted, submit};
+use crate::docs::answers;
+use crate::docs::requests::JobRequest;
 use crate::domain::ids::JobId;
-use crate::domain::job::{Lane, Params};
-use crate::domain::notice;
+use crate::domain::job::{Lane, Params, Verdict};
 use crate::domain::outcome::Outcome;
 use crate::domain::request::Form;
 use crate::domain::tenant::{Account, Scope};
-use crate::intake::Origin;
 use crate::store::jobs::JobView;
 
 /// The longest that a poll may wait, in seconds.
-const MAX_WAIT: u64 = 60;
+pub(super) const MAX_WAIT: u64 = 60;
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -40,49 +41,41 @@ pub(super) struct Wait {
 }
 
 pub(super) fn routes() -> OpenApiRouter<ApiContext> {
-    OpenApiRouter::new().routes(routes!(submit)).routes(routes!(find))
+    OpenApiRouter::new().routes(routes!(start)).routes(routes!(find))
 }
 
 /// Submits a job of any kind; answers as soon as it is safe.
-#[utoipa::path(post, path = "/v1/jobs", tag = "jobs", request_body = Value,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key and body give the first answer again")),
-    responses((status = 202, body = Value), (status = 400, body = Problem), (status = 409, body = Problem)))]
-async fn submit(
+///
+/// The `links` of the answer say where to read the job.
+#[utoipa::path(post, path = "/v1/jobs", operation_id = "submit_job", tag = "jobs", request_body = JobRequest,
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$",
+        description = "The same key and body give the first answer again; the same key with another body is 409.")),
+    responses(
+        (status = 202, body = Submitted, description = "The job is stored and will run.",
+            headers(("Location" = String, description = "The job's path.")),
+            links(("job" = (operation_id = "get_job", parameters(("id" = "$response.body#/id")))))),
+        (status = 402, body = Problem, content_type = "application/problem+json",
+            description = "The wallet does not cover this `id_match`, and the organisation may not overdraw."),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "Another request came under this Idempotency-Key."),
+    ))]
+async fn start(
     State(context): State<ApiContext>,
     caller: Caller,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is larger than 28 MiB")
-        }
-        status => ApiError::new(status, "unreadable_body", "the body could not be read whole"),
-    })?;
-    let key = headers.get("idempotency-key").map(|value| {
-        value.to_str().map_err(|_| {
-            ApiError::of_field("invalid_idempotency_key", "Idempotency-Key", "Idempotency-Key must be ASCII text")
-        })
-    });
-    let key = key.transpose()?;
-    caller.may(Scope::Submit)?;
-    let origin = Origin {
-        account: caller.account,
-        settings: &caller.settings,
-        form: Form::Native,
-        idempotency_key: key,
-        reply: None,
-        lane: Lane::Bulk,
-    };
-    let accepted = context.intake.submit(origin, body).await?;
-    let location = format!("/v1/jobs/{}", accepted.subject.id);
-    let notice = notice::accepted(&accepted.subject, &accepted.state, accepted.duplicate);
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(notice)).into_response())
+    Ok(accepted(submit(&context, &caller, (Form::Native, Lane::Bulk), &headers, body).await?))
 }
 
 /// A job; with `wait`, as soon as it is over or the wait is.
-#[utoipa::path(get, path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path), Wait),
-    responses((status = 200, body = Value), (status = 404, body = Problem)))]
+#[utoipa::path(get, path = "/v1/jobs/{id}", operation_id = "get_job", tag = "jobs",
+    params(("id" = String, Path, format = "uuid", description = "The job."), Wait),
+    responses(
+        (status = 200, body = answers::Job, description = "The job as it stands."),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "`wait` is at fault."),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job."),
+    ))]
 async fn find(
     State(context): State<ApiContext>,
     caller: Caller,
@@ -119,7 +112,7 @@ pub(super) async fn await_job(
     find().await
 }
 
-fn render(job: &JobView) -> Value {
+pub(super) fn render(job: &JobView) -> Value {
     let outcome = job.outcome.as_ref();
     let mut rendered = json!({
         "id": job.subject.id,
@@ -127,8 +120,8 @@ fn render(job: &JobView) -> Value {
         "kind": job.subject.kind,
         "lane": job.lane,
         "state": job.state,
-        "verdict": outcome.map(|it| it.verdict),
-        "status": outcome.map(|it| it.verdict.status()),
+        "verdict": job.verdict,
+        "status": job.verdict.map(Verdict::status),
         "result": outcome.map(render_outcome),
         "warnings": outcome.map(|it| json!(it.warnings)).unwrap_or(json!([])),
         "failure": job.failure,
@@ -138,20 +131,12 @@ fn render(job: &JobView) -> Value {
         "started_at": job.started_at.map(time),
         "finished_at": job.finished_at.map(time),
         "erased_at": job.erased_at.map(time),
-        "links": links(job),
+        "links": Links::of(&job.subject),
     });
     if job.subject.sandbox {
         rendered["sandbox"] = json!(true);
     }
     rendered
-}
-
-fn links(job: &JobView) -> Value {
-    let mut links = json!({ "self": format!("/v1/jobs/{}", job.subject.id) });
-    if let Params::FaceMatch { .. } = job.params {
-        links["report"] = json!(format!("/v1/face-match/{}", job.subject.id));
-    }
-    links
 }
 
 fn render_outcome(outcome: &Outcome) -> Value {
@@ -188,6 +173,6 @@ fn percent(value: f64) -> f64 {
     (value * 1e6).round() / 1e4
 }
 
-fn time(instant: DateTime<Utc>) -> String {
+pub(super) fn time(instant: DateTime<Utc>) -> String {
     instant.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

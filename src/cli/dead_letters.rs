@@ -16,7 +16,7 @@ pub(super) enum DeadLettersCommand {
     /// Show the newest: refused submissions, failed jobs, messages that the broker gave up on
     List(ListArgs),
     /// Send again what the broker gave up on
-    Redrive(RedriveArgs),
+    Redrive(Box<RedriveArgs>),
 }
 
 #[derive(Args)]
@@ -41,7 +41,7 @@ pub(super) struct RedriveArgs {
 pub(super) async fn run(command: DeadLettersCommand) -> anyhow::Result<ExitCode> {
     match command {
         DeadLettersCommand::List(args) => list(args).await,
-        DeadLettersCommand::Redrive(args) => redrive(args).await,
+        DeadLettersCommand::Redrive(args) => redrive(*args).await,
     }
 }
 

@@ -1,12 +1,15 @@
-//! API keys: `vv_live_<id>_<secret>`, 64 bits of id and 256 bits of secret in hexadecimal.
+//! API keys: `vv_live_<id>_<secret>` or `vv_test_...`, 64 bits of id and 256 bits of secret in hexadecimal.
 
 use super::pepper::{Pepper, Purpose};
 
-const PREFIX: &str = "vv_live_";
+const LIVE: &str = "vv_live_";
+const TEST: &str = "vv_test_";
 
 /// A key as its owner holds it. Has no `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKeyText {
+    /// For the sandbox: its jobs use no models and cost nothing.
+    pub sandbox: bool,
     pub id: String,
     secret: String,
 }
@@ -14,17 +17,21 @@ pub struct ApiKeyText {
 impl ApiKeyText {
     /// A key of the given random bytes.
     #[must_use]
-    pub fn from_random(id: [u8; 8], secret: [u8; 32]) -> Self {
-        Self { id: hex::encode(id), secret: hex::encode(secret) }
+    pub fn from_random(sandbox: bool, id: [u8; 8], secret: [u8; 32]) -> Self {
+        Self { sandbox, id: hex::encode(id), secret: hex::encode(secret) }
     }
 
     /// Reads a key; `None` when it is not of our shape.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
+        let live = text.strip_prefix(LIVE);
+        let (id, secret) = live.or_else(|| text.strip_prefix(TEST))?.split_once('_')?;
         let hexadecimal = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        (id.len() == 16 && secret.len() == 64 && hexadecimal(id) && hexadecimal(secret))
-            .then(|| Self { id: id.to_owned(), secret: secret.to_owned() })
+        (id.len() == 16 && secret.len() == 64 && hexadecimal(id) && hexadecimal(secret)).then(|| Self {
+            sandbox: live.is_none(),
+            id: id.to_owned(),
+            secret: secret.to_owned(),
+        })
     }
 
     /// What the database keeps of the secret.
@@ -42,7 +49,8 @@ impl ApiKeyText {
     /// The key in full, to be shown once.
     #[must_use]
     pub fn reveal(&self) -> String {
-        format!("{PREFIX}{}_{}", self.id, self.secret)
+        let prefix = if self.sandbox { TEST } else { LIVE };
+        format!("{prefix}{}_{}", self.id, self.secret)
     }
 }
 
@@ -53,13 +61,19 @@ mod tests {
     #[test]
     fn a_key_is_read_back_and_a_changed_one_does_not_match() {
         let pepper = Pepper::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
-        let key = ApiKeyText::from_random([7; 8], [9; 32]);
+        let key = ApiKeyText::from_random(false, [7; 8], [9; 32]);
         let read = ApiKeyText::parse(&key.reveal()).unwrap();
-        assert!(read.matches(&pepper, &key.hmac(&pepper)));
-        let other = ApiKeyText::from_random([7; 8], [8; 32]);
+        assert!(read.matches(&pepper, &key.hmac(&pepper)) && !read.sandbox);
+        let other = ApiKeyText::from_random(false, [7; 8], [8; 32]);
         assert!(!other.matches(&pepper, &key.hmac(&pepper)));
         for text in ["", "vv_live_", "vv_live_x_y", &key.reveal()[1..], &key.reveal().to_uppercase()] {
             assert!(ApiKeyText::parse(text).is_none(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_prefix_tells_a_test_key() {
+        let key = ApiKeyText::from_random(true, [7; 8], [9; 32]).reveal();
+        assert!(key.starts_with("vv_test_") && ApiKeyText::parse(&key).unwrap().sandbox);
     }
 }

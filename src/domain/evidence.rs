@@ -1,6 +1,7 @@
 //! Scores and thresholds as types that cannot be out of range, and the mode that made them.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What the model itself said: a cosine, or a weighted sum of cosines, in [-1, 1]. Only a calibration turns it into a
 /// [`Similarity`]; no threshold of a caller is ever held against it.
@@ -117,7 +118,7 @@ pub struct Liveness {
 }
 
 /// The three-way verdict of a liveness test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Judgement {
     Live,
@@ -127,7 +128,7 @@ pub enum Judgement {
 }
 
 /// How much compute a comparison may spend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Mode {
     /// One embedder, one pass.

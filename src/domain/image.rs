@@ -68,6 +68,31 @@ impl ImageRole {
     }
 }
 
+/// A JPEG made from a stored image, to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Variant {
+    /// The compared face, cut out with a margin.
+    Portrait,
+    /// All of the image.
+    Whole,
+}
+
+impl Variant {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portrait => "portrait",
+            Self::Whole => "whole",
+        }
+    }
+
+    /// The variant of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Portrait, Self::Whole].into_iter().find(|it| it.name() == name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

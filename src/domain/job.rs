@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::evidence::{Mode, Threshold};
 use super::identity::{IdNumber, IdType};
@@ -83,7 +84,7 @@ impl Params {
 }
 
 /// What the selfie was taken on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum CaptureOs {
     Desktop,
@@ -92,7 +93,7 @@ pub enum CaptureOs {
 }
 
 /// Which queue a job waits in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Lane {
     /// Somebody waits for the answer.
@@ -121,7 +122,7 @@ impl Lane {
 }
 
 /// What a finished comparison came to, for every kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Approved,
@@ -132,6 +133,14 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    pub const ALL: [Self; 4] = [Self::Approved, Self::InReview, Self::Rejected, Self::NotFinished];
+
+    /// The verdict of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+
     /// As stored, and as in routing keys and events.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -190,7 +199,7 @@ pub enum ImageContent {
 }
 
 /// Why a job ended as `failed`: a machine's fault, never the picture's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// Stable, for programs.
     pub code: String,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use super::ids::{JobId, RequestId};
@@ -52,6 +53,31 @@ pub fn failed(subject: &Subject, failure: &Failure) -> Value {
     let mut notice = base(subject, "failed");
     notice["failure"] = json!(failure);
     notice
+}
+
+/// The job was erased before it ended. Repeats no metadata: they are erased, too.
+#[must_use]
+pub fn cancelled(subject: &Subject) -> Value {
+    let mut notice = base(&without_metadata(subject), "cancelled");
+    notice["failure"] = json!({ "code": "cancelled", "detail": "the job was erased before it ended" });
+    notice
+}
+
+/// Images, result and metadata of a job are gone.
+#[must_use]
+pub fn erased(subject: &Subject, state: &str, verdict: Option<Verdict>, at: DateTime<Utc>) -> Value {
+    let mut notice = base(&without_metadata(subject), state);
+    notice["verdict"] = json!(verdict);
+    notice["erased_at"] = json!(at.to_rfc3339_opts(SecondsFormat::Millis, true));
+    notice
+}
+
+/// What earlier notices of an erased job keep of their fields.
+pub const KEPT_AFTER_ERASURE: [&str; 10] =
+    ["id", "request_id", "kind", "state", "links", "sandbox", "duplicate", "verdict", "status", "failure"];
+
+fn without_metadata(subject: &Subject) -> Subject {
+    Subject { metadata: BTreeMap::new(), ..subject.clone() }
 }
 
 fn base(subject: &Subject, state: &str) -> Value {

@@ -1,10 +1,14 @@
 //! From evidence to verdict. The only place where a threshold meets a score.
 
 use super::evidence::{Judgement, Liveness, Similarity, Threshold};
+use super::image::ImageRole;
 use super::job::{Params, Verdict};
 use super::outcome::{Comparison, ImageReport, Outcome, Seen};
 use super::tenant::LivenessPolicy;
 use super::warning::{LogType, Warning};
+
+/// Pixels of the shorter side of a report's target image, at least: 720p, by its contract.
+const REPORT_SHORT_SIDE: u32 = 720;
 
 /// What a worker found out.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +69,9 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
         }
         verdict = with_liveness(verdict, &params, evidence.liveness.as_ref(), &mut warnings);
     }
+    if let Params::FaceMatch { .. } = params {
+        warnings.extend(low_resolution(&params, &evidence.images));
+    }
     let grave = warnings.iter().any(|it| it.log_type == LogType::Error);
     if grave && verdict == Verdict::Approved {
         verdict = Verdict::InReview;
@@ -80,6 +87,17 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
         compute_ms: evidence.compute_ms,
         sandbox: false,
     }
+}
+
+/// Of the probe that a report shows.
+fn low_resolution(params: &Params, images: &[ImageReport]) -> Option<Warning> {
+    images.iter().filter(|it| it.role == ImageRole::Probe).find_map(|it| match it.seen {
+        Seen::Picture { width, height, .. } if width.min(height) < REPORT_SHORT_SIDE => {
+            let image = params.image_name(it.role, it.position);
+            Some(Warning::low_resolution(&image, (width, height), REPORT_SHORT_SIDE))
+        }
+        _ => None,
+    })
 }
 
 /// What a liveness test, or its absence, makes of the comparison's verdict: never a better one.
@@ -150,7 +168,6 @@ fn wanted(params: &Params) -> Threshold {
 mod tests {
     use super::*;
     use crate::domain::evidence::{Mode, RawScore, Similarity};
-    use crate::domain::image::ImageRole;
     use crate::domain::warning::Risk;
     use proptest::prelude::*;
 
@@ -296,6 +313,22 @@ mod tests {
         let risks: Vec<_> = outcome.warnings.iter().map(|it| it.risk).collect();
         assert_eq!(risks, [Risk::MultipleFacesDetected, Risk::LowFaceMatchSimilarity]);
         assert_eq!(outcome.warnings[1].additional_data.as_deref(), Some("score=50.00 threshold=75.00"));
+    }
+
+    #[test]
+    fn a_target_image_below_720p_is_told_about_in_a_report_alone() {
+        let sized = |width, height| {
+            let mut found = evidence([1, 1], Some(comparison(0.9)));
+            found.images[1].seen = Seen::Picture { width, height, faces: 1, face: None };
+            found
+        };
+        let told = |params, found| decide(params, found).warnings.into_iter().find(|it| it.risk == Risk::LowResolution);
+        assert_eq!(told(band(), sized(1280, 720)), None);
+        let warning = told(band(), sized(719, 2000)).unwrap();
+        assert_eq!(warning.additional_data.as_deref(), Some("image=target_image width=719 height=2000 wanted=720"));
+        assert_eq!(warning.log_type, LogType::Information);
+        assert_eq!(decide(band(), sized(719, 2000)).verdict, Verdict::Approved);
+        assert_eq!(told(single(), sized(719, 2000)), None);
     }
 
     proptest! {

@@ -2,13 +2,28 @@
 //!
 //! Every refusal has a stable code, names the field at fault and says what to do; none quotes a value.
 
+mod compare_with_liveness;
+mod face_match;
 mod fields;
+mod id_match;
 mod images;
+mod likeness_check;
 mod native;
+mod thresholds;
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use self::images::ImageLimits;
 use super::evidence::{Mode, Threshold};
-use super::job::{Lane, Submission};
+use super::identity::IdNumber;
+use super::job::{Lane, Params, Submission, SubmittedImage};
+use super::rates::Rates;
 use super::tenant::{LivenessPolicy, TenantSettings};
+
+pub use id_match::MIN_SIDE;
+pub use likeness_check::MAX_IMAGE;
 
 /// What a caller may leave out, and how much may be sent: the deployment's, then the organisation's.
 #[derive(Debug, Clone)]
@@ -29,6 +44,8 @@ pub struct Defaults {
     pub mode: Mode,
     /// Bytes of one decoded image.
     pub max_image_bytes: usize,
+    /// For thresholds that are given as a false match rate; none: they are refused.
+    pub rates: Option<Rates>,
 }
 
 impl Default for Defaults {
@@ -44,6 +61,7 @@ impl Default for Defaults {
             liveness: LivenessPolicy::default(),
             mode: Mode::Accurate,
             max_image_bytes: 10_000_000,
+            rates: None,
         }
     }
 }
@@ -61,6 +79,11 @@ impl Defaults {
             mode: settings.mode.unwrap_or(self.mode),
             ..self.clone()
         }
+    }
+
+    /// What most forms take.
+    fn any_image(&self) -> ImageLimits {
+        ImageLimits { max_bytes: self.max_image_bytes, webp: true, uploads: true }
     }
 }
 
@@ -81,6 +104,10 @@ pub struct RequestFault {
 pub enum Form {
     /// The job API's and AMQP's: every kind in one envelope.
     Native,
+    LikenessCheck,
+    IdMatch,
+    FaceMatch,
+    CompareWithLiveness,
 }
 
 impl Form {
@@ -89,15 +116,23 @@ impl Form {
     pub fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
+            Self::LikenessCheck => "likeness_check",
+            Self::IdMatch => "id_match",
+            Self::FaceMatch => "face_match",
+            Self::CompareWithLiveness => "compare_with_liveness",
         }
     }
 
-    /// The largest body, in bytes.
+    /// The largest body, in bytes: the form's images in Base64, which takes a third more, and room for the rest.
     #[must_use]
     pub fn max_body(self) -> usize {
         match self {
-            // Two images of 10 MB in Base64 and room for the rest; a gallery shares it.
-            Self::Native => MAX_BODY,
+            // Two images of 5 MB; one of 10 MB.
+            Self::LikenessCheck | Self::IdMatch => 14 << 20,
+            // Two images of 10 MB. A gallery in the native form shares it.
+            Self::Native | Self::FaceMatch => MAX_BODY,
+            // 33 images of 1.5 MB, or fewer larger ones.
+            Self::CompareWithLiveness => 64 << 20,
         }
     }
 }
@@ -116,7 +151,37 @@ pub fn parse(form: Form, body: &[u8], default_lane: Lane, defaults: &Defaults) -
     }
     match form {
         Form::Native => native::parse(body, default_lane, defaults),
+        Form::LikenessCheck => likeness_check::parse(body, default_lane, defaults),
+        Form::IdMatch => id_match::parse(body, default_lane, defaults),
+        Form::FaceMatch => face_match::parse(body, default_lane, defaults),
+        Form::CompareWithLiveness => compare_with_liveness::parse(body, default_lane, defaults),
     }
+}
+
+/// What the fields of a kind ask for, whatever form is around them.
+struct Asked {
+    params: Params,
+    images: Vec<SubmittedImage>,
+    id_number: Option<IdNumber>,
+}
+
+impl Asked {
+    /// Of a form that has nothing else.
+    fn submission(self, lane: Lane) -> Submission {
+        let Self { params, images, id_number } = self;
+        Submission { params, lane, metadata: BTreeMap::new(), images, id_number }
+    }
+}
+
+/// Reads the body `{"image": ...}` of an upload: the image in Base64, or a data URL.
+///
+/// # Errors
+/// The first fault found.
+pub fn parse_upload(body: &[u8], max_bytes: usize) -> Result<Bytes, RequestFault> {
+    let mut fields = fields::Fields::of(body)?;
+    let bytes = images::inline_bytes(fields::required(fields.take("image")?, "image")?, "image", max_bytes)?;
+    fields.refuse_rest()?;
+    Ok(bytes)
 }
 
 fn fault(code: &'static str, field: Option<&str>, message: String) -> RequestFault {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::evidence::{Mode, Threshold};
 use super::ids::TenantId;
@@ -57,7 +59,7 @@ impl Scope {
 }
 
 /// A service that an organisation subscribes to: the kinds of jobs it may submit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Service {
     LikenessCheck,
@@ -158,9 +160,103 @@ impl Default for TenantSettings {
     }
 }
 
+impl TenantSettings {
+    /// These settings with some fields replaced; null puts a field back to its default.
+    ///
+    /// # Errors
+    /// At the first field that is unknown or has a value that it cannot have.
+    pub fn merged(&self, patch: &Map<String, Value>) -> Result<Self, SettingsFault> {
+        let fault = |field: &str, what: String| SettingsFault { field: field.to_owned(), what };
+        let (mut root, defaults) = (self.fields(), Self::default().fields());
+        let mut merged = self.clone();
+        for (field, value) in patch {
+            if !root.contains_key(field) {
+                let known = root.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                return Err(fault(field, format!("is no setting; there are: {known}")));
+            }
+            let value = if value.is_null() { defaults.get(field).cloned().unwrap_or_default() } else { value.clone() };
+            root.insert(field.clone(), value);
+            // Field by field, so that the one at fault can be named.
+            merged = serde_json::from_value(Value::Object(root.clone()))
+                .map_err(|error| fault(field, format!("cannot be that: {error}")))?;
+        }
+        if let (Some(review), Some(approve)) = (merged.review, merged.approve)
+            && review > approve
+        {
+            return Err(fault("review", "must not be above approve".to_owned()));
+        }
+        if merged.requests_per_minute == Some(0) || merged.concurrent_requests == Some(0) {
+            let field =
+                if merged.requests_per_minute == Some(0) { "requests_per_minute" } else { "concurrent_requests" };
+            return Err(fault(field, "must be at least 1, or null for no limit".to_owned()));
+        }
+        if merged.id_match_price < 0 {
+            return Err(fault("id_match_price", "must not be negative".to_owned()));
+        }
+        if merged.webhook_url.as_ref().is_some_and(|it| !it.starts_with("https://") || it.len() > 2048) {
+            return Err(fault("webhook_url", "must be an https URL of at most 2,048 characters".to_owned()));
+        }
+        Ok(merged)
+    }
+}
+
+impl TenantSettings {
+    /// Every field by its name.
+    #[must_use]
+    pub fn fields(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(fields)) => fields,
+            _ => Map::new(),
+        }
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {what}")]
+pub struct SettingsFault {
+    pub field: String,
+    pub what: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    fn merged(settings: &TenantSettings, patch: &Value) -> Result<TenantSettings, SettingsFault> {
+        settings.merged(patch.as_object().unwrap())
+    }
+
+    #[test]
+    fn a_patch_changes_what_it_names_and_null_goes_back_to_the_default() {
+        let settings = merged(&TenantSettings::default(), &json!({"approved": false, "approve": 0.9, "mode": "FAST"}));
+        let settings = settings.unwrap();
+        assert!(!settings.approved && settings.mode == Some(Mode::Fast));
+        let back = merged(&settings, &json!({"approved": null, "mode": null, "requests_per_minute": 60})).unwrap();
+        assert!(back.approved && back.mode.is_none() && back.requests_per_minute == Some(60));
+        assert_eq!(back.approve, Some(Threshold::new(0.9).unwrap()));
+    }
+
+    #[test]
+    fn a_bad_setting_is_refused_and_named() {
+        for (patch, field) in [
+            (json!({"aproved": true}), "aproved"),
+            (json!({"approved": "yes"}), "approved"),
+            (json!({"approve": 75}), "approve"),
+            (json!({"approve": 0.7, "review": 0.8}), "review"),
+            (json!({"services": ["palm_reading"]}), "services"),
+            (json!({"requests_per_minute": 0}), "requests_per_minute"),
+            (json!({"concurrent_requests": 0}), "concurrent_requests"),
+            (json!({"requests_per_minute": -1}), "requests_per_minute"),
+            (json!({"id_match_price": -1}), "id_match_price"),
+            (json!({"webhook_url": "http://example.com"}), "webhook_url"),
+            (json!({"liveness": "sometimes"}), "liveness"),
+        ] {
+            let fault = merged(&TenantSettings::default(), &patch).err().unwrap_or_else(|| panic!("{patch} was taken"));
+            assert_eq!(fault.field, field, "{fault}");
+        }
+    }
 
     #[test]
     fn missing_settings_mean_defaults_and_unknown_ones_are_refused() {

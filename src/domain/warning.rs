@@ -1,9 +1,10 @@
 //! Warnings of a report: what a reviewer, or the person who took the photo, should know.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How much a warning weighs. An `error` never ends as Approved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogType {
     Information,
@@ -12,7 +13,7 @@ pub enum LogType {
 }
 
 /// What a warning is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Risk {
     LowFaceMatchSimilarity,
@@ -23,12 +24,14 @@ pub enum Risk {
     LivenessFaceAttack,
     LivenessNotPerformed,
     IdNotFound,
+    LowResolution,
     ProcessingFailed,
     InProgress,
+    Erased,
 }
 
 /// One warning, in the report's own fields.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Warning {
     pub risk: Risk,
     /// The measured value, and the image at fault by its name in the request.
@@ -129,6 +132,30 @@ impl Warning {
             None,
             "Liveness not performed",
             "Liveness was not tested, so this result does not say whether a living person was in front of the camera.",
+        )
+    }
+
+    /// The shorter side has fewer pixels than a report wants.
+    #[must_use]
+    pub fn low_resolution(image: &str, (width, height): (u32, u32), wanted: u32) -> Self {
+        Self::new(
+            Risk::LowResolution,
+            LogType::Information,
+            Some(format!("image={image} width={width} height={height} wanted={wanted}")),
+            "Low resolution",
+            "The shorter side of this image has fewer pixels than wanted, so it is shown as it was sent. Retake it closer, or with a better camera.",
+        )
+    }
+
+    /// Nothing is left of the job but its verdict.
+    #[must_use]
+    pub fn erased() -> Self {
+        Self::new(
+            Risk::Erased,
+            LogType::Information,
+            None,
+            "Erased",
+            "The images and the result of this job were erased on request; its verdict alone was kept.",
         )
     }
 

@@ -1,17 +1,48 @@
-//! `compare_with_liveness`: the best of a gallery, then the probe's liveness.
+//! `compare_with_liveness`: the best of a gallery, then the probe's liveness, and only where the comparison passed.
 
 use std::time::Instant;
 
-use super::{Context, Finished, Inputs, JobError};
-use crate::domain::job::{Failure, Params};
+use futures_util::future::join_all;
 
-#[expect(clippy::unused_async, reason = "not there yet")]
+use super::{Context, Finished, Inputs, JobError, compare, failed, liveness, look, rounded_ms};
+use crate::domain::image::ImageRole;
+use crate::domain::job::Params;
+use crate::domain::policy::{self, Evidence};
+
 pub(super) async fn run(
-    _context: &Context,
-    _params: &Params,
-    _inputs: &Inputs,
-    _deadline: Instant,
+    context: &Context,
+    params: &Params,
+    inputs: &Inputs,
+    deadline: Instant,
 ) -> Result<Finished, JobError> {
-    let (code, detail) = ("liveness_unavailable", "no liveness model is installed");
-    Err(JobError::Fail(Failure { code: code.to_owned(), detail: detail.to_owned() }))
+    // Before any comparing: whether the answer can be had must not depend on who is in the pictures.
+    if context.engine.liveness_model().is_none() {
+        return Err(failed("liveness_unavailable", "no liveness model is installed: see `visavis models pull`"));
+    }
+    let mode = params.mode();
+    let gallery = inputs.images.iter().filter(|it| it.role == ImageRole::Reference);
+    let (probe, looked) = tokio::join!(
+        look(context, inputs.image(ImageRole::Probe), mode, deadline),
+        // As many at once as the engine takes: the others wait at its door.
+        join_all(gallery.map(async |it| (it.position, look(context, it.bytes.clone(), mode, deadline).await))),
+    );
+    let probe = probe?;
+    let mut evidence = Evidence { images: vec![probe.report(ImageRole::Probe, 0)], ..Evidence::default() };
+    let mut compute_ms = probe.compute_ms();
+    for (position, looked) in looked {
+        let looked = looked?;
+        compute_ms += looked.compute_ms();
+        evidence.images.push(looked.report(ImageRole::Reference, position));
+        let comparison = compare(context, &looked, &probe, mode)?;
+        evidence.gallery_scores.push(comparison.as_ref().map(|it| it.similarity));
+        let best = evidence.comparison.as_ref().map(|it| it.similarity);
+        if comparison.as_ref().map(|it| it.similarity) > best {
+            evidence.comparison = comparison;
+        }
+    }
+    evidence.compute_ms = rounded_ms(compute_ms);
+    if policy::wants_liveness(params, evidence.comparison.as_ref()) {
+        evidence.liveness = liveness(context, inputs, &probe, deadline).await?;
+    }
+    Ok(Finished { outcome: policy::decide(params.clone(), evidence), identity: None })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Context, Finished, Inputs, JobError, compare, look, rounded_ms};
+use super::{Context, Finished, Inputs, JobError, compare, liveness, look, rounded_ms};
 use crate::domain::image::ImageRole;
 use crate::domain::job::Params;
 use crate::domain::policy::{self, Evidence};
@@ -19,9 +19,16 @@ pub(super) async fn run(
         look(context, inputs.image(ImageRole::Probe), mode, deadline),
     );
     let (reference, probe) = (reference?, probe?);
+    let comparison = compare(context, &reference, &probe, mode)?;
+    let liveness = if policy::wants_liveness(params, comparison.as_ref()) {
+        liveness(context, inputs, &probe, deadline).await?
+    } else {
+        None
+    };
     let evidence = Evidence {
         images: vec![reference.report(ImageRole::Reference, 0), probe.report(ImageRole::Probe, 0)],
-        comparison: compare(context, &reference, &probe, mode)?,
+        comparison,
+        liveness,
         compute_ms: rounded_ms(reference.compute_ms() + probe.compute_ms()),
         ..Evidence::default()
     };

@@ -1,19 +1,56 @@
-//! Where sealed bytes lie: a local folder.
+//! Where sealed bytes lie: a local folder, or a bucket of a server that speaks S3.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Place;
-use object_store::{ObjectStore, ObjectStoreExt as _};
+use object_store::prefix::PrefixStore;
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use uuid::Uuid;
 
 use super::Error;
+
+/// For one answer of an S3 server. Workers wait 30 s for all images of a job.
+const ANSWER: Duration = Duration::from_secs(15);
+const CONNECT: Duration = Duration::from_secs(5);
+/// With all repetitions: whoever asked for the blob tries again, too.
+const PATIENCE: Duration = Duration::from_secs(20);
+const REPETITIONS: usize = 3;
 
 /// Sealed bytes by place; clones share one store.
 #[derive(Clone)]
 pub struct BlobStore {
     inner: Arc<dyn ObjectStore>,
+    /// Of a store in a folder.
+    folder: Option<PathBuf>,
+}
+
+/// A bucket, and how to be let in.
+#[derive(Clone)]
+pub struct S3Settings {
+    pub bucket: String,
+    /// Before every place; may be empty.
+    pub prefix: String,
+    /// None: Amazon's own, by the region.
+    pub endpoint: Option<String>,
+    pub region: String,
+    pub access_key_id: String,
+    pub secret_access_key: String,
+    pub session_token: Option<String>,
+}
+
+/// A blob as listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob {
+    pub(super) place: String,
+    /// The last part of its place.
+    pub id: Uuid,
 }
 
 impl BlobStore {
@@ -28,7 +65,34 @@ impl BlobStore {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(path).map_err(wrong)?;
-        Ok(Self { inner: Arc::new(LocalFileSystem::new_with_prefix(path)?) })
+        Ok(Self { inner: Arc::new(LocalFileSystem::new_with_prefix(path)?), folder: Some(path.to_owned()) })
+    }
+
+    /// Keeps blobs in a bucket, addressed by path. Does not ask whether the bucket is there.
+    ///
+    /// # Errors
+    /// When the endpoint is not HTTPS and not on this machine, or a setting is malformed.
+    pub fn s3(settings: &S3Settings) -> Result<Self, Error> {
+        let client = ClientOptions::new().with_timeout(ANSWER).with_connect_timeout(CONNECT);
+        let retry = RetryConfig { max_retries: REPETITIONS, retry_timeout: PATIENCE, ..RetryConfig::default() };
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(&settings.bucket)
+            .with_region(&settings.region)
+            .with_access_key_id(&settings.access_key_id)
+            .with_secret_access_key(&settings.secret_access_key)
+            .with_virtual_hosted_style_request(false)
+            .with_client_options(client)
+            .with_retry(retry);
+        if let Some(token) = &settings.session_token {
+            builder = builder.with_token(token);
+        }
+        if let Some(endpoint) = &settings.endpoint {
+            // Sealed bytes may be seen; who asks for which of them, and when, may not.
+            let local = is_local(endpoint)?;
+            builder = builder.with_endpoint(endpoint.trim_end_matches('/')).with_allow_http(local);
+        }
+        let store = PrefixStore::new(builder.build()?, Place::from(settings.prefix.as_str()));
+        Ok(Self { inner: Arc::new(store), folder: None })
     }
 
     pub(super) async fn put(&self, place: &str, bytes: Bytes) -> Result<(), Error> {
@@ -45,5 +109,114 @@ impl BlobStore {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Blobs below `folders` that were last written before `moment`; others than ours are left out.
+    pub(super) fn list_before(
+        &self,
+        folders: &'static [&'static str],
+        moment: DateTime<Utc>,
+    ) -> impl Stream<Item = Result<Blob, Error>> + Send + use<> {
+        let store = Arc::clone(&self.inner);
+        let listed =
+            futures_util::stream::iter(folders).flat_map(move |folder| store.list(Some(&Place::from(*folder))));
+        listed.err_into().try_filter_map(move |meta| {
+            let id = meta.location.filename().and_then(|name| name.parse().ok());
+            let blob =
+                id.filter(|_| meta.last_modified < moment).map(|id| Blob { place: meta.location.to_string(), id });
+            std::future::ready(Ok(blob))
+        })
+    }
+
+    /// A folder's writes go to a file `<name>#<n>` first, which a crash leaves behind; no listing shows it.
+    pub(super) async fn delete_leftovers(
+        &self,
+        folders: &'static [&'static str],
+        moment: DateTime<Utc>,
+    ) -> Result<u64, Error> {
+        let Some(root) = self.folder.clone() else { return Ok(0) };
+        let path = root.display().to_string();
+        let delete = move || {
+            let mut deleted = 0;
+            for folder in folders {
+                delete_leftovers_in(&root.join(folder), moment.into(), &mut deleted)?;
+            }
+            Ok(deleted)
+        };
+        let deleted =
+            tokio::task::spawn_blocking(delete).await.unwrap_or_else(|fault| Err(std::io::Error::other(fault)));
+        deleted.map_err(|source| Error::Folder { path, source })
+    }
+}
+
+fn delete_leftovers_in(folder: &Path, moment: SystemTime, deleted: &mut u64) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        // An entry that is gone by now is what we want.
+        let Ok(about) = entry.metadata() else { continue };
+        if about.is_dir() {
+            delete_leftovers_in(&entry.path(), moment, deleted)?;
+        } else if is_leftover(&entry.file_name().to_string_lossy()) && about.modified()? < moment {
+            std::fs::remove_file(entry.path())?;
+            *deleted += 1;
+        }
+    }
+    Ok(())
+}
+
+fn is_leftover(name: &str) -> bool {
+    name.split_once('#').is_some_and(|(_, count)| !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn is_local(endpoint: &str) -> Result<bool, Error> {
+    let wrong = |why: &str| Error::Settings(format!("the S3 endpoint {why}"));
+    let url = url::Url::parse(endpoint).map_err(|_| wrong("is not a URL"))?;
+    let local = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if url.scheme() == "https" || (url.scheme() == "http" && local) {
+        return Ok(local);
+    }
+    Err(wrong("must be https, or on this machine"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_endpoint(endpoint: &str) -> Result<BlobStore, Error> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        BlobStore::s3(&S3Settings {
+            bucket: "faces".to_owned(),
+            prefix: String::new(),
+            endpoint: Some(endpoint.to_owned()),
+            region: "us-east-1".to_owned(),
+            access_key_id: "id".to_owned(),
+            secret_access_key: "secret".to_owned(),
+            session_token: None,
+        })
+    }
+
+    #[test]
+    fn an_endpoint_without_tls_is_taken_on_this_machine_alone() {
+        for good in ["https://s3.example.com", "http://127.0.0.1:9000", "http://[::1]:9000/", "http://localhost:9000"] {
+            assert!(with_endpoint(good).is_ok(), "{good}");
+        }
+        for bad in ["http://s3.example.com", "http://10.0.0.1:9000", "ftp://localhost", "localhost:9000", "nonsense"] {
+            assert!(matches!(with_endpoint(bad), Err(Error::Settings(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_staged_writes_are_leftovers() {
+        assert!(is_leftover("0190-ab#1") && is_leftover("x#27"));
+        assert!(!is_leftover("0190-ab") && !is_leftover("x#") && !is_leftover("x#a") && !is_leftover("x#1a"));
     }
 }

@@ -6,12 +6,15 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hkdf::{HKDF_SHA256, Prk, Salt};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::Error;
 
 const VERSION: u8 = 1;
 const KEY_LEN: usize = 32;
+/// Of the derivation; need not be secret.
+const SALT: &[u8] = b"visavis";
 
 /// A blob's key under a master key; worthless without it.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,8 +25,15 @@ pub struct WrappedKey {
 
 /// The master keys by name: the first seals, all of them open.
 pub struct Keyring {
-    keys: Vec<(String, LessSafeKey)>,
+    keys: Vec<MasterKey>,
     random: SystemRandom,
+}
+
+struct MasterKey {
+    name: String,
+    aead: LessSafeKey,
+    /// What further keys are derived from (RFC 5869).
+    root: Prk,
 }
 
 impl Keyring {
@@ -37,33 +47,46 @@ impl Keyring {
             let wrong = |why: &str| Error::Keys(format!("entry {} {why}", index + 1));
             let (name, key) = part.split_once(':').ok_or_else(|| wrong("is not name:base64"))?;
             let key = BASE64_STANDARD.decode(key).map_err(|_| wrong("is not valid Base64"))?;
-            if name.is_empty() || keys.iter().any(|(other, _)| other == name) {
+            if name.is_empty() || keys.iter().any(|other: &MasterKey| other.name == name) {
                 return Err(wrong("needs a name of its own"));
             }
-            keys.push((name.to_owned(), aead_key(&key).ok_or_else(|| wrong("is not 32 bytes long"))?));
+            let aead = aead_key(&key).ok_or_else(|| wrong("is not 32 bytes long"))?;
+            let root = Salt::new(HKDF_SHA256, SALT).extract(&key);
+            keys.push(MasterKey { name: name.to_owned(), aead, root });
         }
         Ok(Self { keys, random: SystemRandom::new() })
     }
 
     /// Seals `plain` for `place` under a new key.
     pub(super) fn seal(&self, place: &str, plain: &[u8]) -> Result<(Vec<u8>, WrappedKey), Error> {
-        let (name, master) = self.keys.first().ok_or_else(|| Error::Keys("there is none".to_owned()))?;
+        let master = self.keys.first().ok_or_else(|| Error::Keys("there is none".to_owned()))?;
         let mut key = [0; KEY_LEN];
         self.fill(&mut key)?;
         let sealed = self.seal_under(&aead_key(&key).ok_or(Error::Altered)?, place, plain)?;
-        let wrapped = self.seal_under(master, place, &key)?;
-        Ok((sealed, WrappedKey { master_key_id: name.clone(), wrapped }))
+        let wrapped = self.seal_under(&master.aead, place, &key)?;
+        Ok((sealed, WrappedKey { master_key_id: master.name.clone(), wrapped }))
     }
 
     /// Opens what [`Keyring::seal`] sealed for the same place.
     pub(super) fn open(&self, place: &str, key: &WrappedKey, sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
-        let (_, master) = self
+        let master = self
             .keys
             .iter()
-            .find(|(name, _)| *name == key.master_key_id)
+            .find(|master| master.name == key.master_key_id)
             .ok_or_else(|| Error::UnknownMasterKey(key.master_key_id.clone()))?;
-        let key = open_under(master, place, key.wrapped.clone())?;
+        let key = open_under(&master.aead, place, key.wrapped.clone())?;
         open_under(&aead_key(&key).ok_or(Error::Altered)?, place, sealed)
+    }
+
+    /// A key of 32 bytes for `purpose` from each master key, in their order: who has one learns nothing of the others.
+    pub(super) fn derive(&self, purpose: &str) -> Result<Vec<[u8; KEY_LEN]>, Error> {
+        let derive = |master: &MasterKey| {
+            let mut key = [0; KEY_LEN];
+            // Fails only beyond 255 hashes' length.
+            let filled = master.root.expand(&[purpose.as_bytes()], HKDF_SHA256).and_then(|okm| okm.fill(&mut key));
+            filled.map(|()| key).map_err(|_| Error::Keys("no key can be derived".to_owned()))
+        };
+        self.keys.iter().map(derive).collect()
     }
 
     fn seal_under(&self, key: &LessSafeKey, place: &str, plain: &[u8]) -> Result<Vec<u8>, Error> {
@@ -150,6 +173,15 @@ mod tests {
             assert!(keys.open("here", &key, altered).is_err(), "byte {index}");
             assert!(keys.open("here", &key, sealed[..index].to_vec()).is_err(), "cut at {index}");
         }
+    }
+
+    #[test]
+    fn derived_keys_differ_by_purpose_and_master_key_and_are_always_the_same() {
+        let derived = keyring(&["a", "b"]).derive("one").unwrap();
+        assert_eq!(derived, keyring(&["a", "b"]).derive("one").unwrap());
+        assert_ne!(derived[0], derived[1]);
+        assert_ne!(derived, keyring(&["a", "b"]).derive("two").unwrap());
+        assert_ne!(derived[0], [b'a'; KEY_LEN]);
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Which images a job has, and the wrapped keys that make them readable.
 
+use chrono::{DateTime, Utc};
+
 use super::{Error, Store, Tx};
 use crate::domain::ids::{ImageId, JobId, TenantId};
 use crate::domain::image::ImageFormat;
 use crate::domain::image::ImageRole;
+use crate::domain::tenant::Account;
 
 /// An image's row; the bytes are in the blob store.
 #[derive(Clone)]
@@ -17,6 +20,28 @@ pub struct ImageRow {
     pub bytes: i64,
     pub master_key_id: String,
     pub wrapped_key: Vec<u8>,
+}
+
+/// An image that was uploaded by itself, as it is stored.
+pub struct NewUpload {
+    pub id: ImageId,
+    pub format: ImageFormat,
+    /// Size before encryption.
+    pub bytes: i64,
+    /// Pixels across, once upright.
+    pub width: i32,
+    /// Pixels down, once upright.
+    pub height: i32,
+    pub master_key_id: String,
+    pub wrapped_key: Vec<u8>,
+}
+
+/// An upload that is still there.
+pub struct Upload {
+    pub upload: NewUpload,
+    pub expires_at: DateTime<Utc>,
+    /// The database's time in seconds of the Unix epoch.
+    pub now: i64,
 }
 
 impl Tx {
@@ -72,33 +97,61 @@ impl Store {
             .collect()
     }
 
-    /// Erases the keys of up to `limit` images whose time is over; from here on nobody can read them. Also returns those
-    /// whose erasure was begun before and not ended.
+    /// Keeps an upload for as long as the organisation's retention says, and a day at most.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn erase_due_image_keys(&self, limit: i64) -> Result<Vec<(TenantId, ImageId)>, Error> {
-        let rows = sqlx::query!(
-            "UPDATE images SET wrapped_key = NULL
-             WHERE id IN (SELECT id FROM images WHERE purge_at <= now()
-                          ORDER BY purge_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-             RETURNING tenant_id, id",
-            limit,
+    pub async fn insert_upload(&self, account: Account, upload: &NewUpload) -> Result<DateTime<Utc>, Error> {
+        let expires_at = sqlx::query_scalar!(
+            r#"INSERT INTO images (id, tenant_id, role, sandbox, format, bytes, width, height, master_key_id, wrapped_key,
+                                   purge_at)
+               SELECT $1, id, 'upload', $3, $4, $5, $6, $7, $8, $9,
+                      now() + least(make_interval(secs => retention_seconds), interval '24 hours')
+               FROM tenants WHERE id = $2
+               RETURNING purge_at AS "purge_at!""#,
+            upload.id.0,
+            account.tenant_id.0,
+            account.sandbox,
+            upload.format.name(),
+            upload.bytes,
+            upload.width,
+            upload.height,
+            upload.master_key_id,
+            upload.wrapped_key,
         )
-        .fetch_all(&self.pool)
+        .fetch_one(&self.pool)
         .await?;
-        Ok(rows.into_iter().map(|row| (TenantId(row.tenant_id), ImageId(row.id))).collect())
+        Ok(expires_at)
     }
 
-    /// Forgets images whose blobs are gone.
+    /// One of the account's uploads, unless it is erased or its time is over.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn delete_erased_images(&self, ids: &[ImageId]) -> Result<u64, Error> {
-        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
-        let deleted = sqlx::query!("DELETE FROM images WHERE id = ANY($1) AND wrapped_key IS NULL", &ids)
-            .execute(&self.pool)
-            .await?;
-        Ok(deleted.rows_affected())
+    pub async fn find_upload(&self, account: Account, id: ImageId) -> Result<Option<Upload>, Error> {
+        let row = sqlx::query!(
+            r#"SELECT format, bytes, width AS "width!", height AS "height!", master_key_id,
+                      wrapped_key AS "wrapped_key!", purge_at AS "purge_at!",
+                      floor(extract(epoch FROM now()))::bigint AS "now!"
+               FROM images
+               WHERE tenant_id = $1 AND sandbox = $2 AND id = $3 AND role = 'upload' AND wrapped_key IS NOT NULL
+                 AND purge_at > now()"#,
+            account.tenant_id.0,
+            account.sandbox,
+            id.0,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let upload = NewUpload {
+            id,
+            format: ImageFormat::parse(&row.format).ok_or(Error::Unreadable { what: "image format" })?,
+            bytes: row.bytes,
+            width: row.width,
+            height: row.height,
+            master_key_id: row.master_key_id,
+            wrapped_key: row.wrapped_key,
+        };
+        Ok(Some(Upload { upload, expires_at: row.purge_at, now: row.now }))
     }
 }

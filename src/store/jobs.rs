@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 
 use super::sealed::{Purpose, SealedRecord};
+pub use super::views::JobView;
 use super::{Error, Store, Tx};
 use crate::domain::ids::{JobId, RequestId, TenantId};
 use crate::domain::job::{Failure, Lane, Params, Verdict};
@@ -39,7 +39,7 @@ pub struct ReplyAddress {
 }
 
 impl ReplyAddress {
-    fn of(reply_to: Option<String>, correlation_id: Option<String>) -> Option<Self> {
+    pub(super) fn of(reply_to: Option<String>, correlation_id: Option<String>) -> Option<Self> {
         reply_to.map(|reply_to| Self { reply_to, correlation_id })
     }
 }
@@ -70,31 +70,6 @@ pub enum Change {
     Done,
     /// Somebody else holds the job, or it is over: nothing was changed.
     Lost,
-}
-
-/// A job as its owner may see it.
-#[derive(Debug, Clone)]
-pub struct JobView {
-    pub subject: Subject,
-    pub params: Params,
-    pub lane: String,
-    pub state: String,
-    pub attempt: i32,
-    pub outcome: Option<Outcome>,
-    pub failure: Option<Failure>,
-    pub created_at: DateTime<Utc>,
-    pub started_at: Option<DateTime<Utc>>,
-    pub finished_at: Option<DateTime<Utc>>,
-    /// From then on images, sealed records, result and metadata are gone.
-    pub erased_at: Option<DateTime<Utc>>,
-}
-
-impl JobView {
-    /// Whether it will never change again.
-    #[must_use]
-    pub fn is_terminal(&self) -> bool {
-        self.finished_at.is_some()
-    }
 }
 
 impl Tx {
@@ -151,37 +126,6 @@ impl Store {
         }))
     }
 
-    /// One of the account's jobs.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn find_job(&self, account: Account, id: JobId) -> Result<Option<JobView>, Error> {
-        let row = sqlx::query!(
-            r#"SELECT id, request_id, kind, sandbox, lane, state, attempt, params AS "params: Json<Params>",
-                      metadata AS "metadata: Json<BTreeMap<String, String>>", result AS "result: Json<Outcome>",
-                      failure AS "failure: Json<Failure>", created_at, started_at, finished_at, erased_at
-               FROM jobs WHERE tenant_id = $1 AND sandbox = $2 AND id = $3"#,
-            account.tenant_id.0,
-            account.sandbox,
-            id.0,
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(row.map(|row| JobView {
-            subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
-            params: row.params.0,
-            lane: row.lane,
-            state: row.state,
-            attempt: row.attempt,
-            outcome: row.result.map(|it| it.0),
-            failure: row.failure.map(|it| it.0),
-            created_at: row.created_at,
-            started_at: row.started_at,
-            finished_at: row.finished_at,
-            erased_at: row.erased_at,
-        }))
-    }
-
     /// Which of these jobs are over.
     ///
     /// # Errors
@@ -213,7 +157,8 @@ impl Store {
         let job = None::<(TenantId, JobId)>;
         tx.insert_reply("reply_accepted", job, reply, &notice::accepted(subject, &state, true)).await?;
         let ending = sqlx::query_scalar!(
-            "SELECT payload FROM events WHERE job_id = $1 AND tenant_id = $2 AND revision = 0",
+            "SELECT payload FROM events WHERE job_id = $1 AND tenant_id = $2 AND revision = 0
+               AND type IN ('job.completed', 'job.failed')",
             subject.id.0,
             tenant_id.0,
         )
@@ -439,16 +384,7 @@ impl Tx {
         reply: Option<&ReplyAddress>,
     ) -> Result<(), Error> {
         let job_id = claim.subject.id;
-        sqlx::query!(
-            "INSERT INTO events (id, tenant_id, job_id, type, payload) VALUES ($1, $2, $3, $4, $5)",
-            uuid::Uuid::now_v7(),
-            claim.tenant_id.0,
-            job_id.0,
-            kind,
-            notice,
-        )
-        .execute(&mut *self.inner)
-        .await?;
+        self.insert_event(claim.tenant_id, job_id, kind, notice).await?;
         sqlx::query!(
             "UPDATE images SET purge_at = jobs.purge_at FROM jobs WHERE images.job_id = $1 AND jobs.id = $1",
             job_id.0,

@@ -1,20 +1,51 @@
-//! Organisations and their API keys.
+//! Organisations, their settings and their brokers' users.
 
-use std::collections::BTreeSet;
-
+use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 
 use super::{Error, Store};
 use crate::domain::ids::TenantId;
-use crate::domain::tenant::{Account, Scope, TenantSettings};
+use crate::domain::tenant::TenantSettings;
 
-/// An API key as stored: its secret only as an HMAC.
+/// An organisation as operators see it.
 #[derive(Debug, Clone)]
-pub struct ApiKey {
-    pub account: Account,
-    pub secret_hmac: Vec<u8>,
-    pub scopes: BTreeSet<Scope>,
+pub struct TenantView {
+    pub id: TenantId,
+    pub name: String,
+    pub amqp_user: Option<String>,
+    pub retention_seconds: i64,
     pub settings: TenantSettings,
+    pub created_at: DateTime<Utc>,
+}
+
+/// What `PATCH` may change; absent fields stay.
+#[derive(Debug, Clone, Default)]
+pub struct TenantChange {
+    pub amqp_user: Option<String>,
+    pub retention_seconds: Option<i64>,
+    pub settings: Option<TenantSettings>,
+}
+
+struct Row {
+    id: uuid::Uuid,
+    name: String,
+    amqp_user: Option<String>,
+    retention_seconds: i64,
+    settings: Json<TenantSettings>,
+    created_at: DateTime<Utc>,
+}
+
+impl From<Row> for TenantView {
+    fn from(row: Row) -> Self {
+        Self {
+            id: TenantId(row.id),
+            name: row.name,
+            amqp_user: row.amqp_user,
+            retention_seconds: row.retention_seconds,
+            settings: row.settings.0,
+            created_at: row.created_at,
+        }
+    }
 }
 
 impl Store {
@@ -43,6 +74,62 @@ impl Store {
         Ok(id.map(TenantId))
     }
 
+    /// An organisation with everything that is set for it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn show_tenant(&self, id: TenantId) -> Result<Option<TenantView>, Error> {
+        let row = sqlx::query_as!(
+            Row,
+            r#"SELECT id, name, amqp_user, retention_seconds, settings AS "settings: Json<TenantSettings>", created_at
+               FROM tenants WHERE id = $1"#,
+            id.0,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(TenantView::from))
+    }
+
+    /// Up to `limit` organisations by name, after the name `after`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_tenants(&self, after: &str, limit: i64) -> Result<Vec<TenantView>, Error> {
+        let rows = sqlx::query_as!(
+            Row,
+            r#"SELECT id, name, amqp_user, retention_seconds, settings AS "settings: Json<TenantSettings>", created_at
+               FROM tenants WHERE name > $1 ORDER BY name LIMIT $2"#,
+            after,
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(TenantView::from).collect())
+    }
+
+    /// Changes an organisation; `None` when there is none of that id.
+    ///
+    /// # Errors
+    /// When another organisation has the broker user, a number is out of range, or the database fails.
+    pub async fn change_tenant(&self, id: TenantId, change: &TenantChange) -> Result<Option<TenantView>, Error> {
+        let row = sqlx::query_as!(
+            Row,
+            r#"UPDATE tenants SET amqp_user = coalesce($2, amqp_user),
+                                  retention_seconds = coalesce($3, retention_seconds),
+                                  settings = coalesce($4, settings)
+               WHERE id = $1
+               RETURNING id, name, amqp_user, retention_seconds, settings AS "settings: Json<TenantSettings>",
+                         created_at"#,
+            id.0,
+            change.amqp_user,
+            change.retention_seconds,
+            change.settings.as_ref().map(Json) as _,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(TenantView::from))
+    }
+
     /// The organisation whose submissions that broker user brings.
     ///
     /// # Errors
@@ -55,40 +142,5 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         Ok(row.map(|row| (TenantId(row.id), row.settings.0)))
-    }
-
-    /// # Errors
-    /// When a key of that id exists, or the database fails.
-    pub async fn insert_api_key(&self, id: &str, tenant_id: TenantId, secret_hmac: &[u8]) -> Result<(), Error> {
-        sqlx::query!(
-            "INSERT INTO api_keys (id, tenant_id, secret_hmac) VALUES ($1, $2, $3)",
-            id,
-            tenant_id.0,
-            secret_hmac,
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
-
-    /// A key that is neither revoked nor expired, with its organisation's settings.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn find_api_key(&self, id: &str) -> Result<Option<ApiKey>, Error> {
-        let row = sqlx::query!(
-            r#"SELECT tenant_id, environment, secret_hmac, scopes, settings AS "settings: Json<TenantSettings>"
-               FROM api_keys JOIN tenants ON tenants.id = tenant_id
-               WHERE api_keys.id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"#,
-            id,
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(row.map(|row| ApiKey {
-            account: Account { tenant_id: TenantId(row.tenant_id), sandbox: row.environment == "test" },
-            secret_hmac: row.secret_hmac,
-            scopes: row.scopes.iter().filter_map(|name| Scope::parse(name)).collect(),
-            settings: row.settings.0,
-        }))
     }
 }

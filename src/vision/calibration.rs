@@ -102,6 +102,12 @@ impl Calibration {
         known.then(|| interpolate(threshold.get(), &self.rates, |r| (r.similarity, r.fmr.ln())).exp())
     }
 
+    /// The lowest and the highest false match rate that were measured.
+    #[must_use]
+    pub fn measured_rates(&self) -> Option<(f64, f64)> {
+        Some((self.rates.last()?.fmr, self.rates.first()?.fmr))
+    }
+
     /// The threshold at which `fmr` was measured, interpolated in its logarithm; `None` outside the measured range.
     #[must_use]
     pub fn threshold_at(&self, fmr: f64) -> Option<Threshold> {
@@ -178,6 +184,7 @@ mod tests {
         assert_eq!(rate(0.9), None);
         assert!((c.threshold_at(1e-4).unwrap().get() - 0.85).abs() < 1e-9);
         assert_eq!(c.threshold_at(1e-6), None);
+        assert_eq!(c.measured_rates(), Some((1e-4, 1e-2)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, Limits};
 
+use super::colour;
 use super::picture::Picture;
 use crate::domain::image::ImageFormat;
 
@@ -99,12 +100,54 @@ impl ImageFault {
     }
 }
 
+/// What a file says of itself before its pixels are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    pub format: ImageFormat,
+    /// Pixels across, once upright.
+    pub width: u32,
+    /// Pixels down, once upright.
+    pub height: u32,
+}
+
+/// Reads the header alone, and checks what it says.
+///
+/// # Errors
+/// As [`decode`], as far as a header can tell.
+pub fn inspect(bytes: &[u8], params: &DecodeParams) -> Result<Header, ImageFault> {
+    let (format, mut decoder) = open(bytes, params)?;
+    let (width, height) = decoder.dimensions();
+    let (width, height) = if lies_on_its_side(orientation(&mut decoder)) { (height, width) } else { (width, height) };
+    Ok(Header { format, width, height })
+}
+
 /// Decodes `bytes`: turned upright by its EXIF orientation, transparency laid on white, 8-bit RGB. Bytes after the
 /// image's end are ignored.
 ///
 /// # Errors
 /// When a limit is exceeded or the file is none of ours, animated, cut short or damaged.
 pub fn decode(bytes: &[u8], params: &DecodeParams) -> Result<Picture, ImageFault> {
+    let (format, decoder) = open(bytes, params)?;
+    finish(decoder, format)
+}
+
+/// As [`decode`], with the colours that the file's ICC profile means: for people to look at. The models see the pixels as
+/// they are stored, as they did when they were measured.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_srgb(bytes: &[u8], params: &DecodeParams) -> Result<Picture, ImageFault> {
+    let (format, mut decoder) = open(bytes, params)?;
+    // A broken profile is no reason to refuse a picture that is otherwise sound.
+    let profile = decoder.icc_profile().ok().flatten();
+    let picture = finish(decoder, format)?;
+    Ok(profile.and_then(|profile| colour::to_srgb(&picture, &profile)).unwrap_or(picture))
+}
+
+type AnyDecoder<'a> = Box<dyn ImageDecoder + 'a>;
+
+/// A decoder that has read the header, which is within the limits.
+fn open<'a>(bytes: &'a [u8], params: &DecodeParams) -> Result<(ImageFormat, AnyDecoder<'a>), ImageFault> {
     if bytes.is_empty() {
         return Err(ImageFault::Empty);
     }
@@ -113,26 +156,57 @@ pub fn decode(bytes: &[u8], params: &DecodeParams) -> Result<Picture, ImageFault
     }
     let format = ImageFormat::sniff(bytes).ok_or(ImageFault::UnsupportedFormat)?;
     let invalid = |_: image::ImageError| ImageFault::Invalid(format);
-    match format {
+    let decoder: AnyDecoder<'a> = match format {
         ImageFormat::Jpeg => {
             let size = container::jpeg_size(bytes)?;
             params.check(size, format)?;
-            finish(JpegDecoder::new(Cursor::new(bytes)).map_err(invalid)?, format, params)
+            Box::new(JpegDecoder::new(Cursor::new(bytes)).map_err(invalid)?)
         }
         ImageFormat::Png => {
             let decoder = PngDecoder::with_limits(Cursor::new(bytes), params.limits()).map_err(invalid)?;
             if decoder.is_apng().map_err(invalid)? {
                 return Err(ImageFault::Animated(format));
             }
-            finish(decoder, format, params)
+            Box::new(decoder)
         }
         ImageFormat::Webp => {
             let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(invalid)?;
             if decoder.has_animation() {
                 return Err(ImageFault::Animated(format));
             }
-            finish(decoder, format, params)
+            Box::new(decoder)
         }
+    };
+    params.check(decoder.dimensions(), format)?;
+    Ok((format, decoder))
+}
+
+/// Broken EXIF data is no reason to refuse a picture that is otherwise sound.
+fn orientation(decoder: &mut AnyDecoder<'_>) -> Orientation {
+    decoder.orientation().unwrap_or(Orientation::NoTransforms)
+}
+
+fn lies_on_its_side(orientation: Orientation) -> bool {
+    matches!(
+        orientation,
+        Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
+    )
+}
+
+/// Width and height that the file's header states, before it is turned upright; no pixel is decoded.
+///
+/// # Errors
+/// When the file is none of ours, or its header is damaged.
+pub fn size(bytes: &[u8]) -> Result<(u32, u32), ImageFault> {
+    let format = ImageFormat::sniff(bytes).ok_or(ImageFault::UnsupportedFormat)?;
+    let invalid = |_: image::ImageError| ImageFault::Invalid(format);
+    match format {
+        ImageFormat::Jpeg => container::jpeg_size(bytes),
+        ImageFormat::Png => {
+            let limits = DecodeParams::default().limits();
+            Ok(PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(invalid)?.dimensions())
+        }
+        ImageFormat::Webp => Ok(WebPDecoder::new(Cursor::new(bytes)).map_err(invalid)?.dimensions()),
     }
 }
 
@@ -158,10 +232,8 @@ impl DecodeParams {
     }
 }
 
-fn finish(mut decoder: impl ImageDecoder, format: ImageFormat, params: &DecodeParams) -> Result<Picture, ImageFault> {
-    params.check(decoder.dimensions(), format)?;
-    // Broken EXIF data is no reason to refuse a picture that is otherwise sound.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+fn finish(mut decoder: AnyDecoder<'_>, format: ImageFormat) -> Result<Picture, ImageFault> {
+    let orientation = orientation(&mut decoder);
     let picture = DynamicImage::from_decoder(decoder).map_err(|_| ImageFault::Invalid(format))?;
     let picture = match picture {
         DynamicImage::ImageRgb8(rgb) => rgb,

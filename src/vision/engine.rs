@@ -15,10 +15,10 @@ use super::Error;
 use super::compare::{Comparison, Scorers};
 use super::manifest::Pack;
 use super::model::RuntimeFault;
-use super::pipeline::{Analyse, Analysis, Params, Pipeline};
+use super::pipeline::{Analyse, Analysis, Face, Params, Pipeline};
 use super::session::Runtime;
 use super::template::Template;
-use crate::domain::evidence::Mode;
+use crate::domain::evidence::{Liveness, Mode};
 
 /// How much of the machine the engine may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,14 +46,32 @@ pub struct Engine {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     scorers: Scorers,
+    liveness: Option<String>,
 }
 
 struct Job {
     image: Bytes,
-    mode: Mode,
+    task: Task,
     deadline: Instant,
-    reply: oneshot::Sender<Result<Analysis, Error>>,
     span: Span,
+}
+
+/// What is asked of a thread, and where the answer goes.
+enum Task {
+    Analyse(Mode, Reply<Analysis>),
+    Liveness(Box<Face>, Reply<Option<Liveness>>),
+}
+
+type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+impl Task {
+    /// Nobody waits any more.
+    fn is_forsaken(&self) -> bool {
+        match self {
+            Self::Analyse(_, reply) => reply.is_closed(),
+            Self::Liveness(_, reply) => reply.is_closed(),
+        }
+    }
 }
 
 impl Engine {
@@ -63,20 +81,27 @@ impl Engine {
     /// When a network does not load, does not fit the code or does not run.
     pub fn start(settings: EngineSettings, pack: Pack, runtime: Runtime) -> Result<Self, Error> {
         let scorers = pack.scorers().clone();
+        let liveness = pack.liveness().map(|it| it.name().to_owned());
         let make: Arc<MakeAnalyser> =
             Arc::new(move || Ok(Box::new(Pipeline::open(&pack, &runtime, Params::default())?)));
-        Self::start_with(settings, scorers, &make)
+        Self::start_with(settings, scorers, liveness, &make)
     }
 
-    /// As [`start`](Self::start), with analysers that `make` makes: tests put fakes here.
+    /// As [`start`](Self::start), with analysers that `make` makes: tests put fakes here. `liveness` names the model with
+    /// which they test liveness, if they do.
     ///
     /// # Errors
     /// When `make` or a warm-up fails, or a thread cannot be started.
-    pub fn start_with(settings: EngineSettings, scorers: Scorers, make: &Arc<MakeAnalyser>) -> Result<Self, Error> {
+    pub fn start_with(
+        settings: EngineSettings,
+        scorers: Scorers,
+        liveness: Option<String>,
+        make: &Arc<MakeAnalyser>,
+    ) -> Result<Self, Error> {
         let (sender, receiver) = mpsc::channel(settings.queue.get());
         let receiver = Arc::new(Mutex::new(receiver));
         let (ready, started) = std::sync::mpsc::channel();
-        let engine = Self { jobs: Mutex::new(Some(sender)), threads: Mutex::default(), scorers };
+        let engine = Self { jobs: Mutex::new(Some(sender)), threads: Mutex::default(), scorers, liveness };
         for i in 0..settings.threads.get() {
             let (receiver, make, ready) = (Arc::clone(&receiver), Arc::clone(make), ready.clone());
             let thread = std::thread::Builder::new().name(format!("vision-{i}"));
@@ -108,9 +133,35 @@ impl Engine {
     /// [`Error::Image`] for a fault of the file, [`Error::Runtime`] for one of this machine, [`Error::Deadline`] once
     /// `deadline` has passed, [`Error::Closed`] after a shutdown.
     pub async fn analyse(&self, image: Bytes, mode: Mode, deadline: Instant) -> Result<Analysis, Error> {
-        let sender = lock(&self.jobs).clone().ok_or(Error::Closed)?;
         let (reply, answer) = oneshot::channel();
-        let job = Job { image, mode, deadline, reply, span: Span::current() };
+        self.ask(image, Task::Analyse(mode, reply), answer, deadline).await
+    }
+
+    /// Tests whether the face, which an analysis of the same file found, is a living person's; `None` where no liveness
+    /// model is installed. The file is decoded again: holding the pictures of all jobs would cost 70 MB each.
+    ///
+    /// # Errors
+    /// As [`analyse`](Self::analyse).
+    pub async fn liveness(&self, image: Bytes, face: Face, deadline: Instant) -> Result<Option<Liveness>, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(image, Task::Liveness(Box::new(face), reply), answer, deadline).await
+    }
+
+    /// The model that tests liveness, `name@version`, where one is installed.
+    #[must_use]
+    pub fn liveness_model(&self) -> Option<&str> {
+        self.liveness.as_deref()
+    }
+
+    async fn ask<T>(
+        &self,
+        image: Bytes,
+        task: Task,
+        answer: oneshot::Receiver<Result<T, Error>>,
+        deadline: Instant,
+    ) -> Result<T, Error> {
+        let sender = lock(&self.jobs).clone().ok_or(Error::Closed)?;
+        let job = Job { image, task, deadline, span: Span::current() };
         let answer = async move {
             sender.send(job).await.map_err(|_| Error::Closed)?;
             drop(sender);
@@ -174,33 +225,43 @@ impl Worker {
     fn serve(mut self, jobs: &Mutex<mpsc::Receiver<Job>>) {
         // The lock is held while waiting: whoever has it takes the next job and lets the next thread wait.
         while let Some(job) = { lock(jobs).blocking_recv() } {
-            if job.reply.is_closed() {
+            if job.task.is_forsaken() {
                 continue;
             }
             let span = job.span.clone();
-            let result = span.in_scope(|| self.run(&job));
-            // The caller may have gone meanwhile.
-            let _ = job.reply.send(result);
+            span.in_scope(|| self.answer(job));
         }
     }
 
-    fn run(&mut self, job: &Job) -> Result<Analysis, Error> {
-        let checkpoint = || {
-            if job.reply.is_closed() {
-                Err(Error::Closed)
-            } else if Instant::now() >= job.deadline {
-                Err(Error::Deadline)
-            } else {
-                Ok(())
+    fn answer(&mut self, job: Job) {
+        let (image, deadline) = (&job.image, job.deadline);
+        // The caller may have gone meanwhile: then nobody hears the answer.
+        match job.task {
+            Task::Analyse(mode, reply) => {
+                let go_on = || checkpoint(&reply, deadline);
+                let result = self.run(&go_on, |analyser| analyser.analyse(image, mode, &go_on));
+                let _ = reply.send(result);
             }
-        };
+            Task::Liveness(face, reply) => {
+                let go_on = || checkpoint(&reply, deadline);
+                let result = self.run(&go_on, |analyser| analyser.liveness(image, &face, &go_on));
+                let _ = reply.send(result);
+            }
+        }
+    }
+
+    fn run<T>(
+        &mut self,
+        checkpoint: &dyn Fn() -> Result<(), Error>,
+        task: impl FnOnce(&mut dyn Analyse) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         checkpoint()?;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let mut analyser = match self.analyser.take() {
                 Some(analyser) => analyser,
                 None => (self.make)()?,
             };
-            let result = analyser.analyse(&job.image, job.mode, &checkpoint);
+            let result = task(analyser.as_mut());
             self.analyser = Some(analyser);
             result
         }));
@@ -209,6 +270,17 @@ impl Worker {
             tracing::error!(panic = message, "the vision code panicked; the thread goes on with fresh sessions");
             Err(RuntimeFault::Panicked(message.to_owned()).into())
         })
+    }
+}
+
+/// Whether it still makes sense to compute.
+fn checkpoint<T>(reply: &Reply<T>, deadline: Instant) -> Result<(), Error> {
+    if reply.is_closed() {
+        Err(Error::Closed)
+    } else if Instant::now() >= deadline {
+        Err(Error::Deadline)
+    } else {
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use super::compare::{ScorePart, Scorer, Scorers};
 use super::detect::{BOX_VALUES, DetectorSpec};
 use super::embed::EmbedderSpec;
 use super::landmarks::{COORDINATES, LANDMARKS, LandmarkSpec};
+use super::liveness::LivenessPack;
 use super::model::{InputSpec, Model, RuntimeFault};
 use super::session::{Interface, Runtime};
 
@@ -70,7 +71,10 @@ pub enum PackFault {
 
 /// A verified pack in memory. Clones share it.
 #[derive(Clone)]
-pub struct Pack(Arc<Contents>);
+pub struct Pack {
+    contents: Arc<Contents>,
+    liveness: Option<Arc<LivenessPack>>,
+}
 
 struct Contents {
     name: String,
@@ -106,58 +110,81 @@ impl Pack {
         if detectors.is_empty() {
             return Err(loader.inconsistent("the cascade names no detector"));
         }
-        let fast = loader.scorer("fast", &manifest.modes.fast)?;
-        let accurate = loader.scorer("accurate", &manifest.modes.accurate)?;
+        let scorers = loader.scorers()?;
         let mut embedders: Vec<Network<EmbedderSpec>> = Vec::new();
-        for part in fast.parts.iter().chain(&accurate.parts) {
+        for part in scorers.fast.parts.iter().chain(&scorers.accurate.parts) {
             if !embedders.iter().any(|e| e.name == part.model) {
                 embedders.push(loader.embedder(&part.model)?);
             }
         }
-        Ok(Self(Arc::new(Contents {
+        let contents = Contents {
             landmarks: loader.landmarks(&cascade.landmarks)?,
-            scorers: Scorers { fast, accurate },
+            scorers,
             detectors,
             embedders,
             name: manifest.pack,
             version: manifest.version,
-        })))
+        };
+        Ok(Self { contents: Arc::new(contents), liveness: None })
+    }
+
+    /// With a liveness test beside.
+    #[must_use]
+    pub fn with_liveness(self, liveness: Option<LivenessPack>) -> Self {
+        Self { liveness: liveness.map(Arc::new), ..self }
+    }
+
+    /// The liveness test, where one is installed.
+    #[must_use]
+    pub fn liveness(&self) -> Option<&LivenessPack> {
+        self.liveness.as_deref()
+    }
+
+    /// Reads the calibrations of the pack in `folder` and none of its networks: for those who only ask what a threshold
+    /// means.
+    ///
+    /// # Errors
+    /// As [`Pack::load`], of the manifest and the calibrations.
+    pub fn load_scorers(folder: &Path) -> Result<Scorers, PackFault> {
+        let path = folder.join(MANIFEST);
+        let manifest: format::Manifest = parse(&path, &read(&path)?)?;
+        Loader { folder, path: &path, manifest: &manifest }.scorers()
     }
 
     /// Name of the pack.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.contents.name
     }
 
     /// Version of the pack.
     #[must_use]
     pub fn version(&self) -> &str {
-        &self.0.version
+        &self.contents.version
     }
 
     /// The detectors in the order in which they are asked; at least one.
     #[must_use]
     pub fn detectors(&self) -> &[Network<DetectorSpec>] {
-        &self.0.detectors
+        &self.contents.detectors
     }
 
     /// The landmark network.
     #[must_use]
     pub fn landmarks(&self) -> &Network<LandmarkSpec> {
-        &self.0.landmarks
+        &self.contents.landmarks
     }
 
     /// Every embedder that a mode uses.
     #[must_use]
     pub fn embedders(&self) -> &[Network<EmbedderSpec>] {
-        &self.0.embedders
+        &self.contents.embedders
     }
 
     /// How templates are compared, by mode.
     #[must_use]
     pub fn scorers(&self) -> &Scorers {
-        &self.0.scorers
+        &self.contents.scorers
     }
 }
 
@@ -189,6 +216,11 @@ impl Needs for EmbedderSpec {
 }
 
 impl<S: Needs> Network<S> {
+    /// A network whose bytes were verified.
+    pub(super) fn new(name: &str, version: &str, spec: S, onnx: Vec<u8>) -> Self {
+        Self { name: name.to_owned(), version: version.to_owned(), spec, onnx }
+    }
+
     /// Opens a session for the calling thread.
     ///
     /// # Errors
@@ -272,6 +304,11 @@ impl Loader<'_> {
         Ok(InputSpec { side: input.width, colour: input.colour, mean: input.mean, std: input.std })
     }
 
+    fn scorers(&self) -> Result<Scorers, PackFault> {
+        let modes = &self.manifest.modes;
+        Ok(Scorers { fast: self.scorer("fast", &modes.fast)?, accurate: self.scorer("accurate", &modes.accurate)? })
+    }
+
     fn scorer(&self, mode: &str, of: &format::Mode) -> Result<Scorer, PackFault> {
         let path = self.folder.join(&of.calibration);
         let file: format::CalibrationFile = parse(&path, &read_verified(&path, &of.calibration_sha256)?)?;
@@ -294,11 +331,11 @@ impl Loader<'_> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, PackFault> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, PackFault> {
     std::fs::read(path).map_err(|source| PackFault::Read { path: path.to_owned(), source })
 }
 
-fn read_verified(path: &Path, expected: &str) -> Result<Vec<u8>, PackFault> {
+pub(super) fn read_verified(path: &Path, expected: &str) -> Result<Vec<u8>, PackFault> {
     let bytes = read(path)?;
     let found = hex::encode(digest(&SHA256, &bytes));
     if found == expected {
@@ -308,6 +345,6 @@ fn read_verified(path: &Path, expected: &str) -> Result<Vec<u8>, PackFault> {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, PackFault> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, PackFault> {
     toml::from_slice(bytes).map_err(|e| PackFault::Parse { path: path.to_owned(), source: Box::new(e) })
 }

@@ -9,12 +9,13 @@ use super::detect::{Detection, Detector, DetectorSpec, KEYPOINTS};
 use super::embed::{Embedder, EmbedderSpec};
 use super::geometry::{Point, Rect};
 use super::landmarks::Landmarker;
+use super::liveness::LivenessTester;
 use super::manifest::{Network, Pack};
 use super::model::RuntimeFault;
 use super::picture::Picture;
 use super::session::Runtime;
 use super::template::Template;
-use crate::domain::evidence::Mode;
+use crate::domain::evidence::{Liveness, Mode};
 
 /// The numbers that do not come with the models; those that do are in the pack's manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +112,20 @@ pub trait Analyse {
         checkpoint: &dyn Fn() -> Result<(), Error>,
     ) -> Result<Analysis, Error>;
 
+    /// Tests whether the face, which an analysis of the same file found, is a living person's; `None` without a network
+    /// for it.
+    ///
+    /// # Errors
+    /// As [`Analyse::analyse`].
+    fn liveness(
+        &mut self,
+        _image: &[u8],
+        _face: &Face,
+        _checkpoint: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Option<Liveness>, Error> {
+        Ok(None)
+    }
+
     /// Runs every network once, so that the first caller does not pay for lazy allocations.
     ///
     /// # Errors
@@ -127,6 +142,7 @@ pub struct Pipeline {
     landmarker: Landmarker,
     embedders: Vec<Embedder>,
     scorers: Scorers,
+    liveness: Option<LivenessTester>,
 }
 
 impl Pipeline {
@@ -144,6 +160,7 @@ impl Pipeline {
             landmarker: Landmarker::new(landmarks.open(runtime)?, landmarks.spec.clone()),
             embedders: pack.embedders().iter().map(embedder).collect::<Result<_, RuntimeFault>>()?,
             scorers: pack.scorers().clone(),
+            liveness: pack.liveness().map(|it| it.open(runtime)).transpose()?,
         })
     }
 
@@ -232,8 +249,24 @@ impl Analyse for Pipeline {
         })
     }
 
+    fn liveness(
+        &mut self,
+        image: &[u8],
+        face: &Face,
+        checkpoint: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Option<Liveness>, Error> {
+        let Some(tester) = &mut self.liveness else { return Ok(None) };
+        checkpoint()?;
+        let picture = decode(image, &self.params.decode)?;
+        checkpoint()?;
+        Ok(Some(tester.test(&picture, face)?))
+    }
+
     fn warm_up(&mut self) -> Result<(), RuntimeFault> {
         let picture = Picture::black(64, 64);
+        if let Some(tester) = &mut self.liveness {
+            tester.test_box(&picture, Rect { left: 24.0, top: 24.0, right: 40.0, bottom: 40.0 })?;
+        }
         for detector in &mut self.detectors {
             detector.detect(&picture)?;
         }

@@ -13,16 +13,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net", &[]),
     ("store", &["domain"]),
     ("queue", &["domain", "lifecycle"]),
+    ("docs", &["domain", "queue"]),
     ("identity", &["domain", "media", "net", "store"]),
     ("jobs", &["domain", "identity", "vision"]),
-    ("janitor", &["domain", "lifecycle", "media", "store"]),
-    ("intake", &["domain", "lifecycle", "media", "queue", "store"]),
+    ("images", &["domain", "media", "store", "vision"]),
+    ("janitor", &["images", "lifecycle", "media", "store"]),
+    ("intake", &["domain", "lifecycle", "media", "queue", "store", "vision"]),
     ("relay", &["domain", "lifecycle", "queue", "store"]),
     ("worker", &["domain", "jobs", "lifecycle", "media", "queue", "store", "vision"]),
-    ("api", &["domain", "intake", "lifecycle", "store"]),
-    ("config", &["domain", "identity", "intake", "media", "net", "queue", "store", "telemetry"]),
-    ("app", &["api", "config", "intake", "janitor", "jobs", "lifecycle", "relay", "vision", "worker"]),
-    ("cli", &["app", "config", "domain", "identity", "intake", "queue", "store", "telemetry", "vision"]),
+    ("api", &["docs", "domain", "images", "intake", "lifecycle", "media", "store"]),
+    ("config", &["domain", "identity", "intake", "media", "net", "queue", "store", "telemetry", "vision"]),
+    (
+        "app",
+        &["api", "config", "domain", "images", "intake", "janitor", "jobs", "lifecycle", "relay", "vision", "worker"],
+    ),
+    ("cli", &["api", "app", "config", "docs", "domain", "identity", "intake", "queue", "store", "telemetry", "vision"]),
 ];
 
 /// Crates that one place alone may name.

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use reqwest::StatusCode;
 use visavis::intake::Error;
 
+use crate::support::api::answer;
 use crate::support::world::request;
 use crate::support::{Api, World, blobs, photos};
 
@@ -38,18 +39,19 @@ async fn sixty_four_parallel_posts_of_one_key_make_one_job_and_another_body_is_a
     let body = request("likeness_check", photos::blank(), photos::blank());
     for round in 0..HTTP_ROUNDS {
         let key = format!("key {round}");
-        let answers = join_all((0..PARALLEL).map(|_| api.submit(Some(&key), &body))).await;
-        assert!(answers.iter().all(|(status, _)| *status == StatusCode::ACCEPTED), "{answers:?}");
-        let jobs: HashSet<_> = answers.iter().map(|(_, answer)| answer["id"].to_string()).collect();
-        assert_eq!(jobs.len(), 1, "{jobs:?}");
-        assert_eq!(answers.iter().filter(|(_, answer)| answer["duplicate"] == false).count(), 1);
+        let post = || answer(api.post("/v1/jobs", &body).header("idempotency-key", &key));
+        let answers = join_all((0..PARALLEL).map(|_| post())).await;
+        assert!(answers.iter().all(|it| it.status == StatusCode::ACCEPTED), "{answers:?}");
+        let bodies: HashSet<_> = answers.iter().map(|it| it.body.to_string()).collect();
+        assert_eq!(bodies.len(), 1, "{bodies:?}");
+        assert_eq!(answers.iter().filter(|it| it.header("idempotent-replayed").is_empty()).count(), 1);
     }
     let other = request("face_match", photos::blank(), photos::blank());
     let (status, problem) = api.submit(Some("key 0"), &other).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &"idempotency_conflict".into()));
     let other = world.make_tenant("other", None).await;
-    let (status, foreign) = Api::of(&process, &other.api_key).submit(Some("key 0"), &body).await;
-    assert_eq!((status, &foreign["duplicate"]), (StatusCode::ACCEPTED, &false.into()), "a key is its owner's alone");
+    let foreign = answer(Api::of(&process, &other.api_key).post("/v1/jobs", &body).header("idempotency-key", "key 0"));
+    assert_eq!(foreign.await.header("idempotent-replayed"), "", "a key is its owner's alone");
     assert_eq!(rows(&world).await, [4, 8, 4]);
     assert_eq!(blobs::count(&world.blobs), 8, "no image without a job is left behind");
 }

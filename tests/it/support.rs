@@ -3,6 +3,7 @@
 pub mod api;
 pub mod blobs;
 pub mod broker;
+pub mod endings;
 pub mod environment;
 pub mod network;
 pub mod outcomes;
@@ -10,6 +11,9 @@ pub mod photos;
 pub mod poll;
 pub mod process;
 pub mod producer;
+pub mod s3;
+pub mod search;
+pub mod signatures;
 pub mod world;
 
 pub use api::Api;

@@ -69,7 +69,7 @@ fn stage() -> Stage {
         Ok(Box::new(Fake { began: began_sender.clone(), go: Arc::clone(&go_receiver) }))
     });
     let settings = EngineSettings { threads: ONE, queue: ONE };
-    let engine = Engine::start_with(settings, pack().scorers().clone(), &make).unwrap();
+    let engine = Engine::start_with(settings, pack().scorers().clone(), None, &make).unwrap();
     Stage { engine, began, go, made: count }
 }
 
@@ -163,7 +163,7 @@ async fn a_shutdown_finishes_what_is_queued_and_refuses_the_rest() {
 fn an_engine_whose_networks_do_not_load_does_not_start() {
     let make: Arc<MakeAnalyser> = Arc::new(|| Err(RuntimeFault::Score));
     let settings = EngineSettings { threads: NonZeroUsize::new(3).unwrap(), queue: ONE };
-    let started = Engine::start_with(settings, pack().scorers().clone(), &make);
+    let started = Engine::start_with(settings, pack().scorers().clone(), None, &make);
     assert!(matches!(started, Err(Error::Runtime(RuntimeFault::Score))));
 }
 

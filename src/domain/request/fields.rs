@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{RequestFault, fault};
-use crate::domain::evidence::Threshold;
+use crate::domain::evidence::Mode;
 
 /// The fields of a JSON object, unread: slices of the body. A tree of values would take many times the body's memory.
 pub(super) struct Fields<'a> {
@@ -87,6 +87,11 @@ impl<'a> Fields<'a> {
         format!("{}{field}", self.prefix)
     }
 
+    /// Whether a field is there to be taken.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|(found, value)| found == name && value.get() != "null")
+    }
+
     /// Takes a field out; null counts as absent.
     pub(super) fn take(&mut self, name: &str) -> Result<Option<&'a RawValue>, RequestFault> {
         let Some(at) = self.fields.iter().position(|(found, _)| found == name) else { return Ok(None) };
@@ -137,25 +142,11 @@ pub(super) fn metadata(value: Option<&RawValue>) -> Result<BTreeMap<String, Stri
     if fields.len() <= 16 && metadata.len() == fields.len() { Ok(metadata) } else { Err(wrong()) }
 }
 
-/// A number in [0, `scale`].
-pub(super) fn threshold(
-    request: &mut Fields<'_>,
-    field: &str,
-    scale: f64,
-    default: Threshold,
-) -> Result<Threshold, RequestFault> {
-    let path = request.path(field);
-    match request.take(field)? {
-        None => Ok(default),
-        Some(value) => {
-            let wrong = |message| fault("invalid_threshold", Some(&path), message);
-            let number = read::<f64>(value).filter(|number| (0.0..=scale).contains(number));
-            let number = number.ok_or_else(|| wrong(format!("{field} must be a number in [0, {scale}]")))?;
-            // 0.75 on a scale of 100 would approve strangers.
-            if scale > 1.0 && number > 0.0 && number <= 1.0 {
-                return Err(wrong(format!("{field} is on a scale of 0 to {scale}, not of 0 to 1")));
-            }
-            Threshold::new(number / scale).map_err(|_| wrong(format!("{field} must be a number in [0, {scale}]")))
-        }
-    }
+/// How much compute the caller grants, if it says so.
+pub(super) fn search_mode(request: &mut Fields<'_>) -> Result<Option<Mode>, RequestFault> {
+    let path = request.path("search_mode");
+    let Some(value) = request.take("search_mode")? else { return Ok(None) };
+    read(value)
+        .map(Some)
+        .ok_or_else(|| fault("invalid_search_mode", Some(&path), "search_mode must be FAST or ACCURATE".to_owned()))
 }

@@ -20,16 +20,32 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// Which images a form takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ImageLimits {
+    /// Bytes of one decoded image.
+    pub(super) max_bytes: usize,
+    pub(super) webp: bool,
+    /// `{"image_id": "..."}` in place of the image.
+    pub(super) uploads: bool,
+}
+
+impl ImageLimits {
+    fn formats(self) -> &'static str {
+        if self.webp { "JPEG, PNG or WebP" } else { "JPEG or PNG" }
+    }
+}
+
 /// The image in a required field.
 pub(super) fn image(
     request: &mut Fields<'_>,
     field: &str,
     role: ImageRole,
-    max_bytes: usize,
+    limits: ImageLimits,
 ) -> Result<SubmittedImage, RequestFault> {
     let path = request.path(field);
     let value = required(request.take(field)?, &path)?;
-    read_image(value, path, role, 0, max_bytes)
+    read_image(value, path, role, 0, limits)
 }
 
 /// The image that `value`, found at `path`, holds.
@@ -38,9 +54,10 @@ pub(super) fn read_image(
     path: String,
     role: ImageRole,
     position: u16,
-    max_bytes: usize,
+    limits: ImageLimits,
 ) -> Result<SubmittedImage, RequestFault> {
-    let content = if value.get().starts_with('{') { upload(value, &path)? } else { inline(value, &path, max_bytes)? };
+    let is_upload = limits.uploads && value.get().starts_with('{');
+    let content = if is_upload { upload(value, &path)? } else { inline(value, &path, limits)? };
     Ok(SubmittedImage { role, position, field: path, content })
 }
 
@@ -56,7 +73,18 @@ fn upload(value: &RawValue, path: &str) -> Result<ImageContent, RequestFault> {
     id.parse().map(|id| ImageContent::Upload(ImageId(id))).map_err(|_| wrong())
 }
 
-fn inline(value: &RawValue, path: &str, max_bytes: usize) -> Result<ImageContent, RequestFault> {
+fn inline(value: &RawValue, path: &str, limits: ImageLimits) -> Result<ImageContent, RequestFault> {
+    let bytes = inline_bytes(value, path, limits.max_bytes)?;
+    let format = ImageFormat::sniff(&bytes).filter(|format| limits.webp || *format != ImageFormat::Webp);
+    let format = format.ok_or_else(|| {
+        let message = format!("{path} is not a {} file (the bytes decide, not the declared type)", limits.formats());
+        fault("unsupported_image_format", Some(path), message)
+    })?;
+    Ok(ImageContent::Inline { format, bytes })
+}
+
+/// The bytes of a Base64 text or a data URL, whatever they are.
+pub(super) fn inline_bytes(value: &RawValue, path: &str, max_bytes: usize) -> Result<Bytes, RequestFault> {
     let Some(Text(text)) = read(value) else {
         let message = format!("{path} must be a string: the image in Base64, or a data URL");
         return Err(fault("invalid_type", Some(path), message));
@@ -88,9 +116,5 @@ fn inline(value: &RawValue, path: &str, max_bytes: usize) -> Result<ImageContent
     if bytes.len() > max_bytes {
         return Err(too_large());
     }
-    let format = ImageFormat::sniff(&bytes).ok_or_else(|| {
-        let message = format!("{path} is not a JPEG, PNG or WebP file (the bytes decide, not the declared type)");
-        fault("unsupported_image_format", Some(path), message)
-    })?;
-    Ok(ImageContent::Inline { format, bytes: Bytes::from(bytes) })
+    Ok(Bytes::from(bytes))
 }

@@ -4,16 +4,9 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::fields::{Fields, Items, metadata, read, required, string, threshold};
-use super::images::{image, read_image};
-use super::{Defaults, RequestFault, fault};
-use crate::domain::evidence::Threshold;
-use crate::domain::identity::{IdNumber, IdType};
-use crate::domain::image::ImageRole;
-use crate::domain::job::{Lane, Params, Submission, SubmittedImage};
-
-/// More images than any gallery has.
-const MAX_GALLERY: usize = 32;
+use super::fields::{Fields, metadata, read, required, string};
+use super::{Asked, Defaults, RequestFault, compare_with_liveness, face_match, fault, id_match, likeness_check};
+use crate::domain::job::{Lane, Submission};
 
 pub(super) fn parse(body: &[u8], default_lane: Lane, defaults: &Defaults) -> Result<Submission, RequestFault> {
     let mut root = Fields::of(body)?;
@@ -33,123 +26,19 @@ pub(super) fn parse(body: &[u8], default_lane: Lane, defaults: &Defaults) -> Res
     request.prefix = "request.";
     root.refuse_rest()?;
 
-    let (params, id_number) = params(&kind, &mut request, defaults)?;
-    let images = images(&params, &mut request, defaults)?;
-    request.refuse_rest()?;
-    Ok(Submission { params, lane, metadata, images, id_number })
-}
-
-fn params(
-    kind: &str,
-    request: &mut Fields<'_>,
-    defaults: &Defaults,
-) -> Result<(Params, Option<IdNumber>), RequestFault> {
-    let mode = match request.take("search_mode")? {
-        // That product's clients always name it.
-        None if kind == "compare_with_liveness" => return Err(missing("request.search_mode")),
-        None => defaults.mode,
-        Some(value) => read(value).ok_or_else(|| {
-            fault("invalid_search_mode", Some("request.search_mode"), "search_mode must be FAST or ACCURATE".to_owned())
-        })?,
-    };
-    let params = match kind {
-        "likeness_check" => {
-            let threshold = threshold(request, "similarity_threshold", 1.0, defaults.threshold)?;
-            Params::LikenessCheck { threshold, mode }
-        }
-        "id_match" => {
-            let id_type = string(required(request.take("id_type")?, "request.id_type")?, "request.id_type")?;
-            let id_type = IdType::parse(&id_type).ok_or_else(|| {
-                let message = "id_type must be nin, bvn, vnin, drivers_license or passport".to_owned();
-                fault("unknown_id_type", Some("request.id_type"), message)
-            })?;
-            let number = string(required(request.take("id_number")?, "request.id_number")?, "request.id_number")?;
-            let number = IdNumber::parse(&number).ok_or_else(|| {
-                let message = "id_number must have 1 to 64 printable characters".to_owned();
-                fault("invalid_id_number", Some("request.id_number"), message)
-            })?;
-            let threshold = threshold(request, "threshold", 1.0, defaults.id_match)?;
-            return Ok((Params::IdMatch { id_type, threshold, mode }, Some(number)));
-        }
-        "face_match" => {
-            for field in ["target_frames", "target_video"] {
-                if request.take(field)?.is_some() {
-                    let message = format!("{field} is not supported by this version: send one target_image");
-                    return Err(fault("unsupported_field", Some(&request.path(field)), message));
-                }
-            }
-            let approve = threshold(request, "approve_score", 100.0, defaults.approve)?;
-            let review = threshold(request, "review_score", 100.0, Threshold::min(defaults.review, approve))?;
-            if review > approve {
-                let message = "review_score must not be above approve_score".to_owned();
-                return Err(fault("invalid_threshold", Some("request.review_score"), message));
-            }
-            Params::FaceMatch { approve, review, liveness: defaults.liveness, mode }
-        }
-        "compare_with_liveness" => {
-            let os = read(required(request.take("os")?, "request.os")?).ok_or_else(|| {
-                fault("invalid_os", Some("request.os"), "os must be DESKTOP, IOS or ANDROID".to_owned())
-            })?;
-            let compare_min = bounded(request, "compare_min_score", (0.67, 0.95), defaults.compare_min)?;
-            let liveness_min = bounded(request, "liveness_min_score", (0.52, 1.0), defaults.liveness_min)?;
-            Params::CompareWithLiveness { compare_min, liveness_min, os, mode }
-        }
+    let Asked { params, images, id_number } = match &*kind {
+        "likeness_check" => likeness_check::asked(&mut request, defaults)?,
+        "id_match" => id_match::asked(&mut request, defaults)?,
+        "face_match" => face_match::asked(&mut request, defaults)?,
+        "compare_with_liveness" => compare_with_liveness::asked(&mut request, defaults, defaults.any_image())?,
         _ => {
             let message =
                 "kind must be \"likeness_check\", \"id_match\", \"face_match\" or \"compare_with_liveness\"".to_owned();
             return Err(fault("unknown_kind", Some("kind"), message));
         }
     };
-    Ok((params, None))
-}
-
-fn images(params: &Params, request: &mut Fields<'_>, defaults: &Defaults) -> Result<Vec<SubmittedImage>, RequestFault> {
-    let max = defaults.max_image_bytes;
-    let mut images = match params {
-        Params::IdMatch { .. } => Vec::new(),
-        Params::LikenessCheck { .. } | Params::FaceMatch { .. } => {
-            vec![image(request, params.field(ImageRole::Reference), ImageRole::Reference, max)?]
-        }
-        Params::CompareWithLiveness { .. } => gallery(request, max)?,
-    };
-    images.push(image(request, params.field(ImageRole::Probe), ImageRole::Probe, max)?);
-    Ok(images)
-}
-
-/// 1 to 32 images.
-fn gallery(request: &mut Fields<'_>, max_bytes: usize) -> Result<Vec<SubmittedImage>, RequestFault> {
-    let path = request.path("gallery");
-    let value = required(request.take("gallery")?, &path)?;
-    let items: Option<Items<'_, MAX_GALLERY>> = read(value);
-    let Some(Items(items)) = items.filter(|it| !it.0.is_empty()) else {
-        return Err(fault("invalid_gallery", Some(&path), format!("{path} must be an array of 1 to 32 images")));
-    };
-    let image = |(position, value): (u16, &&RawValue)| {
-        read_image(value, format!("{path}[{position}]"), ImageRole::Reference, position, max_bytes)
-    };
-    (0..).zip(&items).map(image).collect()
-}
-
-/// A threshold within the bounds that its product gives it.
-fn bounded(
-    request: &mut Fields<'_>,
-    field: &str,
-    (low, high): (f64, f64),
-    default: Threshold,
-) -> Result<Threshold, RequestFault> {
-    let path = request.path(field);
-    let wrong = || fault("invalid_threshold", Some(&path), format!("{field} must be a number in [{low}, {high}]"));
-    match request.take(field)? {
-        None => Ok(default),
-        Some(value) => {
-            let number = read::<f64>(value).filter(|number| (low..=high).contains(number)).ok_or_else(wrong)?;
-            Threshold::new(number).map_err(|_| wrong())
-        }
-    }
-}
-
-fn missing(path: &str) -> RequestFault {
-    fault("missing_field", Some(path), format!("{path} is required"))
+    request.refuse_rest()?;
+    Ok(Submission { params, lane, metadata, images, id_number })
 }
 
 fn version(value: Option<&RawValue>) -> Result<(), RequestFault> {
@@ -163,9 +52,9 @@ fn version(value: Option<&RawValue>) -> Result<(), RequestFault> {
 mod tests {
     use super::super::{Form, MAX_BODY};
     use super::*;
-    use crate::domain::evidence::Mode;
+    use crate::domain::evidence::{Mode, Threshold};
     use crate::domain::image::ImageFormat;
-    use crate::domain::job::ImageContent;
+    use crate::domain::job::{ImageContent, Params};
     use crate::domain::tenant::LivenessPolicy;
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -309,7 +198,11 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse(&body, Lane::Bulk, &Defaults::default());
+            for form in
+                [Form::Native, Form::LikenessCheck, Form::IdMatch, Form::FaceMatch, Form::CompareWithLiveness]
+            {
+                let _ = super::super::parse(form, &body, Lane::Bulk, &Defaults::default());
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What a claimed job may come to, where a test only needs that it did.
 
+use visavis::domain::image::ImageRole;
 use visavis::domain::job::{Failure, Verdict};
-use visavis::domain::outcome::Outcome;
+use visavis::domain::outcome::{ImageReport, Outcome, Seen};
 use visavis::store::jobs::Claim;
 
 pub fn outcome(claim: &Claim) -> Outcome {
@@ -16,6 +17,16 @@ pub fn outcome(claim: &Claim) -> Outcome {
         compute_ms: 1.0,
         sandbox: false,
     }
+}
+
+/// As [`outcome`], and a face of that box was seen in both images.
+pub fn with_faces(claim: &Claim, face: [f64; 4]) -> Outcome {
+    let report = |role| {
+        let seen = Seen::Picture { width: 256, height: 256, faces: 1, face: Some(face) };
+        ImageReport { role, position: 0, seen }
+    };
+    let images = vec![report(ImageRole::Reference), report(ImageRole::Probe)];
+    Outcome { verdict: Verdict::Approved, images, ..outcome(claim) }
 }
 
 pub fn failure() -> Failure {

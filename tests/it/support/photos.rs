@@ -27,6 +27,17 @@ pub fn blank() -> &'static [u8] {
     &BLANK
 }
 
+/// Nothing at all, in the size and format that are wanted.
+pub fn plain(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
+    encode(&DynamicImage::new_rgb8(width, height), format)
+}
+
+/// A small file with so many bytes at its end that it has `length`; decoders stop before them.
+pub fn padded(mut file: Vec<u8>, length: usize) -> Vec<u8> {
+    file.resize(length, 0);
+    file
+}
+
 fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
     image.write_to(&mut file, format).expect("a picture in memory can be written");

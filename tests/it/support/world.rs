@@ -20,12 +20,13 @@ use visavis::domain::ids::{JobId, TenantId};
 use visavis::domain::job::Lane;
 use visavis::domain::pepper::Pepper;
 use visavis::domain::request::{Defaults, Form};
-use visavis::domain::tenant::{Account, TenantSettings};
+use visavis::domain::tenant::{Account, Scope, TenantSettings};
 use visavis::identity::Registry;
 use visavis::intake::{Intake, Origin};
 use visavis::media::{BlobStore, Keyring, Media};
 use visavis::queue::connection::Broker;
 use visavis::store::Store;
+use visavis::store::api_keys::NewApiKey;
 use visavis::store::jobs::LEASE;
 
 use super::blobs::Hung;
@@ -150,6 +151,20 @@ impl World {
         make_tenant(&self.intake, name, amqp_user).await
     }
 
+    /// A test key of the first organisation.
+    pub async fn make_test_key(&self) -> String {
+        make_key(&self.intake, self.tenant.id, true).await
+    }
+
+    /// A further organisation with such settings.
+    pub async fn make_tenant_with(&self, name: &str, settings: &TenantSettings) -> Tenant {
+        let tenant = self.make_tenant(name, None).await;
+        let settings = serde_json::to_value(settings).expect("settings are JSON");
+        let update = sqlx::query("UPDATE tenants SET settings = $2 WHERE id = $1").bind(tenant.id.0).bind(settings);
+        update.execute(&self.pool).await.expect("the settings are stored");
+        tenant
+    }
+
     /// Starts roles of the real executable.
     pub async fn spawn(&self, roles: &[&str]) -> Process {
         self.spawn_with(roles, &[]).await
@@ -166,6 +181,12 @@ impl World {
             log
         };
         Process::start(roles, &environment, log).await
+    }
+
+    /// What processes are given under that name.
+    pub fn environment(&self, name: &str) -> &str {
+        let found = self.environment.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str()).expect("a variable that processes are given")
     }
 
     /// Runs another command of the real executable to its end.
@@ -364,10 +385,17 @@ impl Drop for World {
 async fn make_tenant(intake: &Intake, name: &str, amqp_user: Option<&str>) -> Tenant {
     let id = intake.store.insert_tenant(name, amqp_user).await.expect("the database answers");
     let id = id.expect("no other organisation has this name");
-    let key = ApiKeyText::from_random(rand::random(), rand::random());
+    Tenant { id, api_key: make_key(intake, id, false).await }
+}
+
+async fn make_key(intake: &Intake, id: TenantId, sandbox: bool) -> String {
+    let key = ApiKeyText::from_random(sandbox, rand::random(), rand::random());
     let hmac = key.hmac(&intake.pepper);
-    intake.store.insert_api_key(&key.id, id, &hmac).await.expect("the database answers");
-    Tenant { id, api_key: key.reveal() }
+    let scopes = Scope::ALL.into();
+    let account = Account { tenant_id: id, sandbox };
+    let new = NewApiKey { id: &key.id, account, secret_hmac: &hmac, scopes: &scopes, label: "test", lifetime: None };
+    intake.store.insert_api_key(&new).await.expect("the database answers");
+    key.reveal()
 }
 
 async fn connect(url: &Url) -> PgConnection {

@@ -1,0 +1,427 @@
+//! `/admin/v1`: organisations and their keys, for whoever runs the service. There is no such API without an admin token.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use chrono::{DateTime, Utc};
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::ApiContext;
+use super::body::JsonBody;
+use super::error::{ApiError, Problem};
+use crate::domain::api_key::ApiKeyText;
+use crate::domain::ids::TenantId;
+use crate::domain::tenant::{Account, Scope, TenantSettings};
+use crate::store::api_keys::{ApiKeyView, NewApiKey, Rotation};
+use crate::store::tenants::{TenantChange, TenantView};
+
+/// The secret of the admin API. Has no `Debug`; compared in constant time.
+#[derive(Clone)]
+pub struct AdminToken(Arc<(hmac::Key, hmac::Tag)>);
+
+impl AdminToken {
+    /// `None` when it is shorter than 32 characters.
+    #[must_use]
+    pub fn new(token: &str) -> Option<Self> {
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new()).ok()?;
+        let tag = hmac::sign(&key, token.as_bytes());
+        (token.len() >= 32).then(|| Self(Arc::new((key, tag))))
+    }
+
+    fn matches(&self, token: &str) -> bool {
+        hmac::verify(&self.0.0, token.as_bytes(), self.0.1.as_ref()).is_ok()
+    }
+}
+
+/// Whoever holds the admin token.
+struct Admin;
+
+impl FromRequestParts<ApiContext> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, context: &ApiContext) -> Result<Self, ApiError> {
+        let Some(token) = &context.admin else { return Err(super::error::not_found().await) };
+        let header = parts.headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
+        match header.and_then(|it| it.strip_prefix("Bearer ")) {
+            Some(given) if token.matches(given.trim()) => Ok(Self),
+            _ => Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "send the admin token as a bearer token")),
+        }
+    }
+}
+
+pub(super) fn routes() -> OpenApiRouter<ApiContext> {
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(show, change))
+        .routes(routes!(create_key, list_keys))
+        .routes(routes!(rotate_key))
+        .routes(routes!(revoke_key))
+}
+
+/// An organisation as operators see it.
+#[derive(Serialize, ToSchema)]
+struct Organisation {
+    id: String,
+    name: String,
+    /// Broker user whose submissions belong to it.
+    amqp_user: Option<String>,
+    /// Hours that images are kept after the verdict.
+    retention_hours: i64,
+    /// Every setting with its value; null means the deployment's default.
+    #[schema(value_type = Object)]
+    settings: Map<String, Value>,
+    created_at: DateTime<Utc>,
+}
+
+/// An organisation to be made or changed; absent fields stay.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct OrganisationChange {
+    /// 1 to 63 lower-case letters, digits and hyphens; cannot be changed.
+    #[schema(pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
+    name: Option<String>,
+    #[schema(min_length = 1, max_length = 255)]
+    amqp_user: Option<String>,
+    #[schema(minimum = 1, maximum = 720)]
+    retention_hours: Option<i64>,
+    /// Settings to change, by name; null puts one back to its default.
+    #[schema(value_type = Option<Object>)]
+    settings: Option<Map<String, Value>>,
+}
+
+/// Organisations, by name.
+#[derive(Serialize, ToSchema)]
+struct Organisations {
+    organisations: Vec<Organisation>,
+    /// To be given as `after` for the next page; null on the last.
+    next: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Page {
+    /// The name after which the page begins.
+    after: Option<String>,
+}
+
+/// A key as it is listed: without its secret.
+#[derive(Serialize, ToSchema)]
+struct Key {
+    id: String,
+    label: String,
+    /// `live`, or `test` for the sandbox.
+    environment: &'static str,
+    scopes: Vec<String>,
+    created_at: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+    revoked_at: Option<DateTime<Utc>>,
+}
+
+/// A new key; it is shown this once.
+#[derive(Serialize, ToSchema)]
+struct NewKey {
+    id: String,
+    key: String,
+}
+
+/// What a new key may be.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+struct KeyRequest {
+    /// `live`, the default, or `test` for the sandbox.
+    environment: Option<Environment>,
+    /// `submit`, `read`, `erase`, `billing`; all of them by default.
+    #[schema(value_type = Option<Vec<String>>)]
+    scopes: Option<BTreeSet<Scope>>,
+    #[schema(max_length = 100)]
+    label: Option<String>,
+    /// Days until it ends; never by default.
+    #[schema(minimum = 1, maximum = 3650)]
+    days: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Environment {
+    Live,
+    Test,
+}
+
+/// How a key is rotated.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+struct RotationRequest {
+    /// Hours that the old key lives on; 24 by default.
+    #[schema(minimum = 0, maximum = 720)]
+    grace_hours: Option<u32>,
+}
+
+const PAGE: i64 = 100;
+
+/// Makes an organisation.
+#[utoipa::path(post, path = "/admin/v1/organisations", tag = "admin", operation_id = "create_organisation", request_body = OrganisationChange,
+    responses((status = 201, body = Organisation),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json")))]
+async fn create(
+    State(context): State<ApiContext>,
+    _admin: Admin,
+    JsonBody(body): JsonBody,
+) -> Result<(StatusCode, Json<Organisation>), ApiError> {
+    let change: OrganisationChange = read(&body)?;
+    let name = change.name.as_deref().unwrap_or_default();
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > 63 || !name.chars().all(fits) || name.starts_with('-') {
+        let detail = "name must be 1 to 63 lower-case letters, digits and hyphens, and not begin with a hyphen";
+        return Err(ApiError::of_field("invalid_name", "name", detail));
+    }
+    let store = &context.intake.store;
+    if let Some(user) = &change.amqp_user {
+        free_amqp_user(&context, user, None).await?;
+    }
+    // Before it is made, so that a bad setting makes nothing.
+    let checked = checked(&TenantSettings::default(), &change)?;
+    let Some(id) = store.insert_tenant(name, change.amqp_user.as_deref()).await? else {
+        return Err(ApiError::conflict("organisation_exists", Some("name"), "there is an organisation of that name"));
+    };
+    let made = store.change_tenant(id, &checked).await?.ok_or_else(|| ApiError::no_such("organisation"))?;
+    Ok((StatusCode::CREATED, Json(render(made))))
+}
+
+/// Organisations by name, 100 a page.
+#[utoipa::path(get, path = "/admin/v1/organisations", tag = "admin", operation_id = "list_organisations", params(Page),
+    responses((status = 200, body = Organisations), (status = 401, body = Problem, content_type = "application/problem+json")))]
+async fn list(
+    State(context): State<ApiContext>,
+    _admin: Admin,
+    Query(page): Query<Page>,
+) -> Result<Json<Organisations>, ApiError> {
+    let found = context.intake.store.list_tenants(page.after.as_deref().unwrap_or_default(), PAGE).await?;
+    let full = i64::try_from(found.len()).is_ok_and(|it| it == PAGE);
+    let next = found.last().filter(|_| full).map(|it| it.name.clone());
+    Ok(Json(Organisations { organisations: found.into_iter().map(render).collect(), next }))
+}
+
+/// An organisation.
+#[utoipa::path(get, path = "/admin/v1/organisations/{organisation}", tag = "admin", operation_id = "read_organisation",
+    params(("organisation" = String, Path)),
+    responses((status = 200, body = Organisation),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn show(
+    State(context): State<ApiContext>,
+    _admin: Admin,
+    Path(id): Path<String>,
+) -> Result<Json<Organisation>, ApiError> {
+    Ok(Json(render(find(&context, &id).await?)))
+}
+
+/// Changes what is set for an organisation.
+#[utoipa::path(patch, path = "/admin/v1/organisations/{organisation}", tag = "admin", operation_id = "change_organisation",
+    params(("organisation" = String, Path)), request_body = OrganisationChange,
+    responses((status = 200, body = Organisation),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json")))]
+async fn change(
+    State(context): State<ApiContext>,
+    _admin: Admin,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Organisation>, ApiError> {
+    let change: OrganisationChange = read(&body)?;
+    let found = find(&context, &id).await?;
+    if change.name.as_ref().is_some_and(|it| *it != found.name) {
+        return Err(ApiError::of_field("invalid_name", "name", "the name of an organisation cannot be changed"));
+    }
+    if let Some(user) = &change.amqp_user {
+        free_amqp_user(&context, user, Some(found.id)).await?;
+    }
+    let checked = checked(&found.settings, &change)?;
+    let changed = context.intake.store.change_tenant(found.id, &checked).await?;
+    Ok(Json(render(changed.ok_or_else(|| ApiError::no_such("organisation"))?)))
+}
+
+/// Makes an API key of an organisation.
+#[utoipa::path(post, path = "/admin/v1/organisations/{organisation}/keys", tag = "admin", operation_id = "create_key",
+    params(("organisation" = String, Path)), request_body = KeyRequest,
+    responses((status = 201, body = NewKey),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn create_key(
+    State(context): State<ApiContext>,
+    _admin: Admin,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody,
+) -> Result<(StatusCode, Json<NewKey>), ApiError> {
+    let request: KeyRequest = read(&body)?;
+    let found = find(&context, &id).await?;
+    let label = request.label.unwrap_or_default();
+    if label.chars().count() > 100 || label.contains('\0') {
+        return Err(ApiError::of_field("invalid_label", "label", "label must have at most 100 characters"));
+    }
+    if request.days.is_some_and(|days| !(1..=3650).contains(&days)) {
+        return Err(ApiError::of_field("invalid_days", "days", "days must be 1 to 3650"));
+    }
+    let account = Account { tenant_id: found.id, sandbox: request.environment == Some(Environment::Test) };
+    let key = ApiKeyText::from_random(account.sandbox, rand::random(), rand::random());
+    let hmac = key.hmac(&context.intake.pepper);
+    let new = NewApiKey {
+        id: &key.id,
+        account,
+        secret_hmac: &hmac,
+        scopes: &request.scopes.unwrap_or_else(|| Scope::ALL.into()),
+        label: &label,
+        lifetime: request.days.map(|days| Duration::from_hours(24 * u64::from(days))),
+    };
+    context.intake.store.insert_api_key(&new).await?;
+    Ok((StatusCode::CREATED, Json(NewKey { id: key.id.clone(), key: key.reveal() })))
+}
+
+/// The API keys of an organisation, without their secrets, the newest first.
+#[utoipa::path(get, path = "/admin/v1/organisations/{organisation}/keys", tag = "admin", operation_id = "list_keys",
+    params(("organisation" = String, Path)),
+    responses((status = 200, body = Vec<Key>),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn list_keys(
+    State(context): State<ApiContext>,
+    _admin: Admin,
+    Path(id): Path<String>,
+) -> Result<Json<Vec<Key>>, ApiError> {
+    let found = find(&context, &id).await?;
+    let keys = context.intake.store.list_api_keys(found.id).await?;
+    Ok(Json(keys.into_iter().map(render_key).collect()))
+}
+
+/// Makes a successor of a key; the old one lives on for the grace. Of a family two live at most.
+#[utoipa::path(post, path = "/admin/v1/organisations/{organisation}/keys/{key}/rotate", tag = "admin", operation_id = "rotate_key",
+    params(("organisation" = String, Path), ("key" = String, Path)), request_body = RotationRequest,
+    responses((status = 201, body = NewKey),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json")))]
+async fn rotate_key(
+    State(context): State<ApiContext>,
+    _admin: Admin,
+    Path((id, key)): Path<(String, String)>,
+    JsonBody(body): JsonBody,
+) -> Result<(StatusCode, Json<NewKey>), ApiError> {
+    let request: RotationRequest = read(&body)?;
+    let grace = request.grace_hours.unwrap_or(24);
+    if grace > 720 {
+        return Err(ApiError::of_field("invalid_grace", "grace_hours", "grace_hours must be 0 to 720"));
+    }
+    let found = find(&context, &id).await?;
+    let store = &context.intake.store;
+    let old = store.list_api_keys(found.id).await?.into_iter().find(|it| it.id == key);
+    let old = old.ok_or_else(|| ApiError::no_such("key"))?;
+    let new = ApiKeyText::from_random(old.sandbox, rand::random(), rand::random());
+    let hmac = new.hmac(&context.intake.pepper);
+    let grace = Duration::from_hours(u64::from(grace));
+    match store.rotate_api_key(found.id, &old.id, &new.id, &hmac, grace).await? {
+        Rotation::Done => Ok((StatusCode::CREATED, Json(NewKey { id: new.id.clone(), key: new.reveal() }))),
+        Rotation::NoSuchKey => Err(ApiError::conflict("key_ended", None, "this key has ended already: make a new one")),
+        Rotation::TwoLive => {
+            let detail = "two keys of this family live already: revoke one, or wait until the older one ends";
+            Err(ApiError::conflict("two_live_keys", None, detail))
+        }
+    }
+}
+
+/// Ends a key at once.
+#[utoipa::path(delete, path = "/admin/v1/organisations/{organisation}/keys/{key}", tag = "admin", operation_id = "revoke_key",
+    params(("organisation" = String, Path), ("key" = String, Path)),
+    responses((status = 204),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn revoke_key(
+    State(context): State<ApiContext>,
+    _admin: Admin,
+    Path((id, key)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    let found = find(&context, &id).await?;
+    let revoked = context.intake.store.revoke_api_key(found.id, &key).await?;
+    if revoked { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::no_such("key")) }
+}
+
+async fn find(context: &ApiContext, id: &str) -> Result<TenantView, ApiError> {
+    let id = id.parse().map(TenantId).map_err(|_| ApiError::no_such("organisation"))?;
+    context.intake.store.show_tenant(id).await?.ok_or_else(|| ApiError::no_such("organisation"))
+}
+
+async fn free_amqp_user(context: &ApiContext, user: &str, owner: Option<TenantId>) -> Result<(), ApiError> {
+    if !(1..=255).contains(&user.len()) || user.chars().any(char::is_control) {
+        return Err(ApiError::of_field("invalid_amqp_user", "amqp_user", "amqp_user must have 1 to 255 characters"));
+    }
+    match context.intake.store.find_tenant_by_amqp_user(user).await? {
+        Some((found, _)) if Some(found) != owner => {
+            Err(ApiError::conflict("amqp_user_taken", Some("amqp_user"), "another organisation has this broker user"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn checked(settings: &TenantSettings, change: &OrganisationChange) -> Result<TenantChange, ApiError> {
+    let settings = match &change.settings {
+        None => None,
+        Some(patch) => Some(settings.merged(patch).map_err(|fault| {
+            ApiError::of_field("invalid_setting", &format!("settings.{}", fault.field), &fault.to_string())
+        })?),
+    };
+    if change.retention_hours.is_some_and(|it| !(1..=720).contains(&it)) {
+        return Err(ApiError::of_field("invalid_retention", "retention_hours", "retention_hours must be 1 to 720"));
+    }
+    Ok(TenantChange {
+        amqp_user: change.amqp_user.clone(),
+        retention_seconds: change.retention_hours.map(|it| it * 3600),
+        settings,
+    })
+}
+
+/// An empty body counts as an object without fields.
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| {
+        let detail = format!("the body is not what this path takes: {error}");
+        ApiError::new(StatusCode::BAD_REQUEST, "malformed_json", &detail)
+    })
+}
+
+fn render(it: TenantView) -> Organisation {
+    Organisation {
+        id: it.id.to_string(),
+        name: it.name,
+        amqp_user: it.amqp_user,
+        retention_hours: it.retention_seconds / 3600,
+        settings: it.settings.fields(),
+        created_at: it.created_at,
+    }
+}
+
+fn render_key(it: ApiKeyView) -> Key {
+    let environment = if it.sandbox { "test" } else { "live" };
+    Key {
+        id: it.id,
+        label: it.label,
+        environment,
+        scopes: it.scopes,
+        created_at: it.created_at,
+        expires_at: it.expires_at,
+        revoked_at: it.revoked_at,
+    }
+}

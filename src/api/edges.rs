@@ -1,0 +1,61 @@
+//! What every request meets first and every answer last: a request id, the log span, the share of memory for its body,
+//! and the headers that keep answers out of caches.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use tracing::{Instrument as _, debug, info_span};
+use uuid::Uuid;
+
+use super::ApiContext;
+use super::limits::AllowanceSlot;
+use crate::domain::request::MAX_BODY;
+
+/// A caller may name its request, so that both sides find it in their logs.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Wraps every route and every fallback.
+pub(super) async fn wrap(mut request: Request, next: Next) -> Response {
+    let id = request_id(&request);
+    // The path is logged, the query never: it holds signatures.
+    let span = info_span!("http", method = %request.method(), path = request.uri().path(), http_id = %id);
+    async move {
+        let slot = AllowanceSlot::default();
+        request.extensions_mut().insert(slot.clone());
+        let mut response = next.run(request).await;
+        debug!(status = response.status().as_u16(), "answered");
+        let headers = response.headers_mut();
+        slot.write(headers);
+        if let Ok(value) = HeaderValue::from_str(&id) {
+            headers.insert(REQUEST_ID, value);
+        }
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// The caller's, when it is short and printable; else one of ours.
+fn request_id(request: &Request) -> String {
+    let named = request.headers().get(REQUEST_ID).and_then(|it| it.to_str().ok());
+    let fits = |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|it| it.is_ascii_graphic());
+    named.filter(fits).map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
+}
+
+/// Before a byte of the body is read: its share of the memory for bodies. A body without a length may be as large as any.
+pub(super) async fn share_memory(State(context): State<ApiContext>, mut request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
+    let streamed = headers.contains_key(header::TRANSFER_ENCODING);
+    let bytes = length.unwrap_or(if streamed { MAX_BODY } else { 0 });
+    if bytes > 0 {
+        match context.limits.body(bytes) {
+            Ok(share) => drop(request.extensions_mut().insert(share)),
+            Err(error) => return error.into_response(),
+        }
+    }
+    next.run(request).await
+}

@@ -1,0 +1,222 @@
+//! How much at once: requests a minute and requests in hand for each organisation, bytes of bodies for all together.
+//!
+//! Limits hold for one process; behind a load balancer each process grants its own.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use governor::clock::{Clock as _, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::error::ApiError;
+use crate::domain::tenant::{Account, TenantSettings};
+
+type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
+
+/// Bytes that one permit of the body budget stands for.
+const UNIT: usize = 64 << 10;
+
+/// The limits of this process; clones share them.
+#[derive(Clone)]
+pub struct Limits(Arc<Shared>);
+
+struct Shared {
+    clock: DefaultClock,
+    buckets: Mutex<HashMap<Account, (NonZeroU32, Arc<Bucket>)>>,
+    in_hand: Mutex<HashMap<Account, (u32, Arc<Semaphore>)>>,
+    bodies: Arc<Semaphore>,
+    body_units: u32,
+}
+
+/// What is left of an organisation's minute; answered in headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Allowance {
+    limit: u32,
+    remaining: u32,
+    /// Seconds until the whole limit is there again.
+    reset: u64,
+}
+
+/// Where the extractor that knows the caller leaves the allowance for the answer's headers.
+#[derive(Clone, Default)]
+pub(super) struct AllowanceSlot(Arc<OnceLock<Allowance>>);
+
+/// The right to have one more request in hand; dropping it gives it back.
+pub(super) type Turn = Option<OwnedSemaphorePermit>;
+
+/// A body's share of the memory for bodies; dropped when the body was taken in, or with the request.
+#[derive(Clone)]
+pub(super) struct BodyShare(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl BodyShare {
+    /// The body's memory is free again.
+    pub(super) fn release(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Limits {
+    /// With so many bytes of bodies at once.
+    #[must_use]
+    pub fn new(body_budget: usize) -> Self {
+        let body_units = u32::try_from(body_budget.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        Self(Arc::new(Shared {
+            clock: DefaultClock::default(),
+            buckets: Mutex::default(),
+            in_hand: Mutex::default(),
+            bodies: Arc::new(Semaphore::new(body_units as usize)),
+            body_units,
+        }))
+    }
+
+    /// Counts a request of the account.
+    ///
+    /// # Errors
+    /// When its minute is used up.
+    pub(super) fn count(
+        &self,
+        account: Account,
+        settings: &TenantSettings,
+        slot: Option<&AllowanceSlot>,
+    ) -> Result<(), ApiError> {
+        let Some(limit) = settings.requests_per_minute.and_then(NonZeroU32::new) else { return Ok(()) };
+        let bucket = {
+            let mut buckets = self.0.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+            let fresh = || {
+                let quota = Quota::per_minute(limit);
+                (limit, Arc::new(RateLimiter::direct_with_clock(quota, self.0.clock.clone()).with_middleware()))
+            };
+            let entry = buckets.entry(account).or_insert_with(fresh);
+            if entry.0 != limit {
+                *entry = fresh();
+            }
+            Arc::clone(&entry.1)
+        };
+        let leave = |remaining: u32| {
+            let used = u64::from(limit.get().saturating_sub(remaining));
+            let reset = (used * 60).div_ceil(u64::from(limit.get()));
+            if let Some(slot) = slot {
+                let _ = slot.0.set(Allowance { limit: limit.get(), remaining, reset });
+            }
+        };
+        match bucket.check() {
+            Ok(state) => {
+                leave(state.remaining_burst_capacity());
+                Ok(())
+            }
+            Err(until) => {
+                leave(0);
+                let wait = until.wait_time_from(self.0.clock.now());
+                let detail = format!("more than {limit} requests in a minute: wait as Retry-After says");
+                Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", &detail).after(wait))
+            }
+        }
+    }
+
+    /// One more request in hand.
+    ///
+    /// # Errors
+    /// When the account has as many as it may have.
+    pub(super) fn turn(&self, account: Account, settings: &TenantSettings) -> Result<Turn, ApiError> {
+        let Some(limit) = settings.concurrent_requests else { return Ok(None) };
+        let semaphore = {
+            let mut in_hand = self.0.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
+            let fresh = || (limit, Arc::new(Semaphore::new(limit as usize)));
+            let entry = in_hand.entry(account).or_insert_with(fresh);
+            if entry.0 != limit {
+                *entry = fresh();
+            }
+            Arc::clone(&entry.1)
+        };
+        semaphore.try_acquire_owned().map(Some).map_err(|_| {
+            let detail = format!("more than {limit} requests at once: wait until one of them is answered");
+            let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_concurrent_requests", &detail);
+            error.after(Duration::from_secs(1))
+        })
+    }
+
+    /// A share of the memory for bodies, of `bytes` bytes.
+    ///
+    /// # Errors
+    /// When too many bodies are being read.
+    pub(super) fn body(&self, bytes: usize) -> Result<BodyShare, ApiError> {
+        // One body alone always fits: its route bounds it.
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.0.body_units);
+        let permit = Arc::clone(&self.0.bodies).try_acquire_many_owned(units).map_err(|_| {
+            let detail = "too many large requests are being read: try again";
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).after(Duration::from_secs(1))
+        })?;
+        Ok(BodyShare(Arc::new(Mutex::new(Some(permit)))))
+    }
+}
+
+impl AllowanceSlot {
+    /// The three headers that clients know.
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        let Some(allowance) = self.0.get() else { return };
+        for (name, value) in [
+            ("ratelimit-limit", u64::from(allowance.limit)),
+            ("ratelimit-remaining", u64::from(allowance.remaining)),
+            ("ratelimit-reset", allowance.reset),
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::TenantId;
+
+    fn settings(requests_per_minute: Option<u32>, concurrent_requests: Option<u32>) -> TenantSettings {
+        TenantSettings { requests_per_minute, concurrent_requests, ..TenantSettings::default() }
+    }
+
+    #[test]
+    fn each_account_has_a_minute_of_its_own_and_what_is_left_is_told() {
+        let limits = Limits::new(UNIT);
+        let (one, other) = (Account::live(TenantId::new()), Account::live(TenantId::new()));
+        let two = settings(Some(2), None);
+        for remaining in ["1", "0"] {
+            let (slot, mut headers) = (AllowanceSlot::default(), HeaderMap::new());
+            limits.count(one, &two, Some(&slot)).unwrap();
+            slot.write(&mut headers);
+            assert_eq!(
+                (&headers["ratelimit-limit"], &headers["ratelimit-remaining"]),
+                (&"2".parse().unwrap(), &remaining.parse().unwrap())
+            );
+        }
+        let error = limits.count(one, &two, None).unwrap_err();
+        assert_eq!((error.status, error.code), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
+        assert!(error.retry_after.is_some_and(|it| (1..=30).contains(&it)), "{:?}", error.retry_after);
+        assert!(limits.count(other, &two, None).is_ok());
+        assert!(limits.count(Account { sandbox: true, ..one }, &two, None).is_ok(), "test keys have their own");
+        assert!(limits.count(one, &settings(Some(3), None), None).is_ok(), "a new limit starts anew");
+    }
+
+    #[test]
+    fn a_turn_is_given_back_when_it_is_dropped() {
+        let limits = Limits::new(UNIT);
+        let (account, one) = (Account::live(TenantId::new()), settings(None, Some(1)));
+        let turn = limits.turn(account, &one).unwrap();
+        assert_eq!(limits.turn(account, &one).unwrap_err().code, "too_many_concurrent_requests");
+        drop(turn);
+        assert!(limits.turn(account, &one).is_ok());
+    }
+
+    #[test]
+    fn bodies_share_a_budget_and_one_alone_always_fits() {
+        let limits = Limits::new(10 * UNIT);
+        let large = limits.body(100 * UNIT).unwrap();
+        assert_eq!(limits.body(1).err().unwrap().code, "overloaded");
+        large.release();
+        assert!(limits.body(10 * UNIT).is_ok());
+    }
+}

@@ -1,0 +1,155 @@
+//! `GET /v1/jobs`: an account's jobs, page by page, the newest first.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use chrono::DateTime;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use url::form_urlencoded::Serializer;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::ApiContext;
+use super::auth::Caller;
+use super::error::{ApiError, Problem};
+use super::jobs::render;
+use crate::domain::ids::JobId;
+use crate::domain::job::Verdict;
+use crate::domain::tenant::{Scope, Service};
+use crate::store::views::JobFilter;
+
+const DEFAULT_LIMIT: usize = 20;
+const MAX_LIMIT: usize = 100;
+const STATES: [&str; 6] = ["queued", "running", "succeeded", "failed", "cancelled", "expired"];
+
+pub(super) fn routes() -> OpenApiRouter<ApiContext> {
+    OpenApiRouter::new().routes(routes!(list))
+}
+
+/// Which jobs, and how many.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Page {
+    /// Jobs of a page, 1 to 100; 20 when left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    limit: Option<String>,
+    /// Where the page before ended: take it from that page's `links.next`.
+    cursor: Option<String>,
+    /// A verdict: `approved`, `in_review`, `rejected` or `not_finished`.
+    status: Option<String>,
+    /// `queued`, `running`, `succeeded`, `failed`, `cancelled` or `expired`.
+    state: Option<String>,
+    /// `likeness_check`, `id_match`, `face_match` or `compare_with_liveness`.
+    kind: Option<String>,
+    /// Created then or later, RFC 3339.
+    #[param(format = DateTime)]
+    created_after: Option<String>,
+    /// Created earlier, RFC 3339.
+    #[param(format = DateTime)]
+    created_before: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct JobList {
+    /// As `GET /v1/jobs/{id}` gives them.
+    #[schema(value_type = Vec<Object>)]
+    jobs: Vec<Value>,
+    links: PageLinks,
+}
+
+#[derive(Serialize, ToSchema)]
+struct PageLinks {
+    /// The page of older jobs; null on the last page.
+    next: Option<String>,
+}
+
+/// Jobs, page by page, the newest first.
+#[utoipa::path(get, path = "/v1/jobs", operation_id = "list_jobs", tag = "jobs", params(Page),
+    responses(
+        (status = 200, body = JobList),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 429, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json")))]
+async fn list(
+    State(context): State<ApiContext>,
+    caller: Caller,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<JobList>, ApiError> {
+    caller.may(Scope::Read)?;
+    let Query(page) = page.map_err(|_| {
+        let detail = "the query takes limit, cursor, status, state, kind, created_after and created_before, each once";
+        ApiError::of_field("invalid_query", "query", detail)
+    })?;
+    let limit = page.limit()?;
+    let cursor = read(page.cursor.as_ref(), "invalid_cursor", "cursor", "taken from links.next of a page", |it| {
+        it.parse().ok().map(JobId)
+    })?;
+    let filter = page.filter()?;
+    // One more than asked for tells whether there is a next page.
+    let fetched = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let mut jobs = context.intake.store.list_jobs(caller.account, &filter, cursor, fetched).await?;
+    let more = jobs.len() > limit;
+    jobs.truncate(limit);
+    let next = jobs.last().filter(|_| more).map(|last| page.next(limit, last.subject.id));
+    Ok(Json(JobList { jobs: jobs.iter().map(render).collect(), links: PageLinks { next } }))
+}
+
+impl Page {
+    fn limit(&self) -> Result<usize, ApiError> {
+        let limit = read(self.limit.as_ref(), "invalid_limit", "limit", "a whole number, 1 to 100", |it| {
+            it.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit))
+        })?;
+        Ok(limit.unwrap_or(DEFAULT_LIMIT))
+    }
+
+    fn filter(&self) -> Result<JobFilter, ApiError> {
+        const TIME: &str = "a time of RFC 3339 such as 2026-01-31T08:00:00Z";
+        let time = |it: &str| DateTime::parse_from_rfc3339(it).ok().map(|it| it.to_utc());
+        let verdicts = "approved, in_review, rejected or not_finished";
+        let states = "queued, running, succeeded, failed, cancelled or expired";
+        let kinds = "likeness_check, id_match, face_match or compare_with_liveness";
+        let state = |it: &str| STATES.contains(&it).then(|| it.to_owned());
+        Ok(JobFilter {
+            verdict: read(self.status.as_ref(), "invalid_status", "status", verdicts, Verdict::parse)?,
+            state: read(self.state.as_ref(), "invalid_state", "state", states, state)?,
+            kind: read(self.kind.as_ref(), "invalid_kind", "kind", kinds, Service::parse)?,
+            created_after: read(self.created_after.as_ref(), "invalid_time", "created_after", TIME, time)?,
+            created_before: read(self.created_before.as_ref(), "invalid_time", "created_before", TIME, time)?,
+        })
+    }
+
+    /// The same query from behind `last` on.
+    fn next(&self, limit: usize, last: JobId) -> String {
+        let mut query = Serializer::new(String::new());
+        query.append_pair("limit", &limit.to_string()).append_pair("cursor", &last.to_string());
+        for (name, value) in [
+            ("status", &self.status),
+            ("state", &self.state),
+            ("kind", &self.kind),
+            ("created_after", &self.created_after),
+            ("created_before", &self.created_before),
+        ] {
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
+        }
+        format!("/v1/jobs?{}", query.finish())
+    }
+}
+
+fn read<T>(
+    value: Option<&String>,
+    code: &'static str,
+    field: &str,
+    expected: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, ApiError> {
+    let Some(value) = value else { return Ok(None) };
+    let wrong = || ApiError::of_field(code, field, &format!("{field} must be {expected}"));
+    parse(value).map(Some).ok_or_else(wrong)
+}

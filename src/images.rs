@@ -1,0 +1,201 @@
+//! Images as their owners see them: uploads, JPEG files to look at behind signed URLs, and their erasure.
+
+pub mod erasure;
+mod renditions;
+mod uploads;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::domain::ids::{ImageId, JobId, TenantId};
+use crate::domain::image::{ImageRole, Variant};
+use crate::domain::outcome::{Outcome, Seen};
+use crate::media::{self, Grant, Links, Media, PublicKey, Signer};
+use crate::store::renditions::Shown;
+use crate::store::signing_keys::SigningKey;
+use crate::store::{self, Store};
+use crate::vision::ImageFault;
+
+pub use crate::media::links::ROOT;
+pub use renditions::Rendition;
+pub use uploads::Upload;
+
+/// Images that are decoded and encoded at once in this process; each takes a core, and up to 300 MB while it is decoded.
+const AT_ONCE: usize = 2;
+
+/// Stored images and what may be done with them; clones share it.
+#[derive(Clone)]
+pub struct Images {
+    store: Store,
+    media: Media,
+    signer: Arc<Signer>,
+    links: Arc<Links>,
+    rendering: Arc<Semaphore>,
+}
+
+/// Why an image was not stored, shown or erased.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bytes are no image that we take.
+    #[error(transparent)]
+    Image(#[from] ImageFault),
+    /// The URL was not signed here.
+    #[error("the URL is not one of ours: its signature is wrong")]
+    Forged,
+    /// The URL's time is over.
+    #[error("the URL has expired")]
+    Expired,
+    /// The image is erased, or its time is over.
+    #[error("the image was erased")]
+    Erased,
+    /// Too much to do, or it takes too long: later it may go.
+    #[error("images cannot be made at the moment")]
+    Busy,
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Media(#[from] media::Error),
+}
+
+/// Signed URLs of a report's images.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReportUrls {
+    /// The face in the reference. None without a face, before the job's end, after erasure.
+    pub source: Option<String>,
+    /// All of the probe. None where it could not be read, before the job's end, after erasure.
+    pub target: Option<String>,
+}
+
+impl Images {
+    /// `public_url` is what clients see of this API.
+    ///
+    /// # Errors
+    /// When no key can be derived from the master keys.
+    pub fn new(store: Store, media: Media, public_url: &str) -> Result<Self, media::Error> {
+        let (signer, links) = (Arc::new(media.signer()?), Arc::new(media.links(public_url)?));
+        Ok(Self { store, media, signer, links, rendering: Arc::new(Semaphore::new(AT_ONCE)) })
+    }
+
+    /// What signs for this deployment.
+    #[must_use]
+    pub fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    /// Publishes the keys that check our signatures. To be called before anything is signed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn publish_keys(&self) -> Result<(), store::Error> {
+        let keys = self.signer.public_keys().into_iter();
+        let keys: Vec<_> = keys.map(|it| SigningKey { kid: it.kid, public_key: it.key }).collect();
+        self.store.insert_signing_keys(&keys).await
+    }
+
+    /// The keys that check our signatures, those of retired master keys among them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn public_keys(&self) -> Result<Vec<PublicKey>, store::Error> {
+        let keys = self.store.list_signing_keys().await?.into_iter();
+        Ok(keys.map(|it| PublicKey { kid: it.kid, key: it.public_key }).collect())
+    }
+
+    /// Fresh URLs of what a report shows.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn report_urls(
+        &self,
+        tenant_id: TenantId,
+        job_id: JobId,
+        outcome: Option<&Outcome>,
+    ) -> Result<ReportUrls, Error> {
+        let Some(outcome) = outcome else { return Ok(ReportUrls::default()) };
+        let (now, shown) = self.store.list_shown(tenant_id, job_id).await?;
+        let url = |place: Option<(ImageRole, u16)>, variant| {
+            let found = place.and_then(|place| shown.iter().find(|it: &&Shown| (it.role, it.position) == place));
+            found.map(|it| self.links.issue(tenant_id, it.id, variant, now)).transpose()
+        };
+        Ok(ReportUrls {
+            source: url(source(outcome), Variant::Portrait)?,
+            target: url(target(outcome), Variant::Whole)?,
+        })
+    }
+
+    /// What a URL lets its holder read.
+    ///
+    /// # Errors
+    /// [`Error::Forged`], unless it was issued here exactly so.
+    pub fn verify(&self, path: &str, query: &str) -> Result<Grant, Error> {
+        self.links.verify(path, query).map_err(|_| Error::Forged)
+    }
+
+    fn url(&self, tenant_id: TenantId, id: ImageId, variant: Variant, now: i64) -> Result<String, Error> {
+        Ok(self.links.issue(tenant_id, id, variant, now)?)
+    }
+}
+
+/// The reference that has a face. Without one nothing is shown: a whole document says more than a report may.
+fn source(outcome: &Outcome) -> Option<(ImageRole, u16)> {
+    let with_face = |seen: &Seen| matches!(seen, Seen::Picture { face: Some(_), .. });
+    let found = outcome.images.iter().find(|it| it.role == ImageRole::Reference && with_face(&it.seen));
+    found.map(|it| (it.role, it.position))
+}
+
+/// The probe that has a face; without one, the first that could be read.
+fn target(outcome: &Outcome) -> Option<(ImageRole, u16)> {
+    let probes = || outcome.images.iter().filter(|it| it.role == ImageRole::Probe);
+    let with_face = probes().find(|it| matches!(it.seen, Seen::Picture { face: Some(_), .. }));
+    let found = with_face.or_else(|| probes().find(|it| matches!(it.seen, Seen::Picture { .. })));
+    found.map(|it| (it.role, it.position))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::evidence::{Mode, Threshold};
+    use crate::domain::job::{Params, Verdict};
+    use crate::domain::outcome::ImageReport;
+
+    fn outcome(images: Vec<(ImageRole, u16, Seen)>) -> Outcome {
+        let images = images.into_iter().map(|(role, position, seen)| ImageReport { role, position, seen }).collect();
+        Outcome {
+            verdict: Verdict::NotFinished,
+            params: Params::LikenessCheck { threshold: Threshold::new(0.5).unwrap(), mode: Mode::Fast },
+            comparison: None,
+            gallery_scores: Vec::new(),
+            liveness: None,
+            images,
+            warnings: Vec::new(),
+            compute_ms: 0.0,
+            sandbox: false,
+        }
+    }
+
+    fn picture(face: Option<[f64; 4]>) -> Seen {
+        Seen::Picture { width: 9, height: 9, faces: u32::from(face.is_some()), face }
+    }
+
+    #[test]
+    fn a_report_shows_the_portrait_of_a_face_and_the_best_frame_that_there_is() {
+        use ImageRole::{Probe, Reference};
+        let face = Some([1.0, 1.0, 3.0, 3.0]);
+        let unreadable = Seen::Unreadable { code: "x".to_owned(), reason: "x".to_owned() };
+        let shown = |images| {
+            let outcome = outcome(images);
+            (source(&outcome), target(&outcome))
+        };
+        assert_eq!(shown(Vec::new()), (None, None));
+        assert_eq!(
+            shown(vec![(Reference, 0, picture(face)), (Probe, 0, picture(None)), (Probe, 1, picture(face))]),
+            (Some((Reference, 0)), Some((Probe, 1)))
+        );
+        assert_eq!(
+            shown(vec![(Reference, 0, picture(None)), (Probe, 0, unreadable.clone()), (Probe, 1, picture(None))]),
+            (None, Some((Probe, 1)))
+        );
+        assert_eq!(shown(vec![(Reference, 0, unreadable.clone()), (Probe, 0, unreadable)]), (None, None));
+    }
+}

@@ -1,0 +1,95 @@
+//! Erasure on request, with a receipt, and what a crash or a lost answer left behind.
+
+use std::time::Duration;
+
+use chrono::SecondsFormat;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use serde_json::{Value, json};
+
+use super::{Error, Images};
+use crate::domain::ids::JobId;
+use crate::domain::tenant::Account;
+use crate::media::Media;
+use crate::store::Store;
+use crate::store::erasure::Condemned;
+
+/// A blob is written before its row: one that has none after this long never will.
+const STRANDED: Duration = Duration::from_hours(24);
+/// Blobs looked up at once.
+const CHUNK: usize = 512;
+/// Blobs removed in one round.
+const ROUND: u64 = 10_000;
+
+impl Images {
+    /// Erases a job: images, renditions, sealed records, result, metadata, and what notices repeat of them. A job that
+    /// has not ended is cancelled. Answers the signed receipt, the same one each time; `None` when there is no such job.
+    ///
+    /// # Errors
+    /// When a machine fails. Once the keys are gone, nothing can be read; the janitor, or the next call, removes the rest.
+    pub async fn erase_job(&self, account: Account, id: JobId) -> Result<Option<Value>, Error> {
+        let mut tx = self.store.begin().await?;
+        let Some(job) = tx.lock_job(account, id).await? else { return Ok(None) };
+        let receipt = if let Some(receipt) = job.receipt {
+            receipt
+        } else {
+            let erased = tx.erase_keys(&job).await?;
+            let mut receipt = json!({
+                "job_id": job.subject.id,
+                "request_id": job.subject.request_id,
+                "erased_at": job.now.to_rfc3339_opts(SecondsFormat::Millis, true),
+                "images": erased.images,
+                "renditions": erased.renditions,
+                "records": erased.records,
+            });
+            receipt["signature"] = json!(self.signer.sign_detached(&receipt)?);
+            tx.mark_erased(&job, &receipt).await?;
+            tx.commit().await?;
+            receipt
+        };
+        // Also what an earlier call left: a receipt in somebody's hand means that all is gone.
+        let condemned = self.store.list_condemned(account.tenant_id, id).await?;
+        remove(&self.store, &self.media, &condemned).await?;
+        Ok(Some(receipt))
+    }
+}
+
+/// Removes blobs, and then rows, of what has no key any more; says how many images.
+///
+/// # Errors
+/// When the database or the blob store fails; the next call goes on.
+pub async fn remove(store: &Store, media: &Media, condemned: &Condemned) -> Result<u64, Error> {
+    for (tenant, rendition) in &condemned.renditions {
+        media.delete_rendition(*tenant, *rendition).await?;
+    }
+    for (tenant, image) in &condemned.images {
+        media.delete_image(*tenant, *image).await?;
+    }
+    if condemned.images.is_empty() && condemned.renditions.is_empty() {
+        return Ok(0);
+    }
+    Ok(store.forget(condemned).await?)
+}
+
+/// Removes blobs that belong to nothing, a day after they were written; says how many. Nobody could ever read them: their
+/// keys were never committed.
+///
+/// # Errors
+/// When the database or the blob store fails; the next call goes on.
+pub async fn remove_stranded(store: &Store, media: &Media) -> Result<u64, Error> {
+    let moment = store.ago(STRANDED).await?;
+    let mut removed = media.delete_leftovers(moment).await?;
+    let mut chunks = std::pin::pin!(media.blobs_before(moment).try_chunks(CHUNK));
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| error.1)?;
+        let ids: Vec<_> = chunk.iter().map(|blob| blob.id).collect();
+        let orphans = store.list_orphans(&ids).await?;
+        for blob in chunk.iter().filter(|blob| orphans.contains(&blob.id)) {
+            media.delete_blob(blob).await?;
+            removed += 1;
+        }
+        if removed >= ROUND {
+            break;
+        }
+    }
+    Ok(removed)
+}

@@ -1,0 +1,116 @@
+//! JPEG files to look at: made on first read from the encrypted original, then kept encrypted beside it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{Error, Images};
+use crate::domain::image::Variant;
+use crate::domain::outcome::Seen;
+use crate::media::{Grant, WrappedKey};
+use crate::store::renditions::{Kept, NewRendition, Readable, StoredKey};
+use crate::vision::decode::DecodeParams;
+use crate::vision::geometry::Rect;
+use crate::vision::rendition::{Cut, RenditionParams, render};
+
+/// For a turn, and then for the making. 24 megapixels take about a second.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A JPEG as it is sent.
+#[derive(Clone)]
+pub struct Rendition {
+    /// Of these bytes and no others.
+    pub id: Uuid,
+    pub bytes: Bytes,
+}
+
+impl Images {
+    /// The image that a genuine URL leads to. The database's clock decides whether the URL still lives.
+    ///
+    /// # Errors
+    /// When the URL's time is over, the image is erased or unreadable, or a machine fails.
+    pub async fn read(&self, grant: Grant) -> Result<Rendition, Error> {
+        let readable = self.find(grant).await?;
+        if let Some(rendition) = &readable.rendition {
+            return self.fetch(grant, rendition).await;
+        }
+        let (original, cut) = self.original(grant, &readable).await?;
+        let bytes = self.make(original, cut).await?;
+        let id = Uuid::now_v7();
+        let key = self.media.put_rendition(grant.tenant_id, id, &bytes).await?;
+        let key = StoredKey { master_key_id: key.master_key_id, wrapped_key: key.wrapped };
+        let rendition = NewRendition { id, image_id: grant.image_id, variant: grant.variant, key };
+        let kept = self.store.insert_rendition(grant.tenant_id, &rendition).await;
+        if !matches!(kept, Ok(Kept::Done)) {
+            self.media.delete_rendition(grant.tenant_id, id).await?;
+        }
+        match kept? {
+            Kept::Done => Ok(Rendition { id, bytes }),
+            Kept::Doubled => match self.find(grant).await?.rendition {
+                Some(rendition) => self.fetch(grant, &rendition).await,
+                None => Err(Error::Erased),
+            },
+            Kept::Gone => Err(Error::Erased),
+        }
+    }
+
+    async fn find(&self, grant: Grant) -> Result<Readable, Error> {
+        let (now, readable) = self.store.find_readable(grant.tenant_id, grant.image_id, grant.variant).await?;
+        if grant.is_over(now) {
+            return Err(Error::Expired);
+        }
+        readable.ok_or(Error::Erased)
+    }
+
+    async fn fetch(&self, grant: Grant, (id, key): &(Uuid, StoredKey)) -> Result<Rendition, Error> {
+        match self.media.get_rendition(grant.tenant_id, *id, &wrapped(key)).await {
+            Ok(bytes) => Ok(Rendition { id: *id, bytes }),
+            Err(error) => Err(self.erased_or(grant, error).await?),
+        }
+    }
+
+    async fn original(&self, grant: Grant, readable: &Readable) -> Result<(Bytes, Cut), Error> {
+        let cut = match grant.variant {
+            Variant::Whole => Cut::Whole,
+            // Issued only where a face was found; the outcome is gone when the job was erased meanwhile.
+            Variant::Portrait => Cut::Face(face(readable).ok_or(Error::Erased)?),
+        };
+        match self.media.get_image(grant.tenant_id, grant.image_id, &wrapped(&readable.key)).await {
+            Ok(original) => Ok((original, cut)),
+            Err(error) => Err(self.erased_or(grant, error).await?),
+        }
+    }
+
+    /// A blob that cannot be read is no fault where the image was erased meanwhile.
+    async fn erased_or(&self, grant: Grant, error: crate::media::Error) -> Result<Error, Error> {
+        self.find(grant).await?;
+        Ok(error.into())
+    }
+
+    async fn make(&self, original: Bytes, cut: Cut) -> Result<Bytes, Error> {
+        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.rendering).acquire_owned());
+        let turn = turn.await.map_err(|_| Error::Busy)?.map_err(|_| Error::Busy)?;
+        let making = tokio::task::spawn_blocking(move || {
+            // Held to the end, also where nobody waits any more.
+            let _turn = turn;
+            render(&original, cut, &DecodeParams::default(), &RenditionParams::default())
+        });
+        let made = tokio::time::timeout(PATIENCE, making).await.map_err(|_| Error::Busy)?;
+        Ok(made.map_err(|_| Error::Busy)??.into())
+    }
+}
+
+fn wrapped(key: &StoredKey) -> WrappedKey {
+    WrappedKey { master_key_id: key.master_key_id.clone(), wrapped: key.wrapped_key.clone() }
+}
+
+/// The box of the compared face.
+fn face(readable: &Readable) -> Option<Rect> {
+    let report = readable.outcome.as_ref()?.image(readable.role?, readable.position)?;
+    match report.seen {
+        Seen::Picture { face: Some([left, top, right, bottom]), .. } => Some(Rect { left, top, right, bottom }),
+        _ => None,
+    }
+}

@@ -1,0 +1,134 @@
+//! Jobs of test keys: no model, no identity source, no money; what comes out follows from magic inputs alone.
+
+use serde_json::{Map, json};
+
+use super::{Finished, Inputs, JobError, failed};
+use crate::domain::evidence::{Judgement, Liveness, RawScore, Similarity};
+use crate::domain::identity::{IdType, IdentityRecord};
+use crate::domain::image::ImageRole;
+use crate::domain::job::Params;
+use crate::domain::outcome::{Comparison, ImageReport, Seen};
+use crate::domain::policy::{self, Evidence};
+use crate::domain::sandbox::{Directives, Holder, MODEL};
+
+/// Makes up a job's outcome. `attempt` is 1 for the first.
+///
+/// # Errors
+/// When the inputs ask for it.
+pub async fn run(params: &Params, inputs: &Inputs, attempt: i32) -> Result<Finished, JobError> {
+    let probe = Directives::read(&inputs.image(ImageRole::Probe));
+    tokio::time::sleep(probe.delay).await;
+    if probe.fail {
+        return Err(failed("sandbox_failure", "the sandbox was asked to fail"));
+    }
+    if attempt <= probe.retry {
+        return Err(JobError::Sandbox);
+    }
+    let mut evidence = Evidence { images: vec![report(ImageRole::Probe, 0, &probe)], ..Evidence::default() };
+    match params {
+        Params::IdMatch { id_type, .. } => return id_match(params, *id_type, inputs, attempt, &probe, evidence),
+        Params::CompareWithLiveness { .. } => {
+            for image in inputs.images.iter().filter(|it| it.role == ImageRole::Reference) {
+                let reference = Directives::read(&image.bytes);
+                evidence.images.push(report(ImageRole::Reference, image.position, &reference));
+                // The lower of both: either side can spoil a pair.
+                let similarity = reference.similarity.min(probe.similarity);
+                let comparison = comparison(params, [&reference, &probe], similarity)?;
+                evidence.gallery_scores.push(comparison.as_ref().map(|it| it.similarity));
+                let best = evidence.comparison.as_ref().map(|it| it.similarity);
+                if comparison.as_ref().map(|it| it.similarity) > best {
+                    evidence.comparison = comparison;
+                }
+            }
+        }
+        Params::LikenessCheck { .. } | Params::FaceMatch { .. } => {
+            let reference = Directives::read(&inputs.image(ImageRole::Reference));
+            evidence.images.insert(0, report(ImageRole::Reference, 0, &reference));
+            let similarity = reference.similarity.min(probe.similarity);
+            evidence.comparison = comparison(params, [&reference, &probe], similarity)?;
+        }
+    }
+    if policy::wants_liveness(params, evidence.comparison.as_ref()) {
+        evidence.liveness = Some(liveness(&probe)?);
+    }
+    Ok(finished(params, evidence, None))
+}
+
+fn id_match(
+    params: &Params,
+    id_type: IdType,
+    inputs: &Inputs,
+    attempt: i32,
+    probe: &Directives,
+    mut evidence: Evidence,
+) -> Result<Finished, JobError> {
+    let holder = inputs.id_number.as_ref().map_or(Holder::Found, Holder::of);
+    let similarity = match holder {
+        Holder::SourceDown if attempt == 1 => return Err(JobError::Sandbox),
+        Holder::SourceRefuses => {
+            return Err(failed("identity_source_refused", "the identity source refused the request"));
+        }
+        Holder::NotFound => {
+            evidence.id_not_found = true;
+            return Ok(finished(params, evidence, None));
+        }
+        Holder::SomebodyElse => 0.30,
+        Holder::Borderline => 0.70,
+        Holder::Found | Holder::SourceDown => probe.similarity,
+    };
+    let portrait = Directives::default();
+    evidence.images.push(report(ImageRole::Reference, 0, &portrait));
+    evidence.comparison = comparison(params, [&portrait, probe], similarity)?;
+    let mut attributes = Map::new();
+    for (name, value) in [
+        ("first_name", "Ada"),
+        ("last_name", "Example"),
+        ("date_of_birth", "1990-01-31"),
+        ("address", "1 Sandbox Street"),
+        ("id_type", id_type.name()),
+    ] {
+        attributes.insert(name.to_owned(), json!(value));
+    }
+    Ok(finished(params, evidence, Some(IdentityRecord { attributes })))
+}
+
+fn finished(params: &Params, evidence: Evidence, identity: Option<IdentityRecord>) -> Finished {
+    let mut outcome = policy::decide(params.clone(), evidence);
+    outcome.sandbox = true;
+    Finished { outcome, identity }
+}
+
+fn report(role: ImageRole, position: u16, directives: &Directives) -> ImageReport {
+    let seen = if directives.unreadable {
+        let reason = "the sandbox was asked not to read this image".to_owned();
+        Seen::Unreadable { code: "invalid_image".to_owned(), reason }
+    } else {
+        let face = (directives.faces > 0).then_some([160.0, 90.0, 480.0, 450.0]);
+        Seen::Picture { width: 640, height: 720, faces: directives.faces, face }
+    };
+    ImageReport { role, position, seen }
+}
+
+fn comparison(params: &Params, images: [&Directives; 2], similarity: f64) -> Result<Option<Comparison>, JobError> {
+    if images.iter().any(|it| it.unreadable || it.faces == 0) {
+        return Ok(None);
+    }
+    Ok(Some(Comparison {
+        raw: RawScore::new(similarity).map_err(|_| JobError::Sandbox)?,
+        similarity: Similarity::new(similarity).map_err(|_| JobError::Sandbox)?,
+        mode: params.mode(),
+        model: MODEL.to_owned(),
+        calibration: MODEL.to_owned(),
+    }))
+}
+
+fn liveness(probe: &Directives) -> Result<Liveness, JobError> {
+    let judgement = match probe.liveness {
+        _ if probe.spoof => Judgement::Spoof,
+        score if score < 0.5 => Judgement::Uncertain,
+        _ => Judgement::Live,
+    };
+    let score = if probe.spoof { probe.liveness.min(0.05) } else { probe.liveness };
+    let score = Similarity::new(score).map_err(|_| JobError::Sandbox)?;
+    Ok(Liveness { score, judgement, model: MODEL.to_owned() })
+}

@@ -1,0 +1,63 @@
+//! The documents and the page to try the API in: served by us, whole, and without a word to anybody else.
+
+use reqwest::{Method, StatusCode, header};
+use serde_json::Value;
+
+use crate::support::{Api, World};
+
+async fn text(api: &Api, path: &str) -> String {
+    let response = api.request(Method::GET, path).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK, "{path}");
+    response.text().await.unwrap()
+}
+
+/// The values of `src` and `href` in a page.
+fn assets(page: &str) -> Vec<&str> {
+    ["src=\"", "href=\""].iter().flat_map(|it| page.split(it).skip(1)).map(|it| it.split('"').next().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_page_and_each_of_its_assets_come_from_us() {
+    let world = World::without_broker().await;
+    let process = world.spawn(&["api"]).await;
+    let api = Api::of(&process, &world.tenant.api_key);
+    let page = text(&api, "/docs").await;
+    let assets = assets(&page);
+    assert!(assets.len() >= 5, "{page}");
+    for asset in assets {
+        assert!(!asset.contains("//"), "{asset} is somebody else's");
+        let content = text(&api, &format!("/docs/{}", asset.trim_start_matches("./"))).await;
+        assert!(!content.is_empty(), "{asset}");
+    }
+    assert!(!page.contains("http://") && !page.contains("https://"), "{page}");
+    let settings = text(&api, "/docs/swagger-initializer.js").await;
+    assert!(settings.contains("\"/openapi.json\"") && settings.contains("\"validatorUrl\": \"none\""), "{settings}");
+    assert!(!settings.contains("http://") && !settings.contains("https://"), "{settings}");
+}
+
+#[tokio::test]
+async fn the_page_may_talk_to_us_alone() {
+    let world = World::without_broker().await;
+    let process = world.spawn(&["api"]).await;
+    let api = Api::of(&process, &world.tenant.api_key);
+    for path in ["/docs", "/docs/", "/docs/swagger-ui-bundle.js"] {
+        let response = api.request(Method::GET, path).send().await.unwrap();
+        let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'"), "{path}: {policy}");
+        assert!(["*", "http", "unsafe"].iter().all(|it| !policy.contains(it)), "{path}: {policy}");
+        assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_documents_need_no_key_and_are_those_that_the_command_prints() {
+    let world = World::without_broker().await;
+    let process = world.spawn(&["api"]).await;
+    let nobody = Api::of(&process, "");
+    for (name, version) in [("openapi", "3.1.0"), ("asyncapi", "3.0.0")] {
+        let (status, served) = nobody.get(&format!("/{name}.json")).await;
+        let printed: Value = serde_json::from_slice(&world.run(&["docs", name]).await.stdout).unwrap();
+        assert_eq!((status, &served[name]), (StatusCode::OK, &Value::from(version)));
+        assert_eq!(served, printed);
+    }
+}

@@ -1,0 +1,127 @@
+//! Jobs that a test ends itself, with evidence of its own making: exact scores without a model.
+
+use std::time::Duration;
+
+use reqwest::RequestBuilder;
+use serde_json::Value;
+use uuid::Uuid;
+use visavis::domain::evidence::{Judgement, Liveness, Mode, RawScore, Similarity};
+use visavis::domain::ids::JobId;
+use visavis::domain::image::ImageRole;
+use visavis::domain::job::Failure;
+use visavis::domain::outcome::{Comparison, ImageReport, Outcome, Seen};
+use visavis::domain::policy::{self, Evidence};
+use visavis::domain::warning::Warning;
+use visavis::store::jobs::{Change, Claim};
+use visavis::store::sealed::{Purpose, SealedRecord};
+
+use super::api::{Answer, answer};
+use super::{World, obtain};
+
+/// For a request to become a job, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a job ends.
+pub enum Ending {
+    /// `policy` decides on it.
+    Evidence(Evidence),
+    /// Likewise, with the source's record.
+    Identified(Evidence, Value),
+    /// The source has no photo.
+    Unknown,
+    Failure(&'static str),
+}
+
+impl From<Evidence> for Ending {
+    fn from(evidence: Evidence) -> Self {
+        Self::Evidence(evidence)
+    }
+}
+
+/// The answer to a synchronous call whose job ends like that; also what the job was.
+pub async fn answered(world: &World, request: RequestBuilder, ending: impl Into<Ending>) -> (Answer, Claim) {
+    tokio::join!(answer(request), end_next(world, ending.into()))
+}
+
+/// Ends the job that is queued, or the next that will be.
+pub async fn end_next(world: &World, ending: Ending) -> Claim {
+    let claim = claim_next(world).await;
+    end(world, &claim, ending).await;
+    claim
+}
+
+/// Takes the job that is queued, or the next that will be.
+pub async fn claim_next(world: &World) -> Claim {
+    let id = obtain("a job is queued", PATIENCE, async || {
+        let queued = sqlx::query_scalar::<_, Uuid>("SELECT id FROM jobs WHERE state = 'queued' ORDER BY id LIMIT 1");
+        queued.fetch_optional(&world.pool).await.expect("the database answers")
+    })
+    .await;
+    let claimed = world.store().claim_job(JobId(id)).await.expect("the database answers");
+    claimed.expect("nobody else takes jobs here")
+}
+
+pub async fn end(world: &World, claim: &Claim, ending: Ending) {
+    let decide = |evidence| policy::decide(claim.params.clone(), evidence);
+    let change = match ending {
+        Ending::Evidence(evidence) => world.store().finish_succeeded(claim, &decide(evidence), None).await,
+        Ending::Identified(evidence, identity) => {
+            let place = Purpose::Identity.place(claim.tenant_id, claim.subject.id);
+            let sealed = world.intake.media.seal(&place, identity.to_string().as_bytes());
+            let (sealed, key) = sealed.expect("a record can be sealed");
+            let record = SealedRecord { master_key_id: key.master_key_id, wrapped_key: key.wrapped, sealed };
+            world.store().finish_succeeded(claim, &decide(evidence), Some(&record)).await
+        }
+        Ending::Unknown => {
+            let outcome = Outcome { warnings: vec![Warning::id_not_found()], ..decide(Evidence::default()) };
+            world.store().finish_succeeded(claim, &outcome, None).await
+        }
+        Ending::Failure(code) => {
+            let failure = Failure { code: code.to_owned(), detail: "made up by a test".to_owned() };
+            world.store().finish_failed(claim, &failure).await
+        }
+    };
+    assert_eq!(change.expect("the database answers"), Change::Done);
+}
+
+/// Two faces, so similar.
+pub fn compared(similarity: f64) -> Evidence {
+    let comparison = Comparison {
+        raw: RawScore::new(0.5).unwrap(),
+        similarity: Similarity::new(similarity).unwrap(),
+        mode: Mode::Accurate,
+        model: "model@1".to_owned(),
+        calibration: "calibration@1".to_owned(),
+    };
+    Evidence { comparison: Some(comparison), ..seen(picture(1), picture(1)) }
+}
+
+/// A gallery of so similar faces; `None` has no face.
+pub fn gallery(scores: &[Option<f64>]) -> Evidence {
+    let best = scores.iter().flatten().copied().fold(0.0, f64::max);
+    let report = |position, seen| ImageReport { role: ImageRole::Reference, position, seen };
+    let mut images: Vec<_> =
+        (0..).zip(scores).map(|(i, score)| report(i, picture(u32::from(score.is_some())))).collect();
+    images.push(ImageReport { role: ImageRole::Probe, position: 0, seen: picture(1) });
+    let gallery_scores = scores.iter().map(|score| score.map(|it| Similarity::new(it).unwrap())).collect();
+    Evidence { gallery_scores, images, ..compared(best) }
+}
+
+/// No comparison, for what was seen in reference and probe.
+pub fn seen(reference: Seen, probe: Seen) -> Evidence {
+    let report = |role, seen| ImageReport { role, position: 0, seen };
+    let images = vec![report(ImageRole::Reference, reference), report(ImageRole::Probe, probe)];
+    Evidence { images, compute_ms: 1.0, ..Evidence::default() }
+}
+
+pub fn picture(faces: u32) -> Seen {
+    Seen::Picture { width: 400, height: 400, faces, face: None }
+}
+
+pub fn unreadable(code: &str) -> Seen {
+    Seen::Unreadable { code: code.to_owned(), reason: "a reason for people".to_owned() }
+}
+
+pub fn live(score: f64, judgement: Judgement) -> Liveness {
+    Liveness { score: Similarity::new(score).unwrap(), judgement, model: "liveness@1".to_owned() }
+}
