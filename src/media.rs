@@ -20,7 +20,7 @@ pub use signing::{PublicKey, Signer};
 use crate::domain::ids::{ImageId, TenantId};
 
 /// The folders of the blob store; whatever lies elsewhere is not ours.
-const FOLDERS: [&str; 3] = ["images", "renditions", "dead"];
+const FOLDERS: [&str; 4] = ["images", "renditions", "identity", "dead"];
 
 /// The blob store and the keys to it.
 #[derive(Clone)]
@@ -150,19 +150,19 @@ impl Media {
     /// # Errors
     /// When the blob store fails.
     pub async fn put_portrait(&self, entry: Uuid, bytes: &Bytes) -> Result<WrappedKey, Error> {
-        self.put(&format!("identity/{entry}"), bytes).await
+        self.put(&portrait_place(entry), bytes).await
     }
 
     /// # Errors
     /// As [`Media::get_image`].
     pub async fn get_portrait(&self, entry: Uuid, key: &WrappedKey) -> Result<Bytes, Error> {
-        self.get(&format!("identity/{entry}"), key).await
+        self.get(&portrait_place(entry), key).await
     }
 
     /// # Errors
     /// When the blob store fails.
     pub async fn delete_portrait(&self, entry: Uuid) -> Result<(), Error> {
-        self.blobs.delete(&format!("identity/{entry}")).await
+        self.blobs.delete(&portrait_place(entry)).await
     }
 
     /// Encrypts a small record that is kept in the database, for `place`.
@@ -216,6 +216,11 @@ impl Media {
 /// Both the path and the authenticated data: an image moved to another place does not decrypt.
 fn image_place(tenant: TenantId, image: ImageId) -> String {
     format!("images/{tenant}/{image}")
+}
+
+/// Of the registry: the deployment's, so no organisation's id is in it.
+fn portrait_place(entry: Uuid) -> String {
+    format!("identity/{entry}")
 }
 
 fn rendition_place(tenant: TenantId, id: Uuid) -> String {

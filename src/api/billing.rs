@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
+use url::form_urlencoded::Serializer;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -46,8 +47,14 @@ struct Statement {
     #[schema(example = "EUR")]
     currency: String,
     entries: Vec<Entry>,
-    /// Of the next page; null when there is none.
-    next_cursor: Option<Uuid>,
+    links: PageLinks,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = StatementLinks)]
+struct PageLinks {
+    /// The page of older movements; null on the last page.
+    next: Option<String>,
 }
 
 /// A movement in the wallet.
@@ -78,8 +85,7 @@ struct StatementQuery {
     /// Movements before this time (RFC 3339).
     #[param(format = DateTime)]
     to: Option<String>,
-    /// The `next_cursor` of the page before.
-    #[param(format = Uuid)]
+    /// Where the page before ended: take it from that page's `links.next`.
     cursor: Option<String>,
     /// Movements of a page, 50 by default.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
@@ -87,24 +93,24 @@ struct StatementQuery {
 }
 
 /// The organisation's balance.
-#[utoipa::path(get, path = "/v1/billing/wallet", tag = "billing", responses(
+#[utoipa::path(get, path = "/v1/billing/wallet", operation_id = "get_wallet", tag = "billing", responses(
     (status = 200, body = Wallet),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json", description = "the key lacks the scope, or is a test key"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+    (status = 403, body = Problem, content_type = "application/problem+json",
+        description = "The key lacks the scope, or is a test key.")))]
 async fn wallet(State(context): State<ApiContext>, caller: Caller) -> Result<Json<Wallet>, ApiError> {
     check(&caller)?;
     let balance = context.intake.store.find_wallet(caller.account.tenant_id).await?;
     Ok(Json(Wallet { currency: balance.currency.to_string(), balance: balance.amount(), balance_minor: balance.minor }))
 }
 
-/// The organisation's movements, newest first: as JSON, or as CSV by `Accept: text/csv`, whose next page is in `Link`.
-#[utoipa::path(get, path = "/v1/billing/statement", tag = "billing", params(StatementQuery), responses(
-    (status = 200, description = "a page", content((Statement = "application/json"), (String = "text/csv"))),
-    (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 401, body = Problem, content_type = "application/problem+json"),
-    (status = 403, body = Problem, content_type = "application/problem+json", description = "the key lacks the scope, or is a test key"),
-    (status = 503, body = Problem, content_type = "application/problem+json")))]
+/// The organisation's movements, newest first: as JSON, or as CSV by `Accept: text/csv`; then `Link` tells the next page.
+#[utoipa::path(get, path = "/v1/billing/statement", operation_id = "get_statement", tag = "billing",
+    params(StatementQuery),
+    responses(
+        (status = 200, description = "A page.", content((Statement = "application/json"), (String = "text/csv"))),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 403, body = Problem, content_type = "application/problem+json",
+            description = "The key lacks the scope, or is a test key.")))]
 async fn statement(
     State(context): State<ApiContext>,
     caller: Caller,
@@ -113,12 +119,12 @@ async fn statement(
 ) -> Result<Response, ApiError> {
     check(&caller)?;
     let Query(query) = query.map_err(|_| {
-        let detail = "the query takes from, to, cursor and limit, each once";
-        ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", detail)
+        ApiError::of_field("invalid_query", "query", "the query takes from, to, cursor and limit, each once")
     })?;
     let period = Period { from: read_time(query.from.as_deref(), "from")?, to: read_time(query.to.as_deref(), "to")? };
     let limit = read_limit(query.limit.as_deref())?;
-    let wrong_cursor = || ApiError::of_field("invalid_cursor", "cursor", "cursor must be a next_cursor of yours");
+    let wrong_cursor =
+        || ApiError::of_field("invalid_cursor", "cursor", "cursor must be taken from links.next of a page");
     let after = query.cursor.as_deref().map(|it| it.parse::<Uuid>().map_err(|_| wrong_cursor())).transpose()?;
 
     let (store, tenant) = (&context.intake.store, caller.account.tenant_id);
@@ -128,28 +134,31 @@ async fn statement(
     let mut movements = movements.ok_or_else(wrong_cursor)?;
     let full = movements.len() > limit as usize;
     movements.truncate(limit as usize);
-    let next_cursor = movements.last().filter(|_| full).map(|it| it.id);
+    let next = movements.last().filter(|_| full).map(|last| query.next(last.id));
     let entries = movements.into_iter().map(|it| entry(it, currency)).collect();
-    let statement = Statement { currency: currency.to_string(), entries, next_cursor };
+    let statement = Statement { currency: currency.to_string(), entries, links: PageLinks { next } };
     if !wants_csv(&headers) {
         return Ok(Json(statement).into_response());
     }
     let mut response = ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], csv(&statement)).into_response();
-    if let Some(cursor) = next_cursor {
-        let mut parameters = url::form_urlencoded::Serializer::new(String::new());
-        let named = [("from", &query.from), ("to", &query.to), ("limit", &query.limit)];
-        for (name, value) in named {
-            if let Some(value) = value {
-                parameters.append_pair(name, value);
-            }
-        }
-        let query = parameters.append_pair("cursor", &cursor.to_string()).finish();
-        let link = format!("</v1/billing/statement?{query}>; rel=\"next\"");
-        if let Ok(link) = link.parse() {
-            response.headers_mut().insert(header::LINK, link);
-        }
+    let link = statement.links.next.and_then(|next| format!("<{next}>; rel=\"next\"").parse().ok());
+    if let Some(link) = link {
+        response.headers_mut().insert(header::LINK, link);
     }
     Ok(response)
+}
+
+impl StatementQuery {
+    /// The same query from behind `last` on.
+    fn next(&self, last: Uuid) -> String {
+        let mut query = Serializer::new(String::new());
+        for (name, value) in [("from", &self.from), ("to", &self.to), ("limit", &self.limit)] {
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
+        }
+        format!("/v1/billing/statement?{}", query.append_pair("cursor", &last.to_string()).finish())
+    }
 }
 
 /// Money is of live keys: what a test key does is free, and it does not see what others paid for.

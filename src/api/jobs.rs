@@ -54,6 +54,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
         (status = 202, body = Submitted, description = "The job is stored and will run.",
             headers(("Location" = String, description = "The job's path.")),
             links(("job" = (operation_id = "get_job", parameters(("id" = "$response.body#/id")))))),
+        (status = 402, body = Problem, content_type = "application/problem+json",
+            description = "The wallet does not cover this `id_match`, and the organisation may not overdraw."),
         (status = 409, body = Problem, content_type = "application/problem+json",
             description = "Another request came under this Idempotency-Key."),
     ))]

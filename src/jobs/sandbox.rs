@@ -10,7 +10,6 @@ use crate::domain::job::Params;
 use crate::domain::outcome::{Comparison, ImageReport, Seen};
 use crate::domain::policy::{self, Evidence};
 use crate::domain::sandbox::{Directives, Holder, MODEL};
-use crate::domain::warning::Warning;
 
 /// Makes up a job's outcome. `attempt` is 1 for the first.
 ///
@@ -70,9 +69,8 @@ fn id_match(
             return Err(failed("identity_source_refused", "the identity source refused the request"));
         }
         Holder::NotFound => {
-            let mut finished = finished(params, evidence, None);
-            finished.outcome.warnings.push(Warning::id_not_found());
-            return Ok(finished);
+            evidence.id_not_found = true;
+            return Ok(finished(params, evidence, None));
         }
         Holder::SomebodyElse => 0.30,
         Holder::Borderline => 0.70,

@@ -301,6 +301,7 @@ impl Store {
             r#"SELECT id AS "id!" FROM unnest($1::uuid[]) AS blob (id)
                WHERE NOT EXISTS (SELECT 1 FROM images WHERE images.id = blob.id)
                  AND NOT EXISTS (SELECT 1 FROM renditions WHERE renditions.id = blob.id)
+                 AND NOT EXISTS (SELECT 1 FROM identity_registry WHERE identity_registry.id = blob.id)
                  AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE dead_letters.id = blob.id
                                                               AND wrapped_key IS NOT NULL)"#,
             ids,
