@@ -84,10 +84,9 @@ pub fn router(context: ApiContext, origins: &[HeaderValue]) -> Router {
         .layer(CatchPanicLayer::custom(error::panicked))
         // Outside of every layer that may refuse a request.
         .layer(middleware::from_fn(faces::in_their_own_words))
-        .layer(CompressionLayer::new())
-        .layer(middleware::from_fn(edges::wrap));
+        .layer(CompressionLayer::new());
     let router = if origins.is_empty() { router } else { router.layer(cors(origins)) };
-    router.with_state(context)
+    router.layer(middleware::from_fn(edges::wrap)).with_state(context)
 }
 
 /// Browsers of the listed origins may call with a key of their own; cookies are never looked at.
@@ -96,7 +95,12 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
         .allow_origin(origins.to_vec())
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, IDEMPOTENCY_KEY, PREFER, edges::REQUEST_ID])
-        .expose_headers([edges::REQUEST_ID, header::LOCATION, header::RETRY_AFTER])
+        .expose_headers(
+            [edges::REQUEST_ID, header::LOCATION, header::RETRY_AFTER]
+                .into_iter()
+                .chain(limits::HEADERS)
+                .collect::<Vec<_>>(),
+        )
         .max_age(Duration::from_hours(1))
 }
 

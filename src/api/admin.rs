@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use chrono::{DateTime, Utc};
@@ -66,6 +67,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
         .routes(routes!(create_key, list_keys))
         .routes(routes!(rotate_key))
         .routes(routes!(revoke_key))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
 /// An organisation as operators see it.
@@ -167,10 +169,13 @@ struct RotationRequest {
 }
 
 const PAGE: i64 = 100;
+/// Settings and nothing else.
+const MAX_BODY: usize = 64 << 10;
 
 /// Makes an organisation.
-#[utoipa::path(post, path = "/admin/v1/organisations", tag = "admin", operation_id = "create_organisation", request_body = OrganisationChange,
+#[utoipa::path(post, path = "/admin/v1/organisations", tag = "admin", security(("admin_token" = [])), operation_id = "create_organisation", request_body = OrganisationChange,
     responses((status = 201, body = Organisation),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 401, body = Problem, content_type = "application/problem+json"),
         (status = 409, body = Problem, content_type = "application/problem+json")))]
@@ -190,23 +195,27 @@ async fn create(
     if let Some(user) = &change.amqp_user {
         free_amqp_user(&context, user, None).await?;
     }
-    // Before it is made, so that a bad setting makes nothing.
     let checked = checked(&TenantSettings::default(), &change)?;
-    let Some(id) = store.insert_tenant(name, change.amqp_user.as_deref()).await? else {
+    let Some(id) = store.insert_tenant_with(name, &checked).await? else {
         return Err(ApiError::conflict("organisation_exists", Some("name"), "there is an organisation of that name"));
     };
-    let made = store.change_tenant(id, &checked).await?.ok_or_else(|| ApiError::no_such("organisation"))?;
+    let made = store.show_tenant(id).await?.ok_or_else(|| ApiError::no_such("organisation"))?;
     Ok((StatusCode::CREATED, Json(render(made))))
 }
 
 /// Organisations by name, 100 a page.
-#[utoipa::path(get, path = "/admin/v1/organisations", tag = "admin", operation_id = "list_organisations", params(Page),
-    responses((status = 200, body = Organisations), (status = 401, body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/admin/v1/organisations", tag = "admin", security(("admin_token" = [])), operation_id = "list_organisations", params(Page),
+    responses((status = 200, body = Organisations), (status = 404, body = Problem, content_type = "application/problem+json"), (status = 400, body = Problem, content_type = "application/problem+json"), (status = 401, body = Problem, content_type = "application/problem+json")))]
 async fn list(
     State(context): State<ApiContext>,
     _admin: Admin,
-    Query(page): Query<Page>,
+    page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Organisations>, ApiError> {
+    let wrong = || ApiError::of_field("invalid_after", "after", "after must be the `next` of the page before");
+    let Ok(Query(page)) = page else { return Err(wrong()) };
+    if page.after.as_ref().is_some_and(|it| it.contains('\0')) {
+        return Err(wrong());
+    }
     let found = context.intake.store.list_tenants(page.after.as_deref().unwrap_or_default(), PAGE).await?;
     let full = i64::try_from(found.len()).is_ok_and(|it| it == PAGE);
     let next = found.last().filter(|_| full).map(|it| it.name.clone());
@@ -214,7 +223,7 @@ async fn list(
 }
 
 /// An organisation.
-#[utoipa::path(get, path = "/admin/v1/organisations/{organisation}", tag = "admin", operation_id = "read_organisation",
+#[utoipa::path(get, path = "/admin/v1/organisations/{organisation}", tag = "admin", security(("admin_token" = [])), operation_id = "read_organisation",
     params(("organisation" = String, Path)),
     responses((status = 200, body = Organisation),
         (status = 401, body = Problem, content_type = "application/problem+json"),
@@ -228,7 +237,7 @@ async fn show(
 }
 
 /// Changes what is set for an organisation.
-#[utoipa::path(patch, path = "/admin/v1/organisations/{organisation}", tag = "admin", operation_id = "change_organisation",
+#[utoipa::path(patch, path = "/admin/v1/organisations/{organisation}", tag = "admin", security(("admin_token" = [])), operation_id = "change_organisation",
     params(("organisation" = String, Path)), request_body = OrganisationChange,
     responses((status = 200, body = Organisation),
         (status = 400, body = Problem, content_type = "application/problem+json"),
@@ -249,13 +258,12 @@ async fn change(
     if let Some(user) = &change.amqp_user {
         free_amqp_user(&context, user, Some(found.id)).await?;
     }
-    let checked = checked(&found.settings, &change)?;
-    let changed = context.intake.store.change_tenant(found.id, &checked).await?;
+    let changed = context.intake.store.change_tenant(found.id, |now| checked(&now.settings, &change)).await?;
     Ok(Json(render(changed.ok_or_else(|| ApiError::no_such("organisation"))?)))
 }
 
 /// Makes an API key of an organisation.
-#[utoipa::path(post, path = "/admin/v1/organisations/{organisation}/keys", tag = "admin", operation_id = "create_key",
+#[utoipa::path(post, path = "/admin/v1/organisations/{organisation}/keys", tag = "admin", security(("admin_token" = [])), operation_id = "create_key",
     params(("organisation" = String, Path)), request_body = KeyRequest,
     responses((status = 201, body = NewKey),
         (status = 400, body = Problem, content_type = "application/problem+json"),
@@ -292,7 +300,7 @@ async fn create_key(
 }
 
 /// The API keys of an organisation, without their secrets, the newest first.
-#[utoipa::path(get, path = "/admin/v1/organisations/{organisation}/keys", tag = "admin", operation_id = "list_keys",
+#[utoipa::path(get, path = "/admin/v1/organisations/{organisation}/keys", tag = "admin", security(("admin_token" = [])), operation_id = "list_keys",
     params(("organisation" = String, Path)),
     responses((status = 200, body = Vec<Key>),
         (status = 401, body = Problem, content_type = "application/problem+json"),
@@ -308,7 +316,7 @@ async fn list_keys(
 }
 
 /// Makes a successor of a key; the old one lives on for the grace. Of a family two live at most.
-#[utoipa::path(post, path = "/admin/v1/organisations/{organisation}/keys/{key}/rotate", tag = "admin", operation_id = "rotate_key",
+#[utoipa::path(post, path = "/admin/v1/organisations/{organisation}/keys/{key}/rotate", tag = "admin", security(("admin_token" = [])), operation_id = "rotate_key",
     params(("organisation" = String, Path), ("key" = String, Path)), request_body = RotationRequest,
     responses((status = 201, body = NewKey),
         (status = 400, body = Problem, content_type = "application/problem+json"),
@@ -344,7 +352,7 @@ async fn rotate_key(
 }
 
 /// Ends a key at once.
-#[utoipa::path(delete, path = "/admin/v1/organisations/{organisation}/keys/{key}", tag = "admin", operation_id = "revoke_key",
+#[utoipa::path(delete, path = "/admin/v1/organisations/{organisation}/keys/{key}", tag = "admin", security(("admin_token" = [])), operation_id = "revoke_key",
     params(("organisation" = String, Path), ("key" = String, Path)),
     responses((status = 204),
         (status = 401, body = Problem, content_type = "application/problem+json"),
@@ -355,7 +363,8 @@ async fn revoke_key(
     Path((id, key)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     let found = find(&context, &id).await?;
-    let revoked = context.intake.store.revoke_api_key(found.id, &key).await?;
+    let plain = key.bytes().all(|it| it.is_ascii_alphanumeric());
+    let revoked = plain && context.intake.store.revoke_api_key(found.id, &key).await?;
     if revoked { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::no_such("key")) }
 }
 

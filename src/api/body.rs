@@ -1,5 +1,7 @@
 //! A JSON body as bytes: of the right type, whole, and not too large.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -21,9 +23,17 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
     }
 }
 
+/// For a whole body: each of its parts may come slowly, all together may not hold their memory for ever.
+const PATIENCE: Duration = Duration::from_mins(2);
+
 /// Reads a body within the route's limit.
 pub(super) async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
-    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+    let late = |_| {
+        let detail = "the body did not come within two minutes";
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "slow_body", detail)
+    };
+    let read = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state)).await.map_err(late)?;
+    read.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is larger than this path takes")
         }

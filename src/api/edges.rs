@@ -1,6 +1,7 @@
 //! What every request meets first and every answer last: a request id, the log span, the share of memory for its body,
 //! and the headers that keep answers out of caches.
 
+use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
@@ -47,10 +48,11 @@ fn request_id(request: &Request) -> String {
 
 /// Before a byte of the body is read: its share of the memory for bodies. A body without a length may be as large as any.
 pub(super) async fn share_memory(State(context): State<ApiContext>, mut request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
-    let streamed = headers.contains_key(header::TRANSFER_ENCODING);
-    let bytes = length.unwrap_or(if streamed { MAX_BODY } else { 0 });
+    let hint = request.body().size_hint();
+    let bytes = match hint.exact() {
+        Some(exact) => usize::try_from(exact).unwrap_or(MAX_BODY),
+        None => MAX_BODY,
+    };
     if bytes > 0 {
         match context.limits.body(bytes) {
             Ok(share) => drop(request.extensions_mut().insert(share)),

@@ -19,6 +19,13 @@ use crate::domain::tenant::{Account, TenantSettings};
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
+/// The minute's limit, what is left of it, and seconds until all of it is there again.
+pub(super) const HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("ratelimit-limit"),
+    HeaderName::from_static("ratelimit-remaining"),
+    HeaderName::from_static("ratelimit-reset"),
+];
+
 /// Bytes that one permit of the body budget stands for.
 const UNIT: usize = 64 << 10;
 
@@ -160,12 +167,9 @@ impl AllowanceSlot {
     /// The three headers that clients know.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         let Some(allowance) = self.0.get() else { return };
-        for (name, value) in [
-            ("ratelimit-limit", u64::from(allowance.limit)),
-            ("ratelimit-remaining", u64::from(allowance.remaining)),
-            ("ratelimit-reset", allowance.reset),
-        ] {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+        let values = [u64::from(allowance.limit), u64::from(allowance.remaining), allowance.reset];
+        for (name, value) in HEADERS.into_iter().zip(values) {
+            headers.insert(name, HeaderValue::from(value));
         }
     }
 }

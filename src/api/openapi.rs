@@ -98,6 +98,8 @@ pub(super) fn finish(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi:
     document.info.license = None;
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("api_key", SecurityScheme::Http(key));
+    let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("VISAVIS_ADMIN_TOKEN").build();
+    components.add_security_scheme("admin_token", SecurityScheme::Http(token));
     components.schemas.insert("Problem".to_owned(), Problem::schema());
     components.responses.extend(SHARED.map(|shared| (shared.1.to_owned(), response(shared).into())));
     document.paths.paths.values_mut().flat_map(operations).for_each(complete);

@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 use super::ApiContext;
 use super::auth::Caller;
 use super::error::{ApiError, Problem};
+use crate::domain::evidence::Threshold;
 use crate::domain::tenant::{Scope, TenantSettings};
 
 pub(super) fn routes() -> OpenApiRouter<ApiContext> {
@@ -29,6 +30,14 @@ struct Organisation {
     services: Vec<String>,
     /// Hours that images are kept after the verdict.
     retention_hours: i64,
+    /// Of `likeness_check`, where a request names none.
+    similarity_threshold: f64,
+    /// Of `id_match`, likewise.
+    id_match_threshold: f64,
+    /// Of `face_match`, 0 to 100, likewise.
+    approve_score: f64,
+    /// Of `face_match`, 0 to 100, likewise.
+    review_score: f64,
     /// Requests in a minute; null: no limit.
     requests_per_minute: Option<u32>,
     /// Requests at once; null: no limit.
@@ -45,6 +54,8 @@ struct Organisation {
 async fn show(State(context): State<ApiContext>, caller: Caller) -> Result<Json<Organisation>, ApiError> {
     let found = context.intake.store.show_tenant(caller.account.tenant_id).await?;
     let it = found.ok_or_else(|| ApiError::no_such("organisation"))?;
+    let defaults = context.intake.defaults.of(&it.settings);
+    let percent = |threshold: Threshold| (threshold.get() * 1e6).round() / 1e4;
     let TenantSettings { approved, services, requests_per_minute, concurrent_requests, .. } = it.settings;
     Ok(Json(Organisation {
         id: it.id.to_string(),
@@ -53,6 +64,10 @@ async fn show(State(context): State<ApiContext>, caller: Caller) -> Result<Json<
         approved,
         services: services.iter().map(|it| it.name().to_owned()).collect(),
         retention_hours: it.retention_seconds / 3600,
+        similarity_threshold: defaults.threshold.get(),
+        id_match_threshold: defaults.id_match.get(),
+        approve_score: percent(defaults.approve),
+        review_score: percent(defaults.review),
         requests_per_minute,
         concurrent_requests,
         key_id: caller.key_id.clone(),

@@ -12,7 +12,7 @@ use crate::config::{DatabaseArgs, PepperArgs};
 use crate::domain::api_key::ApiKeyText;
 use crate::domain::ids::TenantId;
 use crate::domain::pepper::Pepper;
-use crate::domain::tenant::{Account, Scope};
+use crate::domain::tenant::{Account, Scope, TenantSettings};
 use crate::store::Store;
 use crate::store::api_keys::{NewApiKey, Rotation};
 use crate::store::tenants::TenantChange;
@@ -25,7 +25,7 @@ pub(super) enum TenantCommand {
     List(DatabaseArgs),
     /// Print what is set for an organisation
     Show(NamedArgs),
-    /// Change settings: approved=false requests_per_minute=600 services='["id_match"]' retention_hours=48 mode=null
+    /// Change settings: `approved=false requests_per_minute=600 services='["id_match"]' retention_hours=48 mode=null`
     Set(SetArgs),
     /// Print a further API key of an organisation
     Key(KeyArgs),
@@ -93,7 +93,7 @@ pub(super) struct KeyArgs {
     #[arg(long, default_value = "")]
     label: String,
     /// Days until it ends [default: never]
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3650))]
     days: Option<u32>,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -110,7 +110,7 @@ pub(super) struct RotateArgs {
     #[arg(long)]
     id: String,
     /// Hours that the old key lives on
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=720))]
     grace_hours: u32,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -169,13 +169,10 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
             _ => {}
         }
     }
-    match store.insert_tenant(&args.name, args.amqp_user.as_deref()).await? {
-        Some(tenant) => {
-            if args.unapproved {
-                change(&store, tenant, &["approved=false".to_owned()]).await?;
-            }
-            print_new_key(&store, &pepper, Account::live(tenant), &Scope::ALL.into(), "first", None).await
-        }
+    let settings = TenantSettings { approved: !args.unapproved, ..TenantSettings::default() };
+    let change = TenantChange { amqp_user: args.amqp_user, retention_seconds: None, settings: Some(settings) };
+    match store.insert_tenant_with(&args.name, &change).await? {
+        Some(tenant) => print_new_key(&store, &pepper, Account::live(tenant), &Scope::ALL.into(), "first", None).await,
         None if args.if_missing => Ok(()),
         None => bail!("an organisation named {} exists", args.name),
     }
@@ -223,7 +220,6 @@ async fn set(args: SetArgs) -> anyhow::Result<()> {
 }
 
 async fn change(store: &Store, tenant: TenantId, settings: &[String]) -> anyhow::Result<()> {
-    let it = store.show_tenant(tenant).await?.context("the organisation is gone")?;
     let (mut change, mut patch) = (TenantChange::default(), Map::new());
     for setting in settings {
         let (name, value) = setting.split_once('=').with_context(|| format!("{setting} is not setting=value"))?;
@@ -239,10 +235,13 @@ async fn change(store: &Store, tenant: TenantId, settings: &[String]) -> anyhow:
             }
         }
     }
-    if !patch.is_empty() {
-        change.settings = Some(it.settings.merged(&patch)?);
-    }
-    store.change_tenant(tenant, &change).await?.context("the organisation is gone")?;
+    let changed = store.change_tenant(tenant, |now| {
+        if !patch.is_empty() {
+            change.settings = Some(now.settings.merged(&patch)?);
+        }
+        anyhow::Ok(change)
+    });
+    changed.await?.context("the organisation is gone")?;
     Ok(())
 }
 

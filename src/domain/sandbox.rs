@@ -76,7 +76,7 @@ impl Directives {
             "unreadable" => self.unreadable = true,
             "spoof" => self.spoof = true,
             "fail" => self.fail = true,
-            "delay_ms" => self.delay = value.parse().map(Duration::from_millis).unwrap_or(self.delay).min(MAX_DELAY),
+            "delay_ms" => self.delay = value.parse().map_or(self.delay, Duration::from_millis).min(MAX_DELAY),
             "retry" => self.retry = value.parse().ok().filter(|it| (0..=10).contains(it)).unwrap_or(self.retry),
             _ => {}
         }

@@ -193,7 +193,11 @@ impl TenantSettings {
         if merged.id_match_price < 0 {
             return Err(fault("id_match_price", "must not be negative".to_owned()));
         }
-        if merged.webhook_url.as_ref().is_some_and(|it| !it.starts_with("https://") || it.len() > 2048) {
+        if merged
+            .webhook_url
+            .as_ref()
+            .is_some_and(|it| !it.starts_with("https://") || it.len() > 2048 || it.contains(char::is_control))
+        {
             return Err(fault("webhook_url", "must be an https URL of at most 2,048 characters".to_owned()));
         }
         Ok(merged)

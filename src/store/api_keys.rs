@@ -158,10 +158,12 @@ impl Store {
         }
         sqlx::query!(
             "INSERT INTO api_keys (id, family, tenant_id, environment, secret_hmac, scopes, label, expires_at)
-             SELECT $2, family, tenant_id, environment, $3, scopes, label, expires_at FROM api_keys WHERE id = $1",
+             SELECT $2, family, tenant_id, environment, $3, scopes, label, expires_at FROM api_keys
+             WHERE id = $1 AND tenant_id = $4",
             old,
             new,
             secret_hmac,
+            tenant_id.0,
         )
         .execute(&mut *tx.inner)
         .await?;

@@ -49,17 +49,29 @@ impl From<Row> for TenantView {
 }
 
 impl Store {
-    /// Makes an organisation; `None` when one of that name exists.
+    /// Makes an organisation with default settings; `None` when one of that name exists.
+    ///
+    /// # Errors
+    /// As [`Store::insert_tenant_with`].
+    pub async fn insert_tenant(&self, name: &str, amqp_user: Option<&str>) -> Result<Option<TenantId>, Error> {
+        let change = TenantChange { amqp_user: amqp_user.map(str::to_owned), ..TenantChange::default() };
+        self.insert_tenant_with(name, &change).await
+    }
+
+    /// Makes an organisation as it shall be, in one step; `None` when one of that name exists.
     ///
     /// # Errors
     /// When the name is malformed, another organisation has that broker user, or the database fails.
-    pub async fn insert_tenant(&self, name: &str, amqp_user: Option<&str>) -> Result<Option<TenantId>, Error> {
+    pub async fn insert_tenant_with(&self, name: &str, change: &TenantChange) -> Result<Option<TenantId>, Error> {
         let id = TenantId::new();
         let inserted = sqlx::query!(
-            "INSERT INTO tenants (id, name, amqp_user) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING",
+            "INSERT INTO tenants (id, name, amqp_user, retention_seconds, settings)
+             VALUES ($1, $2, $3, coalesce($4::bigint, 86400), coalesce($5::jsonb, '{}')) ON CONFLICT (name) DO NOTHING",
             id.0,
             name,
-            amqp_user,
+            change.amqp_user,
+            change.retention_seconds,
+            change.settings.as_ref().map(Json) as _,
         )
         .execute(&self.pool)
         .await?
@@ -107,11 +119,28 @@ impl Store {
         Ok(rows.into_iter().map(TenantView::from).collect())
     }
 
-    /// Changes an organisation; `None` when there is none of that id.
+    /// Changes an organisation as `decide` says of what it is now; `None` when there is none of that id. Two changes at
+    /// once wait for each other.
     ///
     /// # Errors
-    /// When another organisation has the broker user, a number is out of range, or the database fails.
-    pub async fn change_tenant(&self, id: TenantId, change: &TenantChange) -> Result<Option<TenantView>, Error> {
+    /// What `decide` says; when another organisation has the broker user, a number is out of range, or the database fails.
+    pub async fn change_tenant<E: From<Error>>(
+        &self,
+        id: TenantId,
+        decide: impl FnOnce(&TenantView) -> Result<TenantChange, E>,
+    ) -> Result<Option<TenantView>, E> {
+        let mut tx = self.begin().await?;
+        let found = sqlx::query_as!(
+            Row,
+            r#"SELECT id, name, amqp_user, retention_seconds, settings AS "settings: Json<TenantSettings>", created_at
+               FROM tenants WHERE id = $1 FOR UPDATE"#,
+            id.0,
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await
+        .map_err(Error::from)?;
+        let Some(found) = found.map(TenantView::from) else { return Ok(None) };
+        let change = decide(&found)?;
         let row = sqlx::query_as!(
             Row,
             r#"UPDATE tenants SET amqp_user = coalesce($2, amqp_user),
@@ -125,9 +154,11 @@ impl Store {
             change.retention_seconds,
             change.settings.as_ref().map(Json) as _,
         )
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(row.map(TenantView::from))
+        .fetch_one(&mut *tx.inner)
+        .await
+        .map_err(Error::from)?;
+        tx.commit().await?;
+        Ok(Some(row.into()))
     }
 
     /// The organisation whose submissions that broker user brings.

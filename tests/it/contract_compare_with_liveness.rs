@@ -88,10 +88,15 @@ async fn the_answer_has_the_fields_of_the_contract_and_is_a_function_of_the_job(
                 "updatedAt": ended, "createdAt": created, "__v": 0,
             },
         },
-        "signature": { "dateTime": spoken, "message": "Certified by visavis" },
+        "signature": { "dateTime": spoken, "message": "Certified by visavis", "jws": body["signature"]["jws"] },
         "id": body["id"],
     });
     assert_eq!(body, &expected);
+    let jws = body["signature"]["jws"].as_str().unwrap();
+    assert!(
+        jws.split_once("..").is_some_and(|(header, signature)| header.len() > 20 && signature.len() == 86),
+        "{jws}"
+    );
     for id in [&comparison["_id"], &liveness["_id"]] {
         let id = id.as_str().unwrap();
         assert!(id.len() == 24 && id.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')), "{id}");

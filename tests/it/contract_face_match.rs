@@ -156,10 +156,11 @@ async fn without_a_verdict_a_report_is_not_finished_without_score_and_its_warnin
         answer(api.post(PATH, &good())).await;
         end_next(&world, compared(0.9).into()).await
     };
-    let erase = sqlx::query("UPDATE jobs SET erased_at = now(), result = NULL WHERE id = $1");
-    erase.bind(claim.subject.id.0).execute(&world.pool).await.unwrap();
-    let erased = answer(api.request(Method::GET, &format!("{PATH}/{}", claim.subject.id))).await;
-    assert_eq!(erased.problem(), (410, "erased"));
+    assert_eq!(api.delete(&format!("/v1/jobs/{}", claim.subject.id)).await.0.as_u16(), 200);
+    let (_, erased) = api.get(&format!("{PATH}/{}", claim.subject.id)).await;
+    let erased = &erased["face_match"];
+    assert_eq!((&erased["status"], &erased["score"]), (&json!("Approved"), &Value::Null), "the verdict alone is kept");
+    assert_eq!((&erased["target_image"], &erased["warnings"][0]["risk"]), (&Value::Null, &json!("ERASED")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

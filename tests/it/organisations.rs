@@ -38,8 +38,8 @@ async fn an_organisation_is_made_changed_and_obeyed_by_every_door() {
         assert_eq!((status, &problem["code"]), (StatusCode::FORBIDDEN, &json!(expected)));
     };
     refused("organisation_not_approved").await;
-    let patch = json!({"settings": {"approved": true, "services": ["likeness_check"]}});
-    let (status, changed) = call(&admin, Method::PATCH, &path, &patch).await;
+    let allow = json!({"settings": {"approved": true, "services": ["likeness_check"]}});
+    let (status, changed) = call(&admin, Method::PATCH, &path, &allow).await;
     assert_eq!((status, &changed["settings"]["services"]), (StatusCode::OK, &json!(["likeness_check"])));
     refused("subscription_required").await;
     let all = json!({"settings": {"services": null, "approve": 0.9, "review": 0.8, "mode": "FAST"}});

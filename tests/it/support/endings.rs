@@ -115,7 +115,7 @@ pub fn seen(reference: Seen, probe: Seen) -> Evidence {
 }
 
 pub fn picture(faces: u32) -> Seen {
-    Seen::Picture { width: 400, height: 400, faces, face: None }
+    Seen::Picture { width: 800, height: 900, faces, face: None }
 }
 
 pub fn unreadable(code: &str) -> Seen {
