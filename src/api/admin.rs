@@ -11,6 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use chrono::{DateTime, Utc};
 use ring::hmac;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -264,7 +265,7 @@ async fn change(
 
 /// Makes an API key of an organisation.
 #[utoipa::path(post, path = "/admin/v1/organisations/{organisation}/keys", tag = "admin", security(("admin_token" = [])), operation_id = "create_key",
-    params(("organisation" = String, Path)), request_body = KeyRequest,
+    params(("organisation" = String, Path)), request_body = Option<KeyRequest>,
     responses((status = 201, body = NewKey),
         (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 401, body = Problem, content_type = "application/problem+json"),
@@ -275,7 +276,7 @@ async fn create_key(
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<(StatusCode, Json<NewKey>), ApiError> {
-    let request: KeyRequest = read(&body)?;
+    let request: KeyRequest = read_optional(&body)?;
     let found = find(&context, &id).await?;
     let label = request.label.unwrap_or_default();
     if label.chars().count() > 100 || label.contains('\0') {
@@ -317,7 +318,7 @@ async fn list_keys(
 
 /// Makes a successor of a key; the old one lives on for the grace. Of a family two live at most.
 #[utoipa::path(post, path = "/admin/v1/organisations/{organisation}/keys/{key}/rotate", tag = "admin", security(("admin_token" = [])), operation_id = "rotate_key",
-    params(("organisation" = String, Path), ("key" = String, Path)), request_body = RotationRequest,
+    params(("organisation" = String, Path), ("key" = String, Path)), request_body = Option<RotationRequest>,
     responses((status = 201, body = NewKey),
         (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 401, body = Problem, content_type = "application/problem+json"),
@@ -329,7 +330,7 @@ async fn rotate_key(
     Path((id, key)): Path<(String, String)>,
     JsonBody(body): JsonBody,
 ) -> Result<(StatusCode, Json<NewKey>), ApiError> {
-    let request: RotationRequest = read(&body)?;
+    let request: RotationRequest = read_optional(&body)?;
     let grace = request.grace_hours.unwrap_or(24);
     if grace > 720 {
         return Err(ApiError::of_field("invalid_grace", "grace_hours", "grace_hours must be 0 to 720"));
@@ -402,10 +403,15 @@ fn checked(settings: &TenantSettings, change: &OrganisationChange) -> Result<Ten
     })
 }
 
-/// An empty body counts as an object without fields.
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
-    let body = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| {
+/// Reads a body that may be left out: no body counts as an object without fields.
+fn read_optional<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    read(if body.is_empty() { b"{}" } else { body })
+}
+
+/// Through a map, because serde takes a list for a struct too.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let object = serde_json::from_slice::<Map<String, Value>>(body);
+    object.and_then(|it| serde_json::from_value(Value::Object(it))).map_err(|error| {
         let detail = format!("the body is not what this path takes: {error}");
         ApiError::new(StatusCode::BAD_REQUEST, "malformed_json", &detail)
     })

@@ -19,7 +19,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
 
 /// The caller's organisation and key.
 #[derive(Serialize, ToSchema)]
-struct Organisation {
+struct OwnOrganisation {
     id: String,
     name: String,
     /// Made-up outcomes, free of charge.
@@ -50,14 +50,14 @@ struct Organisation {
 
 /// Who calls, and what it may do.
 #[utoipa::path(get, path = "/v1/organisation", tag = "organisation", operation_id = "show_organisation",
-    responses((status = 200, body = Organisation), (status = 401, body = Problem, content_type = "application/problem+json")))]
-async fn show(State(context): State<ApiContext>, caller: Caller) -> Result<Json<Organisation>, ApiError> {
+    responses((status = 200, body = OwnOrganisation), (status = 401, body = Problem, content_type = "application/problem+json")))]
+async fn show(State(context): State<ApiContext>, caller: Caller) -> Result<Json<OwnOrganisation>, ApiError> {
     let found = context.intake.store.show_tenant(caller.account.tenant_id).await?;
     let it = found.ok_or_else(|| ApiError::no_such("organisation"))?;
     let defaults = context.intake.defaults.of(&it.settings);
     let percent = |threshold: Threshold| (threshold.get() * 1e6).round() / 1e4;
     let TenantSettings { approved, services, requests_per_minute, concurrent_requests, .. } = it.settings;
-    Ok(Json(Organisation {
+    Ok(Json(OwnOrganisation {
         id: it.id.to_string(),
         name: it.name,
         sandbox: caller.account.sandbox,
