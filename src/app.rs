@@ -2,11 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::Router;
 use axum::http::HeaderValue;
+use axum_server::accept::NoDelayAcceptor;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::api::{self, AdminToken, ApiContext, Limits, Probe, ProbeFuture, Waiters};
@@ -40,7 +44,13 @@ pub enum Role {
 }
 
 /// For connections and compute threads to end, once the work has.
-const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// For the head of a new connection's first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(20);
+
+/// For the heads of the others: how long a connection may be kept without a request, too.
+const NEXT_REQUEST: Duration = Duration::from_secs(75);
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -116,10 +126,9 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         let (admin, probes, signer) = (admin.transpose()?, probes.into(), Some(signer));
         let context = ApiContext { intake, images, waiters, limits, admin, probes, signer };
         let router = api::router(context, &origins);
-        let stopping = life.stopping().clone();
+        let serving = serve_http(listener.into_std()?, router, life.stopping().clone())?;
         life.spawn("api", async move {
-            let serve = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());
-            if let Err(error) = serve.await {
+            if let Err(error) = serving.await {
                 tracing::error!(%error, "the HTTP server ended");
             }
         });
@@ -136,6 +145,31 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     let orderly = orderly && closed;
     info!(orderly, "stopped");
     Ok(())
+}
+
+/// Serves until `stopping`, and then what was begun. Whoever opens a connection and does not say what for is not waited
+/// for: not before its first request, nor within the head of one.
+fn serve_http(
+    listener: std::net::TcpListener,
+    router: Router,
+    stopping: CancellationToken,
+) -> std::io::Result<impl Future<Output = std::io::Result<()>>> {
+    let handle = axum_server::Handle::new();
+    let mut server = axum_server::from_tcp(listener)?
+        .acceptor(NoDelayAcceptor::new())
+        .handle(handle.clone())
+        .first_request_timeout(FIRST_REQUEST);
+    server.http_builder().http1().header_read_timeout(NEXT_REQUEST);
+    server.http_builder().http2().keep_alive_interval(FIRST_REQUEST);
+    Ok(async move {
+        let serving = server.serve(router.into_make_service());
+        tokio::pin!(serving);
+        tokio::select! {
+            ended = &mut serving => return ended,
+            () = stopping.cancelled() => handle.graceful_shutdown(None),
+        }
+        serving.await
+    })
 }
 
 async fn start_engine(args: &ServeArgs) -> anyhow::Result<Engine> {

@@ -8,6 +8,8 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
+use signals::{Signal, Signals};
+
 pub mod api_keys;
 pub mod dead_letters;
 pub mod erasure;
@@ -18,6 +20,7 @@ pub mod outbox;
 pub mod registry;
 pub mod renditions;
 pub mod sealed;
+pub mod signals;
 pub mod signing_keys;
 pub mod sweep;
 pub mod tenants;
@@ -28,6 +31,7 @@ pub mod wallets;
 #[derive(Clone)]
 pub struct Store {
     pool: PgPool,
+    signals: Signals,
 }
 
 /// What went wrong in the database.
@@ -45,6 +49,9 @@ pub enum Error {
 /// A transaction as a value: [`Tx::commit`] consumes it, dropping it rolls back.
 pub struct Tx {
     inner: sqlx::Transaction<'static, sqlx::Postgres>,
+    signals: Signals,
+    /// To be raised when it is committed.
+    news: Vec<Signal>,
 }
 
 impl Store {
@@ -67,13 +74,13 @@ impl Store {
             .acquire_timeout(Duration::from_secs(3))
             .connect_with(options)
             .await?;
-        Ok(Self { pool })
+        Ok(Self::from_pool(pool))
     }
 
     /// Uses a pool that somebody else made: tests do.
     #[must_use]
     pub fn from_pool(pool: PgPool) -> Self {
-        Self { pool }
+        Self { pool, signals: Signals::default() }
     }
 
     /// Brings the schema to this version. Safe to call from several processes at once.
@@ -112,7 +119,13 @@ impl Store {
     /// # Errors
     /// When no connection is to be had.
     pub async fn begin(&self) -> Result<Tx, Error> {
-        Ok(Tx { inner: self.pool.begin().await? })
+        Ok(Tx { inner: self.pool.begin().await?, signals: self.signals.clone(), news: Vec::new() })
+    }
+
+    /// Returns when a transaction of this process that gives the signal was committed, at once if one was since the
+    /// last call. For one listener each; never returns for what other processes do.
+    pub async fn signalled(&self, signal: Signal) {
+        self.signals.raised(signal).await;
     }
 
     /// Waits until every connection is returned and closed.
@@ -125,6 +138,8 @@ impl Tx {
     /// # Errors
     /// When the commit fails, or its answer was lost: the caller must read again, never assume.
     pub async fn commit(self) -> Result<(), Error> {
-        Ok(self.inner.commit().await?)
+        self.inner.commit().await?;
+        self.news.into_iter().for_each(|it| self.signals.raise(it));
+        Ok(())
     }
 }

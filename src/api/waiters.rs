@@ -5,14 +5,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::domain::ids::JobId;
 use crate::lifecycle::Lifecycle;
 use crate::store::Store;
+use crate::store::signals::Signal;
 
-/// Between two looks at the database, while anybody waits.
+/// Between two looks at the database, while anybody waits: jobs end in other processes too.
 const LOOK_EVERY: Duration = Duration::from_millis(40);
+
+/// Between two looks at least: under load, one look finds what ended in this time.
+const GAP: Duration = Duration::from_millis(10);
 
 /// For an answer of the database.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -60,6 +65,7 @@ impl Waiters {
                     () = self.0.life.stopping().cancelled() => return,
                 }
             }
+            let since = Instant::now();
             match tokio::time::timeout(PATIENCE, store.list_terminal(&ids)).await {
                 Ok(Ok(over)) => {
                     let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,6 +78,7 @@ impl Waiters {
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = store.signalled(Signal::Ending) => tokio::time::sleep_until(since + GAP).await,
                 () = self.0.life.stopping().cancelled() => return,
             }
         }

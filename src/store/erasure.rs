@@ -10,6 +10,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::jobs::{ReplyAddress, subject};
+use super::signals::Signal;
 use super::{Error, Store, Tx};
 use crate::domain::ids::{ImageId, JobId, TenantId};
 use crate::domain::job::Verdict;
@@ -134,6 +135,7 @@ impl Tx {
         self.thin_notices(tenant_id, job_id).await?;
         let cancelled = matches!(job.state.as_str(), "queued" | "running");
         if cancelled {
+            self.news.push(Signal::Ending);
             let notice = notice::cancelled(&job.subject);
             self.insert_event(tenant_id, job_id, "job.failed", &notice).await?;
             if let Some(reply) = &job.reply {

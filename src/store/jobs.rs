@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::types::Json;
 
 use super::sealed::{Purpose, SealedRecord};
+use super::signals::Signal;
 pub use super::views::JobView;
 use super::{Error, Store, Tx};
 use crate::domain::ids::{JobId, RequestId, TenantId};
@@ -395,6 +396,7 @@ impl Tx {
         if let Some(reply) = reply {
             self.insert_reply("reply_final", Some((claim.tenant_id, job_id)), reply, notice).await?;
         }
+        self.news.push(Signal::Ending);
         self.delete_doorbells(job_id).await
     }
 }

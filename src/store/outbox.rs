@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::dead_letters::NewDeadLetter;
 use super::jobs::ReplyAddress;
+use super::signals::Signal;
 use super::{Error, Store, Tx};
 use crate::domain::ids::{JobId, TenantId};
 use crate::domain::job::Lane;
@@ -59,6 +60,7 @@ impl Tx {
         )
         .execute(&mut *self.inner)
         .await?;
+        self.news.push(Signal::Doorbell);
         Ok(())
     }
 
@@ -86,6 +88,7 @@ impl Tx {
         )
         .execute(&mut *self.inner)
         .await?;
+        self.news.push(Signal::Reply);
         Ok(())
     }
 

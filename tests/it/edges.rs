@@ -133,3 +133,19 @@ async fn http_2_is_spoken_without_tls() {
     tokio::time::timeout(Duration::from_secs(10), stream.read_exact(&mut frame)).await.unwrap().unwrap();
     assert_eq!(frame[3], 4, "the answer is a SETTINGS frame");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_connects_and_does_not_ask_is_not_waited_for() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let world = World::without_broker().await;
+    let process = world.spawn(&["api"]).await;
+    let closed = async |said: &[u8]| {
+        let mut stream = tokio::net::TcpStream::connect(process.address()).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        let mut rest = Vec::new();
+        // Twenty seconds are allowed.
+        tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut rest)).await.map(|_| ())
+    };
+    let (silent, half) = tokio::join!(closed(b""), closed(b"GET /livez HTTP/1.1\r\nHost: a"));
+    assert_eq!((silent, half), (Ok(()), Ok(())), "both connections are closed");
+}
