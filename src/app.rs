@@ -1,6 +1,5 @@
 //! The composition root: starts the roles of a process and stops them in good order.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +14,13 @@ use tracing::{info, warn};
 
 use crate::api::{self, AdminToken, ApiContext, Limits, Probe, ProbeFuture, Waiters};
 use crate::config::ServeArgs;
-use crate::domain::rates::{MeasuredRange, Rates};
 use crate::images::Images;
 use crate::intake;
 use crate::janitor;
 use crate::jobs;
 use crate::lifecycle::{Lifecycle, PATIENCE};
 use crate::relay::{self, RelaySettings};
-use crate::vision::{Engine, EngineSettings, Pack, Runtime};
+use crate::vision::{Engine, EngineSettings, Runtime};
 use crate::worker::Worker;
 use crate::worker::slots::Slots;
 
@@ -64,7 +62,7 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     let store = args.database.store().await?;
     let broker = args.broker.broker()?;
     let mut intake = args.intake.intake(store.clone())?;
-    intake.defaults.rates = rates(&args.vision.models);
+    intake.defaults.rates = args.vision.rates();
     let mut engine = None;
 
     // Once, and before anything runs: what the operator should know stands at the log's head.
@@ -183,19 +181,6 @@ async fn start_engine(args: &ServeArgs) -> anyhow::Result<Engine> {
     let engine = tokio::task::spawn_blocking(start).await?.context("the vision engine does not start")?;
     info!(threads, liveness = engine.liveness_model().unwrap_or("none"), "vision engine ready");
     Ok(engine)
-}
-
-/// What the pack's calibrations were measured at; nothing where there is no usable pack, as it may be beside an API.
-fn rates(models: &Path) -> Option<Rates> {
-    let scorers = Pack::load_scorers(models);
-    let scorers = scorers.inspect_err(|error| warn!(%error, "thresholds by false match rate are refused here")).ok()?;
-    Some(Rates::new(move |mode, fmr| {
-        let calibration = &scorers.of(mode).calibration;
-        calibration.threshold_at(fmr).ok_or_else(|| {
-            let (low, high) = calibration.measured_rates().unwrap_or_default();
-            MeasuredRange { low, high }
-        })
-    }))
 }
 
 fn threads(args: &ServeArgs) -> std::num::NonZeroUsize {

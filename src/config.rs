@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use tracing::warn;
 
 use crate::domain::evidence::Mode;
 use crate::domain::pepper::Pepper;
+use crate::domain::rates::{MeasuredRange, Rates};
 use crate::domain::request::Defaults;
 use crate::identity::settings::{self, Secrets};
 use crate::identity::{Registry, Sources};
@@ -177,6 +179,21 @@ impl VisionArgs {
     pub fn pack(&self) -> anyhow::Result<Pack> {
         let description = PackDescription::load(&self.models, "minifasnet")?;
         Ok(Pack::load(&self.models)?.with_liveness(LivenessPack::load(&description, &self.packs)?))
+    }
+
+    /// What the pack's calibrations were measured at; nothing where there is no usable pack, as it may be beside an API.
+    #[must_use]
+    pub fn rates(&self) -> Option<Rates> {
+        let scorers = Pack::load_scorers(&self.models);
+        let scorers =
+            scorers.inspect_err(|error| warn!(%error, "thresholds by false match rate are refused here")).ok()?;
+        Some(Rates::new(move |mode, fmr| {
+            let calibration = &scorers.of(mode).calibration;
+            calibration.threshold_at(fmr).ok_or_else(|| {
+                let (low, high) = calibration.measured_rates().unwrap_or_default();
+                MeasuredRange { low, high }
+            })
+        }))
     }
 
     /// The library named, or the first that is found, as an absolute path.

@@ -84,17 +84,23 @@ pub(super) fn outcome(job: &JobView) -> Result<&Outcome, ApiError> {
         return Ok(outcome);
     }
     Err(match &job.failure {
-        Some(failure) if failure.code == LIVENESS_UNAVAILABLE => ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            LIVENESS_UNAVAILABLE,
-            "liveness cannot be tested: no liveness model is installed",
-        ),
+        Some(failure) if failure.code == LIVENESS_UNAVAILABLE => liveness_unavailable(),
         Some(failure) => {
-            let detail = format!("the job failed by a fault of ours ({}): submit it again", failure.code);
+            let detail = format!(
+                "the job failed by a fault of ours ({}): submit it again, under a new Idempotency-Key if you sent one",
+                failure.code
+            );
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "processing_failed", &detail)
         }
         None => ApiError::new(StatusCode::GONE, "erased", "the job's result was erased, or it ended without one"),
     })
+}
+
+/// Without `Retry-After`: only an operator can help.
+pub(super) fn liveness_unavailable() -> ApiError {
+    let detail = "liveness cannot be tested, as no liveness model is installed: the operator must pull a pack (`visavis \
+                  models list`); then submit again, under a new Idempotency-Key if you sent one";
+    ApiError { retry_after: None, ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, LIVENESS_UNAVAILABLE, detail) }
 }
 
 /// How a job fails that needs a liveness model where there is none.

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use uuid::Uuid;
 
-use crate::config::{DatabaseArgs, IntakeArgs};
+use crate::config::{DatabaseArgs, IntakeArgs, VisionArgs};
 use crate::intake::dead_letters::Redriven;
 
 #[derive(Subcommand)]
@@ -36,6 +36,8 @@ pub(super) struct RedriveArgs {
     database: DatabaseArgs,
     #[command(flatten)]
     intake: IntakeArgs,
+    #[command(flatten)]
+    vision: VisionArgs,
 }
 
 pub(super) async fn run(command: DeadLettersCommand) -> anyhow::Result<ExitCode> {
@@ -72,8 +74,11 @@ async fn redrive(args: RedriveArgs) -> anyhow::Result<ExitCode> {
     let store = args.database.store().await?;
     let letter = store.find_dead_letter(args.id).await?;
     let letter = letter.with_context(|| format!("there is no dead letter {}", args.id))?;
-    let (text, code) = match args.intake.intake(store)?.redrive(&letter).await? {
+    let mut intake = args.intake.intake(store)?;
+    intake.defaults.rates = args.vision.rates();
+    let (text, code) = match intake.redrive(&letter).await? {
         Redriven::TakenIn => ("taken in again, as if it had just come", ExitCode::SUCCESS),
+        Redriven::Refused => ("refused again: the newest of `dead-letters list` says why", ExitCode::FAILURE),
         Redriven::Rung => ("its job was still queued; its doorbell rings again", ExitCode::SUCCESS),
         Redriven::NothingToDo => {
             ("its job is running or over: to run it again, submit it under a new idempotency key", ExitCode::FAILURE)

@@ -42,7 +42,7 @@ pub enum ReportStatus {
 pub struct Links {
     #[schema(rename = "self", examples("/v1/jobs/01a20177-fb1d-70ef-bfb0-d6924cc85f44"))]
     pub this: String,
-    /// Of a `face_match`.
+    /// Of a `face_match`, in answers over HTTP.
     #[schema(nullable = false)]
     pub report: Option<String>,
 }

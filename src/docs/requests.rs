@@ -130,7 +130,6 @@ pub struct LikenessCheck {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IdMatch {
-    /// At least 224 x 224 pixels.
     pub selfie: Image,
     #[schema(min_length = 1, max_length = 64, pattern = r"^[!-~]([ -~]*[!-~])?$", examples("12345678901"))]
     pub id_number: String,

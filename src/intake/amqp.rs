@@ -37,7 +37,7 @@ async fn handle(intake: Intake, life: Lifecycle, incoming: Incoming) -> Settle {
         warn!(exchange = incoming.exchange, "an unrouted message of our own was dropped: the sweeper rings again");
         return Settle::Ack;
     }
-    persist(&life, &incoming.lost, || take_in(&intake, &incoming)).await
+    persist(&life, &incoming.lost, async || take_in(&intake, &incoming).await.map(drop)).await
 }
 
 /// Tries until it is done. A fault of ours is no reason to give up on a message: we wait, and take nothing new
@@ -62,8 +62,8 @@ where
     }
 }
 
-/// Stores the submission as a job, or as a refusal; fails only by a fault of ours.
-pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<(), Error> {
+/// Stores the submission as a job, or as a refusal; fails only by a fault of ours. `true` when it was accepted.
+pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<bool, Error> {
     let reply = reply_address(incoming);
     let (tenant, fault) = match tenant(intake, incoming).await? {
         Err(fault) => (None, fault),
@@ -81,7 +81,7 @@ pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<(), 
                 Ok(accepted) => {
                     let (request_id, duplicate) = (accepted.subject.request_id.to_string(), accepted.duplicate);
                     info!(request_id, duplicate, kind = accepted.subject.kind, "submission accepted");
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(
                     Error::Refused(fault)
@@ -105,7 +105,8 @@ pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<(), 
         reply,
         ..NewDeadLetter::default()
     };
-    intake.refuse(letter, &fault).await
+    intake.refuse(letter, &fault).await?;
+    Ok(false)
 }
 
 async fn tenant(

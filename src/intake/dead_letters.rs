@@ -18,8 +18,10 @@ const PREFETCH: u16 = 4;
 /// What a redrive came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redriven {
-    /// The submission was taken in, or refused again, as if it had just come.
+    /// The submission was taken in, as if it had just come.
     TakenIn,
+    /// It was refused, as if it had just come: another dead letter says why.
+    Refused,
     /// The job was still queued; its doorbell rings again.
     Rung,
     /// The job is running or over: there is nothing to send again.
@@ -59,14 +61,13 @@ impl Intake {
                     first_death: None,
                     lost: CancellationToken::new(),
                 };
-                take_in(self, &incoming).await?;
-                Redriven::TakenIn
+                if take_in(self, &incoming).await? { Redriven::TakenIn } else { Redriven::Refused }
             }
             (None, Some(job_id)) if self.store.ring_job(job_id).await? => Redriven::Rung,
             (None, Some(_)) => Redriven::NothingToDo,
             (None, None) => Redriven::NoBody,
         };
-        if matches!(redriven, Redriven::TakenIn | Redriven::Rung) {
+        if matches!(redriven, Redriven::TakenIn | Redriven::Refused | Redriven::Rung) {
             self.store.mark_redriven(letter.id).await?;
         }
         Ok(redriven)

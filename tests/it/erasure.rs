@@ -333,13 +333,14 @@ async fn blobs_that_belong_to_nothing_are_removed_after_a_day_and_no_others() {
     }
     media.put_rendition(world.tenant.id, Uuid::now_v7(), &Bytes::from_static(b"no row")).await.unwrap();
     media.put_dead_letter(Uuid::now_v7(), &Bytes::from_static(b"no row")).await.unwrap();
+    media.put_portrait(Uuid::now_v7(), &Bytes::from_static(b"no row")).await.unwrap();
     let folder = world.blobs.join(format!("images/{}", world.tenant.id));
     for name in [format!("{}#1", Uuid::now_v7()), "README".to_owned()] {
         std::fs::write(folder.join(name), b"half a write").unwrap();
     }
     assert_eq!(erasure::remove_stranded(world.store(), media).await.unwrap(), 0, "all are young");
     age(&world.blobs, &folder.join(young.to_string()));
-    assert_eq!(erasure::remove_stranded(world.store(), media).await.unwrap(), 4);
+    assert_eq!(erasure::remove_stranded(world.store(), media).await.unwrap(), 5);
     assert!(folder.join("README").exists(), "what is not ours stays");
     assert!(folder.join(young.to_string()).exists());
     assert_eq!(media.get_dead_letter(letter, &key).await.unwrap(), "a body");

@@ -106,12 +106,65 @@ async fn no_route_but_the_public_ones_answers_without_a_key() {
     let nobody = Api::of(&process, "");
     let mut asked = 0;
     for Operation { path, method } in operations(&nobody).await {
-        let filled =
-            path.split('/').map(|it| if it.starts_with('{') { NOWHERE } else { it }).collect::<Vec<_>>().join("/");
-        let request = nobody.request(method.clone(), &filled).header("content-type", "application/json");
-        let status = request.body("{}").send().await.unwrap().status();
+        let status = empty_request(&nobody, &method, &path).await;
         assert_eq!(status == StatusCode::UNAUTHORIZED, !PUBLIC.contains(&path.as_str()), "{method} {path}: {status}");
         asked += 1;
     }
     assert!(asked > 15, "the document lists {asked} operations");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_every_route_an_ended_key_is_unknown_and_a_key_without_the_scope_is_refused() {
+    let world = World::without_broker().await;
+    let process = world.spawn(&["api"]).await;
+    let (ended, narrow) = (world.make_test_key().await, world.make_test_key().await);
+    let id = |key: &str| key.split('_').nth(2).unwrap().to_owned();
+    let set = "UPDATE api_keys SET expires_at = now() WHERE id = $1";
+    sqlx::query(set).bind(id(&ended)).execute(&world.pool).await.unwrap();
+    let set = "UPDATE api_keys SET scopes = '{billing}' WHERE id = $1";
+    sqlx::query(set).bind(id(&narrow)).execute(&world.pool).await.unwrap();
+    let (ended, narrow) = (Api::of(&process, &ended), Api::of(&process, &narrow));
+    let mut refused = 0;
+    for Operation { path, method } in operations(&narrow).await {
+        if PUBLIC.contains(&path.as_str()) || path.starts_with("/admin/") {
+            continue;
+        }
+        assert_eq!(empty_request(&ended, &method, &path).await, StatusCode::UNAUTHORIZED, "{method} {path}");
+        // A wallet is the live account's; what one's own organisation and key may do, every key may ask.
+        let open = path == "/v1/organisation";
+        let status = empty_request(&narrow, &method, &path).await;
+        assert_eq!(status == StatusCode::FORBIDDEN, !open, "{method} {path}: {status}");
+        refused += 1;
+    }
+    assert!(refused > 12, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_is_answered_as_get_is_without_its_body() {
+    let world = World::without_broker().await;
+    let process = world.spawn(&["api"]).await;
+    let api = Api::of(&process, &world.tenant.api_key);
+    let mut asked = 0;
+    for Operation { path, method } in operations(&api).await {
+        if method != Method::GET {
+            continue;
+        }
+        let path = filled(&path);
+        let get = api.request(Method::GET, &path).send().await.unwrap();
+        let head = api.request(Method::HEAD, &path).send().await.unwrap();
+        assert_eq!(head.status(), get.status(), "{path}");
+        assert_eq!(head.headers().get("content-type"), get.headers().get("content-type"), "{path}");
+        assert_eq!(head.bytes().await.unwrap(), "", "{path}");
+        asked += 1;
+    }
+    assert!(asked > 8, "{asked}");
+}
+
+fn filled(path: &str) -> String {
+    path.split('/').map(|it| if it.starts_with('{') { NOWHERE } else { it }).collect::<Vec<_>>().join("/")
+}
+
+async fn empty_request(api: &Api, method: &Method, path: &str) -> StatusCode {
+    let request = api.request(method.clone(), &filled(path)).header("content-type", "application/json");
+    request.body("{}").send().await.unwrap().status()
 }

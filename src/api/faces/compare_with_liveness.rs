@@ -19,7 +19,7 @@ use crate::api::body::JsonBody;
 use crate::api::error::{ApiError, Problem};
 use crate::api::jobs::time;
 use crate::api::submit::Submitted;
-use crate::api::sync::{LIVENESS_UNAVAILABLE, submit_and_wait};
+use crate::api::sync::{LIVENESS_UNAVAILABLE, liveness_unavailable, submit_and_wait};
 use crate::domain::evidence::{Judgement, Mode, Similarity, Threshold};
 use crate::domain::ids::JobId;
 use crate::domain::image::ImageRole;
@@ -37,7 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     OpenApiRouter::new().routes(routes!(compare)).layer(limit)
 }
 
-/// A probe and a gallery: images are JPEG, PNG or WebP in Base64 or as a data URL, 10 MB each at most once decoded.
+/// A probe and a gallery: images are JPEG, PNG or WebP in Base64 or as a data URL, 10 MB each at most once decoded; the whole body at most 64 MiB.
 /// Fields that are not listed are ignored.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the API's document alone")]
@@ -188,7 +188,9 @@ struct CompareError {
         (status = 422, body = CompareError, description = "FaceNotFound"),
         (status = 429, body = Problem, content_type = "application/problem+json"),
         (status = 500, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = CompareError, description = "LivenessUnavailable")))]
+        (status = 503, content(
+            (CompareError = "application/json"),
+            (Problem = "application/problem+json")), description = "LivenessUnavailable, or too much at once")))]
 async fn compare(
     State(context): State<ApiContext>,
     caller: Caller,
@@ -242,8 +244,7 @@ fn render(context: &ApiContext, client: &str, job: &JobView, outcome: &Outcome) 
         }
         // An answer without liveness would read as one whose score was too low.
         None => {
-            let detail = "liveness was not tested";
-            return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, LIVENESS_UNAVAILABLE, detail));
+            return Err(liveness_unavailable());
         }
     };
     let data = json(&CompareData { comparison, liveness });
