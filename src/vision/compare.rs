@@ -36,6 +36,8 @@ pub struct ScorePart {
     pub version: String,
     /// Factor of its cosine.
     pub weight: f64,
+    /// Whether the embedding of the mirrored face is averaged in.
+    pub mirrored: bool,
 }
 
 impl Scorer {
@@ -65,10 +67,10 @@ impl Scorer {
         self.parts.iter().map(|p| format!("{}@{}", p.model, p.version)).collect::<Vec<_>>().join("+")
     }
 
-    /// Whether `model` takes part.
+    /// The part that `model` takes, if any.
     #[must_use]
-    pub fn uses(&self, model: &str) -> bool {
-        self.parts.iter().any(|p| p.model == model)
+    pub fn part(&self, model: &str) -> Option<&ScorePart> {
+        self.parts.iter().find(|p| p.model == model)
     }
 }
 
@@ -108,6 +110,7 @@ mod tests {
             model: (*model).to_owned(),
             version: "1".to_owned(),
             weight: *weight,
+            mirrored: false,
         };
         Scorer {
             parts: parts.iter().map(part).collect(),

@@ -55,6 +55,17 @@ pub struct Detection {
     pub keypoints: [Point; KEYPOINTS],
 }
 
+impl Detection {
+    /// With every point moved by `map`, a turn, shift or scaling that keeps right angles to the axes.
+    #[must_use]
+    pub fn mapped(&self, map: impl Fn(Point) -> Point) -> Self {
+        let (a, b) =
+            (map(Point::new(self.bbox.left, self.bbox.top)), map(Point::new(self.bbox.right, self.bbox.bottom)));
+        let bbox = Rect { left: a.x.min(b.x), top: a.y.min(b.y), right: a.x.max(b.x), bottom: a.y.max(b.y) };
+        Self { bbox, score: self.score, keypoints: self.keypoints.map(map) }
+    }
+}
+
 /// One `BlazeFace` network with its anchors.
 pub struct Detector {
     model: Box<dyn Model>,
@@ -146,14 +157,7 @@ pub fn letterbox(picture: &Picture, side: usize) -> (Picture, Letterbox) {
 
 impl Letterbox {
     fn undo(&self, found: &Detection) -> Detection {
-        let back = |p: Point| Point::new((p.x - self.left) / self.scale, (p.y - self.top) / self.scale);
-        let low = back(Point::new(found.bbox.left, found.bbox.top));
-        let high = back(Point::new(found.bbox.right, found.bbox.bottom));
-        Detection {
-            bbox: Rect { left: low.x, top: low.y, right: high.x, bottom: high.y },
-            score: found.score,
-            keypoints: found.keypoints.map(back),
-        }
+        found.mapped(|p| Point::new((p.x - self.left) / self.scale, (p.y - self.top) / self.scale))
     }
 }
 

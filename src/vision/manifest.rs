@@ -181,6 +181,16 @@ impl Pack {
         &self.contents.embedders
     }
 
+    /// Every network that a template depends on, `name@version`.
+    #[must_use]
+    pub fn networks(&self) -> Vec<String> {
+        let of = |name: &str, version: &str| format!("{name}@{version}");
+        let contents = &self.contents;
+        let detectors = contents.detectors.iter().map(|it| of(&it.name, &it.version));
+        let landmarks = std::iter::once(of(&contents.landmarks.name, &contents.landmarks.version));
+        detectors.chain(landmarks).chain(contents.embedders.iter().map(|it| of(&it.name, &it.version))).collect()
+    }
+
     /// How templates are compared, by mode.
     #[must_use]
     pub fn scorers(&self) -> &Scorers {
@@ -321,7 +331,12 @@ impl Loader<'_> {
         let part = |e: &format::Weighted| {
             let model = self.manifest.models.iter().find(|m| m.name == e.model);
             let model = model.ok_or_else(|| self.inconsistent(&format!("no model is named {}", e.model)))?;
-            Ok(ScorePart { model: e.model.clone(), version: model.version.clone(), weight: e.weight })
+            Ok(ScorePart {
+                model: e.model.clone(),
+                version: model.version.clone(),
+                weight: e.weight,
+                mirrored: e.mirrored,
+            })
         };
         Ok(Scorer { parts: of.embedders.iter().map(part).collect::<Result<_, PackFault>>()?, calibration })
     }

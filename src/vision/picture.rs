@@ -58,6 +58,38 @@ impl Picture {
         &self.pixels[y * stride..(y + 1) * stride]
     }
 
+    /// Left and right exchanged.
+    #[must_use]
+    pub fn mirrored(&self) -> Self {
+        let mut mirrored = self.clone();
+        for row in mirrored.pixels.chunks_exact_mut(self.width * CHANNELS) {
+            let (pixels, _) = row.as_chunks_mut::<CHANNELS>();
+            pixels.reverse();
+        }
+        mirrored
+    }
+
+    /// Turned clockwise by so many quarters: its right side comes down first.
+    #[must_use]
+    pub fn turned(&self, quarters: usize) -> Self {
+        let (width, height) = (self.width, self.height);
+        let size = if quarters.is_multiple_of(2) { (width, height) } else { (height, width) };
+        let mut turned = Self::black(size.0, size.1);
+        for (y, row) in turned.pixels.chunks_exact_mut(size.0 * CHANNELS).enumerate() {
+            for (x, pixel) in row.chunks_exact_mut(CHANNELS).enumerate() {
+                let (x, y) = match quarters % 4 {
+                    0 => (x, y),
+                    1 => (y, height - 1 - x),
+                    2 => (width - 1 - x, height - 1 - y),
+                    _ => (width - 1 - y, x),
+                };
+                let at = (y * width + x) * CHANNELS;
+                pixel.copy_from_slice(&self.pixels[at..at + CHANNELS]);
+            }
+        }
+        turned
+    }
+
     /// The bytes alone.
     #[must_use]
     pub fn into_pixels(self) -> Vec<u8> {
@@ -69,5 +101,34 @@ impl Picture {
 impl fmt::Debug for Picture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Picture({}x{})", self.width, self.height)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two rows of three pixels, each of one value.
+    fn picture() -> Picture {
+        Picture::new(3, 2, [1, 2, 3, 4, 5, 6].iter().flat_map(|it| [*it; CHANNELS]).collect()).unwrap()
+    }
+
+    fn values(picture: &Picture) -> Vec<u8> {
+        picture.pixels().chunks_exact(CHANNELS).map(|it| it[0]).collect()
+    }
+
+    #[test]
+    fn mirrored_is_left_for_right() {
+        assert_eq!(values(&picture().mirrored()), [3, 2, 1, 6, 5, 4]);
+        assert_eq!(picture().mirrored().mirrored(), picture());
+    }
+
+    #[test]
+    fn four_quarter_turns_lead_back() {
+        let quarter = picture().turned(1);
+        assert_eq!((quarter.width(), quarter.height(), values(&quarter)), (2, 3, vec![4, 1, 5, 2, 6, 3]));
+        assert_eq!(quarter.turned(1), picture().turned(2));
+        assert_eq!(quarter.turned(3), picture());
+        assert_eq!(picture().turned(3).turned(1), picture().turned(0));
     }
 }

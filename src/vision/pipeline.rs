@@ -13,24 +13,33 @@ use super::liveness::LivenessTester;
 use super::manifest::{Network, Pack};
 use super::model::RuntimeFault;
 use super::picture::Picture;
+use super::resample;
 use super::session::Runtime;
 use super::template::Template;
 use crate::domain::evidence::{Liveness, Mode};
 
 /// The numbers that do not come with the models; those that do are in the pack's manifest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Params {
     /// Limits on the file.
     pub decode: DecodeParams,
     /// At most so many detections of a picture are looked at, the most prominent first.
     pub max_faces: usize,
+    /// Detector's certainty, in [0, 1], from which the most prominent face need not be looked for in other directions.
+    pub sure: f64,
+    /// Certainty that a face needs which lies on a side or on its head.
+    pub turned: f64,
 }
 
 /// Each detection costs a run of the landmark network, 7 ms on one core: 16 bound the time that a group photo takes, and
 /// the most prominent face, which is the one compared, is among them.
+///
+/// Directions: of 142 photos of LFW the detector was 0.86 certain or more of 95 %, and 0.76 of 99 %. Of the same photos on
+/// their heads it took 93 for a face that stands, chin for forehead, but was never more than 0.81 certain; and with the face
+/// painted over, of 5 for a face, 0.62 certain at most.
 impl Default for Params {
     fn default() -> Self {
-        Self { decode: DecodeParams::default(), max_faces: 16 }
+        Self { decode: DecodeParams::default(), max_faces: 16, sure: 0.85, turned: 0.75 }
     }
 }
 
@@ -164,16 +173,48 @@ impl Pipeline {
         })
     }
 
-    /// The next detector has its say only when the one before found no face that passes the gate.
+    /// The faces of the picture as it stands; or, where the detector is more certain of that, as it lies on a side or on
+    /// its head, because a camera did not say how it was held.
     fn faces(
         &mut self,
         picture: &Picture,
         timings: &mut Timings,
         checkpoint: &dyn Fn() -> Result<(), Error>,
     ) -> Result<Vec<Face>, Error> {
+        let certainty = |faces: &[Face]| faces.first().map_or(0.0, |it| it.score);
+        let mut best = self.faces_turned(picture, Turn::NONE, picture, timings, checkpoint)?;
+        if certainty(&best) >= self.params.sure {
+            return Ok(best);
+        }
+        checkpoint()?;
+        let small = timed(&mut timings.detect, || shrunk_to(picture, TURNED_SIDE));
+        for quarters in [1, 2, 3] {
+            checkpoint()?;
+            let turned = timed(&mut timings.detect, || small.turned(quarters));
+            let turn =
+                Turn { quarters, of: (picture.width(), picture.height()), from: (turned.width(), turned.height()) };
+            let found = self.faces_turned(&turned, turn, picture, timings, checkpoint)?;
+            if certainty(&found) >= certainty(&best).max(self.params.turned) {
+                best = found;
+            }
+        }
+        Ok(best)
+    }
+
+    /// The next detector has its say only when the one before found no face that passes the gate. Looks for faces in
+    /// `seen`, which is `picture` turned and perhaps smaller, and measures them in `picture`.
+    fn faces_turned(
+        &mut self,
+        seen: &Picture,
+        turn: Turn,
+        picture: &Picture,
+        timings: &mut Timings,
+        checkpoint: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Vec<Face>, Error> {
         for detector in &mut self.detectors {
             checkpoint()?;
-            let mut found = timed(&mut timings.detect, || detector.detect(picture))?;
+            let found = timed(&mut timings.detect, || detector.detect(seen))?;
+            let mut found: Vec<_> = found.iter().map(|it| it.mapped(|p| turn.undo(p))).collect();
             // Not by plain area: a bystander cut by the edge would displace a smaller face in full view, which cost 1.5 % of
             // the genuine pairs of LFW.
             let prominence = |d: &Detection| d.bbox.prominence(picture.width(), picture.height());
@@ -213,12 +254,19 @@ impl Pipeline {
     ) -> Result<Option<Template>, Error> {
         let mut template = Template::default();
         let scorer = self.scorers.of(mode);
-        for embedder in self.embedders.iter_mut().filter(|e| scorer.uses(e.name())) {
+        for embedder in &mut self.embedders {
+            let Some(part) = scorer.part(embedder.name()) else { continue };
             checkpoint()?;
             let chip = timed(&mut timings.align, || embedder.spec().align(picture, &face.five_points));
             let Some(chip) = chip else { return Ok(None) };
             let embedding = timed(&mut timings.embed, || embedder.embed(&chip))?;
-            template.insert(embedder.name(), embedding);
+            if part.mirrored {
+                checkpoint()?;
+                let mirrored = timed(&mut timings.embed, || embedder.embed(&chip.mirrored()))?;
+                template.insert_mean(embedder.name(), embedding, mirrored);
+            } else {
+                template.insert(embedder.name(), embedding);
+            }
         }
         Ok(Some(template))
     }
@@ -279,6 +327,45 @@ impl Analyse for Pipeline {
         }
         Ok(())
     }
+}
+
+/// Longer side of the picture that is turned: more than the detectors see.
+const TURNED_SIDE: usize = 384;
+
+/// How a picture was turned, and scaled, before faces were looked for.
+#[derive(Clone, Copy)]
+struct Turn {
+    quarters: usize,
+    /// Sides of the picture that was turned.
+    of: (usize, usize),
+    /// Sides of the result.
+    from: (usize, usize),
+}
+
+impl Turn {
+    const NONE: Self = Self { quarters: 0, of: (1, 1), from: (1, 1) };
+
+    /// Where a point of the result lies in the picture that was turned.
+    #[expect(clippy::cast_precision_loss, reason = "sides of pictures")]
+    fn undo(self, point: Point) -> Point {
+        let ((w, h), (fw, fh)) = ((self.of.0 as f64, self.of.1 as f64), (self.from.0 as f64, self.from.1 as f64));
+        let (x, y) = (point.x / fw, point.y / fh);
+        let (x, y) = match self.quarters % 4 {
+            0 => (x, y),
+            1 => (y, 1.0 - x),
+            2 => (1.0 - x, 1.0 - y),
+            _ => (1.0 - y, x),
+        };
+        Point::new(x * w, y * h)
+    }
+}
+
+fn shrunk_to(picture: &Picture, side: usize) -> Picture {
+    let longer = picture.width().max(picture.height());
+    if longer <= side {
+        return picture.clone();
+    }
+    resample::resize(picture, (picture.width() * side / longer).max(1), (picture.height() * side / longer).max(1))
 }
 
 fn timed<T>(spent: &mut Duration, work: impl FnOnce() -> T) -> T {

@@ -40,6 +40,8 @@ pub struct Mode {
 pub struct Weighted {
     pub model: String,
     pub weight: f64,
+    #[serde(default)]
+    pub mirrored: bool,
 }
 
 #[derive(Deserialize)]
