@@ -3,6 +3,7 @@
 mod compare;
 mod dead_letters;
 mod docs;
+mod eval;
 mod identity;
 mod models;
 mod picture;
@@ -32,6 +33,8 @@ struct Cli {
 enum Command {
     /// Compare two image files, without broker or database
     Compare(compare::CompareArgs),
+    /// Measure error rates on labelled pictures
+    Eval(Box<eval::EvalArgs>),
     /// Run one or more roles until SIGTERM
     Serve {
         /// What this process takes on
@@ -101,6 +104,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(async {
         match cli.command {
             Command::Compare(args) => compare::run(&args),
+            Command::Eval(args) => eval::run(&args).await,
             Command::Serve { roles, args } => app::serve(*args, &roles).await.map(|()| ExitCode::SUCCESS),
             Command::Submit(args) => submit::run(args).await,
             Command::Migrate(args) => {

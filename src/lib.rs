@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod docs;
 pub mod domain;
+pub mod eval;
 pub mod identity;
 pub mod images;
 pub mod intake;

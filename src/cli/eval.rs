@@ -1,0 +1,161 @@
+//! `visavis eval LIST`: error rates on labelled pictures, through the product's own pipeline.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::compare::ModeArg;
+use crate::config::VisionArgs;
+use crate::domain::evidence::Mode;
+use crate::eval::analyses::{self, Conditions};
+use crate::eval::fit::{self, Origin};
+use crate::eval::list::List;
+use crate::eval::report::{Report, Source};
+use crate::eval::scores::Scores;
+use crate::eval::statistics::Descending;
+use crate::vision::compare::{ScorePart, Scorer};
+use crate::vision::{Engine, EngineSettings, Pack, Runtime};
+
+#[derive(Args)]
+#[command(after_help = "\
+The list is a CSV file with a header line and paths relative to it: columns a, b and same (1 or 0) for pairs, or image and
+identity for all pairs of different pictures; a column group adds the rates by group.
+
+DIR gets report.html and report.json. While it runs, DIR/templates.jsonl holds the templates of the faces: a run that was cut
+off goes on from there, and it is removed at the end, unless --keep-templates is given.")]
+pub(super) struct EvalArgs {
+    /// The labelled list (CSV)
+    list: PathBuf,
+    /// Folder for the report; made when it is not there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// `fast`: one embedder; `accurate`: all embedders of the pack, fused
+    #[arg(long, value_enum, ignore_case = true, default_value_t = ModeArg::Accurate)]
+    mode: ModeArg,
+    /// Folder of the model pack to measure [default: that of --models]
+    #[arg(long, value_name = "FOLDER")]
+    pack: Option<PathBuf>,
+    /// Write a calibration fitted on this list's pairs to FILE
+    #[arg(long, value_name = "FILE")]
+    fit: Option<PathBuf>,
+    /// Version of the calibration that --fit writes
+    #[arg(long, default_value = "1", requires = "fit")]
+    fit_version: String,
+    /// Keep the templates, for another run over the same pictures
+    #[arg(long)]
+    keep_templates: bool,
+    /// Compute threads [default: one a core]
+    #[arg(long, env = "VISAVIS_THREADS")]
+    threads: Option<std::num::NonZeroUsize>,
+    #[command(flatten)]
+    vision: VisionArgs,
+}
+
+pub(super) async fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
+    let list = List::read(&args.list)?;
+    std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
+    let pack = match &args.pack {
+        Some(folder) => Pack::load(folder)?,
+        None => args.vision.pack()?,
+    };
+    let mode = Mode::from(args.mode);
+    let scorer = pack.scorers().of(mode).clone();
+    let name = pack.name().to_owned();
+    let threads = args.threads.unwrap_or(EngineSettings::default().threads);
+    let runtime = Runtime::load(&args.vision.runtime_path()?)?;
+    let conditions = Conditions { models: pack.networks(), mode, score: formula(&scorer) };
+    let settings = EngineSettings { threads, queue: threads };
+    let engine = tokio::task::spawn_blocking(move || Engine::start(settings, pack, runtime)).await??;
+
+    let journal = args.out.join("templates.jsonl");
+    let folder = args.list.parent().unwrap_or(Path::new(""));
+    let bar = ProgressBar::new(list.images.len() as u64)
+        .with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {per_sec}, {eta} left")?);
+    let done = |count: usize| bar.set_position(count as u64);
+    let analysed = analyses::run(&list.images, folder, &engine, &conditions, &journal, done).await?;
+    bar.finish_and_clear();
+
+    let compared = Scores::of(&list, &analysed, &scorer)?;
+    let mode = mode_name(mode);
+    let list_name = args.list.file_name().map_or_else(String::new, |it| it.to_string_lossy().into_owned());
+    let report = Report::of(Source {
+        list: &list,
+        analysed: &analysed,
+        scores: &compared,
+        calibration: &scorer.calibration,
+        name: list_name.clone(),
+        pack: name,
+        model: scorer.model(),
+        mode: mode.to_uppercase(),
+    });
+    let report = report.map_err(anyhow::Error::msg)?;
+    write(&args.out.join("report.json"), &(serde_json::to_string_pretty(&report)? + "\n"))?;
+    write(&args.out.join("report.html"), &report.html()?)?;
+    if let Some(file) = &args.fit {
+        let origin = Origin {
+            version: &args.fit_version,
+            mode,
+            score: &formula(&scorer),
+            fitted_on: &format!("{list_name}, {} pictures", list.images.len()),
+            fitted_at: &today(),
+            images: analysed.iter().filter(|it| it.template.is_some()).count(),
+        };
+        let text =
+            fit::calibration(&Descending::new(&compared.genuine), &Descending::new(&compared.impostor), &origin)?;
+        write(file, &text)?;
+    }
+    if !args.keep_templates {
+        std::fs::remove_file(&journal).with_context(|| format!("cannot remove {}", journal.display()))?;
+    }
+    print(&report, &args.out);
+    if report.genuine + report.impostor == 0 {
+        bail!("no pair could be compared");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn today() -> String {
+    #[expect(clippy::disallowed_methods, reason = "a date for people to read")]
+    let now = chrono::Utc::now();
+    now.date_naive().to_string()
+}
+
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Fast => "fast",
+        Mode::Accurate => "accurate",
+    }
+}
+
+/// The score in words: `0.8 * cosine(a) + 0.2 * cosine(b)`.
+fn formula(scorer: &Scorer) -> String {
+    let part = |it: &ScorePart| {
+        let model = if it.mirrored { format!("{}, mirrored averaged in", it.model) } else { it.model.clone() };
+        match it.weight.total_cmp(&1.0) {
+            std::cmp::Ordering::Equal => format!("cosine({model})"),
+            _ => format!("{} * cosine({model})", it.weight),
+        }
+    };
+    scorer.parts.iter().map(part).collect::<Vec<_>>().join(" + ")
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn print(report: &Report, out: &Path) {
+    let percent = |it: Option<f64>| it.map_or_else(|| "not measurable".to_owned(), |it| format!("{:.2} %", it * 100.0));
+    println!("{} {}, {}", report.list, report.mode, report.model);
+    println!("  pictures            {} ({} without a usable face)", report.images, report.failures.len());
+    println!("  pairs               {} genuine, {} impostor", report.genuine, report.impostor);
+    println!("  equal error rate    {}", percent(report.eer));
+    for (rate, tar) in &report.tar_at_fmr {
+        let interval = report.tar_at_fmr_interval[rate]
+            .map_or_else(String::new, |it| format!("  [{:.2}, {:.2}]", it.low * 100.0, it.high * 100.0));
+        println!("  TAR at FMR {rate}     {}{interval}", percent(*tar));
+    }
+    println!("  {}", out.join("report.html").display());
+}

@@ -1,0 +1,271 @@
+//! What a run found: `report.json` for programs, `report.html` for people.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use serde::Serialize;
+
+use super::analyses::Analysed;
+use super::list::{List, Pairs};
+use super::plot;
+use super::scores::{Scored, Scores};
+use super::statistics::{self, Descending, Interval, RATES};
+use crate::domain::evidence::{Similarity, Threshold};
+use crate::vision::calibration::Calibration;
+
+/// Points of the drawn trade-off.
+const DET_POINTS: usize = 200;
+/// Pairs listed of each kind.
+const WORST: usize = 20;
+/// Calibrated scores at which callers are told a false match rate.
+const MARKS: [f64; 4] = [0.60, 0.75, 0.85, 0.90];
+
+/// The error rates of a list, after ISO/IEC 19795-1. Rates are shares in [0, 1]; those by false match rate are keyed
+/// "1e-2", "1e-3" and "1e-4", and null where the list has too few impostor pairs to tell.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub list: String,
+    pub pack: String,
+    /// The networks, `name@version` joined by `+`.
+    pub model: String,
+    pub mode: String,
+    pub calibration: String,
+    pub images: usize,
+    /// Share of the pictures in which no usable face was found.
+    pub failure_to_acquire: Option<f64>,
+    /// Those pictures, and why, where the file was at fault.
+    pub failures: Vec<Failure>,
+    /// Genuine pairs that were compared.
+    pub genuine: usize,
+    /// Impostor pairs that were compared.
+    pub impostor: usize,
+    /// Pairs left out because of a failure to acquire.
+    pub skipped: u64,
+    pub eer: Option<f64>,
+    pub tar_at_fmr: BTreeMap<&'static str, Option<f64>>,
+    /// 95 % bootstrap intervals.
+    pub tar_at_fmr_interval: BTreeMap<&'static str, Option<Interval>>,
+    pub raw_threshold_at_fmr: BTreeMap<&'static str, Option<f64>>,
+    /// What callers are told of a calibrated score, beside what this list measured.
+    pub reliability: Vec<Reliability>,
+    pub groups: Vec<Group>,
+    /// Genuine pairs with the lowest scores.
+    pub worst_genuine: Vec<Worst>,
+    /// Impostor pairs with the highest scores.
+    pub worst_impostor: Vec<Worst>,
+    #[serde(skip)]
+    histogram: String,
+    #[serde(skip)]
+    det: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    pub image: String,
+    pub fault: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Reliability {
+    pub similarity: f64,
+    /// What the calibration says.
+    pub stated_fmr: Option<f64>,
+    pub measured_fmr: f64,
+    pub measured_fmr_interval: Option<Interval>,
+    pub measured_tar: f64,
+}
+
+/// The rates within one group, at the threshold that the whole list has at 1e-3.
+#[derive(Debug, Serialize)]
+pub struct Group {
+    pub group: String,
+    pub genuine: usize,
+    pub impostor: usize,
+    pub tar: Option<f64>,
+    pub tar_interval: Option<Interval>,
+    pub fmr: Option<f64>,
+    pub fmr_interval: Option<Interval>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Worst {
+    pub a: String,
+    pub b: String,
+    pub raw: f64,
+    pub similarity: f64,
+}
+
+/// Whence the figures come.
+pub struct Source<'a> {
+    pub list: &'a List,
+    pub analysed: &'a [Analysed],
+    pub scores: &'a Scores,
+    pub calibration: &'a Calibration,
+    pub name: String,
+    pub pack: String,
+    pub model: String,
+    pub mode: String,
+}
+
+impl Report {
+    /// Computes every figure.
+    ///
+    /// # Errors
+    /// When a drawing fails.
+    pub fn of(source: Source<'_>) -> Result<Self, String> {
+        let Source { list, analysed, scores, calibration, .. } = source;
+        let (genuine, impostor) = (Descending::new(&scores.genuine), Descending::new(&scores.impostor));
+        let thresholds = RATES.map(|(_, rate)| impostor.threshold_at(rate));
+        let by_rate =
+            |of: &dyn Fn(usize) -> Option<f64>| RATES.iter().enumerate().map(|(i, it)| (it.0, of(i))).collect();
+        let intervals = statistics::tar_intervals(scores);
+        let failures: Vec<_> = list
+            .images
+            .iter()
+            .zip(analysed)
+            .filter(|(_, it)| it.template.is_none())
+            .map(|(image, it)| Failure { image: image.clone(), fault: it.fault.clone() })
+            .collect();
+        let marks: Vec<_> = RATES
+            .iter()
+            .zip(thresholds)
+            .filter_map(|((name, _), threshold)| Some((f64::from(threshold?), (*name).to_owned())))
+            .collect();
+        Ok(Self {
+            images: list.images.len(),
+            failure_to_acquire: share(failures.len(), list.images.len()),
+            failures,
+            genuine: genuine.len(),
+            impostor: impostor.len(),
+            skipped: scores.skipped,
+            eer: statistics::equal_error_rate(&genuine, &impostor),
+            tar_at_fmr: by_rate(&|i| thresholds[i].filter(|_| !genuine.is_empty()).map(|it| genuine.share_at(it))),
+            tar_at_fmr_interval: RATES.iter().map(|it| it.0).zip(intervals).collect(),
+            raw_threshold_at_fmr: by_rate(&|i| thresholds[i].map(f64::from)),
+            reliability: MARKS.iter().filter_map(|it| reliability(*it, &genuine, &impostor, calibration)).collect(),
+            groups: thresholds[1].map(|it| groups(list, scores, it)).unwrap_or_default(),
+            worst_genuine: worst(&scores.genuine, list, calibration, false),
+            worst_impostor: worst(&scores.impostor, list, calibration, true),
+            histogram: plot::histogram(&genuine, &impostor, &marks)?,
+            det: plot::det(&statistics::det(&genuine, &impostor, DET_POINTS))?,
+            list: source.name,
+            pack: source.pack,
+            model: source.model,
+            mode: source.mode,
+            calibration: calibration.version().to_owned(),
+        })
+    }
+
+    /// One page that needs nothing else.
+    ///
+    /// # Errors
+    /// Never, of what a report holds.
+    pub fn html(&self) -> Result<String, askama::Error> {
+        Page { report: self }.render()
+    }
+}
+
+fn share(part: usize, whole: usize) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "counts")]
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+fn reliability(
+    mark: f64,
+    genuine: &Descending,
+    impostor: &Descending,
+    calibration: &Calibration,
+) -> Option<Reliability> {
+    let (threshold, similarity) = (Threshold::new(mark).ok()?, Similarity::new(mark).ok()?);
+    #[expect(clippy::cast_possible_truncation, reason = "scores are single precision")]
+    let raw = calibration.raw(similarity) as f32;
+    let passed = impostor.as_slice().iter().take_while(|it| **it >= raw).count();
+    Some(Reliability {
+        similarity: mark,
+        stated_fmr: calibration.false_match_rate(threshold),
+        measured_fmr: impostor.share_at(raw),
+        measured_fmr_interval: statistics::wilson(passed, impostor.len()),
+        measured_tar: genuine.share_at(raw),
+    })
+}
+
+fn groups(list: &List, scores: &Scores, threshold: f32) -> Vec<Group> {
+    let Some(of) = &scores.groups else { return Vec::new() };
+    // Pairs and those of them that match, for both kinds.
+    let mut counts: BTreeMap<&str, [[usize; 2]; 2]> = BTreeMap::new();
+    for (kind, pairs) in [&scores.genuine, &scores.impostor].into_iter().enumerate() {
+        for pair in pairs {
+            let Some(group) = of.of(pair.images) else { continue };
+            let count = &mut counts.entry(group).or_default()[kind];
+            count[0] += 1;
+            count[1] += usize::from(pair.score >= threshold);
+        }
+    }
+    debug_assert!(matches!(list.pairs, Pairs::Listed(_) | Pairs::Crossed { groups: Some(_), .. }));
+    let group = |(group, [genuine, impostor]): (&str, [[usize; 2]; 2])| Group {
+        group: group.to_owned(),
+        genuine: genuine[0],
+        impostor: impostor[0],
+        tar: share(genuine[1], genuine[0]),
+        tar_interval: statistics::wilson(genuine[1], genuine[0]),
+        fmr: share(impostor[1], impostor[0]),
+        fmr_interval: statistics::wilson(impostor[1], impostor[0]),
+    };
+    counts.into_iter().map(group).collect()
+}
+
+fn worst(pairs: &[Scored], list: &List, calibration: &Calibration, highest: bool) -> Vec<Worst> {
+    let mut pairs: Vec<&Scored> = pairs.iter().collect();
+    pairs.sort_unstable_by(|a, b| if highest { b.score.total_cmp(&a.score) } else { a.score.total_cmp(&b.score) });
+    let name = |image: u32| list.images.get(image as usize).cloned().unwrap_or_default();
+    let worst = |pair: &&Scored| {
+        let raw = f64::from(pair.score);
+        let similarity = crate::domain::evidence::RawScore::new(raw).map_or(0.0, |it| calibration.similarity(it).get());
+        Worst { a: name(pair.images.0), b: name(pair.images.1), raw, similarity }
+    };
+    pairs.iter().take(WORST).map(worst).collect()
+}
+
+#[derive(Template)]
+#[template(path = "eval.html")]
+struct Page<'a> {
+    report: &'a Report,
+}
+
+impl Page<'_> {
+    fn percent(value: Option<&f64>) -> String {
+        value.map_or_else(|| "not measurable".to_owned(), |it| format!("{:.2} %", it * 100.0))
+    }
+
+    fn range(interval: Option<&Interval>) -> String {
+        interval.map_or_else(String::new, |it| format!("{:.2} to {:.2} %", it.low * 100.0, it.high * 100.0))
+    }
+
+    fn rate(value: Option<&f64>) -> String {
+        value.map_or_else(|| "-".to_owned(), |it| format!("{it:.2e}"))
+    }
+
+    fn rate_range(interval: Option<&Interval>) -> String {
+        interval.map_or_else(String::new, |it| format!("{:.1e} to {:.1e}", it.low, it.high))
+    }
+
+    fn worst(&self) -> [(&'static str, &[Worst]); 2] {
+        [
+            ("Genuine pairs with the lowest scores", &self.report.worst_genuine),
+            ("Impostor pairs with the highest scores", &self.report.worst_impostor),
+        ]
+    }
+
+    fn rows(&self) -> Vec<(&'static str, String, String, String)> {
+        let of = |name: &&'static str| {
+            let threshold = self.report.raw_threshold_at_fmr[*name];
+            (
+                *name,
+                Self::percent(self.report.tar_at_fmr[*name].as_ref()),
+                Self::range(self.report.tar_at_fmr_interval[*name].as_ref()),
+                threshold.map_or_else(|| "-".to_owned(), |it| format!("{it:.4}")),
+            )
+        };
+        RATES.iter().map(|it| it.0).collect::<Vec<_>>().iter().map(of).collect()
+    }
+}

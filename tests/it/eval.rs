@@ -1,0 +1,119 @@
+//! `visavis eval` as people run it, on the sample photos.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::vision_support::{library, models, photo_path};
+
+/// Two photos of one person and two of others, one that shows nobody and one that is no image.
+const PEOPLE: &str = "image,identity,group
+obama.jpg,obama,a
+obama2.jpg,obama,a
+biden.jpg,biden,b
+astronaut.png,collins,b
+no-face.png,nobody,b
+not-an-image.jpg,nobody,b
+";
+
+fn folder(list: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["obama.jpg", "obama2.jpg", "biden.jpg", "astronaut.png", "no-face.png", "not-an-image.jpg"] {
+        std::fs::copy(photo_path(name), folder.path().join(name)).unwrap();
+    }
+    std::fs::write(folder.path().join("list.csv"), list).unwrap();
+    folder
+}
+
+fn eval(folder: &Path, more: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_visavis"))
+        .arg("eval")
+        .arg(folder.join("list.csv"))
+        .arg("--out")
+        .arg(folder.join("out"))
+        .args(more)
+        .env("VISAVIS_MODELS", models())
+        .env("VISAVIS_PACKS", folder.join("packs"))
+        .env("VISAVIS_ONNXRUNTIME", library())
+        .output()
+        .unwrap()
+}
+
+fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn report(folder: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(folder.join("out/report.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn all_pairs_of_an_identity_list_are_counted_and_what_shows_no_face_is_named() {
+    let folder = folder(PEOPLE);
+    let printed = succeeded(&eval(folder.path(), &["--mode", "FAST"]));
+    assert!(printed.contains("1 genuine, 5 impostor"), "{printed}");
+    let report = report(folder.path());
+    assert_eq!(report["mode"], "FAST");
+    assert_eq!((&report["genuine"], &report["impostor"], &report["skipped"]), (&1.into(), &5.into(), &9.into()));
+    assert_eq!(report["failure_to_acquire"].as_f64().unwrap().to_string(), "0.3333333333333333");
+    assert_eq!(report["failures"][0]["image"], "no-face.png");
+    assert_eq!(report["failures"][0]["fault"], Value::Null);
+    assert!(report["failures"][1]["fault"].as_str().unwrap().contains("JPEG"), "{}", report["failures"][1]);
+    assert_eq!(report["eer"], 0.0);
+    // Five impostor pairs say nothing about one in a hundred.
+    assert_eq!(report["tar_at_fmr"]["1e-2"], Value::Null);
+    assert_eq!(
+        (&report["worst_genuine"][0]["a"], &report["worst_genuine"][0]["b"]),
+        (&"obama.jpg".into(), &"obama2.jpg".into())
+    );
+    let html = std::fs::read_to_string(folder.path().join("out/report.html")).unwrap();
+    assert!(html.contains("<svg") && html.contains("no-face.png"));
+    assert!(!folder.path().join("out/templates.jsonl").exists(), "templates stay behind");
+}
+
+#[test]
+fn a_run_that_was_cut_off_goes_on_and_one_under_other_conditions_starts_anew() {
+    let folder = folder(PEOPLE);
+    let journal = folder.path().join("out/templates.jsonl");
+    succeeded(&eval(folder.path(), &["--mode", "FAST", "--keep-templates"]));
+    assert_eq!(std::fs::metadata(&journal).unwrap().permissions().mode() & 0o777, 0o600);
+    let whole = std::fs::read_to_string(&journal).unwrap();
+    // The first three pictures' notes, and half of the fourth's.
+    let kept: usize = whole.lines().take(4).map(|line| line.len() + 1).sum();
+    let cut = &whole[..kept + 40];
+    std::fs::write(&journal, cut).unwrap();
+    let first = report(folder.path());
+    succeeded(&eval(folder.path(), &["--mode", "FAST", "--keep-templates"]));
+    let again = std::fs::read_to_string(&journal).unwrap();
+    assert!(again.starts_with(cut), "what was done is kept");
+    let added = again[cut.len()..].lines().filter(|line| line.starts_with("{\"image\"")).count();
+    assert_eq!(added, 3, "what was missing, and no more, is done");
+    assert_eq!(report(folder.path()), first);
+    succeeded(&eval(folder.path(), &["--mode", "ACCURATE", "--keep-templates"]));
+    assert_ne!(again.lines().next(), std::fs::read_to_string(&journal).unwrap().lines().next());
+}
+
+#[test]
+fn listed_pairs_are_compared_and_a_calibration_needs_more_of_them() {
+    let folder = folder("a,b,same\nobama.jpg,obama2.jpg,1\nobama.jpg,biden.jpg,0\n");
+    let calibration = folder.path().join("fitted.toml");
+    let output = eval(folder.path(), &["--mode", "FAST", "--fit", calibration.to_str().unwrap()]);
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("1 impostor pairs are too few: at least 100000 are needed"), "{said}");
+    assert!(!calibration.exists());
+    let report = report(folder.path());
+    assert_eq!((&report["genuine"], &report["impostor"]), (&1.into(), &1.into()));
+}
+
+#[test]
+fn a_list_that_makes_no_sense_is_refused_with_the_line() {
+    let folder = folder("a,b,same\nobama.jpg,obama2.jpg,perhaps\n");
+    let output = eval(folder.path(), &[]);
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("list.csv, line 2: same must be 1 or 0, not \"perhaps\""), "{said}");
+}
