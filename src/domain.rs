@@ -12,6 +12,7 @@ pub mod notice;
 pub mod outcome;
 pub mod pepper;
 pub mod policy;
+pub mod quality;
 pub mod rates;
 pub mod request;
 pub mod sandbox;

@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn picture(face: Option<[f64; 4]>) -> Seen {
-        Seen::Picture { width: 9, height: 9, faces: u32::from(face.is_some()), face }
+        Seen::Picture { width: 9, height: 9, faces: u32::from(face.is_some()), face, quality: None }
     }
 
     #[test]

@@ -122,6 +122,7 @@ async fn look(context: &Context, image: Bytes, mode: Mode, deadline: Instant) ->
                 height: pixels(analysis.height),
                 faces: pixels(analysis.faces.len()),
                 face: analysis.primary_face().map(|it| [it.bbox.left, it.bbox.top, it.bbox.right, it.bbox.bottom]),
+                quality: analysis.quality,
             };
             Ok(Looked { analysis: Some(analysis), seen })
         }

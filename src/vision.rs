@@ -15,6 +15,7 @@ pub mod manifest;
 pub mod model;
 pub mod picture;
 pub mod pipeline;
+pub mod quality;
 pub mod rendition;
 pub mod resample;
 pub mod session;

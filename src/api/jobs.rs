@@ -24,7 +24,7 @@ use crate::docs::answers;
 use crate::docs::requests::JobRequest;
 use crate::domain::ids::JobId;
 use crate::domain::job::{Lane, Params, Verdict};
-use crate::domain::outcome::Outcome;
+use crate::domain::outcome::{ImageReport, Outcome, Seen};
 use crate::domain::request::Form;
 use crate::domain::tenant::{Account, Scope};
 use crate::store::jobs::JobView;
@@ -149,6 +149,7 @@ fn render_outcome(outcome: &Outcome) -> Value {
         "model": comparison.map(|it| &it.model),
         "calibration": comparison.map(|it| &it.calibration),
         "liveness": outcome.liveness,
+        "images": outcome.images.iter().map(|it| render_image(outcome, it)).collect::<Vec<_>>(),
         "compute_ms": outcome.compute_ms,
     });
     match outcome.params {
@@ -166,6 +167,18 @@ fn render_outcome(outcome: &Outcome) -> Value {
         }
     }
     result
+}
+
+fn render_image(outcome: &Outcome, image: &ImageReport) -> Value {
+    let name = outcome.params.image_name(image.role, image.position);
+    match &image.seen {
+        Seen::Unreadable { code, .. } => {
+            json!({ "image": name, "width": null, "height": null, "faces": 0, "quality": null, "fault": code })
+        }
+        Seen::Picture { width, height, faces, quality, .. } => {
+            json!({ "image": name, "width": width, "height": height, "faces": faces, "quality": quality })
+        }
+    }
 }
 
 /// To the report's scale, free of binary noise.

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::picture::{self, Panel, Sheet};
 use crate::config::VisionArgs;
 use crate::domain::evidence::{Mode, Threshold};
+use crate::domain::quality::{Defect, Limits};
 use crate::vision::decode::{self, DecodeParams};
 use crate::vision::embed::EmbedderSpec;
 use crate::vision::pipeline::Analyse as _;
@@ -226,6 +227,10 @@ impl Report {
         }
         for (label, side) in ["A", "B"].into_iter().zip(&self.sides) {
             writeln!(text, "  {label}           {}: {}", side.path.display(), side.summary())?;
+            for defect in side.analysis.quality.iter().flat_map(|it| it.defects(&Limits::default())) {
+                let Defect { measure, value, limit, advice, .. } = defect;
+                writeln!(text, "              {measure} {value:.2}, limit {limit:.2}: {advice}")?;
+            }
         }
         if let Some(c) = &self.comparison {
             writeln!(text, "  model       {}, calibration {}, raw score {:.4}", c.model, c.calibration, c.raw.get())?;
@@ -334,12 +339,14 @@ impl Side {
             "height": height,
             "faces": faces,
             "primary": primary,
+            "quality": self.analysis.quality,
             "milliseconds": {
                 "decode": ms(timings.decode),
                 "detect": ms(timings.detect),
                 "landmarks": ms(timings.landmarks),
                 "align": ms(timings.align),
                 "embed": ms(timings.embed),
+                "quality": ms(timings.quality),
             },
         })
     }

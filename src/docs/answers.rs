@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::requests::Metadata;
 use crate::domain::evidence::{Judgement, Mode};
 use crate::domain::job::{Failure, Lane, Verdict};
+use crate::domain::quality::Quality;
 use crate::domain::tenant::Service;
 use crate::domain::warning::Warning;
 
@@ -185,6 +186,8 @@ pub struct JobResult {
     /// None where it was not tested.
     #[schema(required)]
     pub liveness: Option<LivenessResult>,
+    /// What was seen in each image that was looked at.
+    pub images: Vec<ImageResult>,
     /// Milliseconds of computing, all images together.
     #[schema(minimum = 0.0)]
     pub compute_ms: f64,
@@ -206,6 +209,28 @@ pub struct JobResult {
     /// Of `compare_with_liveness`: one entry an image, none where it shows no face.
     #[schema(nullable = false)]
     pub gallery_scores: Option<Vec<Option<f64>>>,
+}
+
+/// What was seen in one image.
+#[derive(ToSchema)]
+pub struct ImageResult {
+    /// By its name in the request.
+    #[schema(examples("target_image", "gallery[3]"))]
+    pub image: String,
+    /// Pixels across, once upright; none where it could not be read.
+    #[schema(required)]
+    pub width: Option<u32>,
+    /// Pixels down.
+    #[schema(required)]
+    pub height: Option<u32>,
+    /// Faces found.
+    pub faces: u32,
+    /// How well the compared face was captured; none where there is none.
+    #[schema(required)]
+    pub quality: Option<Quality>,
+    /// Why it could not be read, as a stable code; absent when it could.
+    #[schema(nullable = false)]
+    pub fault: Option<String>,
 }
 
 /// Whether a living person was in front of the camera, as a model judged.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::evidence::{Liveness, Mode, RawScore, Similarity};
 use super::image::ImageRole;
 use super::job::{Params, Verdict};
+use super::quality::Quality;
 use super::warning::{Risk, Warning};
 
 /// A finished job's result. Holds no image, no embedding and nothing of an identity record.
@@ -84,6 +85,9 @@ pub enum Seen {
         faces: u32,
         /// The box of the face that was compared: left, top, right, bottom in pixels of the upright picture.
         face: Option<[f64; 4]>,
+        /// How well that face was captured.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quality: Option<Quality>,
     },
 }
 

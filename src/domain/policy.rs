@@ -4,6 +4,7 @@ use super::evidence::{Judgement, Liveness, Similarity, Threshold};
 use super::image::ImageRole;
 use super::job::{Params, Verdict};
 use super::outcome::{Comparison, ImageReport, Outcome, Seen};
+use super::quality::Limits;
 use super::tenant::LivenessPolicy;
 use super::warning::{LogType, Warning};
 
@@ -51,8 +52,16 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
         match &report.seen {
             Seen::Unreadable { code, reason } => warnings.push(Warning::invalid_image(&image, code, reason)),
             Seen::Picture { faces: 0, .. } => warnings.push(Warning::no_face(&image)),
-            Seen::Picture { faces: 1, .. } => {}
-            Seen::Picture { faces, .. } => warnings.push(Warning::several_faces(&image, *faces)),
+            Seen::Picture { faces, quality, .. } => {
+                if *faces > 1 {
+                    warnings.push(Warning::several_faces(&image, *faces, quality.map(|it| it.dominance)));
+                }
+                let defects = quality.map(|it| it.defects(&Limits::default())).unwrap_or_default();
+                // Nobody can retake a source's portrait.
+                let retaken = !(report.role == ImageRole::Reference && matches!(params, Params::IdMatch { .. }));
+                let weight = if retaken { LogType::Warning } else { LogType::Information };
+                warnings.extend(defects.iter().map(|it| Warning::quality(&image, it, weight)));
+            }
         }
     }
     // Of a gallery, one image without a usable face spoils nothing as long as another has one.
@@ -195,7 +204,7 @@ mod tests {
     }
 
     fn report(role: ImageRole, faces: u32) -> ImageReport {
-        ImageReport { role, position: 0, seen: Seen::Picture { width: 9, height: 9, faces, face: None } }
+        ImageReport { role, position: 0, seen: Seen::Picture { width: 9, height: 9, faces, face: None, quality: None } }
     }
 
     /// Of two images with so many faces.
@@ -319,7 +328,7 @@ mod tests {
     fn a_target_image_below_720p_is_told_about_in_a_report_alone() {
         let sized = |width, height| {
             let mut found = evidence([1, 1], Some(comparison(0.9)));
-            found.images[1].seen = Seen::Picture { width, height, faces: 1, face: None };
+            found.images[1].seen = Seen::Picture { width, height, faces: 1, face: None, quality: None };
             found
         };
         let told = |params, found| decide(params, found).warnings.into_iter().find(|it| it.risk == Risk::LowResolution);

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::quality::Defect;
+
 /// How much a warning weighs. An `error` never ends as Approved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -25,6 +27,12 @@ pub enum Risk {
     LivenessNotPerformed,
     IdNotFound,
     LowResolution,
+    LowFaceQuality,
+    FaceTooSmall,
+    ExtremePose,
+    FaceOccluded,
+    Blurred,
+    PoorLighting,
     ProcessingFailed,
     InProgress,
     Erased,
@@ -65,15 +73,35 @@ impl Warning {
         )
     }
 
+    /// `dominance` is the compared face's part of the two most prominent ones, in [0, 1].
     #[must_use]
-    pub fn several_faces(image: &str, count: u32) -> Self {
+    pub fn several_faces(image: &str, count: u32, dominance: Option<f64>) -> Self {
         Self::new(
             Risk::MultipleFacesDetected,
             LogType::Warning,
-            Some(format!("image={image} faces={count}")),
+            Some(match dominance {
+                Some(dominance) => format!("image={image} faces={count} dominance={dominance:.2}"),
+                None => format!("image={image} faces={count}"),
+            }),
             "Several faces detected",
             "More than one face was found in this image; the most prominent one was compared.",
         )
+    }
+
+    /// The face was not captured well enough.
+    #[must_use]
+    pub fn quality(image: &str, defect: &Defect, weight: LogType) -> Self {
+        let (short, long) = match defect.risk {
+            Risk::FaceTooSmall => ("Face too small", "The face has too few pixels to be compared reliably."),
+            Risk::Blurred => ("Blurred", "The face is out of focus, or the camera or the person moved."),
+            Risk::PoorLighting => ("Poor lighting", "The face is too dark, too bright or without contrast."),
+            Risk::ExtremePose => ("Extreme pose", "The head is turned or tilted too far away from the camera."),
+            Risk::FaceOccluded => ("Face covered", "Something seems to cover a part of the face."),
+            _ => ("Low face quality", "The face was not captured as it should be."),
+        };
+        let Defect { measure, value, limit, advice, .. } = defect;
+        let data = format!("image={image} {measure}={value:.2} limit={limit:.2}");
+        Self::new(defect.risk, weight, Some(data), short, &format!("{long} {advice}"))
     }
 
     /// `reason` is a sentence for people; it must not quote the image.

@@ -104,7 +104,7 @@ fn report(role: ImageRole, position: u16, directives: &Directives) -> ImageRepor
         Seen::Unreadable { code: "invalid_image".to_owned(), reason }
     } else {
         let face = (directives.faces > 0).then_some([160.0, 90.0, 480.0, 450.0]);
-        Seen::Picture { width: 960, height: 720, faces: directives.faces, face }
+        Seen::Picture { width: 960, height: 720, faces: directives.faces, face, quality: None }
     };
     ImageReport { role, position, seen }
 }

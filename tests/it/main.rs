@@ -44,5 +44,6 @@ mod vision_engine;
 mod vision_golden;
 mod vision_images;
 mod vision_pack;
+mod vision_quality;
 mod vision_support;
 mod vision_turned;

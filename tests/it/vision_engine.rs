@@ -53,6 +53,7 @@ impl Analyse for Fake {
             faces: Vec::new(),
             primary: None,
             template: None,
+            quality: None,
             timings: Timings::default(),
         })
     }

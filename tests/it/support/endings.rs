@@ -115,7 +115,7 @@ pub fn seen(reference: Seen, probe: Seen) -> Evidence {
 }
 
 pub fn picture(faces: u32) -> Seen {
-    Seen::Picture { width: 800, height: 900, faces, face: None }
+    Seen::Picture { width: 800, height: 900, faces, face: None, quality: None }
 }
 
 pub fn unreadable(code: &str) -> Seen {

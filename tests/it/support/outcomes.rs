@@ -22,7 +22,7 @@ pub fn outcome(claim: &Claim) -> Outcome {
 /// As [`outcome`], and a face of that box was seen in both images.
 pub fn with_faces(claim: &Claim, face: [f64; 4]) -> Outcome {
     let report = |role| {
-        let seen = Seen::Picture { width: 256, height: 256, faces: 1, face: Some(face) };
+        let seen = Seen::Picture { width: 256, height: 256, faces: 1, face: Some(face), quality: None };
         ImageReport { role, position: 0, seen }
     };
     let images = vec![report(ImageRole::Reference), report(ImageRole::Probe)];
