@@ -8,7 +8,6 @@ import onnxruntime
 
 import convert
 import reference
-from calibrate import CALIBRATION
 
 MODELS = reference.MODELS
 TEMPLATES = {"dlib_resnet": reference.DLIB_TEMPLATE, "faceres": reference.FACERES_TEMPLATE}
@@ -28,9 +27,8 @@ def main():
         check_model(model)
     for mode, settings in manifest["modes"].items():
         expect(settings["calibration_sha256"], sha256(MODELS / settings["calibration"]), f"calibration of {mode}")
-        expect(MODELS / settings["calibration"], CALIBRATION / f"{mode}.toml", f"calibration of {mode}")
-    weights = [entry["weight"] for entry in manifest["modes"]["accurate"]["embedders"]]
-    expect(weights, [reference.FUSION_DLIB, reference.FUSION_FACERES], "fusion weights")
+    parts = [(entry["weight"], entry.get("mirrored", False)) for entry in manifest["modes"]["accurate"]["embedders"]]
+    expect(parts, [(reference.FUSION_DLIB, True), (reference.FUSION_FACERES, False)], "fusion")
     print(f"{len(manifest['models'])} models, {len(manifest['modes'])} modes: as the manifest says")
 
 

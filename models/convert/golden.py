@@ -2,10 +2,10 @@
 
 import itertools
 import json
+import tomllib
 
 import numpy as np
 
-import calibrate
 import imaging
 import reference
 
@@ -82,18 +82,26 @@ def detection(face):
 
 def pair(embeddings, a, b):
     """Raw and calibrated scores of two photos, from the embeddings as computed."""
-    dlib = reference.cosine(embeddings[a]["dlib"], embeddings[b]["dlib"])
-    faceres = reference.cosine(embeddings[a]["faceres"], embeddings[b]["faceres"])
-    raw = {"fast": dlib, "accurate": reference.fused(dlib, faceres)}
-    calibrated = {mode: calibrate.apply(calibrate.load(mode), score) for mode, score in raw.items()}
+    dlib, mirrored, faceres = (
+        reference.cosine(embeddings[a][name], embeddings[b][name]) for name in ("dlib", "dlib_mirrored", "faceres")
+    )
+    raw = {"fast": dlib, "accurate": reference.fused(mirrored, faceres)}
+    calibrated = {mode: calibrated_score(mode, score) for mode, score in raw.items()}
     return {
         "a": a,
         "b": b,
         "dlib_cosine": round(dlib, 6),
+        "dlib_mirrored_cosine": round(mirrored, 6),
         "faceres_cosine": round(faceres, 6),
         "raw": {mode: round(score, 6) for mode, score in raw.items()},
         "calibrated": {mode: round(score, 6) for mode, score in calibrated.items()},
     }
+
+
+def calibrated_score(mode, raw):
+    with open(reference.MODELS / "calibration" / f"{mode}.toml", "rb") as opened:
+        knots = np.array(tomllib.load(opened)["knots"])
+    return float(np.interp(raw, knots[:, 0], knots[:, 1]))
 
 
 def write_inputs(pipeline):

@@ -37,7 +37,7 @@ def main():
 
 
 def embed_folder(folder, face, cache=None):
-    """{"image", "identity", "range", "dlib" [n,128], "faceres" [n,1024]} of the images in which a face was found.
+    """{"image", "identity", "range", "dlib" [n,128], "dlib_mirrored" [n,128], "faceres" [n,1024]} of the images in which a face was found.
 
     An image without a face has the range "none" and embeddings of zeros; cross_scores leaves it out.
     """
@@ -46,11 +46,12 @@ def embed_folder(folder, face, cache=None):
     pipeline = Pipeline()
     with open(folder / "identities.csv", newline="") as opened:
         rows = list(csv.DictReader(opened))
-    columns = {"image": [], "identity": [], "range": [], "dlib": [], "faceres": []}
+    columns = {"image": [], "identity": [], "range": [], "dlib": [], "dlib_mirrored": [], "faceres": []}
     for row in rows:
         image = imaging.load(folder / row["image"])
         found = pipeline.detect(image)
-        embeddings = {"dlib": np.zeros(128, np.float32), "faceres": np.zeros(1024, np.float32)}
+        lengths = {"dlib": 128, "dlib_mirrored": 128, "faceres": 1024}
+        embeddings = {name: np.zeros(length, np.float32) for name, length in lengths.items()}
         if found.faces:
             chosen = SELECTIONS[face](found.faces, image)
             embeddings = pipeline.embed(pipeline.chips(image, chosen))
@@ -69,8 +70,10 @@ def cross_scores(evaluation):
     identity = evaluation["identity"][found]
     first, second = np.triu_indices(len(identity), 1)
     same = identity[first] == identity[second]
-    dlib, faceres = (_cosines(evaluation[name][found])[first, second] for name in ("dlib", "faceres"))
-    return {mode: (s[same], s[~same]) for mode, s in (("fast", dlib), ("accurate", fused(dlib, faceres)))}
+    dlib, mirrored, faceres = (
+        _cosines(evaluation[name][found])[first, second] for name in ("dlib", "dlib_mirrored", "faceres")
+    )
+    return {mode: (s[same], s[~same]) for mode, s in (("fast", dlib), ("accurate", fused(mirrored, faceres)))}
 
 
 def threshold_at(impostor, rate):

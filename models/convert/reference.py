@@ -158,9 +158,13 @@ class Pipeline:
         }
 
     def embed(self, chips):
-        """Raw embeddings {"dlib": [128], "faceres": [1024]}, not normalised."""
+        """Raw embeddings {"dlib": [128], "dlib_mirrored": [128], "faceres": [1024]}, not normalised; `dlib_mirrored` is the
+        mean of the unit embeddings of the chip and of the chip with left and right exchanged."""
+        chip = chips["dlib"][1]
+        dlib, mirrored = (self._dlib.run(normalise_dlib(c))["embedding"] for c in (chip, chip[:, ::-1]))
         return {
-            "dlib": self._dlib.run(normalise_dlib(chips["dlib"][1]))["embedding"],
+            "dlib": dlib,
+            "dlib_mirrored": (dlib / np.linalg.norm(dlib) + mirrored / np.linalg.norm(mirrored)) / 2,
             "faceres": self._faceres.run(normalise_faceres(chips["faceres"][1]))["embedding"],
         }
 
@@ -240,9 +244,9 @@ def cosine(a, b):
     return float(np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
-def fused(dlib, faceres):
-    """The raw score of the ACCURATE mode from the two cosines; FAST is dlib's cosine alone."""
-    return FUSION_DLIB * dlib + FUSION_FACERES * faceres
+def fused(dlib_mirrored, faceres):
+    """The raw score of the ACCURATE mode from the two cosines; FAST is the cosine of plain dlib."""
+    return FUSION_DLIB * dlib_mirrored + FUSION_FACERES * faceres
 
 
 def sigmoid(logit):

@@ -53,7 +53,7 @@ fn json_names_score_threshold_models_and_faces() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["verdict"], "no_match");
     assert_eq!(report["mode"], "ACCURATE");
-    assert_eq!(report["calibration"], "default/accurate@1");
+    assert_eq!(report["calibration"], "default/accurate@2");
     assert_eq!(report["images"][1]["faces"].as_array().unwrap().len(), 2);
     assert_eq!(report["images"][1]["primary"], 0);
     let similarity = report["similarity"].as_f64().unwrap();

@@ -99,7 +99,7 @@ fn the_modes_are_those_of_the_manifest() {
     let pack = pack();
     assert_eq!(pack.scorers().fast.model(), "dlib_resnet@1");
     assert_eq!(pack.scorers().accurate.model(), "dlib_resnet@1+faceres@3.3.6");
-    assert_eq!(pack.scorers().fast.calibration.version(), "default/fast@1");
+    assert_eq!(pack.scorers().fast.calibration.version(), "default/fast@2");
     for scorer in [&pack.scorers().fast, &pack.scorers().accurate] {
         for (similarity, fmr) in [(0.60, 1e-2), (0.75, 1e-3), (0.85, 1e-4)] {
             let threshold = scorer.calibration.threshold_at(fmr).unwrap();
