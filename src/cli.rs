@@ -111,7 +111,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 args.connect().await?.migrate().await?;
                 Ok(ExitCode::SUCCESS)
             }
-            Command::Models(command) => models::run(command),
+            Command::Models(command) => models::run(command).await,
             Command::Tenant(command) => tenant::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Wallet(command) => wallet::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Identity(command) => identity::run(command).await,

@@ -2,11 +2,12 @@
 //!
 //! A list names the pictures ([`list`]); each is analysed once ([`analyses`]), its template kept until the report is
 //! written; the scores of all pairs ([`scores`]) give the error rates ([`statistics`]), a report ([`report`]) and, when
-//! asked, a calibration ([`fit`]).
+//! asked, a calibration ([`fit`]). Pictures labelled as live or as attacks are [`liveness`]'s.
 
 pub mod analyses;
 pub mod fit;
 pub mod list;
+pub mod liveness;
 pub mod plot;
 pub mod report;
 pub mod scores;

@@ -3,7 +3,7 @@
 
 use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::{Instrument as _, debug, info_span};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::ApiContext;
 use super::limits::AllowanceSlot;
-use crate::domain::request::MAX_BODY;
+use crate::domain::request::LARGEST_BODY;
 
 /// A caller may name its request, so that both sides find it in their logs.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -46,14 +46,15 @@ fn request_id(request: &Request) -> String {
     named.filter(fits).map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
 }
 
-/// Before a byte of the body is read: its share of the memory for bodies. A body without a length may be as large as any.
+/// Before a byte of the body is read: its share of the memory for bodies. A body without a length may be as large as any, and
+/// none is read further than the largest allowed, whatever length it announces.
 pub(super) async fn share_memory(State(context): State<ApiContext>, mut request: Request, next: Next) -> Response {
     let hint = request.body().size_hint();
-    let bytes = match hint.exact() {
-        Some(exact) => usize::try_from(exact).unwrap_or(MAX_BODY),
-        None => MAX_BODY,
-    };
-    if bytes > 0 {
+    let exact = hint.exact().map(|it| usize::try_from(it).unwrap_or(LARGEST_BODY));
+    let bytes = exact.unwrap_or(LARGEST_BODY).min(LARGEST_BODY);
+    // Nobody reads the body of the others.
+    let read = !matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS);
+    if bytes > 0 && read {
         match context.limits.body(bytes) {
             Ok(share) => drop(request.extensions_mut().insert(share)),
             Err(error) => return error.into_response(),

@@ -13,6 +13,7 @@ use crate::domain::evidence::Mode;
 use crate::eval::analyses::{self, Conditions};
 use crate::eval::fit::{self, Origin};
 use crate::eval::list::List;
+use crate::eval::liveness;
 use crate::eval::report::{Report, Source};
 use crate::eval::scores::Scores;
 use crate::eval::statistics::Descending;
@@ -28,7 +29,11 @@ DIR gets report.html and report.json. While it runs, DIR/templates.jsonl holds t
 off goes on from there, and it is removed at the end, unless --keep-templates is given.")]
 pub(super) struct EvalArgs {
     /// The labelled list (CSV)
-    list: PathBuf,
+    #[arg(required_unless_present = "liveness", conflicts_with = "liveness")]
+    list: Option<PathBuf>,
+    /// Measure liveness instead, on a CSV file with the columns file and label (`bona_fide`, or a kind of attack)
+    #[arg(long, value_name = "LABELS", conflicts_with_all = ["mode", "fit", "keep_templates"])]
+    liveness: Option<PathBuf>,
     /// Folder for the report; made when it is not there
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -44,6 +49,9 @@ pub(super) struct EvalArgs {
     /// Version of the calibration that --fit writes
     #[arg(long, default_value = "1", requires = "fit")]
     fit_version: String,
+    /// What the list is, for the calibration that --fit writes [default: its file's name]
+    #[arg(long, value_name = "TEXT", requires = "fit")]
+    fit_data: Option<String>,
     /// Keep the templates, for another run over the same pictures
     #[arg(long)]
     keep_templates: bool,
@@ -55,32 +63,69 @@ pub(super) struct EvalArgs {
 }
 
 pub(super) async fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
-    let list = List::read(&args.list)?;
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     let pack = match &args.pack {
         Some(folder) => Pack::load(folder)?,
         None => args.vision.pack()?,
     };
+    match (&args.list, &args.liveness) {
+        (_, Some(labels)) => measure_liveness(args, pack, labels).await,
+        (Some(list), None) => compare(args, pack, list).await,
+        (None, None) => bail!("name a list"),
+    }
+}
+
+async fn start(args: &EvalArgs, pack: Pack) -> anyhow::Result<Engine> {
+    let threads = args.threads.unwrap_or(EngineSettings::default().threads);
+    let runtime = Runtime::load(&args.vision.runtime_path()?)?;
+    let settings = EngineSettings { threads, queue: threads };
+    Ok(tokio::task::spawn_blocking(move || Engine::start(settings, pack, runtime)).await??)
+}
+
+fn progress(pictures: usize) -> anyhow::Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {per_sec}, {eta} left")?;
+    Ok(ProgressBar::new(pictures as u64).with_style(style))
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |it| it.to_string_lossy().into_owned())
+}
+
+async fn measure_liveness(args: &EvalArgs, pack: Pack, labels: &Path) -> anyhow::Result<ExitCode> {
+    let list = liveness::read(labels)?;
+    let engine = start(args, pack).await?;
+    let Some(model) = engine.liveness_model().map(str::to_owned) else {
+        bail!("no model for liveness is installed: see `visavis models list`");
+    };
+    let bar = progress(list.len())?;
+    let done = |count: usize| bar.set_position(count as u64);
+    let tested = liveness::run(&list, labels.parent().unwrap_or(Path::new("")), &engine, done).await?;
+    bar.finish_and_clear();
+    let report = liveness::Report::of(name_of(labels), model, &list, &tested).map_err(anyhow::Error::msg)?;
+    write(&args.out.join("report.json"), &(serde_json::to_string_pretty(&report)? + "\n"))?;
+    write(&args.out.join("report.html"), &report.html()?)?;
+    print_liveness(&report, &args.out);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn compare(args: &EvalArgs, pack: Pack, path: &Path) -> anyhow::Result<ExitCode> {
+    let list = List::read(path)?;
     let mode = Mode::from(args.mode);
     let scorer = pack.scorers().of(mode).clone();
     let name = pack.name().to_owned();
-    let threads = args.threads.unwrap_or(EngineSettings::default().threads);
-    let runtime = Runtime::load(&args.vision.runtime_path()?)?;
     let conditions = Conditions { models: pack.networks(), mode, score: formula(&scorer) };
-    let settings = EngineSettings { threads, queue: threads };
-    let engine = tokio::task::spawn_blocking(move || Engine::start(settings, pack, runtime)).await??;
+    let engine = start(args, pack).await?;
 
     let journal = args.out.join("templates.jsonl");
-    let folder = args.list.parent().unwrap_or(Path::new(""));
-    let bar = ProgressBar::new(list.images.len() as u64)
-        .with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {per_sec}, {eta} left")?);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let bar = progress(list.images.len())?;
     let done = |count: usize| bar.set_position(count as u64);
     let analysed = analyses::run(&list.images, folder, &engine, &conditions, &journal, done).await?;
     bar.finish_and_clear();
 
     let compared = Scores::of(&list, &analysed, &scorer)?;
     let mode = mode_name(mode);
-    let list_name = args.list.file_name().map_or_else(String::new, |it| it.to_string_lossy().into_owned());
+    let list_name = name_of(path);
     let report = Report::of(Source {
         list: &list,
         analysed: &analysed,
@@ -99,7 +144,7 @@ pub(super) async fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
             version: &args.fit_version,
             mode,
             score: &formula(&scorer),
-            fitted_on: &format!("{list_name}, {} pictures", list.images.len()),
+            fitted_on: args.fit_data.as_deref().unwrap_or(&list_name),
             fitted_at: &today(),
             images: analysed.iter().filter(|it| it.template.is_some()).count(),
         };
@@ -144,6 +189,25 @@ fn formula(scorer: &Scorer) -> String {
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn print_liveness(report: &liveness::Report, out: &Path) {
+    let percent = |it: Option<f64>| it.map_or_else(|| "not measurable".to_owned(), |it| format!("{:.2} %", it * 100.0));
+    println!("{} {}", report.list, report.model);
+    println!("  pictures            {} ({} without a usable face)", report.images, report.failures.len());
+    for (what, rates) in [("all", &report.all), ("context >= 2.0", &report.in_context)] {
+        println!("  {what}");
+        println!(
+            "    AUC               {}",
+            rates.auc.map_or_else(|| "not measurable".to_owned(), |it| format!("{it:.4}"))
+        );
+        println!("    equal error rate  {}", percent(rates.eer));
+        println!("    BPCER             {}  of {}", percent(rates.bpcer), rates.bona_fide);
+        for (kind, apcer) in &rates.apcer {
+            println!("    APCER {kind:<11} {}  of {}", percent(Some(*apcer)), rates.attacks[kind]);
+        }
+    }
+    println!("  {}", out.join("report.html").display());
 }
 
 fn print(report: &Report, out: &Path) {

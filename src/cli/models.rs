@@ -1,19 +1,22 @@
 //! `visavis models`: optional packs, whose weights do not come with the repository.
 
+mod download;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 
-use crate::config::VisionArgs;
+use crate::config::{OutgoingArgs, VisionArgs};
+use crate::net::Client;
 use crate::vision::{LivenessPack, PackDescription};
 
 #[derive(Subcommand)]
 pub(super) enum ModelsCommand {
     /// List the packs that there are, and which of them were pulled
     List(VisionArgs),
-    /// Put a pack's files into the folder of packs
+    /// Fetch a pack's files and check them; a download that broke off goes on where it was
     Pull(PullArgs),
     /// Check the files of every pack that was pulled
     Verify(VisionArgs),
@@ -23,7 +26,7 @@ pub(super) enum ModelsCommand {
 pub(super) struct PullArgs {
     /// Name of the pack
     pack: String,
-    /// Folder that holds the files under their own names
+    /// Take the files from this folder, where they lie under their own names, instead of from the pack's address
     #[arg(long, env = "VISAVIS_MODEL_MIRROR")]
     mirror: Option<PathBuf>,
     /// The pack's licence, by its name: that you accept it
@@ -31,12 +34,14 @@ pub(super) struct PullArgs {
     accept_licence: Option<String>,
     #[command(flatten)]
     vision: VisionArgs,
+    #[command(flatten)]
+    outgoing: OutgoingArgs,
 }
 
-pub(super) fn run(command: ModelsCommand) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(command: ModelsCommand) -> anyhow::Result<ExitCode> {
     match command {
         ModelsCommand::List(args) => list(&args),
-        ModelsCommand::Pull(args) => pull(&args),
+        ModelsCommand::Pull(args) => pull(&args).await,
         ModelsCommand::Verify(args) => verify(&args),
     }
 }
@@ -59,25 +64,34 @@ fn list(args: &VisionArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn pull(args: &PullArgs) -> anyhow::Result<ExitCode> {
+async fn pull(args: &PullArgs) -> anyhow::Result<ExitCode> {
     let pack = PackDescription::load(&args.vision.models, &args.pack)
         .with_context(|| format!("there is no pack named {}: see `visavis models list`", args.pack))?;
     if args.accept_licence.as_deref() != Some(&*pack.licence) {
         bail!("{} is under {}: pass --accept-licence {}", pack.pack, pack.licence, pack.licence);
     }
-    let Some(mirror) = &args.mirror else {
-        let files = pack.models.iter().map(|it| format!("  {}{}", pack.url, it.file)).collect::<Vec<_>>().join("\n");
-        bail!("fetch these files into a folder, and pass it as --mirror:\n{files}");
-    };
+    // Verified beside its place, and moved there whole: a worker that starts meanwhile finds all of it or nothing.
     let folder = args.vision.packs.join(&pack.pack);
     let staged = args.vision.packs.join(format!(".{}.new", pack.pack));
-    let _ = std::fs::remove_dir_all(&staged);
     std::fs::create_dir_all(&staged).with_context(|| format!("cannot make {}", staged.display()))?;
-    for model in &pack.models {
-        let from = mirror.join(&model.file);
-        std::fs::copy(&from, staged.join(&model.file)).with_context(|| format!("cannot copy {}", from.display()))?;
+    if let Some(mirror) = &args.mirror {
+        for model in &pack.models {
+            let from = mirror.join(&model.file);
+            std::fs::copy(&from, staged.join(&model.file))
+                .with_context(|| format!("cannot copy {}", from.display()))?;
+        }
+    } else {
+        let client = Client::new(args.outgoing.guard())?;
+        for model in &pack.models {
+            if pack.verify_file(&staged, model).is_ok() {
+                continue;
+            }
+            let url = format!("{}{}", pack.url, model.file);
+            download::fetch(&client, &url, &staged.join(&model.file))
+                .await
+                .context("what has come so far is kept; or fetch the files yourself and pass --mirror")?;
+        }
     }
-    // Verified beside its place, and moved there whole: a worker that starts meanwhile finds all of it or nothing.
     if let Err(fault) = pack.verify_in(&staged) {
         let _ = std::fs::remove_dir_all(&staged);
         return Err(fault.into());

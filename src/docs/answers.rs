@@ -242,6 +242,12 @@ pub struct LivenessResult {
     pub judgement: Judgement,
     /// `name@version`.
     pub model: String,
+    /// What the networks said, before the context was looked at.
+    #[schema(nullable = false, minimum = 0.0, maximum = 1.0)]
+    pub raw_score: Option<f64>,
+    /// Sides of the crop that the picture allows, in sides of the face: below 2.0 nothing can be judged.
+    #[schema(nullable = false)]
+    pub context: Option<f64>,
 }
 
 /// The facial similarity report of a `face_match` job.

@@ -115,6 +115,12 @@ pub struct Liveness {
     pub judgement: Judgement,
     /// `name@version`.
     pub model: String,
+    /// What the networks said, before the context was looked at, in [0, 1].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_score: Option<f64>,
+    /// Sides of the crop that the picture allows, in sides of the face.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<f64>,
 }
 
 /// The three-way verdict of a liveness test.

@@ -218,7 +218,13 @@ mod tests {
     }
 
     fn live(score: f64, judgement: Judgement) -> Liveness {
-        Liveness { score: Similarity::new(score).unwrap(), judgement, model: "l@1".to_owned() }
+        Liveness {
+            score: Similarity::new(score).unwrap(),
+            judgement,
+            model: "l@1".to_owned(),
+            raw_score: None,
+            context: None,
+        }
     }
 
     fn gallery() -> Params {

@@ -132,11 +132,13 @@ impl Form {
             // Two images of 10 MB. A gallery in the native form shares it.
             Self::Native | Self::FaceMatch => MAX_BODY,
             // 33 images of 1.5 MB, or fewer larger ones.
-            Self::CompareWithLiveness => 64 << 20,
+            Self::CompareWithLiveness => LARGEST_BODY,
         }
     }
 }
 
+/// The largest body of any request.
+pub const LARGEST_BODY: usize = 64 << 20;
 /// The largest body of a native request.
 pub const MAX_BODY: usize = 28 << 20;
 

@@ -10,6 +10,8 @@ pub enum ListFault {
     Read { path: PathBuf, source: csv::Error },
     #[error("{}: the header must have the columns a, b, same (pairs) or image, identity", path.display())]
     Header { path: PathBuf },
+    #[error("{}: the header must have the columns file, label", path.display())]
+    LivenessHeader { path: PathBuf },
     #[error("{}, line {line}: {what}", path.display())]
     Row { path: PathBuf, line: u64, what: String },
     #[error("{} names no pictures", path.display())]

@@ -30,6 +30,8 @@ impl Images {
         let mut tx = self.store.begin().await?;
         let Some(job) = tx.lock_job(account, id).await? else { return Ok(None) };
         let receipt = if let Some(receipt) = job.receipt {
+            // Ended before the pool is asked again: callers that wait for this row hold the other connections.
+            tx.commit().await?;
             receipt
         } else {
             let erased = tx.erase_keys(&job).await?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::{Error, Images};
@@ -36,8 +37,16 @@ impl Images {
         if let Some(rendition) = &readable.rendition {
             return self.fetch(grant, rendition).await;
         }
+        // First a turn, then the original: who waits holds no image.
+        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.rendering).acquire_owned());
+        let turn = turn.await.map_err(|_| Error::Busy)?.map_err(|_| Error::Busy)?;
+        let readable = self.find(grant).await?;
+        if let Some(rendition) = &readable.rendition {
+            drop(turn);
+            return self.fetch(grant, rendition).await;
+        }
         let (original, cut) = self.original(grant, &readable).await?;
-        let bytes = self.make(original, cut).await?;
+        let bytes = make(turn, original, cut).await?;
         let id = Uuid::now_v7();
         let key = self.media.put_rendition(grant.tenant_id, id, &bytes).await?;
         let key = StoredKey { master_key_id: key.master_key_id, wrapped_key: key.wrapped };
@@ -88,18 +97,16 @@ impl Images {
         self.find(grant).await?;
         Ok(error.into())
     }
+}
 
-    async fn make(&self, original: Bytes, cut: Cut) -> Result<Bytes, Error> {
-        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.rendering).acquire_owned());
-        let turn = turn.await.map_err(|_| Error::Busy)?.map_err(|_| Error::Busy)?;
-        let making = tokio::task::spawn_blocking(move || {
-            // Held to the end, also where nobody waits any more.
-            let _turn = turn;
-            render(&original, cut, &DecodeParams::default(), &RenditionParams::default())
-        });
-        let made = tokio::time::timeout(PATIENCE, making).await.map_err(|_| Error::Busy)?;
-        Ok(made.map_err(|_| Error::Busy)??.into())
-    }
+async fn make(turn: OwnedSemaphorePermit, original: Bytes, cut: Cut) -> Result<Bytes, Error> {
+    let making = tokio::task::spawn_blocking(move || {
+        // Held to the end, also where nobody waits any more.
+        let _turn = turn;
+        render(&original, cut, &DecodeParams::default(), &RenditionParams::default())
+    });
+    let made = tokio::time::timeout(PATIENCE, making).await.map_err(|_| Error::Busy)?;
+    Ok(made.map_err(|_| Error::Busy)??.into())
 }
 
 fn wrapped(key: &StoredKey) -> WrappedKey {

@@ -66,10 +66,15 @@ impl PackDescription {
     /// # Errors
     /// When one is missing or has another hash.
     pub fn verify_in(&self, folder: &Path) -> Result<(), PackFault> {
-        self.models.iter().try_for_each(|it| {
-            manifest::read_verified(&folder.join(&it.file), &it.sha256)?;
-            Ok(())
-        })
+        self.models.iter().try_for_each(|it| self.verify_file(folder, it))
+    }
+
+    /// Checks one of them.
+    ///
+    /// # Errors
+    /// When it is missing or has another hash.
+    pub fn verify_file(&self, folder: &Path, model: &FileDescription) -> Result<(), PackFault> {
+        manifest::read_verified(&folder.join(&model.file), &model.sha256).map(drop)
     }
 }
 
@@ -181,7 +186,7 @@ impl LivenessTester {
         let live = sum / self.networks.len().max(1) as f64;
         let (judgement, score) = judge(live, context, self.params);
         let score = Similarity::new(score).map_err(|_| RuntimeFault::Score)?;
-        Ok(Liveness { score, judgement, model: self.name.clone() })
+        Ok(Liveness { score, judgement, model: self.name.clone(), raw_score: Some(live), context: Some(context) })
     }
 }
 

@@ -54,6 +54,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "identity",
             "intake",
             "media",
+            "net",
             "queue",
             "store",
             "telemetry",

@@ -282,6 +282,19 @@ async fn an_erasure_that_was_interrupted_is_ended_by_the_janitor_or_by_the_next_
     assert_eq!(world.count("SELECT count(*) FROM images").await, 0);
 }
 
+/// Each call once held a connection while it asked the pool for another: more calls than connections waited for each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_erasures_at_once_than_the_database_has_connections_for_all_get_the_receipt() {
+    let world = World::without_broker().await;
+    let job = seen(&world).await;
+    let (images, account) = (images(&world), account(&world));
+    let first = images.erase_job(account, job).await.unwrap().unwrap();
+    let calls = std::iter::repeat_with(|| images.erase_job(account, job)).take(200);
+    for receipt in futures_util::future::join_all(calls).await {
+        assert_eq!(receipt.unwrap().as_ref(), Some(&first));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rendition_that_is_made_while_its_image_is_erased_is_not_kept() {
     let world = World::without_broker().await;

@@ -117,3 +117,35 @@ fn a_list_that_makes_no_sense_is_refused_with_the_line() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("list.csv, line 2: same must be 1 or 0, not \"perhaps\""), "{said}");
 }
+
+#[test]
+fn liveness_is_measured_where_a_model_is_installed_and_said_to_be_missing_elsewhere() {
+    let folder = folder("file,label\nobama2.jpg,bona_fide\nbiden.jpg,bona_fide\nno-face.png,print\n");
+    let labels = folder.path().join("list.csv");
+    let run = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_visavis"))
+            .args(arguments)
+            .env("VISAVIS_MODELS", models())
+            .env("VISAVIS_PACKS", folder.path().join("packs"))
+            .env("VISAVIS_ONNXRUNTIME", library())
+            .output()
+            .unwrap()
+    };
+    let out = folder.path().join("out");
+    let eval = ["eval", "--liveness", labels.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    let without = run(&eval);
+    assert!(!without.status.success());
+    let said = String::from_utf8(without.stderr).unwrap();
+    assert!(said.contains("no model for liveness is installed: see `visavis models list`"), "{said}");
+    let Some(mirror) = crate::support::environment::model_mirror() else {
+        eprintln!("not run: VISAVIS_MODEL_MIRROR names no folder with the files of the pack minifasnet");
+        return;
+    };
+    succeeded(&run(&["models", "pull", "minifasnet", "--accept-licence", "Apache-2.0", "--mirror", &mirror]));
+    let printed = succeeded(&run(&eval));
+    assert!(printed.contains("BPCER"), "{printed}");
+    let report = report(folder.path());
+    assert_eq!((&report["model"], &report["bona_fide"]), (&"minifasnet@1".into(), &2.into()));
+    assert_eq!(report["failures"], serde_json::json!(["no-face.png"]));
+    assert!(report["bpcer"].is_number() && report["auc"].is_null() && report["in_context"]["bona_fide"].is_number());
+}

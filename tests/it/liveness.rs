@@ -45,8 +45,6 @@ async fn a_pack_is_pulled_only_with_its_licence_accepted_and_only_as_described()
     let (ok, error) = pull(&[]).await;
     assert!(!ok && error.contains("--accept-licence Apache-2.0"), "{error}");
     let accepted = ["--accept-licence", "Apache-2.0"];
-    let (ok, error) = pull(&accepted).await;
-    assert!(!ok && error.contains("https://") && error.contains("--mirror"), "{error}");
     for file in ["2.7_80x80_MiniFASNetV2.onnx", "4_0_0_80x80_MiniFASNetV1SE.onnx"] {
         std::fs::write(mirror.path().join(file), b"something else").unwrap();
     }
@@ -79,4 +77,72 @@ async fn with_the_pack_a_match_is_followed_by_a_liveness_test_and_a_mismatch_is_
     assert!(liveness.is_some_and(|it| (0.0..=1.0).contains(&it)), "{answer}");
     let (status, answer) = post(&api, &compare(&again, &[&biden])).await;
     assert_eq!((status, answer["data"].get("liveness")), (StatusCode::OK, None), "{answer}");
+}
+
+/// A server of one file that takes `Range` as servers do, and breaks down where it is told to.
+struct Ranged {
+    file: Vec<u8>,
+    down_from: std::sync::atomic::AtomicUsize,
+    starts: std::sync::Mutex<Vec<usize>>,
+}
+
+impl wiremock::Respond for &'static Ranged {
+    fn respond(&self, request: &wiremock::Request) -> wiremock::ResponseTemplate {
+        let range = request.headers["range"].to_str().unwrap().strip_prefix("bytes=").unwrap().to_owned();
+        let (start, end) = range.split_once('-').unwrap();
+        let (start, end): (usize, usize) = (start.parse().unwrap(), end.parse().unwrap());
+        self.starts.lock().unwrap().push(start);
+        if start >= self.down_from.load(std::sync::atomic::Ordering::SeqCst) {
+            return wiremock::ResponseTemplate::new(500);
+        }
+        let end = end.min(self.file.len() - 1);
+        let whole = self.file.len();
+        wiremock::ResponseTemplate::new(206)
+            .insert_header("content-range", format!("bytes {start}-{end}/{whole}"))
+            .set_body_bytes(&self.file[start..=end])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_broke_off_goes_on_where_it_was_and_another_file_is_refused() {
+    const PIECE: usize = 1 << 20;
+    let world = World::without_broker().await;
+    let file: Vec<u8> = (0..2 * PIECE + 999).map(|it| u8::try_from(it % 251).unwrap()).collect();
+    let hash = hex::encode(ring::digest::digest(&ring::digest::SHA256, &file));
+    let server = wiremock::MockServer::start().await;
+    let ranged: &'static Ranged =
+        Box::leak(Box::new(Ranged { file, down_from: PIECE.into(), starts: std::sync::Mutex::default() }));
+    wiremock::Mock::given(wiremock::matchers::path("/tiny.onnx")).respond_with(ranged).mount(&server).await;
+    let (models, packs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::create_dir(models.path().join("packs")).unwrap();
+    let describe = |hash: &str| {
+        let text = format!(
+            "pack = 'tiny'\nversion = '1'\ntask = 'liveness'\nlicence = 'MIT'\norigin = 'a test'\nurl = '{}/'\n\
+             [[models]]\nfile = 'tiny.onnx'\nsha256 = '{hash}'\nside = 80\nscale = 2.7\nclasses = 3\nlive = 1\n\
+             [params]\nleast_context = 2.0\n",
+            server.uri()
+        );
+        std::fs::write(models.path().join("packs/tiny.toml"), text).unwrap();
+    };
+    let pull = async || {
+        let (models, packs) = (models.path().to_str().unwrap(), packs.path().to_str().unwrap());
+        let arguments = ["models", "pull", "tiny", "--accept-licence", "MIT", "--models", models, "--packs", packs];
+        let output = world.run(&[&arguments[..], &["--allow-loopback-targets"]].concat()).await;
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    describe(&hash);
+    let (ok, error) = pull().await;
+    assert!(!ok && error.contains("500") && error.contains("is kept"), "{error}");
+    assert!(!packs.path().join("tiny").exists());
+    ranged.starts.lock().unwrap().clear();
+    ranged.down_from.store(usize::MAX, std::sync::atomic::Ordering::SeqCst);
+    let (ok, error) = pull().await;
+    assert!(ok, "{error}");
+    assert_eq!(*ranged.starts.lock().unwrap(), [PIECE, 2 * PIECE], "what came before is not fetched again");
+    assert!(std::fs::read(packs.path().join("tiny/tiny.onnx")).unwrap() == ranged.file);
+    describe(&"0".repeat(64));
+    let (ok, error) = pull().await;
+    assert!(!ok && error.contains("sha256"), "{error}");
+    assert!(!packs.path().join(".tiny.new").exists(), "another file is not kept");
+    assert!(packs.path().join("tiny/tiny.onnx").exists(), "what was pulled before stays");
 }

@@ -123,5 +123,11 @@ pub fn unreadable(code: &str) -> Seen {
 }
 
 pub fn live(score: f64, judgement: Judgement) -> Liveness {
-    Liveness { score: Similarity::new(score).unwrap(), judgement, model: "liveness@1".to_owned() }
+    Liveness {
+        score: Similarity::new(score).unwrap(),
+        judgement,
+        model: "liveness@1".to_owned(),
+        raw_score: None,
+        context: None,
+    }
 }

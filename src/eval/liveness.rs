@@ -1,0 +1,339 @@
+//! How well liveness is told: pictures labelled as bona fide or as a kind of attack, through the product's own pipeline, and
+//! the rates of ISO/IEC 30107-3 that follow.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use askama::Template;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use serde::Serialize;
+
+use super::list::ListFault;
+use super::plot;
+use super::scores::Scored;
+use super::statistics::{self, Descending, Interval};
+use crate::domain::evidence::Mode;
+use crate::vision::{Analysis, Engine, Error};
+
+/// The label of a living person; every other one names a kind of attack.
+pub const BONA_FIDE: &str = "bona_fide";
+/// Sides of the crop in sides of the face, from which surroundings can be judged.
+pub const LEAST_CONTEXT: f64 = 2.0;
+/// The operating point, on the raw score.
+const OPERATING_POINT: f32 = 0.5;
+/// For one picture: more than any takes.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// A picture and what it shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labelled {
+    /// As the list spells it.
+    pub file: String,
+    pub label: String,
+}
+
+/// Reads a CSV file with the columns file and label.
+///
+/// # Errors
+/// When it cannot be read, lacks a column or a value, or names no picture.
+pub fn read(path: &Path) -> Result<Vec<Labelled>, ListFault> {
+    let fault = |source| ListFault::Read { path: path.to_owned(), source };
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(fault)?;
+    let headers = reader.headers().map_err(fault)?.clone();
+    let column = |name: &str| headers.iter().position(|it| it.trim_start_matches('\u{feff}') == name);
+    let (Some(file), Some(label)) = (column("file"), column("label")) else {
+        return Err(ListFault::LivenessHeader { path: path.to_owned() });
+    };
+    let mut labelled = Vec::new();
+    for row in reader.into_records() {
+        let row = row.map_err(fault)?;
+        let value = |at: usize| row.get(at).filter(|it| !it.is_empty()).map(str::to_owned);
+        let (Some(file), Some(label)) = (value(file), value(label)) else {
+            let line = row.position().map_or(0, csv::Position::line);
+            return Err(ListFault::Row {
+                path: path.to_owned(),
+                line,
+                what: "file and label must not be empty".to_owned(),
+            });
+        };
+        labelled.push(Labelled { file, label });
+    }
+    if labelled.is_empty() { Err(ListFault::Empty { path: path.to_owned() }) } else { Ok(labelled) }
+}
+
+/// What was found out about one picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tested {
+    /// The networks' own probability of a living person, in [0, 1].
+    pub raw: f64,
+    /// Sides of the crop in sides of the face.
+    pub context: f64,
+}
+
+/// What stops a run.
+#[derive(Debug, thiserror::Error)]
+pub enum LivenessFault {
+    #[error("cannot read {file}: {source}")]
+    Picture { file: String, source: std::io::Error },
+    #[error("{file}: {source}")]
+    Engine { file: String, source: Error },
+}
+
+/// Tests every picture, in the list's order; `None` where no usable face was found or the file is at fault. `done` is called
+/// after each with the number of pictures finished.
+///
+/// # Errors
+/// When a file cannot be read or the machine is at fault.
+pub async fn run(
+    list: &[Labelled],
+    folder: &Path,
+    engine: &Engine,
+    done: impl Fn(usize),
+) -> Result<Vec<Option<Tested>>, LivenessFault> {
+    let places = engine.free_places().max(1) * 2;
+    let mut results = futures_util::stream::iter(list).map(|it| test(it, folder, engine)).buffered(places);
+    let mut tested = Vec::with_capacity(list.len());
+    while let Some(result) = results.next().await {
+        tested.push(result?);
+        done(tested.len());
+    }
+    Ok(tested)
+}
+
+async fn test(it: &Labelled, folder: &Path, engine: &Engine) -> Result<Option<Tested>, LivenessFault> {
+    let bytes = tokio::fs::read(folder.join(&it.file)).await;
+    let bytes = Bytes::from(bytes.map_err(|source| LivenessFault::Picture { file: it.file.clone(), source })?);
+    let fault = |source| LivenessFault::Engine { file: it.file.clone(), source };
+    let analysis = match engine.analyse(bytes.clone(), Mode::Fast, Instant::now() + PATIENCE).await {
+        Ok(analysis) => analysis,
+        Err(Error::Image(_)) => return Ok(None),
+        Err(source) => return Err(fault(source)),
+    };
+    let Some(face) = Analysis::primary_face(&analysis) else { return Ok(None) };
+    let liveness = engine.liveness(bytes, face.clone(), Instant::now() + PATIENCE).await.map_err(fault)?;
+    Ok(liveness.and_then(|it| Some(Tested { raw: it.raw_score?, context: it.context? })))
+}
+
+/// The rates of a list, after ISO/IEC 30107-3. Shares in [0, 1]; null where the list has no picture to tell them by.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub list: String,
+    /// `name@version`.
+    pub model: String,
+    pub images: usize,
+    /// Share of the pictures in which no usable face was found.
+    pub failure_to_acquire: f64,
+    /// Those pictures.
+    pub failures: Vec<String>,
+    #[serde(flatten)]
+    pub all: Rates,
+    /// Of the pictures whose context is [`LEAST_CONTEXT`] or more: the others are never told to be live.
+    pub in_context: Rates,
+    pub least_context: f64,
+    #[serde(skip)]
+    histogram: String,
+}
+
+/// At the operating point, a raw score of 0.5, but for `auc` and `eer`, which need none.
+#[derive(Debug, Serialize)]
+pub struct Rates {
+    /// Bona fide pictures that were tested.
+    pub bona_fide: usize,
+    /// Attacks that were tested, by kind.
+    pub attacks: BTreeMap<String, usize>,
+    /// Area under the receiver operating characteristic.
+    pub auc: Option<f64>,
+    pub eer: Option<f64>,
+    /// Bona fide presentation classification error rate: living people who were refused.
+    pub bpcer: Option<f64>,
+    pub bpcer_interval: Option<Interval>,
+    /// Attack presentation classification error rate, by kind: attacks that passed.
+    pub apcer: BTreeMap<String, f64>,
+    pub apcer_interval: BTreeMap<String, Option<Interval>>,
+}
+
+impl Report {
+    /// Computes every figure.
+    ///
+    /// # Errors
+    /// When the drawing fails.
+    pub fn of(name: String, model: String, list: &[Labelled], tested: &[Option<Tested>]) -> Result<Self, String> {
+        let failures: Vec<_> =
+            list.iter().zip(tested).filter(|(_, it)| it.is_none()).map(|(it, _)| it.file.clone()).collect();
+        let pairs = || list.iter().zip(tested).filter_map(|(it, tested)| Some((&*it.label, tested.as_ref()?)));
+        let (live, attack) = split(pairs());
+        #[expect(clippy::cast_precision_loss, reason = "counts")]
+        let failure_to_acquire = failures.len() as f64 / list.len().max(1) as f64;
+        Ok(Self {
+            list: name,
+            model,
+            images: list.len(),
+            failure_to_acquire,
+            failures,
+            all: Rates::of(pairs()),
+            in_context: Rates::of(pairs().filter(|(_, it)| it.context >= LEAST_CONTEXT)),
+            least_context: LEAST_CONTEXT,
+            histogram: plot::histogram(&live, &attack, &[(f64::from(OPERATING_POINT), "live".to_owned())])?,
+        })
+    }
+
+    /// One page that needs nothing else.
+    ///
+    /// # Errors
+    /// Never, of what a report holds.
+    pub fn html(&self) -> Result<String, askama::Error> {
+        Page { report: self }.render()
+    }
+}
+
+impl Rates {
+    fn of<'a>(pairs: impl Iterator<Item = (&'a str, &'a Tested)> + Clone) -> Self {
+        let (live, attack) = split(pairs.clone());
+        let mut kinds: BTreeMap<String, Vec<Scored>> = BTreeMap::new();
+        for (label, it) in pairs.filter(|(label, _)| *label != BONA_FIDE) {
+            kinds.entry(label.to_owned()).or_default().push(scored(it));
+        }
+        let kinds: BTreeMap<_, _> = kinds.into_iter().map(|(kind, it)| (kind, Descending::new(&it))).collect();
+        let passed = |it: &Descending| it.as_slice().partition_point(|score| *score >= OPERATING_POINT);
+        let refused = live.len() - passed(&live);
+        #[expect(clippy::cast_precision_loss, reason = "counts")]
+        let bpcer = (!live.is_empty()).then(|| refused as f64 / live.len() as f64);
+        Self {
+            bona_fide: live.len(),
+            attacks: kinds.iter().map(|(kind, it)| (kind.clone(), it.len())).collect(),
+            auc: statistics::area_under_curve(&live, &attack),
+            eer: statistics::equal_error_rate(&live, &attack),
+            bpcer,
+            bpcer_interval: statistics::wilson(refused, live.len()),
+            apcer: kinds.iter().map(|(kind, it)| (kind.clone(), it.share_at(OPERATING_POINT))).collect(),
+            apcer_interval: kinds
+                .iter()
+                .map(|(kind, it)| (kind.clone(), statistics::wilson(passed(it), it.len())))
+                .collect(),
+        }
+    }
+}
+
+fn split<'a>(pairs: impl Iterator<Item = (&'a str, &'a Tested)>) -> (Descending, Descending) {
+    let (live, attack): (Vec<_>, Vec<_>) = pairs.partition(|(label, _)| *label == BONA_FIDE);
+    let descending =
+        |of: Vec<(&str, &Tested)>| Descending::new(&of.iter().map(|(_, it)| scored(it)).collect::<Vec<_>>());
+    (descending(live), descending(attack))
+}
+
+fn scored(it: &Tested) -> Scored {
+    #[expect(clippy::cast_possible_truncation, reason = "in [0, 1]")]
+    let score = it.raw as f32;
+    Scored { score, images: (0, 0), people: (0, 0) }
+}
+
+#[derive(Template)]
+#[template(path = "eval_liveness.html")]
+struct Page<'a> {
+    report: &'a Report,
+}
+
+impl Page<'_> {
+    fn tables(&self) -> [(String, &Rates); 2] {
+        let gated = format!("Context of {LEAST_CONTEXT:.1} faces or more");
+        [("All pictures".to_owned(), &self.report.all), (gated, &self.report.in_context)]
+    }
+
+    fn percent(share: Option<&f64>) -> String {
+        share.map_or_else(|| "not measurable".to_owned(), |it| format!("{:.2} %", it * 100.0))
+    }
+
+    fn range(interval: Option<&Interval>) -> String {
+        interval.map_or_else(String::new, |it| format!("{:.2} to {:.2} %", it.low * 100.0, it.high * 100.0))
+    }
+
+    fn kinds(rates: &Rates) -> Vec<(&String, usize, Option<&f64>, Option<&Interval>)> {
+        let row = |(kind, count): (&'_ String, &usize)| {
+            (
+                rates.apcer.get_key_value(kind).map(|it| it.0),
+                *count,
+                rates.apcer.get(kind),
+                rates.apcer_interval.get(kind),
+            )
+        };
+        rates
+            .attacks
+            .iter()
+            .map(row)
+            .filter_map(|(kind, count, apcer, interval)| Some((kind?, count, apcer, interval?.as_ref())))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labelled(label: &str) -> Labelled {
+        Labelled { file: format!("{label}.jpg"), label: label.to_owned() }
+    }
+
+    #[test]
+    fn rates_are_told_by_kind_of_attack_and_again_where_the_surroundings_are_seen() {
+        let list =
+            ["bona_fide", "bona_fide", "bona_fide", "bona_fide", "print", "print", "replay", "mask"].map(labelled);
+        let seen = |raw, context| Some(Tested { raw, context });
+        let tested = [
+            seen(0.9, 2.7),
+            seen(0.8, 2.7),
+            seen(0.7, 2.2),
+            seen(0.2, 1.5),
+            seen(0.1, 2.7),
+            seen(0.6, 1.9),
+            seen(0.3, 2.0),
+            None,
+        ];
+        let report = Report::of("list.csv".to_owned(), "m@1".to_owned(), &list, &tested).unwrap();
+        assert_eq!((report.images, &*report.failures), (8, &["mask.jpg".to_owned()][..]));
+        assert!((report.failure_to_acquire - 0.125).abs() < 1e-12);
+        assert_eq!(report.all.bona_fide, 4);
+        assert_eq!(report.all.bpcer, Some(0.25));
+        let apcer: Vec<_> = report.all.apcer.iter().map(|(kind, share)| (&**kind, *share)).collect();
+        assert_eq!(apcer, [("print", 0.5), ("replay", 0.0)]);
+        // Of 12 pairs of a live and an attack score, the live one is lower in two.
+        assert!((report.all.auc.unwrap() - 10.0 / 12.0).abs() < 1e-12);
+        assert_eq!(report.in_context.bona_fide, 3);
+        assert_eq!((report.in_context.bpcer, report.in_context.auc), (Some(0.0), Some(1.0)));
+        assert_eq!(report.in_context.attacks.values().sum::<usize>(), 2);
+        let html = report.html().unwrap();
+        assert!(html.contains("<svg") && html.contains("replay") && html.contains("mask.jpg"));
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(
+            (&json["bpcer"], &json["apcer"]["print"], &json["in_context"]["auc"]),
+            (&0.25.into(), &0.5.into(), &1.0.into())
+        );
+    }
+
+    #[test]
+    fn a_list_of_one_kind_leaves_open_what_needs_two() {
+        let report =
+            Report::of(String::new(), String::new(), &[labelled("print")], &[Some(Tested { raw: 0.4, context: 3.0 })]);
+        let report = report.unwrap();
+        assert_eq!((report.all.auc, report.all.eer, report.all.bpcer), (None, None, None));
+        assert_eq!(report.all.apcer["print"].to_string(), "0");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let read_text = |text: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let name = file.path().display().to_string();
+            read(file.path()).map_err(|it| it.to_string().replace(&name, "list"))
+        };
+        assert_eq!(
+            read_text("file,label\na.jpg,print\n").unwrap(),
+            [Labelled { file: "a.jpg".to_owned(), label: "print".to_owned() }]
+        );
+        assert_eq!(read_text("image,label\n").unwrap_err(), "list: the header must have the columns file, label");
+        assert_eq!(read_text("file,label\na.jpg,\n").unwrap_err(), "list, line 2: file and label must not be empty");
+        assert_eq!(read_text("file,label\n").unwrap_err(), "list names no pictures");
+    }
+}
