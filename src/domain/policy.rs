@@ -60,7 +60,7 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
                 // Nobody can retake a source's portrait.
                 let retaken = !(report.role == ImageRole::Reference && matches!(params, Params::IdMatch { .. }));
                 let weight = if retaken { LogType::Warning } else { LogType::Information };
-                warnings.extend(defects.iter().map(|it| Warning::quality(&image, it, weight)));
+                warnings.extend(defects.iter().map(|it| it.warning(&image, weight)));
             }
         }
     }

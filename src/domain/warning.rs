@@ -3,8 +3,6 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::quality::Defect;
-
 /// How much a warning weighs. An `error` never ends as Approved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -86,22 +84,6 @@ impl Warning {
             "Several faces detected",
             "More than one face was found in this image; the most prominent one was compared.",
         )
-    }
-
-    /// The face was not captured well enough.
-    #[must_use]
-    pub fn quality(image: &str, defect: &Defect, weight: LogType) -> Self {
-        let (short, long) = match defect.risk {
-            Risk::FaceTooSmall => ("Face too small", "The face has too few pixels to be compared reliably."),
-            Risk::Blurred => ("Blurred", "The face is out of focus, or the camera or the person moved."),
-            Risk::PoorLighting => ("Poor lighting", "The face is too dark, too bright or without contrast."),
-            Risk::ExtremePose => ("Extreme pose", "The head is turned or tilted too far away from the camera."),
-            Risk::FaceOccluded => ("Face covered", "Something seems to cover a part of the face."),
-            _ => ("Low face quality", "The face was not captured as it should be."),
-        };
-        let Defect { measure, value, limit, advice, .. } = defect;
-        let data = format!("image={image} {measure}={value:.2} limit={limit:.2}");
-        Self::new(defect.risk, weight, Some(data), short, &format!("{long} {advice}"))
     }
 
     /// `reason` is a sentence for people; it must not quote the image.
@@ -210,7 +192,7 @@ impl Warning {
         )
     }
 
-    fn new(risk: Risk, log_type: LogType, additional_data: Option<String>, short: &str, long: &str) -> Self {
+    pub(super) fn new(risk: Risk, log_type: LogType, additional_data: Option<String>, short: &str, long: &str) -> Self {
         Self { risk, additional_data, log_type, short_description: short.to_owned(), long_description: long.to_owned() }
     }
 }

@@ -12,7 +12,6 @@ use serde::Serialize;
 
 use super::list::ListFault;
 use super::plot;
-use super::scores::Scored;
 use super::statistics::{self, Descending, Interval};
 use crate::domain::evidence::Mode;
 use crate::vision::{Analysis, Engine, Error};
@@ -70,6 +69,13 @@ pub struct Tested {
     pub raw: f64,
     /// Sides of the crop in sides of the face.
     pub context: f64,
+}
+
+impl Tested {
+    #[expect(clippy::cast_possible_truncation, reason = "in [0, 1]")]
+    fn score(&self) -> f32 {
+        self.raw as f32
+    }
 }
 
 /// What stops a run.
@@ -191,11 +197,12 @@ impl Report {
 impl Rates {
     fn of<'a>(pairs: impl Iterator<Item = (&'a str, &'a Tested)> + Clone) -> Self {
         let (live, attack) = split(pairs.clone());
-        let mut kinds: BTreeMap<String, Vec<Scored>> = BTreeMap::new();
+        let mut kinds: BTreeMap<String, Vec<f32>> = BTreeMap::new();
         for (label, it) in pairs.filter(|(label, _)| *label != BONA_FIDE) {
-            kinds.entry(label.to_owned()).or_default().push(scored(it));
+            kinds.entry(label.to_owned()).or_default().push(it.score());
         }
-        let kinds: BTreeMap<_, _> = kinds.into_iter().map(|(kind, it)| (kind, Descending::new(&it))).collect();
+        let kinds: BTreeMap<_, _> =
+            kinds.into_iter().map(|(kind, it)| (kind, it.into_iter().collect::<Descending>())).collect();
         let passed = |it: &Descending| it.as_slice().partition_point(|score| *score >= OPERATING_POINT);
         let refused = live.len() - passed(&live);
         #[expect(clippy::cast_precision_loss, reason = "counts")]
@@ -218,15 +225,8 @@ impl Rates {
 
 fn split<'a>(pairs: impl Iterator<Item = (&'a str, &'a Tested)>) -> (Descending, Descending) {
     let (live, attack): (Vec<_>, Vec<_>) = pairs.partition(|(label, _)| *label == BONA_FIDE);
-    let descending =
-        |of: Vec<(&str, &Tested)>| Descending::new(&of.iter().map(|(_, it)| scored(it)).collect::<Vec<_>>());
+    let descending = |of: Vec<(&str, &Tested)>| of.iter().map(|(_, it)| it.score()).collect();
     (descending(live), descending(attack))
-}
-
-fn scored(it: &Tested) -> Scored {
-    #[expect(clippy::cast_possible_truncation, reason = "in [0, 1]")]
-    let score = it.raw as f32;
-    Scored { score, images: (0, 0), people: (0, 0) }
 }
 
 #[derive(Template)]
@@ -249,21 +249,9 @@ impl Page<'_> {
         interval.map_or_else(String::new, |it| format!("{:.2} to {:.2} %", it.low * 100.0, it.high * 100.0))
     }
 
-    fn kinds(rates: &Rates) -> Vec<(&String, usize, Option<&f64>, Option<&Interval>)> {
-        let row = |(kind, count): (&'_ String, &usize)| {
-            (
-                rates.apcer.get_key_value(kind).map(|it| it.0),
-                *count,
-                rates.apcer.get(kind),
-                rates.apcer_interval.get(kind),
-            )
-        };
-        rates
-            .attacks
-            .iter()
-            .map(row)
-            .filter_map(|(kind, count, apcer, interval)| Some((kind?, count, apcer, interval?.as_ref())))
-            .collect()
+    fn kinds(rates: &Rates) -> impl Iterator<Item = (&String, &f64, &usize, Option<&Interval>)> {
+        let counted = rates.apcer.iter().zip(rates.attacks.values());
+        counted.zip(rates.apcer_interval.values()).map(|(((kind, apcer), count), it)| (kind, apcer, count, it.as_ref()))
     }
 }
 

@@ -20,12 +20,18 @@ pub const RATES: [(&str, f64); 3] = [("1e-2", 1e-2), ("1e-3", 1e-3), ("1e-4", 1e
 #[derive(Debug, Clone, Default)]
 pub struct Descending(Vec<f32>);
 
+impl FromIterator<f32> for Descending {
+    fn from_iter<I: IntoIterator<Item = f32>>(scores: I) -> Self {
+        let mut scores: Vec<f32> = scores.into_iter().collect();
+        scores.sort_unstable_by(|a, b| b.total_cmp(a));
+        Self(scores)
+    }
+}
+
 impl Descending {
     #[must_use]
     pub fn new(pairs: &[Scored]) -> Self {
-        let mut scores: Vec<f32> = pairs.iter().map(|it| it.score).collect();
-        scores.sort_unstable_by(|a, b| b.total_cmp(a));
-        Self(scores)
+        pairs.iter().map(|it| it.score).collect()
     }
 
     #[must_use]
