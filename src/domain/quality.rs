@@ -121,6 +121,9 @@ impl Defect {
             Risk::PoorLighting => ("Poor lighting", "The face is too dark, too bright or without contrast."),
             Risk::ExtremePose => ("Extreme pose", "The head is turned or tilted too far away from the camera."),
             Risk::FaceOccluded => ("Face covered", "Something seems to cover a part of the face."),
+            Risk::FaceAtEdge => ("Face at the edge", "A part of the face lies outside the picture."),
+            Risk::EyesClosed => ("Eyes closed", "The eyes seem to be closed."),
+            Risk::MouthOpen => ("Mouth open", "The mouth is wide open."),
             _ => ("Low face quality", "The face was not captured as it should be."),
         };
         let Self { measure, value, limit, advice, .. } = self;
@@ -168,15 +171,9 @@ impl Quality {
             least(Risk::FaceOccluded, "eyes_detail", self.eyes_detail, limits.eyes_detail, glasses),
             least(Risk::FaceOccluded, "mouth_detail", self.mouth_detail, limits.mouth_detail, mask),
             most(Risk::FaceOccluded, "mouth_tint", self.mouth_tint, limits.mouth_tint, mask),
-            least(
-                Risk::LowFaceQuality,
-                "margin",
-                self.margin,
-                limits.margin,
-                "Keep the whole face within the picture.",
-            ),
-            least(Risk::LowFaceQuality, "eyes_open", self.eyes_open, limits.eyes_open, "Open the eyes."),
-            most(Risk::LowFaceQuality, "mouth_open", self.mouth_open, limits.mouth_open, "Close the mouth."),
+            least(Risk::FaceAtEdge, "margin", self.margin, limits.margin, "Keep the whole face within the picture."),
+            least(Risk::EyesClosed, "eyes_open", self.eyes_open, limits.eyes_open, "Open the eyes."),
+            most(Risk::MouthOpen, "mouth_open", self.mouth_open, limits.mouth_open, "Close the mouth."),
         ];
         let mut defects: Vec<Defect> = Vec::new();
         for defect in found.into_iter().flatten() {
@@ -258,9 +255,9 @@ pub(crate) mod tests {
             (Risk::FaceOccluded, "eyes_detail", |it| it.eyes_detail = 0.0),
             (Risk::FaceOccluded, "mouth_detail", |it| it.mouth_detail = 0.0),
             (Risk::FaceOccluded, "mouth_tint", |it| it.mouth_tint = 60.0),
-            (Risk::LowFaceQuality, "margin", |it| it.margin = -0.1),
-            (Risk::LowFaceQuality, "eyes_open", |it| it.eyes_open = 0.05),
-            (Risk::LowFaceQuality, "mouth_open", |it| it.mouth_open = 0.4),
+            (Risk::FaceAtEdge, "margin", |it| it.margin = -0.1),
+            (Risk::EyesClosed, "eyes_open", |it| it.eyes_open = 0.05),
+            (Risk::MouthOpen, "mouth_open", |it| it.mouth_open = 0.4),
         ];
         for (risk, measure, spoil) in defects {
             let mut spoilt = GOOD;

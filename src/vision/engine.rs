@@ -13,9 +13,10 @@ use tracing::Span;
 
 use super::Error;
 use super::compare::{Comparison, Scorers};
+use super::face::Face;
 use super::manifest::Pack;
 use super::model::RuntimeFault;
-use super::pipeline::{Analyse, Analysis, Face, Params, Pipeline};
+use super::pipeline::{Analyse, Analysis, Params, Pipeline};
 use super::session::Runtime;
 use super::template::Template;
 use crate::domain::evidence::{Liveness, Mode};

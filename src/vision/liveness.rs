@@ -8,11 +8,11 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::face::Face;
 use super::geometry::Rect;
 use super::manifest::{self, Needs, Network, PackFault};
 use super::model::{Colour, InputSpec, Model, RuntimeFault};
 use super::picture::{CHANNELS, Picture};
-use super::pipeline::Face;
 use super::resample;
 use super::session::{Interface, Runtime};
 use crate::domain::evidence::{Judgement, Liveness, Similarity};

@@ -7,6 +7,7 @@ use super::compare::Scorers;
 use super::decode::{DecodeParams, decode};
 use super::detect::{Detection, Detector, DetectorSpec, KEYPOINTS};
 use super::embed::{Embedder, EmbedderSpec};
+use super::face::Face;
 use super::geometry::{Point, Rect};
 use super::landmarks::Landmarker;
 use super::liveness::LivenessTester;
@@ -46,23 +47,6 @@ impl Default for Params {
     fn default() -> Self {
         Self { decode: DecodeParams::default(), max_faces: 16, sure: 0.85, turned: 0.75, lead: 0.08 }
     }
-}
-
-/// A face, in pixels of the upright picture.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Face {
-    /// About from forehead to chin; it may reach beyond the picture.
-    pub bbox: Rect,
-    /// The detector's certainty in [0, 1].
-    pub score: f64,
-    /// The landmark network's certainty in [0, 1].
-    pub presence: f64,
-    /// The detector's points: right eye, left eye (the subject's), nose, mouth, right ear, left ear.
-    pub keypoints: [Point; KEYPOINTS],
-    /// The mesh, 468 points: x, y, and a relative depth z on the same scale.
-    pub landmarks: Vec<[f64; 3]>,
-    /// From the mesh: right eye, left eye, nose tip, right and left corner of the mouth.
-    pub five_points: [Point; 5],
 }
 
 /// What a picture shows.

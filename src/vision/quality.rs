@@ -11,9 +11,9 @@
 
 use std::ops::Range;
 
+use super::face::Face;
 use super::geometry::{Point, Transform};
 use super::picture::{CHANNELS, Picture};
-use super::pipeline::Face;
 use super::resample;
 use crate::domain::quality::Quality;
 

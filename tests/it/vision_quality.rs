@@ -148,7 +148,7 @@ fn each_warning_is_given_for_its_own_defect_and_not_for_the_clean_photo() {
             ("a blue mask", Risk::FaceOccluded, shot.painted([130, 170, 200], mask)),
             ("a white mask", Risk::FaceOccluded, shot.painted([225, 225, 225], mask)),
             ("a hand over an eye", Risk::FaceOccluded, shot.painted([190, 140, 115], hand)),
-            ("cut by the edge", Risk::LowFaceQuality, shot.beheaded()),
+            ("cut by the edge", Risk::FaceAtEdge, shot.beheaded()),
         ];
         for (what, risk, picture) in spoilt {
             let quality = analyse(&mut pipeline, &picture).quality.unwrap_or_else(|| panic!("{name}, {what}: no face"));
@@ -201,9 +201,9 @@ fn closed_lids_and_an_open_mouth_of_the_mesh_are_told() {
         })
     };
     assert_eq!(risks(&lids(1.0)), []);
-    assert_eq!(risks(&lids(0.1)), [Risk::LowFaceQuality]);
+    assert_eq!(risks(&lids(0.1)), [Risk::EyesClosed]);
     let yawning = shot.with_mesh(|i, [x, y, z]| if i == 14 { [x, y + 0.6 * shot.inter_eye(), z] } else { [x, y, z] });
-    assert_eq!(risks(&yawning), [Risk::LowFaceQuality]);
+    assert_eq!(risks(&yawning), [Risk::MouthOpen]);
 }
 
 #[test]
