@@ -10,11 +10,14 @@ const MAX_SCANS: usize = 100;
 
 // ITU-T T.81, table B.1.
 const TEM: u8 = 0x01;
-const RST0: u8 = 0xD0;
-const RST7: u8 = 0xD7;
+pub const RST0: u8 = 0xD0;
+pub const RST7: u8 = 0xD7;
 const SOI: u8 = 0xD8;
 const EOI: u8 = 0xD9;
-const SOS: u8 = 0xDA;
+pub const SOS: u8 = 0xDA;
+
+/// Where the first segment begins: after SOI.
+pub const START: usize = 2;
 
 /// Width and height of the frame, in pixels.
 ///
@@ -25,22 +28,17 @@ pub fn jpeg_size(bytes: &[u8]) -> Result<(u32, u32), ImageFault> {
     let truncated = ImageFault::Truncated(ImageFormat::Jpeg);
     let invalid = ImageFault::Invalid(ImageFormat::Jpeg);
     let mut size = None;
-    let mut at = 2;
+    let mut at = START;
     loop {
-        let (marker, after) = next_marker(bytes, at).ok_or_else(|| truncated.clone())?;
-        if matches!(marker, TEM | SOI | RST0..=RST7) {
-            at = after;
-            continue;
-        }
+        let Segment { marker, body, end } = next_segment(bytes, at).ok_or_else(|| truncated.clone())?;
+        at = end;
         if marker == EOI {
             return Err(invalid);
         }
-        let segment = segment(bytes, after).ok_or_else(|| truncated.clone())?;
         if is_frame_header(marker) {
-            let &[_, h1, h0, w1, w0, ..] = segment else { return Err(invalid) };
+            let &[_, h1, h0, w1, w0, ..] = body else { return Err(invalid) };
             size = Some((u32::from(u16::from_be_bytes([w1, w0])), u32::from(u16::from_be_bytes([h1, h0]))));
         }
-        at = after + 2 + segment.len();
         if marker == SOS {
             break;
         }
@@ -53,6 +51,31 @@ pub fn jpeg_size(bytes: &[u8]) -> Result<(u32, u32), ImageFault> {
     }
 }
 
+/// A marker with what belongs to it.
+pub struct Segment<'a> {
+    pub marker: u8,
+    /// Without its length field.
+    pub body: &'a [u8],
+    /// The place after it.
+    pub end: usize,
+}
+
+/// The next segment from `at` on, or the end-of-image marker; markers that stand alone within the data are stepped over.
+/// `None` when the bytes end before.
+pub fn next_segment(bytes: &[u8], mut at: usize) -> Option<Segment<'_>> {
+    loop {
+        let (marker, after) = next_marker(bytes, at)?;
+        match marker {
+            TEM | SOI | RST0..=RST7 => at = after,
+            EOI => return Some(Segment { marker, body: &[], end: after }),
+            _ => {
+                let body = body(bytes, after)?;
+                return Some(Segment { marker, body, end: after + 2 + body.len() });
+            }
+        }
+    }
+}
+
 /// The next marker from `at` on and the place after it; bytes that are no marker are skipped, as decoders do.
 fn next_marker(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
     let rest = bytes.get(at..)?;
@@ -61,7 +84,7 @@ fn next_marker(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
 }
 
 /// The body of the segment whose length field is at `at`.
-fn segment(bytes: &[u8], at: usize) -> Option<&[u8]> {
+fn body(bytes: &[u8], at: usize) -> Option<&[u8]> {
     let length = usize::from(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
     bytes.get(at + 2..at + length.max(2))
 }
@@ -76,13 +99,12 @@ fn is_frame_header(marker: u8) -> bool {
 fn later_scans(bytes: &[u8], mut at: usize) -> Option<usize> {
     let mut scans = 0;
     loop {
-        let (marker, after) = next_marker(bytes, at)?;
-        at = match marker {
-            EOI => return Some(scans),
-            TEM | SOI | RST0..=RST7 => after,
-            _ => after + 2 + segment(bytes, after)?.len(),
-        };
+        let Segment { marker, end, .. } = next_segment(bytes, at)?;
+        if marker == EOI {
+            return Some(scans);
+        }
         scans += usize::from(marker == SOS);
+        at = end;
     }
 }
 
