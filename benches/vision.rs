@@ -13,6 +13,7 @@ use visavis::vision::landmarks::Landmarker;
 use visavis::vision::picture::Picture;
 use visavis::vision::pipeline::Analyse as _;
 use visavis::vision::resample::shrink;
+use visavis::vision::view::View;
 use visavis::vision::{Pack, Params, Pipeline, Runtime};
 
 const PHOTOS: [&str; 3] = ["astronaut.png", "obama.jpg", "biden.jpg"];
@@ -82,6 +83,7 @@ fn stage_3_landmarks(bencher: Bencher, photo: &str) {
     let picture = picture(photo);
     let mut landmarker = landmarker();
     let face = face(&picture);
+    let picture = View::from(picture);
     bencher.bench_local(|| landmarker.measure(&picture, &face));
 }
 
@@ -89,7 +91,9 @@ fn stage_3_landmarks(bencher: Bencher, photo: &str) {
 fn stage_4_align<const EMBEDDER: usize>(bencher: Bencher, photo: &str) {
     let (picture, pack) = (picture(photo), pack());
     let mut landmarker = landmarker();
-    let mesh = landmarker.measure(&picture, &face(&picture)).expect("landmarks run").mesh;
+    let face = face(&picture);
+    let picture = View::from(picture);
+    let mesh = landmarker.measure(&picture, &face).expect("landmarks run").mesh;
     let five_points = landmarker.spec().five_points(&mesh);
     bencher.bench(|| pack.embedders()[EMBEDDER].spec.align(&picture, &five_points));
 }

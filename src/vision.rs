@@ -21,6 +21,7 @@ pub mod rendition;
 pub mod resample;
 pub mod session;
 pub mod template;
+pub mod view;
 
 pub use compare::Comparison;
 pub use decode::{DecodeParams, ImageFault};

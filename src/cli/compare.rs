@@ -16,6 +16,7 @@ use crate::domain::quality::{Defect, Limits};
 use crate::vision::decode::{self, DecodeParams};
 use crate::vision::embed::EmbedderSpec;
 use crate::vision::pipeline::Analyse as _;
+use crate::vision::view::View;
 use crate::vision::{Analysis, Comparison, Error, Pack, Params, Pipeline, Runtime};
 
 /// Two images hold one person.
@@ -273,11 +274,12 @@ impl Report {
 
     fn draw(&self, path: &Path, embedder: &EmbedderSpec) -> anyhow::Result<()> {
         let limits = DecodeParams::default();
-        let pictures = [decode::decode(&self.sides[0].file, &limits)?, decode::decode(&self.sides[1].file, &limits)?];
+        let picture = |i: usize| decode::decode(&self.sides[i].file, &limits).map(View::from);
+        let pictures = [picture(0)?, picture(1)?];
         let panel = |i: usize| Panel {
             title: self.sides[i].name(),
             caption: self.sides[i].found(),
-            picture: &pictures[i],
+            picture: pictures[i].held(),
             analysis: &self.sides[i].analysis,
             chip: self.sides[i].analysis.primary_face().and_then(|f| embedder.align(&pictures[i], &f.five_points)),
         };

@@ -6,13 +6,16 @@ use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, Limits};
+use image::{DynamicImage, ImageDecoder, Limits, RgbImage};
 
 use super::colour;
+use super::geometry::Point;
 use super::picture::Picture;
+use super::view::View;
 use crate::domain::image::ImageFormat;
 
 mod container;
+mod reduced;
 
 /// The largest file and picture that are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +147,28 @@ pub fn decode_srgb(bytes: &[u8], params: &DecodeParams) -> Result<Picture, Image
     Ok(profile.and_then(|profile| colour::to_srgb(&picture, &profile)).unwrap_or(picture))
 }
 
+/// As [`decode`], but of a JPEG of the usual kind no more than is needed: at the smallest of 1/2, 1/4 and 1/8 of its size
+/// at which the longer side has `long_side` pixels or more. Other files, and smaller ones, come in full.
+///
+/// # Errors
+/// As [`decode`], for the same files.
+pub fn decode_reduced(bytes: &[u8], params: &DecodeParams, long_side: u32) -> Result<View, ImageFault> {
+    let (format, mut decoder) = open(bytes, params)?;
+    let (width, height) = decoder.dimensions();
+    let enough = |divisor: &u32| width.max(height) / divisor >= long_side;
+    if format == ImageFormat::Jpeg
+        && let Some(divisor) = [8, 4, 2].into_iter().find(enough)
+        && let Some(small) = reduced::decode(bytes, divisor)
+        // Of a file with two headers, both were to read the same one.
+        && small.dimensions() == (width.div_ceil(divisor), height.div_ceil(divisor))
+    {
+        let orientation = orientation(&mut decoder);
+        let small = upright(small, orientation).ok_or(ImageFault::Invalid(format))?;
+        return Ok(view_of(small, divisor, (width, height), orientation));
+    }
+    finish(decoder, format).map(View::from)
+}
+
 type AnyDecoder<'a> = Box<dyn ImageDecoder + 'a>;
 
 /// A decoder that has read the header, which is within the limits.
@@ -241,16 +266,50 @@ fn finish(mut decoder: AnyDecoder<'_>, format: ImageFormat) -> Result<Picture, I
         other => other.into_rgb8(),
     };
     // Turned last: it copies, and deep pixels would be copied at twice their final size and more.
+    upright(picture, orientation).ok_or(ImageFault::Invalid(format))
+}
+
+/// `None` for a picture without pixels.
+fn upright(picture: RgbImage, orientation: Orientation) -> Option<Picture> {
     let mut picture = DynamicImage::from(picture);
     picture.apply_orientation(orientation);
     let picture = picture.into_rgb8();
     let (width, height) = (picture.width() as usize, picture.height() as usize);
-    Picture::new(width, height, picture.into_raw()).ok_or(ImageFault::Invalid(format))
+    Picture::new(width, height, picture.into_raw())
 }
 
-fn on_white(picture: DynamicImage) -> image::RgbImage {
+/// Where the pixels of `small` lie in the picture that is stored at `width` x `height`, once upright.
+fn view_of(small: Picture, divisor: u32, (width, height): (u32, u32), orientation: Orientation) -> View {
+    let (width, height) = if lies_on_its_side(orientation) { (height, width) } else { (width, height) };
+    // The last pixel of a stored row or column may show less than the others, by this much. Where the picture was turned
+    // or mirrored such that it is the first, the whole one begins later.
+    let missing = |side: u32| f64::from(side.div_ceil(divisor) * divisor - side);
+    let origin = Point::new(
+        if ends_on_the_left(orientation) { -missing(width) } else { 0.0 },
+        if ends_at_the_top(orientation) { -missing(height) } else { 0.0 },
+    );
+    View::reduced(small, divisor as usize, origin, (width as usize, height as usize))
+}
+
+/// Whether the stored rows or columns, whichever become rows, run to the left.
+fn ends_on_the_left(orientation: Orientation) -> bool {
+    matches!(
+        orientation,
+        Orientation::FlipHorizontal | Orientation::Rotate180 | Orientation::Rotate90 | Orientation::Rotate270FlipH
+    )
+}
+
+/// Whether the stored rows or columns, whichever become columns, run upwards.
+fn ends_at_the_top(orientation: Orientation) -> bool {
+    matches!(
+        orientation,
+        Orientation::FlipVertical | Orientation::Rotate180 | Orientation::Rotate270 | Orientation::Rotate270FlipH
+    )
+}
+
+fn on_white(picture: DynamicImage) -> RgbImage {
     let rgba = picture.into_rgba8();
-    let mut rgb = image::RgbImage::new(rgba.width(), rgba.height());
+    let mut rgb = RgbImage::new(rgba.width(), rgba.height());
     for (out, pixel) in rgb.pixels_mut().zip(rgba.pixels()) {
         let [.., alpha] = pixel.0;
         for (value, &colour) in out.0.iter_mut().zip(&pixel.0) {

@@ -3,7 +3,7 @@
 use super::geometry::{Point, Transform};
 use super::model::{InputSpec, Model, RuntimeFault};
 use super::picture::Picture;
-use super::resample;
+use super::view::View;
 
 /// What an embedder wants to see, and what it returns.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,9 +19,9 @@ pub struct EmbedderSpec {
 impl EmbedderSpec {
     /// The face of `picture` at `five_points`, moved onto the template; `None` when the points coincide.
     #[must_use]
-    pub fn align(&self, picture: &Picture, five_points: &[Point; 5]) -> Option<Picture> {
+    pub fn align(&self, picture: &View, five_points: &[Point; 5]) -> Option<Picture> {
         let to_chip = Transform::umeyama(five_points, &self.template)?;
-        Some(resample::warp(picture, &to_chip, self.input.side))
+        Some(picture.warp(&to_chip, self.input.side))
     }
 }
 
@@ -78,11 +78,11 @@ mod tests {
     fn a_face_on_the_template_is_cut_out_unchanged() {
         let mut picture = Picture::black(150, 150);
         picture.pixels_mut().iter_mut().enumerate().for_each(|(i, v)| *v = u8::try_from(i % 251).unwrap());
-        assert_eq!(spec().align(&picture, &spec().template), Some(picture));
+        assert_eq!(spec().align(&picture.clone().into(), &spec().template), Some(picture));
     }
 
     #[test]
     fn points_that_coincide_give_no_chip() {
-        assert_eq!(spec().align(&Picture::black(9, 9), &[Point::new(4.0, 4.0); 5]), None);
+        assert_eq!(spec().align(&Picture::black(9, 9).into(), &[Point::new(4.0, 4.0); 5]), None);
     }
 }

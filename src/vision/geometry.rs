@@ -138,6 +138,16 @@ impl Transform {
         usable.then_some(map)
     }
 
+    /// What leaves every point where it is.
+    pub const IDENTITY: Self = Self([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]);
+
+    /// First `first`, then this.
+    #[must_use]
+    pub fn after(&self, first: &Self) -> Self {
+        let ([[a, b, c], [d, e, f]], [[g, h, i], [j, k, l]]) = (self.0, first.0);
+        Self([[a * g + b * j, a * h + b * k, a * i + b * l + c], [d * g + e * j, d * h + e * k, d * i + e * l + f]])
+    }
+
     /// Where `p` goes.
     #[must_use]
     pub fn apply(&self, p: Point) -> Point {

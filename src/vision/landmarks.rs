@@ -4,8 +4,7 @@
 use super::detect::{Detection, sigmoid};
 use super::geometry::{Point, Transform};
 use super::model::{InputSpec, Model, RuntimeFault};
-use super::picture::Picture;
-use super::resample;
+use super::view::View;
 
 /// Points of the mesh.
 pub const LANDMARKS: usize = 468;
@@ -68,12 +67,12 @@ impl Landmarker {
     ///
     /// # Errors
     /// When the network fails or its outputs have other shapes.
-    pub fn measure(&mut self, picture: &Picture, face: &Detection) -> Result<Landmarks, RuntimeFault> {
+    pub fn measure(&mut self, picture: &View, face: &Detection) -> Result<Landmarks, RuntimeFault> {
         let side = self.spec.input.side;
         let to_crop = crop_transform(face, self.spec.crop, side);
         // A box without area has no crop, and no face.
         let Some(back) = to_crop.inverse() else { return Ok(Landmarks { presence: 0.0, mesh: Vec::new() }) };
-        let mut outputs = self.spec.input.run(self.model.as_mut(), &resample::warp(picture, &to_crop, side))?;
+        let mut outputs = self.spec.input.run(self.model.as_mut(), &picture.warp(&to_crop, side))?;
         let name = self.model.name();
         let presence = outputs.take(name, "presence", 1)?;
         let mesh = outputs.take(name, "landmarks", LANDMARKS * COORDINATES)?;
@@ -106,6 +105,7 @@ mod tests {
     use crate::vision::detect::KEYPOINTS;
     use crate::vision::geometry::Rect;
     use crate::vision::model::{Colour, Outputs};
+    use crate::vision::picture::Picture;
     use ndarray::{ArrayD, ArrayView4};
 
     /// Says that every landmark lies at one place of the crop.
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn landmarks_come_back_in_pixels_of_the_picture() {
         let mut landmarker = Landmarker::new(Box::new(Fixed([96.0, 100.0, 8.0])), spec());
-        let found = landmarker.measure(&Picture::black(100, 100), &upright()).unwrap();
+        let found = landmarker.measure(&Picture::black(100, 100).into(), &upright()).unwrap();
         // The crop spans 48 pixels on 192: four to one.
         let [x, y, z] = found.mesh[467];
         assert!((x - 50.0).abs() < 1e-9 && (y - 51.0).abs() < 1e-9 && (z - 2.0).abs() < 1e-9);
@@ -165,6 +165,6 @@ mod tests {
         let mut face = upright();
         face.bbox = Rect::default();
         let mut landmarker = Landmarker::new(Box::new(Fixed([0.0; 3])), spec());
-        assert!(landmarker.measure(&Picture::black(10, 10), &face).unwrap().presence < 0.5);
+        assert!(landmarker.measure(&Picture::black(10, 10).into(), &face).unwrap().presence < 0.5);
     }
 }

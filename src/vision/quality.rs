@@ -14,7 +14,7 @@ use std::ops::Range;
 use super::face::Face;
 use super::geometry::{Point, Transform};
 use super::picture::{CHANNELS, Picture};
-use super::resample;
+use super::view::View;
 use crate::domain::quality::Quality;
 
 /// Side of the upright square in which colours and edges are measured.
@@ -51,7 +51,7 @@ const SIDES: [[usize; 2]; 3] = [[33, 263], [61, 291], [234, 454]];
 /// Measures the face number `primary` of the `faces` that were found in `picture`. `None` when its points make no face: they
 /// coincide, or a measure comes to no number.
 #[must_use]
-pub fn measure(picture: &Picture, faces: &[Face], primary: usize) -> Option<Quality> {
+pub fn measure(picture: &View, faces: &[Face], primary: usize) -> Option<Quality> {
     let face = faces.get(primary)?;
     let mesh = Mesh(&face.landmarks);
     let [right_eye, left_eye] = [mesh.middle(&RIGHT_EYE)?, mesh.middle(&LEFT_EYE)?];
@@ -85,7 +85,7 @@ pub fn measure(picture: &Picture, faces: &[Face], primary: usize) -> Option<Qual
 }
 
 /// Share of the attention that the face has of the two most prominent ones, in [0.5, 1].
-fn dominance(picture: &Picture, faces: &[Face], primary: usize) -> f64 {
+fn dominance(picture: &View, faces: &[Face], primary: usize) -> f64 {
     let prominence = |it: &Face| it.bbox.prominence(picture.width(), picture.height());
     let own = faces.get(primary).map_or(0.0, prominence);
     let others = faces.iter().enumerate().filter(|(at, _)| *at != primary);
@@ -150,7 +150,7 @@ impl Mesh<'_> {
     }
 
     /// Pixels from the mesh to the picture's nearest edge; negative where it reaches beyond.
-    fn margin(self, picture: &Picture) -> f64 {
+    fn margin(self, picture: &View) -> f64 {
         let (right, bottom) = (picture.width() as f64 - 1.0, picture.height() as f64 - 1.0);
         self.0.iter().map(|[x, y, _]| x.min(*y).min(right - x).min(bottom - y)).fold(f64::INFINITY, f64::min)
     }
@@ -176,7 +176,7 @@ struct Light {
 }
 
 impl Chip {
-    fn of(picture: &Picture, face: &Face, mesh: Mesh<'_>) -> Option<Self> {
+    fn of(picture: &View, face: &Face, mesh: Mesh<'_>) -> Option<Self> {
         let eyes = face.five_points[0].distance(face.five_points[1]);
         let scale = (eyes / INTER_EYE).clamp(0.1, 1.0);
         let side = (CHIP as f64 * scale).ceil() as usize;
@@ -197,7 +197,7 @@ impl Chip {
             shown && encloses(&oval, p)
         });
         let on_face = on_face.collect();
-        Some(Self { picture: resample::warp(picture, &upright, side), on_face, scale })
+        Some(Self { picture: picture.warp(&upright, side), on_face, scale })
     }
 
     fn luminance(&self, at: usize) -> f64 {

@@ -45,5 +45,6 @@ mod vision_golden;
 mod vision_images;
 mod vision_pack;
 mod vision_quality;
+mod vision_reduced;
 mod vision_support;
 mod vision_turned;

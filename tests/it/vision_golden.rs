@@ -15,6 +15,7 @@ use visavis::vision::model::{InputSpec, Model};
 use visavis::vision::picture::Picture;
 use visavis::vision::pipeline::Analyse as _;
 use visavis::vision::resample::warp;
+use visavis::vision::view::View;
 use visavis::vision::{Analysis, Face};
 
 use super::vision_support::{models, pack, photo, pipeline, runtime};
@@ -235,7 +236,7 @@ fn the_networks_see_the_references_pixels() {
 fn aligned_chips_are_the_references_chips() {
     for stem in ["astronaut", "tilted"] {
         let golden: Golden = golden(&format!("{stem}.json"));
-        let picture = picture(&golden.photo);
+        let picture = View::from(picture(&golden.photo));
         let five_points: Vec<Point> =
             golden.primary.unwrap().five_points.iter().map(|p| Point::new(p[0], p[1])).collect();
         let five_points: [Point; 5] = five_points.try_into().unwrap();

@@ -101,7 +101,7 @@ impl Shot {
         let (width, height) = (self.picture.width() as usize, self.picture.height() as usize);
         let picture = Picture::new(width, height, self.picture.as_raw().clone()).unwrap();
         let landmarks = self.face.landmarks.iter().enumerate().map(|(i, p)| place(i, *p)).collect();
-        quality::measure(&picture, &[Face { landmarks, ..self.face.clone() }], 0).unwrap()
+        quality::measure(&picture.into(), &[Face { landmarks, ..self.face.clone() }], 0).unwrap()
     }
 
     /// The mesh turned in space about its nose tip.

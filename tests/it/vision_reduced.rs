@@ -1,0 +1,264 @@
+//! Large JPEGs, of which no more is decoded than is needed: the same pixels, faces, templates, measures and refusals as in
+//! full.
+
+use std::sync::LazyLock;
+
+use image::{DynamicImage, Rgb, RgbImage, imageops};
+use jpeg_encoder::{ColorType as JpegColour, Encoder, SamplingFactor};
+use proptest::prelude::*;
+use visavis::domain::evidence::Mode;
+use visavis::domain::quality::Limits;
+use visavis::vision::decode::{DecodeParams, ImageFault, decode, decode_reduced};
+use visavis::vision::geometry::{Point, Transform};
+use visavis::vision::picture::{CHANNELS, Picture};
+use visavis::vision::pipeline::Analyse as _;
+use visavis::vision::resample::shrink;
+use visavis::vision::view::View;
+use visavis::vision::{Analysis, Params, Pipeline};
+
+use super::vision_images::with_orientation;
+use super::vision_support::{pack, photo, pipeline, runtime};
+
+/// How a JPEG is written.
+#[derive(Clone, Copy)]
+struct Kind {
+    colour: JpegColour,
+    sampling: SamplingFactor,
+    quality: u8,
+    /// Units between restart markers.
+    restart: Option<u16>,
+    progressive: bool,
+}
+
+/// As cameras do.
+const CAMERA: Kind =
+    Kind { colour: JpegColour::Rgb, sampling: SamplingFactor::F_2_2, quality: 90, restart: None, progressive: false };
+
+fn jpeg(picture: &RgbImage, kind: Kind) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes, kind.quality);
+    encoder.set_sampling_factor(kind.sampling);
+    encoder.set_progressive(kind.progressive);
+    if let Some(units) = kind.restart {
+        encoder.set_restart_interval(units);
+    }
+    let pixels = match kind.colour {
+        JpegColour::Luma => DynamicImage::from(picture.clone()).into_luma8().into_raw(),
+        JpegColour::Cmyk => picture.pixels().flat_map(|Rgb([r, g, b])| [255 - r, 255 - g, 255 - b, 0]).collect(),
+        _ => picture.as_raw().clone(),
+    };
+    let side = |it: u32| u16::try_from(it).unwrap();
+    encoder.encode(&pixels, side(picture.width()), side(picture.height()), kind.colour).unwrap();
+    bytes
+}
+
+fn scaled(photo_name: &str, width: u32, height: u32) -> RgbImage {
+    let photo = image::load_from_memory(&photo(photo_name)).unwrap().into_rgb8();
+    imageops::resize(&photo, width, height, imageops::FilterType::CatmullRom)
+}
+
+fn in_full(bytes: &[u8]) -> Result<Picture, ImageFault> {
+    decode(bytes, &DecodeParams::default())
+}
+
+fn reduced(bytes: &[u8], long_side: u32) -> Result<View, ImageFault> {
+    decode_reduced(bytes, &DecodeParams::default(), long_side)
+}
+
+/// Mean of the differences of one channel, in levels.
+#[expect(clippy::cast_precision_loss, reason = "pixels of a small picture")]
+fn mean_off(a: &Picture, b: &Picture, channel: usize, difference: impl Fn(f64, f64) -> f64) -> f64 {
+    assert_eq!((a.width(), a.height()), (b.width(), b.height()));
+    let values = |it: &Picture| it.pixels().iter().skip(channel).step_by(CHANNELS).map(|v| f64::from(*v)).collect();
+    let (a, b): (Vec<_>, Vec<_>) = (values(a), values(b));
+    a.iter().zip(&b).map(|(a, b)| difference(*a, *b)).sum::<f64>() / a.len() as f64
+}
+
+#[test]
+fn a_reduced_picture_shows_the_means_of_the_full_ones_pixels() {
+    let picture = scaled("obama.jpg", 320, 400);
+    let samplings = [SamplingFactor::F_1_1, SamplingFactor::F_2_1, SamplingFactor::F_1_2, SamplingFactor::F_2_2];
+    let mut kinds = samplings.map(|sampling| Kind { sampling, ..CAMERA }).to_vec();
+    kinds.push(Kind { colour: JpegColour::Luma, ..CAMERA });
+    kinds.push(Kind { restart: Some(3), ..CAMERA });
+    for (at, kind) in kinds.into_iter().enumerate() {
+        let file = jpeg(&picture, kind);
+        let full = in_full(&file).unwrap();
+        for divisor in [2, 4, 8] {
+            let view = reduced(&file, 400 / divisor).unwrap();
+            assert_eq!((view.width(), view.height()), (320, 400));
+            let (width, height) = (view.held().width(), view.held().height());
+            assert_eq!((width, height), (320 / divisor as usize, 400 / divisor as usize));
+            for channel in 0..CHANNELS {
+                let off = mean_off(view.held(), &shrink(&full, width, height), channel, |a, b| (a - b).abs());
+                assert!(off < 3.0, "kind {at} at 1/{divisor}: channel {channel} is off by {off} levels");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_place_is_where_it_is_in_full_however_the_picture_was_held() {
+    // As red as a pixel is far to the right, as green as it is far down. The last blocks are incomplete.
+    let slope =
+        |width, height| RgbImage::from_fn(width, height, |x, y| Rgb([x, y, 128].map(|v| u8::try_from(v).unwrap())));
+    for orientation in 1..=8 {
+        let stored = if orientation < 5 { slope(253, 187) } else { slope(187, 253) };
+        let kind = Kind { quality: 100, sampling: SamplingFactor::F_1_1, ..CAMERA };
+        let file = with_orientation(&jpeg(&stored, kind), orientation);
+        let full = View::from(in_full(&file).unwrap());
+        for divisor in [2, 4, 8] {
+            let view = reduced(&file, 253 / divisor).unwrap();
+            assert_eq!((view.width(), view.height()), (full.width(), full.height()));
+            assert!((view.reduction() - f64::from(divisor)).abs() < 1e-9);
+            let map = Transform::about(Point::new(100.0, 90.0), 0.2, 0.15, Point::new(10.0, 10.0));
+            for channel in 0..2 {
+                let off = mean_off(&view.warp(&map, 20), &full.warp(&map, 20), channel, |a, b| a - b);
+                assert!(off.abs() < 0.3, "orientation {orientation} at 1/{divisor}: off by {off} pixels");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_small_or_of_another_kind_comes_in_full() {
+    let picture = scaled("obama.jpg", 320, 400);
+    let camera = jpeg(&picture, CAMERA);
+    assert!((reduced(&camera, 200).unwrap().reduction() - 2.0).abs() < 1e-9);
+    let mut png = std::io::Cursor::new(Vec::new());
+    DynamicImage::from(picture.clone()).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    for (file, long_side) in [
+        (camera, 201),
+        (png.into_inner(), 1),
+        (jpeg(&picture, Kind { progressive: true, ..CAMERA }), 1),
+        (jpeg(&picture, Kind { colour: JpegColour::Cmyk, ..CAMERA }), 1),
+    ] {
+        let view = reduced(&file, long_side).unwrap();
+        assert_eq!(view.held(), &in_full(&file).unwrap());
+        assert!((view.reduction() - 1.0).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn a_file_cut_short_is_refused_at_every_scale_as_it_is_in_full() {
+    let file = jpeg(&scaled("obama.jpg", 64, 80), Kind { restart: Some(2), ..CAMERA });
+    for length in 0..file.len() {
+        assert_eq!(reduced(&file[..length], 1).map(drop), in_full(&file[..length]).map(drop), "cut to {length}");
+    }
+}
+
+/// The bits of a scan may end early, or make no sense: decoders show grey from there on.
+#[test]
+fn pixels_that_are_missing_are_as_grey_as_in_full() {
+    let file = jpeg(&scaled("obama.jpg", 320, 400), CAMERA);
+    let half = [&file[..file.len() / 2], &[0xFF, 0xD9]].concat();
+    let view = reduced(&half, 1).unwrap();
+    assert_eq!(view.held(), &in_full(&half).unwrap());
+}
+
+static SMALL: LazyLock<RgbImage> = LazyLock::new(|| scaled("obama.jpg", 97, 131));
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn whatever_is_changed_in_a_file_it_is_refused_reduced_where_it_is_refused_in_full(
+        kind in 0..4_usize,
+        long_side in 1..200_u32,
+        // Half of the changes hit what stands before the pixels.
+        at in prop::collection::vec((0..1_400_usize, any::<u8>()), 1..6),
+        in_pixels in any::<bool>(),
+    ) {
+        let mut bytes = jpeg(&SMALL, match kind {
+            0 => CAMERA,
+            1 => Kind { restart: Some(2), ..CAMERA },
+            2 => Kind { colour: JpegColour::Luma, ..CAMERA },
+            _ => Kind { sampling: SamplingFactor::F_2_1, quality: 60, ..CAMERA },
+        });
+        for (at, value) in at {
+            let length = bytes.len();
+            let at = if in_pixels { length - 1 - at % length } else { at % length };
+            bytes[at] = value;
+        }
+        prop_assert_eq!(reduced(&bytes, long_side).map(drop), in_full(&bytes).map(drop));
+    }
+}
+
+/// Decodes everything in full.
+fn thorough() -> Pipeline {
+    Pipeline::open(&pack(), &runtime(), Params { first_side: u32::MAX, ..Params::default() }).unwrap()
+}
+
+fn analyse(pipeline: &mut Pipeline, file: &[u8]) -> Analysis {
+    pipeline.analyse(file, Mode::Accurate, &|| Ok(())).unwrap()
+}
+
+/// That both found the same face, and made the same of it.
+fn assert_alike(found: &Analysis, full: &Analysis, what: &str) {
+    assert_eq!((found.width, found.height, found.faces.len()), (full.width, full.height, full.faces.len()), "{what}");
+    let (a, b) = (found.primary_face().unwrap(), full.primary_face().unwrap());
+    let eyes = b.five_points[0].distance(b.five_points[1]);
+    let corner = |it: &visavis::vision::Face| Point::new(it.bbox.left, it.bbox.top);
+    let apart = a.five_points.iter().zip(b.five_points).map(|(a, b)| a.distance(b)).fold(0.0, f64::max);
+    let apart = apart.max(corner(a).distance(corner(b))) / eyes;
+    assert!(apart < 0.02, "{what}: {apart} inter-eye distances apart");
+    for model in ["dlib_resnet", "faceres"] {
+        let vector = |it: &Analysis| it.template.as_ref().unwrap().vector(model).unwrap().to_vec();
+        let cosine: f32 = vector(found).iter().zip(vector(full)).map(|(a, b)| a * b).sum();
+        assert!(cosine > 0.995, "{what}: cosine of {model} is {cosine}");
+    }
+    let (a, b) = (found.quality.as_ref().unwrap(), full.quality.as_ref().unwrap());
+    assert_eq!(a.defects(&Limits::default()), b.defects(&Limits::default()), "{what}");
+    assert!((a.inter_eye_px / b.inter_eye_px - 1.0).abs() < 0.01, "{what}: {} px", a.inter_eye_px);
+    assert!((a.margin - b.margin).abs() < 0.02, "{what}: margin {}", a.margin);
+    assert!((a.sharpness - b.sharpness).abs() < 0.02, "{what}: sharpness {}", a.sharpness);
+}
+
+/// The photo in the middle of a grey frame, `share` times as wide.
+fn framed(name: &str, (width, height): (u32, u32), share: f64) -> RgbImage {
+    let mut frame = RgbImage::from_pixel(width, height, Rgb([150; 3]));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a side")]
+    let side = (f64::from(width) * share) as u32;
+    imageops::overlay(&mut frame, &scaled(name, side, side * 5 / 4), i64::from(width / 3), i64::from(height / 3));
+    frame
+}
+
+#[test]
+fn photos_at_every_size_give_the_faces_templates_and_measures_of_the_full_picture() {
+    let (mut pipeline, mut thorough) = (pipeline(), thorough());
+    for name in ["obama.jpg", "obama2.jpg", "biden.jpg"] {
+        for (width, height) in [(1_040, 1_300), (2_080, 2_600), (4_160, 5_200)] {
+            let file = jpeg(&scaled(name, width, height), CAMERA);
+            let what = format!("{name} at {width} x {height}");
+            assert_alike(&analyse(&mut pipeline, &file), &analyse(&mut thorough, &file), &what);
+        }
+    }
+}
+
+#[test]
+fn a_face_too_small_for_what_was_decoded_is_looked_at_again() {
+    let (mut pipeline, mut thorough) = (pipeline(), thorough());
+    for share in [0.5, 0.25, 0.15] {
+        let file = jpeg(&framed("biden.jpg", (2_304, 3_072), share), CAMERA);
+        assert_alike(&analyse(&mut pipeline, &file), &analyse(&mut thorough, &file), &format!("{share} of the frame"));
+    }
+}
+
+#[test]
+fn a_face_that_lies_on_its_side_is_where_it_is_in_the_upright_picture() {
+    let (mut pipeline, mut thorough) = (pipeline(), thorough());
+    let upright = DynamicImage::from(framed("obama2.jpg", (1_951, 2_601), 0.6));
+    for (orientation, stored) in [(3, upright.rotate180()), (6, upright.rotate270()), (8, upright.rotate90())] {
+        let file = with_orientation(&jpeg(&stored.into_rgb8(), CAMERA), orientation);
+        let (found, full) = (analyse(&mut pipeline, &file), analyse(&mut thorough, &file));
+        assert_eq!((found.width, found.height), (1_951, 2_601));
+        assert_alike(&found, &full, &format!("orientation {orientation}"));
+    }
+}
+
+#[test]
+fn a_large_photo_without_a_face_shows_none() {
+    let analysis = analyse(&mut pipeline(), &jpeg(&scaled("no-face.png", 2_600, 2_600), CAMERA));
+    assert!(analysis.faces.is_empty() && analysis.quality.is_none());
+    assert_eq!((analysis.width, analysis.height), (2_600, 2_600));
+}
