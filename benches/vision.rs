@@ -5,8 +5,11 @@
 use std::path::{Path, PathBuf};
 
 use divan::Bencher;
+use divan::counter::ItemsCount;
+use image::imageops;
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use visavis::domain::evidence::Mode;
-use visavis::vision::decode::{DecodeParams, decode};
+use visavis::vision::decode::{DecodeParams, decode, decode_reduced};
 use visavis::vision::detect::{Detection, Detector};
 use visavis::vision::embed::Embedder;
 use visavis::vision::landmarks::Landmarker;
@@ -63,6 +66,46 @@ fn face(picture: &Picture) -> Detection {
 fn stage_1_decode(bencher: Bencher, photo: &str) {
     let file = file(photo);
     bencher.bench(|| decode(&file, &DecodeParams::default()));
+}
+
+const IN_FULL: &str = "in full";
+const AS_NEEDED: &str = "as far as needed";
+
+/// Items are pixels of the file, so that their rates tell how many times as fast one is as the other. One megapixel is
+/// needed in full.
+#[divan::bench(args = [IN_FULL, AS_NEEDED], consts = [1, 5, 12])]
+fn stage_1_decode_of_megapixels<const MEGAPIXELS: u32>(bencher: Bencher, how: &str) {
+    let (file, limits) = (camera_photo(MEGAPIXELS), DecodeParams::default());
+    let first_side = if how == IN_FULL { u32::MAX } else { Params::default().first_side };
+    bencher.counter(ItemsCount::new(MEGAPIXELS * 1_000_000)).bench(|| decode_reduced(&file, &limits, first_side));
+}
+
+/// A test photo of so many megapixels, of 3 to 4, as a camera writes it. Enlarged alone it would be smoother than what
+/// comes from a sensor, a file of half the size, and decoded sooner.
+fn camera_photo(megapixels: u32) -> Vec<u8> {
+    let photo = image::load_from_memory(&file("obama.jpg")).expect("the test photos are sound").into_rgb8();
+    let unit = (megapixels * 1_000_000 / 12).isqrt();
+    let (width, height) = (3 * unit, 4 * unit);
+    let mut photo = imageops::resize(&photo, width, height, imageops::FilterType::CatmullRom);
+    let mut state = 1_u32;
+    let mut noise = || {
+        // Marsaglia's xorshift; the sum of its bytes is about normal, with a deviation of 5 levels once divided.
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        let sum: i32 = state.to_le_bytes().iter().map(|it| i32::from(*it)).sum();
+        (sum - 510) / 30
+    };
+    for pixel in photo.pixels_mut() {
+        let grain = noise();
+        pixel.0 = pixel.0.map(|it| u8::try_from((i32::from(it) + grain).clamp(0, 255)).unwrap_or(0));
+    }
+    let mut file = Vec::new();
+    let mut encoder = Encoder::new(&mut file, 90);
+    encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    let side = |it: u32| u16::try_from(it).expect("a side of a photo");
+    encoder.encode(photo.as_raw(), side(width), side(height), ColorType::Rgb).expect("the photo is a picture");
+    file
 }
 
 #[divan::bench(args = PHOTOS)]
