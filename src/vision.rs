@@ -14,6 +14,7 @@ pub mod landmarks;
 pub mod liveness;
 pub mod manifest;
 pub mod model;
+pub mod params;
 pub mod picture;
 pub mod pipeline;
 pub mod quality;
@@ -30,7 +31,8 @@ pub use face::Face;
 pub use liveness::{LivenessPack, PackDescription};
 pub use manifest::{Pack, PackFault};
 pub use model::RuntimeFault;
-pub use pipeline::{Analysis, Params, Pipeline, Timings};
+pub use params::Params;
+pub use pipeline::{Analysis, Pipeline, Timings};
 pub use session::Runtime;
 pub use template::Template;
 

@@ -1,6 +1,6 @@
 //! A face as the detector and the landmark network describe it; what every later stage works on.
 
-use super::detect::KEYPOINTS;
+use super::detect::{Detection, KEYPOINTS};
 use super::geometry::{Point, Rect};
 
 /// A face, in pixels of the upright picture.
@@ -18,4 +18,12 @@ pub struct Face {
     pub landmarks: Vec<[f64; 3]>,
     /// From the mesh: right eye, left eye, nose tip, right and left corner of the mouth.
     pub five_points: [Point; 5],
+}
+
+impl Face {
+    /// What the detector said.
+    #[must_use]
+    pub fn detection(&self) -> Detection {
+        Detection { bbox: self.bbox, score: self.score, keypoints: self.keypoints }
+    }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::compare::Scorers;
-use super::decode::{DecodeParams, decode, decode_reduced};
+use super::decode::{decode, decode_reduced};
 use super::detect::{Detection, Detector, DetectorSpec, KEYPOINTS};
 use super::embed::{Embedder, EmbedderSpec};
 use super::face::Face;
@@ -13,6 +13,7 @@ use super::landmarks::Landmarker;
 use super::liveness::LivenessTester;
 use super::manifest::{Network, Pack};
 use super::model::RuntimeFault;
+use super::params::Params;
 use super::picture::Picture;
 use super::quality;
 use super::resample;
@@ -21,70 +22,6 @@ use super::template::Template;
 use super::view::View;
 use crate::domain::evidence::{Liveness, Mode};
 use crate::domain::quality::Quality;
-
-/// The numbers that do not come with the models; those that do are in the pack's manifest.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Params {
-    /// Limits on the file.
-    pub decode: DecodeParams,
-    /// Pixels of the longer side with which a large JPEG is decoded at first, at least.
-    pub first_side: u32,
-    /// Pixels of what was decoded between the eyes of the face that is compared, at least; where there are fewer, and the
-    /// file has more, it is decoded again.
-    pub least_eyes: f64,
-    /// At most so many detections of a picture are looked at, the most prominent first.
-    pub max_faces: usize,
-    /// Detector's certainty, in [0, 1], from which the most prominent face need not be looked for in other directions.
-    pub sure: f64,
-    /// Certainty that a face needs which lies on a side or on its head.
-    pub turned: f64,
-    /// By how much it must exceed that of a face that stands.
-    pub lead: f64,
-}
-
-/// Sides: 640 pixels are more than three times what the detectors see of a picture, and more than is turned. Eyes: the
-/// embedders' chips have 53 and 63 pixels between them; with fewer, pixels would be made up that the file has. At 56 pixels
-/// templates are still those of the full picture (cosine 0.9997 by dlib) and sharpness is within 0.02; at 43 a sharp face
-/// loses 0.06 of it, at 28 0.14, and with it a cosine of 0.9975.
-///
-/// Each detection costs a run of the landmark network, 7 ms on one core: 16 bound the time that a group photo takes, and
-/// the most prominent face, which is the one compared, is among them.
-///
-/// Directions: of 143 photos of LFW the detector was 0.87 certain or more of 95 %, and 0.76 of 99 %. Of the same photos on
-/// their heads it took 85 for a face that stands, chin for forehead, but was never more than 0.81 certain; and with the face
-/// painted over, of 5 for a face, 0.62 certain at most. A lead of 0.05 and one of 0.1 find all of 197 photos turned by any
-/// quarter; without one, 4 of 62 faces behind a black mask are taken to stand on their heads.
-impl Default for Params {
-    fn default() -> Self {
-        Self {
-            decode: DecodeParams::default(),
-            first_side: 640,
-            least_eyes: 64.0,
-            max_faces: 16,
-            sure: 0.85,
-            turned: 0.75,
-            lead: 0.08,
-        }
-    }
-}
-
-impl Params {
-    /// Pixels of the longer side with which the picture must be decoded again for the sake of its most prominent face;
-    /// `None` when what was decoded suffices, or is all there is.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a side of a picture, or all of it")]
-    #[expect(clippy::cast_precision_loss, reason = "a side of a picture")]
-    fn side_needed(&self, picture: &View, face: Option<&Face>) -> Option<u32> {
-        if picture.reduction() <= 1.0 {
-            return None;
-        }
-        // Nothing is said to show no face that was not looked at in full.
-        let Some(face) = face else { return Some(u32::MAX) };
-        let eyes = face.five_points[0].distance(face.five_points[1]) / picture.reduction();
-        let held = picture.held().width().max(picture.held().height()) as f64;
-        // One pixel more is another scale: whatever the rounding, no scale is tried twice.
-        (eyes < self.least_eyes).then(|| (held * self.least_eyes / eyes).ceil().max(held + 1.0) as u32)
-    }
-}
 
 /// What a picture shows.
 #[derive(Debug, Clone)]
@@ -203,7 +140,8 @@ impl Pipeline {
         })
     }
 
-    /// Decodes the file, at the smallest scale that suffices for the face that will be compared, and finds its faces.
+    /// Decodes the file, at the smallest scale that suffices for the face that will be compared, and finds its faces. Where
+    /// they are is seen at any scale; with more pixels they are only measured anew.
     fn look(
         &mut self,
         image: &[u8],
@@ -211,10 +149,15 @@ impl Pipeline {
         checkpoint: &dyn Fn() -> Result<(), Error>,
     ) -> Result<(View, Vec<Face>), Error> {
         let mut long_side = self.params.first_side;
+        let mut faces: Vec<Face> = Vec::new();
         loop {
             checkpoint()?;
             let picture = timed(&mut timings.decode, || decode_reduced(image, &self.params.decode, long_side))?;
-            let faces = self.faces(&picture, timings, checkpoint)?;
+            let known = faces.iter().map(Face::detection).collect();
+            faces = measured(&mut self.landmarker, known, &picture, timings, checkpoint)?;
+            if faces.is_empty() {
+                faces = self.faces(&picture, timings, checkpoint)?;
+            }
             match self.params.side_needed(&picture, faces.first()) {
                 Some(more) => long_side = more,
                 None => return Ok((picture, faces)),
@@ -270,23 +213,8 @@ impl Pipeline {
             // the genuine pairs of LFW.
             let prominence = |d: &Detection| d.bbox.prominence(picture.width(), picture.height());
             found.sort_by(|a, b| prominence(b).total_cmp(&prominence(a)));
-            let mut faces = Vec::new();
-            for detection in found.into_iter().take(self.params.max_faces) {
-                checkpoint()?;
-                let measured = timed(&mut timings.landmarks, || self.landmarker.measure(picture, &detection))?;
-                let spec = self.landmarker.spec();
-                if measured.presence >= spec.presence {
-                    let five_points = spec.five_points(&measured.mesh);
-                    faces.push(Face {
-                        bbox: detection.bbox,
-                        score: detection.score,
-                        keypoints: detection.keypoints,
-                        presence: measured.presence,
-                        landmarks: measured.mesh,
-                        five_points,
-                    });
-                }
-            }
+            found.truncate(self.params.max_faces);
+            let faces = measured(&mut self.landmarker, found, picture, timings, checkpoint)?;
             if !faces.is_empty() {
                 return Ok(faces);
             }
@@ -372,6 +300,33 @@ impl Analyse for Pipeline {
         }
         Ok(())
     }
+}
+
+/// Those detections that pass for faces, with their landmarks.
+fn measured(
+    landmarker: &mut Landmarker,
+    found: Vec<Detection>,
+    picture: &View,
+    timings: &mut Timings,
+    checkpoint: &dyn Fn() -> Result<(), Error>,
+) -> Result<Vec<Face>, Error> {
+    let mut faces = Vec::new();
+    for detection in found {
+        checkpoint()?;
+        let landmarks = timed(&mut timings.landmarks, || landmarker.measure(picture, &detection))?;
+        if landmarks.presence >= landmarker.spec().presence {
+            let five_points = landmarker.spec().five_points(&landmarks.mesh);
+            faces.push(Face {
+                bbox: detection.bbox,
+                score: detection.score,
+                keypoints: detection.keypoints,
+                presence: landmarks.presence,
+                landmarks: landmarks.mesh,
+                five_points,
+            });
+        }
+    }
+    Ok(faces)
 }
 
 /// Longer side of the picture that is turned: more than the detectors see.
