@@ -40,7 +40,7 @@ pub use health::{Probe, ProbeFuture};
 pub use limits::Limits;
 pub use waiters::Waiters;
 
-use crate::domain::request::MAX_BODY;
+use crate::domain::request::LARGEST_BODY;
 use crate::images::Images;
 use crate::intake::Intake;
 
@@ -78,7 +78,7 @@ pub fn router(context: ApiContext, origins: &[HeaderValue]) -> Router {
         .merge(pages::routes(document))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(RequestBodyTimeoutLayer::new(SLOW_BODY))
         .layer(middleware::from_fn_with_state(context.clone(), edges::share_memory))
         .layer(CatchPanicLayer::custom(error::panicked))

@@ -74,7 +74,7 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         // One job more than there are threads: its images are fetched while the others compute.
         let slots = Slots::new(threads(&args).get() + 1);
         let (store, media) = (store.clone(), intake.media.clone());
-        let context = jobs::Context { engine: started, sources };
+        let context = jobs::Context { engine: started, sources, video: args.video.frames()? };
         Worker { store, media, context, slots, life: life.clone() }.start(&broker);
     }
     if plays(Role::Relay) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::domain::evidence::Mode;
 use crate::domain::pepper::Pepper;
@@ -21,6 +21,7 @@ use crate::net::Guard;
 use crate::queue::connection::Broker;
 use crate::store::Store;
 use crate::telemetry::LogFormat;
+use crate::video::{Frames, VideoParams};
 use crate::vision::{LivenessPack, Pack, PackDescription};
 
 /// Where Postgres is.
@@ -218,6 +219,32 @@ impl VisionArgs {
     }
 }
 
+/// What takes frames out of videos.
+#[derive(Args, Clone)]
+pub struct VideoArgs {
+    /// The program ffmpeg [default: /usr/bin/ffmpeg, then /usr/local/bin/ffmpeg; without one, videos are refused]
+    #[arg(long, env = "VISAVIS_FFMPEG")]
+    pub ffmpeg: Option<PathBuf>,
+}
+
+impl VideoArgs {
+    /// # Errors
+    /// When the program that was named is not there.
+    pub fn frames(&self) -> anyhow::Result<Frames> {
+        let found = if let Some(path) = &self.ffmpeg {
+            Some(path.canonicalize().with_context(|| format!("VISAVIS_FFMPEG: {}", path.display()))?)
+        } else {
+            ["/usr/bin/ffmpeg", "/usr/local/bin/ffmpeg"].map(PathBuf::from).into_iter().find(|it| it.is_file())
+        };
+        if let Some(path) = &found {
+            info!(ffmpeg = %path.display(), "videos are read");
+        } else {
+            warn!("no ffmpeg was found: jobs with a video will fail");
+        }
+        Ok(Frames::new(found, VideoParams::default()))
+    }
+}
+
 /// Whom this process may call.
 #[derive(Args, Clone)]
 pub struct OutgoingArgs {
@@ -277,6 +304,8 @@ pub struct ServeArgs {
     pub intake: IntakeArgs,
     #[command(flatten)]
     pub vision: VisionArgs,
+    #[command(flatten)]
+    pub video: VideoArgs,
     #[command(flatten)]
     pub api: ApiArgs,
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! Faces in pictures: bytes go in, faces, templates and calibrated scores come out. No network, no database, no clock but
 //! the deadline that the caller hands in.
 
+pub mod best_frame;
 pub mod calibration;
 pub mod colour;
 pub mod compare;
@@ -19,6 +20,7 @@ pub mod pipeline;
 pub mod quality;
 pub mod rendition;
 pub mod resample;
+pub mod scene;
 pub mod session;
 pub mod template;
 

@@ -16,6 +16,7 @@ use super::model::RuntimeFault;
 use super::picture::Picture;
 use super::quality;
 use super::resample;
+use super::scene::Scene;
 use super::session::Runtime;
 use super::template::Template;
 use crate::domain::evidence::{Liveness, Mode};
@@ -64,6 +65,8 @@ pub struct Analysis {
     pub template: Option<Template>,
     /// How well the primary face was captured.
     pub quality: Option<Quality>,
+    /// All of the picture, coarsely.
+    pub scene: Scene,
     /// Time spent.
     pub timings: Timings,
 }
@@ -286,7 +289,9 @@ impl Analyse for Pipeline {
         let primary = template.as_ref().map(|_| 0);
         checkpoint()?;
         let quality = timed(&mut timings.quality, || quality::measure(&picture, &faces, primary?));
-        Ok(Analysis { width: picture.width(), height: picture.height(), faces, primary, template, quality, timings })
+        let scene = timed(&mut timings.quality, || Scene::of(&picture));
+        let (width, height) = (picture.width(), picture.height());
+        Ok(Analysis { width, height, faces, primary, template, quality, scene, timings })
     }
 
     fn liveness(

@@ -102,7 +102,7 @@ async fn bad_requests_get_a_problem_document_with_code_and_field() {
         (api.request(Method::GET, &format!("/v1/jobs/{job}?wait=soon")), 400, "invalid_wait", Some("wait")),
         (api.request(Method::POST, "/v1/jobs").body("{"), 400, "malformed_json", None),
         (api.request(Method::POST, "/v1/jobs").body("{}"), 400, "missing_field", Some("version")),
-        (api.request(Method::POST, "/v1/jobs").body(vec![b' '; (28 << 20) + 1]), 413, "body_too_large", None),
+        (api.request(Method::POST, "/v1/jobs").body(vec![b' '; (80 << 20) + 1]), 413, "body_too_large", None),
         (
             api.request(Method::POST, "/v1/jobs").header("idempotency-key", "x".repeat(256)).body("{}"),
             400,
