@@ -107,23 +107,22 @@ pub fn choose(choice: Choice, runtime: &Runtime, pack: &Pack) -> Result<Runtime,
 
 fn best(runtime: &Runtime, pack: &Pack) -> Result<Runtime, RuntimeFault> {
     let mut lacking = Vec::new();
-    for provider in Provider::BEST_FIRST {
-        let tried = runtime.clone().on(provider).and_then(|on_it| {
-            Pipeline::open(pack, &on_it, Params::default())?.warm_up()?;
-            Ok(on_it)
-        });
-        match tried {
-            Ok(on_it) => {
-                if !lacking.is_empty() {
-                    warn!(%provider, "providers that cannot be used: {}", lacking.join("; "));
-                }
-                return Ok(on_it);
-            }
-            Err(fault) if provider == Provider::Cpu => return Err(fault),
-            Err(fault) => lacking.push(with_causes(&fault)),
-        }
+    let accelerators = Provider::BEST_FIRST.into_iter().filter(|it| *it != Provider::Cpu);
+    let found =
+        accelerators.map(|it| tried(runtime, it, pack)).find_map(|it| it.map_err(|fault| lacking.push(fault)).ok());
+    let chosen = found.map_or_else(|| runtime.clone().on(Provider::Cpu), Ok)?;
+    if !lacking.is_empty() {
+        let lacking = lacking.iter().map(with_causes).collect::<Vec<_>>().join("; ");
+        warn!(provider = %chosen.provider(), "providers that cannot be used: {lacking}");
     }
-    runtime.clone().on(Provider::Cpu)
+    Ok(chosen)
+}
+
+/// The runtime on `provider`, which has run every network of `pack` once.
+fn tried(runtime: &Runtime, provider: Provider, pack: &Pack) -> Result<Runtime, RuntimeFault> {
+    let on_it = runtime.clone().on(provider)?;
+    Pipeline::open(pack, &on_it, Params::default())?.warm_up()?;
+    Ok(on_it)
 }
 
 fn with_causes(fault: &RuntimeFault) -> String {

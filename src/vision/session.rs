@@ -91,7 +91,7 @@ impl Runtime {
         let session = self.session(onnx, interface).map_err(|source| RuntimeFault::Load {
             model: model.to_owned(),
             provider: self.provider,
-            advice: advice(&source),
+            advice: advice(&source, self.provider),
             source: source.into(),
         })?;
         interface.check(model, &session)?;
@@ -159,16 +159,16 @@ fn registration(provider: Provider) -> Option<ExecutionProviderDispatch> {
 }
 
 /// What to do about a network that the runtime refuses.
-fn advice(error: &ort::Error) -> &'static str {
+fn advice(error: &ort::Error, provider: Provider) -> &'static str {
     let said = error.message();
     if error.code() == ort::ErrorCode::InvalidProtobuf || said.contains("No graph") {
         "it is no ONNX file; restore it, or pull its pack again"
     } else if said.contains("opset") || said.contains("IR version") {
         "it is of a newer version of ONNX than this runtime knows; set VISAVIS_ONNXRUNTIME to a newer runtime"
-    } else if said.contains("fallback to CPU") {
-        "the provider does not run all of it, and nothing falls back silently; set VISAVIS_PROVIDER=cpu, or auto"
+    } else if provider == Provider::Cpu {
+        "set VISAVIS_ONNXRUNTIME to a runtime that can"
     } else {
-        "set VISAVIS_ONNXRUNTIME to a runtime that can, or VISAVIS_PROVIDER=cpu"
+        "it must run there whole, nothing falls back silently; mend that, or set VISAVIS_PROVIDER to cpu or auto"
     }
 }
 
