@@ -55,6 +55,8 @@ pub struct ApiContext {
     pub admin: Option<AdminToken>,
     /// What must stand before this process may be sent traffic.
     pub probes: std::sync::Arc<[Probe]>,
+    /// Where networks compute, in a process that compares.
+    pub provider: Option<&'static str>,
     /// Signs answers; none: they go unsigned.
     pub signer: Option<Signer>,
 }

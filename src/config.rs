@@ -22,7 +22,8 @@ use crate::queue::connection::Broker;
 use crate::store::Store;
 use crate::telemetry::LogFormat;
 use crate::video::{Frames, VideoParams};
-use crate::vision::{LivenessPack, Pack, PackDescription};
+use crate::vision::provider::{self, Choice};
+use crate::vision::{Pack, Runtime, Shelf};
 
 /// Where Postgres is.
 #[derive(Args, Clone)]
@@ -167,41 +168,67 @@ pub struct VisionArgs {
     /// Folder of optional packs that were pulled
     #[arg(long, env = "VISAVIS_PACKS", default_value = ".local/packs")]
     pub packs: PathBuf,
+    /// Optional packs that replace parts of the default one, such as yunet,mobilefacenet; each must have been pulled
+    #[arg(long, env = "VISAVIS_USE_PACKS", value_delimiter = ',', value_name = "PACKS")]
+    pub use_packs: Vec<String>,
+    /// Where networks compute: cpu, another provider, which then is required, or auto, the best that works
+    #[arg(long, env = "VISAVIS_PROVIDER", default_value = "cpu")]
+    pub provider: Choice,
     /// ONNX Runtime's shared library [default: beside the binary, then .local/lib, /usr/local/lib, /usr/lib]
     #[arg(long, env = "VISAVIS_ONNXRUNTIME")]
     pub onnxruntime: Option<PathBuf>,
 }
 
 impl VisionArgs {
-    /// The default pack, with the optional packs that were pulled.
-    ///
-    /// # Errors
-    /// When a file is missing or is not the one that its manifest names.
-    pub fn pack(&self) -> anyhow::Result<Pack> {
-        let description = PackDescription::load(&self.models, "minifasnet")?;
-        Ok(Pack::load(&self.models)?.with_liveness(LivenessPack::load(&description, &self.packs)?))
+    /// The packs that there are.
+    #[must_use]
+    pub fn shelf(&self) -> Shelf {
+        Shelf::new(&self.models, &self.packs)
     }
 
-    /// What the pack's calibrations were measured at; nothing where there is no usable pack, as it may be beside an API.
-    #[must_use]
-    pub fn rates(&self) -> Option<Rates> {
-        let scorers = Pack::load_scorers(&self.models);
-        let scorers =
-            scorers.inspect_err(|error| warn!(%error, "thresholds by false match rate are refused here")).ok()?;
-        Some(Rates::new(move |mode, fmr| {
+    /// The default pack, with the optional packs that are used.
+    ///
+    /// # Errors
+    /// When a pack is unknown or was not pulled, or a file is not the one that its description names.
+    pub fn pack(&self) -> anyhow::Result<Pack> {
+        Ok(self.shelf().load(&self.use_packs)?)
+    }
+
+    /// The ONNX Runtime, with the provider on which `pack` is to compute.
+    ///
+    /// # Errors
+    /// When the library or the provider that was asked for is not there.
+    pub fn runtime(&self, pack: &Pack) -> anyhow::Result<Runtime> {
+        Ok(provider::choose(self.provider, &Runtime::load(&self.runtime_path()?)?, pack)?)
+    }
+
+    /// What the calibrations in use were measured at; nothing where there is no usable pack, as it may be beside an API.
+    ///
+    /// # Errors
+    /// When packs are named and cannot be used.
+    pub fn rates(&self) -> anyhow::Result<Option<Rates>> {
+        let scorers = match self.shelf().scorers(&self.use_packs) {
+            Ok(scorers) => scorers,
+            Err(error) if self.use_packs.is_empty() => {
+                warn!(%error, "thresholds by false match rate are refused here");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some(Rates::new(move |mode, fmr| {
             let calibration = &scorers.of(mode).calibration;
             calibration.threshold_at(fmr).ok_or_else(|| {
                 let (low, high) = calibration.measured_rates().unwrap_or_default();
                 MeasuredRange { low, high }
             })
-        }))
+        })))
     }
 
     /// The library named, or the first that is found, as an absolute path.
     ///
     /// # Errors
     /// When none is there.
-    pub fn runtime_path(&self) -> anyhow::Result<PathBuf> {
+    fn runtime_path(&self) -> anyhow::Result<PathBuf> {
         const NAME: &str = "libonnxruntime.so";
         let candidates = if let Some(path) = &self.onnxruntime {
             vec![path.clone()]

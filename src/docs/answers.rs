@@ -290,6 +290,8 @@ pub struct Readiness {
     pub ready: bool,
     /// What it needs, by name.
     pub parts: BTreeMap<String, PartState>,
+    /// Where networks compute, such as `cpu` or `cuda`, in a process that compares.
+    pub provider: Option<String>,
 }
 
 /// Whether a part stands.

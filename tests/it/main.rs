@@ -27,6 +27,7 @@ mod liveness;
 mod media_urls;
 mod net_guard;
 mod organisations;
+mod packs;
 mod promise_broker_wiped;
 mod promise_dead_worker;
 mod promise_idempotent_submit;
