@@ -17,6 +17,10 @@ MODELS = Path(__file__).resolve().parent.parent
 SCORE_THRESHOLD = 0.5
 NMS_IOU = 0.3
 PRESENCE_THRESHOLD = 0.5
+SHORT_SIDE = 128
+# Pixels across of a box, as the short range sees the picture: below this it looks again from nearby
+SMALL_FACE = 20
+CLOSER_LOOKS = 2
 ROI_SCALE = 1.5
 LANDMARK_SIDE = 192
 LANDMARKS = 468
@@ -128,7 +132,7 @@ class Landmarker:
 
 class Pipeline:
     def __init__(self):
-        self._short = Detector("blazeface_short", 128, ((16, 2), (8, 6)))
+        self._short = Detector("blazeface_short", SHORT_SIDE, ((16, 2), (8, 6)))
         self._full = Detector("blazeface_full_sparse", 192, ((48, 1),))
         self._landmarker = Landmarker()
         self._dlib = Model("dlib_resnet")
@@ -145,8 +149,33 @@ class Pipeline:
             faces = [f for f in faces if f.presence >= PRESENCE_THRESHOLD]
             if faces:
                 height, width = image.shape[:2]
-                return Found(name, sorted(faces, key=lambda f: -f.prominence(width, height)), rejected)
+                faces = sorted(faces, key=lambda f: -f.prominence(width, height))
+                return Found(name, [self._closer(image, faces[0]), *faces[1:]], rejected)
         return Found(None, [], rejected)
+
+    def _closer(self, image, face):
+        """The face as the short range sees it from nearby, where it is small in its picture."""
+        height, width = image.shape[:2]
+        seen = max(width, height)
+        for _ in range(CLOSER_LOOKS):
+            left, top, right, bottom = face.box
+            if (right - left) * SHORT_SIDE / seen >= SMALL_FACE:
+                break
+            nearby = np.array([2 * left - right, 2 * top - bottom, 2 * right - left, 2 * bottom - top])
+            x0, y0, x1, y1 = np.clip(np.floor(nearby + 0.5).astype(int), 0, (width, height, width, height))
+            offset = np.array([x0, y0])
+            for closer in self._short(image[y0:y1, x0:x1]):
+                closer.box, closer.points = closer.box + np.tile(offset, 2), closer.points + offset
+                x, y = (closer.box[:2] + closer.box[2:]) / 2
+                if left <= x <= right and top <= y <= bottom:
+                    break
+            else:
+                break
+            closer.presence, closer.landmarks = self._landmarker(image, closer)
+            if closer.presence < PRESENCE_THRESHOLD:
+                break
+            face, seen = closer, max(x1 - x0, y1 - y0)
+        return face
 
     def chips(self, image, face):
         """{"dlib": (matrix, chip), "faceres": (matrix, chip)}"""

@@ -50,6 +50,18 @@ pub struct Rect {
 }
 
 impl Rect {
+    /// With left, top, right and bottom moved by so many widths or heights.
+    #[must_use]
+    pub fn shifted(&self, [left, top, right, bottom]: [f64; 4]) -> Self {
+        let (width, height) = (self.width(), self.height());
+        Self {
+            left: self.left + left * width,
+            top: self.top + top * height,
+            right: self.right + right * width,
+            bottom: self.bottom + bottom * height,
+        }
+    }
+
     /// Width, never negative.
     #[must_use]
     pub fn width(&self) -> f64 {
@@ -72,6 +84,12 @@ impl Rect {
     #[must_use]
     pub fn centre(&self) -> Point {
         Point::new(f64::midpoint(self.left, self.right), f64::midpoint(self.top, self.bottom))
+    }
+
+    /// Whether `p` lies within.
+    #[must_use]
+    pub fn contains(&self, p: Point) -> bool {
+        (self.left..=self.right).contains(&p.x) && (self.top..=self.bottom).contains(&p.y)
     }
 
     /// How much of a `width` x `height` picture's attention the box has: its area within the picture, times the share of

@@ -90,6 +90,15 @@ impl Picture {
         turned
     }
 
+    /// The pixels from `left` and `top` on; `None` where there are none, or not as many.
+    #[must_use]
+    pub fn part(&self, left: usize, top: usize, width: usize, height: usize) -> Option<Self> {
+        let columns = left * CHANNELS..left.checked_add(width)? * CHANNELS;
+        let rows = self.pixels.chunks_exact(self.width * CHANNELS).skip(top).take(height);
+        let pixels: Option<Vec<_>> = rows.map(|row| row.get(columns.clone())).collect();
+        Self::new(width, height, pixels?.concat())
+    }
+
     /// The bytes alone.
     #[must_use]
     pub fn into_pixels(self) -> Vec<u8> {
