@@ -1,0 +1,92 @@
+"""Train one network on the simulated chips. Seeded: the same folder and seed give the same weights on the same machine."""
+
+import copy
+import csv
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+from network import Liveness, spectrum_of
+from simulate import CLASSES
+
+EPOCHS = 12
+BATCH = 64
+RATE = 2.5e-3
+SMOOTHING = 0.05
+# Weight of guessing the spectrum, beside telling the classes.
+SPECTRUM_WEIGHT = 0.25
+# Averaging of the weights over steps.
+DECAY = 0.998
+
+
+def train(folder, name, seed, epochs=EPOCHS, without=(), report=print):
+    """The network called `name` ("wide" or "tight"), trained on all sources but `without`. Returns it in evaluation mode."""
+    torch.manual_seed(seed)
+    random = np.random.default_rng(seed)
+    chips = np.load(folder / "chips" / f"{name}.npy", mmap_mode="r")
+    with open(folder / "samples.csv", newline="") as opened:
+        samples = [row for row in csv.DictReader(opened) if row["source"] not in without]
+    numbers = np.array([int(row["number"]) for row in samples])
+    labels = np.array([CLASSES.index(row["class"]) for row in samples])
+    network = Liveness()
+    averaged = copy.deepcopy(network).eval()
+    steps = len(numbers) // BATCH * epochs
+    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.15)
+    classes, spectra = nn.CrossEntropyLoss(label_smoothing=SMOOTHING), nn.MSELoss()
+    step = 0
+    for epoch in range(epochs):
+        network.train()
+        order = random.permutation(len(numbers))
+        losses = []
+        for start in range(0, len(order) - BATCH + 1, BATCH):
+            chosen = order[start : start + BATCH]
+            # RGB to BGR on the way
+            batch = torch.from_numpy(np.stack([chips[n] for n in numbers[chosen]])[..., ::-1].copy()).permute(0, 3, 1, 2).float()
+            batch = augmented(batch, random)
+            logits, guessed = network(batch.contiguous(memory_format=torch.channels_last))
+            loss = classes(logits, torch.from_numpy(labels[chosen]))
+            losses.append(loss.item())
+            loss = loss + SPECTRUM_WEIGHT * spectra(guessed, spectrum_of(batch))
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimiser.step()
+            schedule.step()
+            step += 1
+            _average(averaged, network, min(DECAY, step / (step + 20)))
+        report(f"{name} seed {seed} epoch {epoch + 1}/{epochs}: loss {np.mean(losses):.4f}", flush=True)
+    return averaged
+
+
+def augmented(batch, random):
+    """Mirrored, moved by a few pixels, tinted, partly hidden. [N, 3, S, S] 0..255."""
+    count, _, side, _ = batch.shape
+    mirrored = torch.from_numpy(random.random(count) < 0.5)
+    batch = torch.where(mirrored[:, None, None, None], batch.flip(3), batch)
+    padded = nn.functional.pad(batch, (6, 6, 6, 6), mode="replicate")
+    moved = torch.empty_like(batch)
+    for index, (y, x) in enumerate(random.integers(0, 13, (count, 2))):
+        moved[index] = padded[index, :, y : y + side, x : x + side]
+    gain = torch.from_numpy(np.exp(random.normal(0, 0.05, (count, 3, 1, 1)) + random.normal(0, 0.12, (count, 1, 1, 1)))).float()
+    batch = (moved * gain).clamp(0, 255)
+    for index in np.flatnonzero(random.random(count) < 0.35):
+        height, width = (int(side * v) for v in random.uniform(0.1, 0.45, 2))
+        y, x = random.integers(0, side - height), random.integers(0, side - width)
+        batch[index, :, y : y + height, x : x + width] = torch.from_numpy(random.uniform(0, 255, (3, 1, 1))).float()
+    return batch
+
+
+@torch.no_grad()
+def _average(averaged, network, decay):
+    for kept, now in zip(averaged.state_dict().values(), network.state_dict().values()):
+        if kept.dtype.is_floating_point:
+            kept.lerp_(now, 1 - decay)
+        else:
+            kept.copy_(now)
+
+
+def parameters(network):
+    return sum(math.prod(p.shape) for name, p in network.named_parameters() if not name.startswith("spectrum"))
