@@ -53,7 +53,8 @@ def _extract(source, repository, target, index):
     rows = []
     for label, expression in source["paths"].items():
         (target / label).mkdir(parents=True, exist_ok=True)
-        for number, path in enumerate(path for path in paths if re.search(expression, path)):
+        wanted = _evenly([path for path in paths if re.search(expression, path)], source.get("most"))
+        for number, path in enumerate(wanted):
             file = target / label / f"{number:05}{Path(path).suffix.lower()}"
             try:
                 file.write_bytes(_git(repository, "show", f"{source['commit']}:{path}"))
@@ -64,6 +65,13 @@ def _extract(source, repository, target, index):
         writer = csv.DictWriter(opened, ["file", "label", "path"])
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _evenly(items, most):
+    """`most` of the items, at even distances; all of them where that is None."""
+    if most is None or len(items) <= most:
+        return items
+    return [items[n * len(items) // most] for n in range(most)]
 
 
 def _git(repository, *arguments):

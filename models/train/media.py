@@ -6,7 +6,7 @@ pixel grid, and the moire that they make with the sensor's own grid), and how li
 
 import numpy as np
 
-from optics import GAMMA, blurred, smooth_noise
+from optics import GAMMA, blurred, grain_of, grey_of, smooth_noise
 
 
 class Print:
@@ -24,7 +24,7 @@ class Print:
     def tone(self, picture):
         """The picture as the printer renders it."""
         random = self.random
-        grey = picture.mean(2, keepdims=True)
+        grey = grey_of(picture)
         saturation = 0.0 if self.monochrome else random.uniform(0.55, 1.05)
         inked = np.clip(grey + (picture - grey) * saturation, 0, 1)
         inked = inked ** np.exp(random.normal(0.05, 0.18, 3 if random.random() < 0.5 else 1)).astype(np.float32)
@@ -34,17 +34,17 @@ class Print:
         """Halftone, dither, banding of the print head, grain of the paper."""
         random, (x, y) = self.random, place
         if random.random() < 0.45:
-            pitch = np.exp(random.uniform(np.log(0.6), np.log(4.0)))
+            pitch = float(np.exp(random.uniform(np.log(0.6), np.log(4.0))))
             depth = random.uniform(0.03, 0.3) * (1.0 if pitch > 1.6 else 0.5)
             ink = 4 * shown * (1 - shown)  # dots show in the middle tones
             shown = shown + depth * ink * _screens(x, y, pitch, random) * 0.5
         if random.random() < 0.5:
-            dither = random.standard_normal(shown.shape, dtype=np.float32)
+            dither = grain_of(shown.shape, random)
             shown = shown + random.uniform(0.005, 0.05) * blurred(dither, random.uniform(0.2, 0.9)) * (1.1 - shown)
         if random.random() < 0.25:
             band = np.cos(2 * np.pi * (y if random.random() < 0.7 else x) / random.uniform(3, 25) + random.uniform(0, 6))
             shown = shown * (1 + random.uniform(0.005, 0.04) * band)[..., None]
-        grain = random.standard_normal(shown.shape[:2], dtype=np.float32)
+        grain = grain_of(shown.shape[:2], random)
         return shown * (1 + random.uniform(0, 0.025) * blurred(grain, random.uniform(0.4, 1.5)))[..., None]
 
     def lit(self, shown, place):
@@ -76,22 +76,23 @@ class Screen:
 
     def tone(self, picture):
         random = self.random
-        light = np.clip(picture, 0, 1) ** (GAMMA * np.exp(random.normal(0, 0.13)))
-        light = (light * (1 - self.glow) + self.glow) * self.white * self.brightness
+        light = np.clip(picture, 0, 1) ** np.float32(GAMMA * np.exp(random.normal(0, 0.13)))
+        light = (light * np.float32(1 - self.glow) + np.float32(self.glow)) * self.white * np.float32(self.brightness)
         if random.random() < 0.5:  # exposed for a darker room: highlights roll off
             light = light / (1 + random.uniform(0.1, 0.6) * light)
-        shown = np.clip(light, 0, 1.3) ** (1 / GAMMA)
-        grey = shown.mean(2, keepdims=True)
+        shown = np.sqrt(np.clip(light, 0, 1.3))
+        grey = grey_of(shown)
         return grey + (shown - grey) * random.uniform(0.75, 1.25)
 
     def structured(self, shown, place):
         """The grid of cells, sampled as a sensor samples it: coarse grids show, fine ones make moire."""
         random, (x, y) = self.random, place
         if random.random() < 0.75:
-            pitch = np.exp(random.uniform(np.log(0.3), np.log(3.5)))
+            pitch = float(np.exp(random.uniform(np.log(0.3), np.log(3.5))))
             depth = random.uniform(0.01, 0.3) * (1.0 if pitch > 1.6 else 0.45)
             angle = random.normal(0, 0.12) + (np.pi / 2 if random.random() < 0.2 else 0)
-            x, y = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+            cosine, sine = float(np.cos(angle)), float(np.sin(angle))
+            x, y = x * cosine + y * sine, y * cosine - x * sine
             phase = np.arange(3, dtype=np.float32) / 3 if random.random() < 0.75 else np.zeros(3, np.float32)
             columns = np.cos(2 * np.pi * (x[..., None] / pitch + phase))
             rows = np.cos(2 * np.pi * y / pitch)[..., None]
@@ -116,17 +117,18 @@ class Screen:
 def _screens(x, y, pitch, random):
     """Three halftone screens at the printers' angles: [height, width, 3], -1..1."""
     angles = np.radians(np.array([15, 75, 0]) + random.normal(0, 4))
-    cosine, sine = np.cos(angles), np.sin(angles)
+    cosine, sine = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
     u = (x[..., None] * cosine + y[..., None] * sine) * (2 * np.pi / pitch)
     v = (y[..., None] * cosine - x[..., None] * sine) * (2 * np.pi / pitch)
-    return (np.cos(u) * np.cos(v)).astype(np.float32)
+    return np.cos(u) * np.cos(v)
 
 
 def _fold(place, random):
     """Light on either side of a crease."""
     x, y = place
     angle = random.uniform(0, np.pi)
-    distance = (x - random.choice(x.ravel())) * np.cos(angle) + (y - random.choice(y.ravel())) * np.sin(angle)
+    row, column = (random.integers(n) for n in x.shape)
+    distance = (x - x[row, column]) * float(np.cos(angle)) + (y - y[row, column]) * float(np.sin(angle))
     width = random.uniform(4, 40)
     return random.normal(0, 0.12) * np.tanh(distance / width) * np.exp(-np.abs(distance) / (6 * width))
 
@@ -136,8 +138,8 @@ def _glare(shape, random, strength):
     height, width = shape[:2]
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
     cx, cy, angle = random.uniform(0, width), random.uniform(0, height), random.uniform(0, np.pi)
-    u = (xs - cx) * np.cos(angle) + (ys - cy) * np.sin(angle)
-    v = (ys - cy) * np.cos(angle) - (xs - cx) * np.sin(angle)
+    cosine, sine = float(np.cos(angle)), float(np.sin(angle))
+    u, v = (xs - cx) * cosine + (ys - cy) * sine, (ys - cy) * cosine - (xs - cx) * sine
     a, b = random.uniform(0.03, 0.4) * width, random.uniform(0.03, 0.25) * height
-    power = random.choice([2, 2, 4, 8])
-    return (strength * np.exp(-((np.abs(u / a) ** power) + np.abs(v / b) ** power)))[..., None].astype(np.float32)
+    power = int(random.choice([1, 1, 2, 4]))
+    return strength * np.exp(-(np.square(u / a) ** power + np.square(v / b) ** power))[..., None]

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 # (output channels, stride, expansion, repeats)
-STAGES = ((32, 1, 2, 2), (64, 2, 4, 4), (96, 2, 4, 3))
+STAGES = ((64, 2, 3, 3), (96, 2, 3, 3))
 STEM = (16, 32)
 # Side of the spectrum that the auxiliary head guesses.
 SPECTRUM = 16

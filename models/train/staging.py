@@ -97,18 +97,17 @@ def _projection(cx, cy, scale, size, tilt, random):
 
 def _project(picture, matrix, size, scale, medium, random):
     """(picture as seen [h, w, 3], its places on the medium in scene pixels, its places in picture pixels)."""
-    inverse = np.linalg.inv(matrix)
+    inverse = np.linalg.inv(matrix).astype(np.float32)
     ys, xs = np.mgrid[0 : size[1], 0 : size[0]].astype(np.float32)
     depth = inverse[2, 0] * xs + inverse[2, 1] * ys + inverse[2, 2]
     u = (inverse[0, 0] * xs + inverse[0, 1] * ys + inverse[0, 2]) / depth
     v = (inverse[1, 0] * xs + inverse[1, 1] * ys + inverse[1, 2]) / depth
     if medium.kind == "print" and random.random() < 0.5:  # curled paper
         curl = random.normal(0, 5) / scale
-        v = v + curl * np.sin(u * scale / random.uniform(40, 120) + random.uniform(0, 6))
-    u, v = u.astype(np.float32), v.astype(np.float32)
+        v = v + float(curl) * np.sin(u * float(scale) / random.uniform(40, 120) + random.uniform(0, 6))
     source = blurred(picture, 0.45 / scale if scale < 1 else random.uniform(0, 0.5))
     shown = cv2.remap(source, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    return shown, (u * scale, v * scale), (u, v)
+    return shown, (u * float(scale), v * float(scale)), (u, v)
 
 
 def _moved_box(box, matrix):
@@ -120,11 +119,13 @@ def _moved_box(box, matrix):
 
 def _inside(u, v, sheet, scale, soft, radius):
     """How much of each pixel lies within the rectangle, its corners rounded by `radius` scene pixels: 0..1."""
-    cx, cy = (sheet[0] + sheet[2]) / 2, (sheet[1] + sheet[3]) / 2
-    dx = np.abs(u - cx) * scale - (sheet[2] - sheet[0]) / 2 * scale + radius
-    dy = np.abs(v - cy) * scale - (sheet[3] - sheet[1]) / 2 * scale + radius
+    scale, radius = float(scale), float(radius)
+    cx, cy = float(sheet[0] + sheet[2]) / 2, float(sheet[1] + sheet[3]) / 2
+    half_width, half_height = float(sheet[2] - sheet[0]) / 2 * scale, float(sheet[3] - sheet[1]) / 2 * scale
+    dx = np.abs(u - cx) * scale - half_width + radius
+    dy = np.abs(v - cy) * scale - half_height + radius
     distance = np.hypot(np.maximum(dx, 0), np.maximum(dy, 0)) + np.minimum(np.maximum(dx, dy), 0) - radius
-    return np.clip(0.5 - distance / soft, 0, 1).astype(np.float32)
+    return np.clip(0.5 - distance / soft, 0, 1)
 
 
 def _cut_out(u, v, box, sheet, scale, soft, random):
@@ -203,7 +204,11 @@ def _fingers(scene, outer, face, random):
         cv2.line(mask, [int(v) for v in tip], [int(v) for v in root], 1.0, max(3, int(thick)))
     mask = cv2.GaussianBlur(mask, (0, 0), random.uniform(0.7, 1.6))[..., None]
     shading = cv2.GaussianBlur(mask, (0, 0), thick / 3)[..., None]
-    return scene * (1 - mask) + np.clip(skin, 0.03, 1).astype(np.float32) * (0.65 + 0.4 * shading) * mask
+    colour = np.clip(skin, 0.03, 1).astype(np.float32)
+    left, top, wide, high = cv2.boundingRect((shading[..., 0] > 0.002).astype(np.uint8))
+    region = np.s_[top : top + high, left : left + wide]
+    scene[region] = scene[region] * (1 - mask[region]) + colour * (0.65 + 0.4 * shading[region]) * mask[region]
+    return scene
 
 
 def _with_distractor(picture, box, random):

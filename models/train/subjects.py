@@ -19,6 +19,8 @@ REACH = 4.4
 LEAST_FACE = 64
 # Grey pictures are no selfies.
 LEAST_CHROMA = 3.0
+# More equal neighbours than this are a drawing's; a portrait may have a plain background.
+MOST_SAME_FACE, MOST_SAME_THING = 0.75, 0.4
 FIELDS = ["file", "source", "role", "label", "kind", "left", "top", "right", "bottom"]
 
 
@@ -55,7 +57,7 @@ def _cut(job):
     if float(first["chroma"]) < LEAST_CHROMA:
         return []
     picture = faces.load(folder / first["file"])
-    if picture is None or _is_graphic(picture) or _is_framed(picture):
+    if picture is None or _sameness(picture) > (MOST_SAME_FACE if first["left"] else MOST_SAME_THING) or _is_framed(picture):
         return []
     found = []
     for face, row in enumerate(rows):
@@ -100,9 +102,9 @@ def _outside(box, picture):
     return bool((box[:2] < -size).any() or (box[2:] > np.array([width, height]) + size).any())
 
 
-def _is_graphic(picture):
-    """Drawings and screenshots: most neighbouring pixels are equal."""
-    return float((picture[:, 1:] == picture[:, :-1]).all(2).mean()) > 0.4
+def _sameness(picture):
+    """The share of equal neighbouring pixels: high in drawings, screenshots, and before a burnt-out wall."""
+    return float((picture[:, 1:] == picture[:, :-1]).all(2).mean())
 
 
 def _is_framed(picture):
