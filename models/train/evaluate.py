@@ -55,7 +55,7 @@ def _chips(folder, row, networks):
     else:
         box, kind = subjects._thing(picture), "thing"
     chips, context = simulate.chips_of(picture, box)
-    item = {name: row[name] for name in ("source", "label", "file")} | {"kind": kind, "context": context} | chips
+    item = {"source": row["source"], "label": row["label"], "picture": row["file"], "kind": kind, "context": context} | chips
     scores = [_pack_score(session, picture, box, scale) for session, scale in networks]
     return item | {"pack": np.mean(scores) if scores else np.nan}
 

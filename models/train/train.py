@@ -11,18 +11,21 @@ from torch import nn
 from network import Liveness, spectrum_of
 from simulate import CLASSES
 
-EPOCHS = 12
+EPOCHS = 7
 BATCH = 64
 RATE = 2.5e-3
 SMOOTHING = 0.05
 # Weight of guessing the spectrum, beside telling the classes.
 SPECTRUM_WEIGHT = 0.25
 # Averaging of the weights over steps.
-DECAY = 0.998
+DECAY = 0.995
 
 
-def train(folder, name, seed, epochs=EPOCHS, without=(), report=print):
-    """The network called `name` ("wide" or "tight"), trained on all sources but `without`. Returns it in evaluation mode."""
+def train(folder, name, seed, epochs=EPOCHS, without=(), after_epoch=None):
+    """The network called `name` ("wide" or "tight"), trained on all sources but `without`. Returns it in evaluation mode.
+
+    `after_epoch(epoch, network)` is called with the averaged network as it stands.
+    """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     chips = np.load(folder / "chips" / f"{name}.npy", mmap_mode="r")
@@ -30,7 +33,7 @@ def train(folder, name, seed, epochs=EPOCHS, without=(), report=print):
         samples = [row for row in csv.DictReader(opened) if row["source"] not in without]
     numbers = np.array([int(row["number"]) for row in samples])
     labels = np.array([CLASSES.index(row["class"]) for row in samples])
-    network = Liveness()
+    network = Liveness().to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(network).eval()
     steps = len(numbers) // BATCH * epochs
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.02)
@@ -57,7 +60,9 @@ def train(folder, name, seed, epochs=EPOCHS, without=(), report=print):
             schedule.step()
             step += 1
             _average(averaged, network, min(DECAY, step / (step + 20)))
-        report(f"{name} seed {seed} epoch {epoch + 1}/{epochs}: loss {np.mean(losses):.4f}", flush=True)
+        print(f"{name} seed {seed} epoch {epoch + 1}/{epochs}: loss {np.mean(losses):.4f}", flush=True)
+        if after_epoch:
+            after_epoch(epoch, averaged)
     return averaged
 
 
