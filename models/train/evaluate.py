@@ -144,3 +144,16 @@ def _session(path):
 def read(path):
     with open(path, newline="") as opened:
         return list(csv.DictReader(opened))
+
+
+def rates(real, scores, threshold=0.5):
+    """Of faces: {"bpcer", "apcer", "auc", "eer", counts}, over all and where the context is enough."""
+    found = {}
+    for name, here in (("all", real["context"] > 0), ("in context", real["context"] >= LEAST_CONTEXT)):
+        here = here & (real["kind"] == "face")
+        living, attacks = scores[here & (real["label"] == "live")], scores[here & (real["label"] != "live")]
+        found[name] = {
+            "live": len(living), "attacks": len(attacks), "auc": auc(living, attacks), "eer": eer(living, attacks),
+            "bpcer": float((living < threshold).mean()), "apcer": float((attacks >= threshold).mean()),
+        }
+    return found

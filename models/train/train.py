@@ -11,7 +11,8 @@ from torch import nn
 from network import Liveness, spectrum_of
 from simulate import CLASSES
 
-EPOCHS = 7
+# Epochs of each cycle of the learning rate; a cycle starts from the averaged weights of the one before.
+CYCLES = (5, 5)
 BATCH = 64
 RATE = 2.5e-3
 SMOOTHING = 0.05
@@ -21,27 +22,37 @@ SPECTRUM_WEIGHT = 0.25
 DECAY = 0.995
 
 
-def train(folder, name, seed, epochs=EPOCHS, without=(), after_epoch=None):
+def train(folder, name, seed, cycles=CYCLES, without=(), after_epoch=None):
     """The network called `name` ("wide" or "tight"), trained on all sources but `without`. Returns it in evaluation mode.
 
-    `after_epoch(epoch, network)` is called with the averaged network as it stands.
+    `after_epoch(cycle, epoch, network)` is called with the averaged network as it stands.
     """
     torch.manual_seed(seed)
-    random = np.random.default_rng(seed)
     chips = np.load(folder / "chips" / f"{name}.npy", mmap_mode="r")
     with open(folder / "samples.csv", newline="") as opened:
         samples = [row for row in csv.DictReader(opened) if row["source"] not in without]
     numbers = np.array([int(row["number"]) for row in samples])
     labels = np.array([CLASSES.index(row["class"]) for row in samples])
-    network = Liveness().to(memory_format=torch.channels_last)
+    network = Liveness()
+    for cycle, epochs in enumerate(cycles):
+        network = _cycle(network, chips, numbers, labels, (seed, cycle), epochs, after_epoch)
+    return network
+
+
+def _cycle(network, chips, numbers, labels, seed, epochs, after_epoch):
+    cycle = seed[1]
+    if cycle:  # the first goes on from the state that made the weights
+        torch.manual_seed(seed[0] + 1000 * cycle)
+    random = np.random.default_rng(seed if cycle else seed[0])
+    network = network.to(memory_format=torch.channels_last).train()
     averaged = copy.deepcopy(network).eval()
     steps = len(numbers) // BATCH * epochs
-    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.15)
+    rate = RATE / (1 + cycle)
+    optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.15)
     classes, spectra = nn.CrossEntropyLoss(label_smoothing=SMOOTHING), nn.MSELoss()
     step = 0
     for epoch in range(epochs):
-        network.train()
         order = random.permutation(len(numbers))
         losses = []
         for start in range(0, len(order) - BATCH + 1, BATCH):
@@ -60,9 +71,9 @@ def train(folder, name, seed, epochs=EPOCHS, without=(), after_epoch=None):
             schedule.step()
             step += 1
             _average(averaged, network, min(DECAY, step / (step + 20)))
-        print(f"{name} seed {seed} epoch {epoch + 1}/{epochs}: loss {np.mean(losses):.4f}", flush=True)
+        print(f"seed {seed} epoch {epoch + 1}/{epochs}: loss {np.mean(losses):.4f}", flush=True)
         if after_epoch:
-            after_epoch(epoch, averaged)
+            after_epoch(cycle, epoch, averaged)
     return averaged
 
 
