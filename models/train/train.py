@@ -11,8 +11,12 @@ from torch import nn
 from network import Liveness, spectrum_of
 from simulate import CLASSES
 
-# Epochs of each cycle of the learning rate; a cycle starts from the averaged weights of the one before.
-CYCLES = (5, 5)
+# Epochs of each cycle of the learning rate; a cycle starts from the averaged weights of the one before. From the second on the
+# chips' tone is drawn anew: simulated recaptures are duller than portraits from the web, and real ones are not.
+CYCLES = (5, 4)
+# The range of brightness, and the colourfulness, that such a chip is given: 0..255, and the logarithm's mean and deviation.
+DARKEST, BRIGHTEST = (0, 60), (150, 255)
+COLOURFULNESS = (2.5, 0.5)
 BATCH = 64
 RATE = 2.5e-3
 SMOOTHING = 0.05
@@ -59,7 +63,7 @@ def _cycle(network, chips, numbers, labels, seed, epochs, after_epoch):
             chosen = order[start : start + BATCH]
             # RGB to BGR on the way
             batch = torch.from_numpy(np.stack([chips[n] for n in numbers[chosen]])[..., ::-1].copy()).permute(0, 3, 1, 2).float()
-            batch = augmented(batch, random)
+            batch = augmented(levelled(batch, random) if cycle else batch, random)
             logits, guessed = network(batch.contiguous(memory_format=torch.channels_last))
             loss = classes(logits, torch.from_numpy(labels[chosen]))
             losses.append(loss.item())
@@ -75,6 +79,23 @@ def _cycle(network, chips, numbers, labels, seed, epochs, after_epoch):
         if after_epoch:
             after_epoch(cycle, epoch, averaged)
     return averaged
+
+
+def levelled(batch, random, share=0.85):
+    """Most chips with contrast, brightness, colourfulness and white balance at random, whatever they were. [N, 3, S, S] 0..255."""
+    count = len(batch)
+    drawn = lambda low, high: torch.from_numpy(random.uniform(low, high, (count, 1, 1, 1))).float()  # noqa: E731
+    grey = batch.mean(1, keepdim=True)
+    values = nn.functional.avg_pool2d(grey, 4).flatten(1)
+    dark, bright = (torch.quantile(values, q, dim=1)[:, None, None, None] for q in (0.03, 0.97))
+    darkest, brightest = drawn(*DARKEST), drawn(*BRIGHTEST)
+    gain = ((brightest - darkest) / (bright - dark).clamp(min=25)).clamp(0.3, 3)
+    colour = batch - grey
+    wanted = torch.from_numpy(np.exp(random.normal(*COLOURFULNESS, (count, 1, 1, 1)))).float()
+    ratio = (wanted / colour.abs().mean((1, 2, 3), keepdim=True).clamp(min=2)).clamp(0.3, 3)
+    balance = torch.from_numpy(np.exp(random.normal(0, 0.06, (count, 3, 1, 1)))).float()
+    changed = (((grey - dark) * gain + darkest + colour * ratio) * balance).clamp(0, 255)
+    return torch.where(torch.from_numpy(random.random(count) < share)[:, None, None, None], changed, batch)
 
 
 def augmented(batch, random):
