@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import evaluate
+import run
 import simulate
 import windows
 
@@ -34,7 +35,7 @@ def main():
         golden[photo] = {"tight_box": [round(float(v), 3) for v in box], "networks": {}}
         for name, session in networks.items():
             golden[photo]["networks"][name] = _network(picture, box, photo, name, session)
-        raw = np.mean([it["live"] for it in golden[photo]["networks"].values()])
+        raw = sum(run.WEIGHTS[name] * it["live"] for name, it in golden[photo]["networks"].items())
         golden[photo]["live"] = round(float(raw), 6)
     (MODELS / "golden" / "liveness.json").write_text(json.dumps(golden, indent=1) + "\n")
 
