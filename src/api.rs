@@ -40,7 +40,7 @@ pub use health::{Probe, ProbeFuture};
 pub use limits::Limits;
 pub use waiters::Waiters;
 
-use crate::domain::request::MAX_BODY;
+use crate::domain::request::LARGEST_BODY;
 use crate::images::Images;
 use crate::intake::Intake;
 
@@ -55,6 +55,8 @@ pub struct ApiContext {
     pub admin: Option<AdminToken>,
     /// What must stand before this process may be sent traffic.
     pub probes: std::sync::Arc<[Probe]>,
+    /// Where networks compute, in a process that compares.
+    pub provider: Option<&'static str>,
     /// Signs answers; none: they go unsigned.
     pub signer: Option<Signer>,
 }
@@ -78,7 +80,7 @@ pub fn router(context: ApiContext, origins: &[HeaderValue]) -> Router {
         .merge(pages::routes(document))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(RequestBodyTimeoutLayer::new(SLOW_BODY))
         .layer(middleware::from_fn_with_state(context.clone(), edges::share_memory))
         .layer(CatchPanicLayer::custom(error::panicked))

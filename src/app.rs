@@ -20,7 +20,7 @@ use crate::janitor;
 use crate::jobs;
 use crate::lifecycle::{Lifecycle, PATIENCE};
 use crate::relay::{self, RelaySettings};
-use crate::vision::{Engine, EngineSettings, Runtime};
+use crate::vision::{Engine, EngineSettings, Provider};
 use crate::worker::Worker;
 use crate::worker::slots::Slots;
 
@@ -62,19 +62,22 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     let store = args.database.store().await?;
     let broker = args.broker.broker()?;
     let mut intake = args.intake.intake(store.clone())?;
-    intake.defaults.rates = args.vision.rates();
+    intake.defaults.rates = args.vision.rates()?;
     let mut engine = None;
+    let mut provider = None;
 
     // Once, and before anything runs: what the operator should know stands at the log's head.
     let guard = args.outgoing.guard();
     if plays(Role::Worker) {
         let sources = Arc::new(args.identity.sources(&intake, guard)?);
-        let started = Arc::new(start_engine(&args).await?);
+        let (started, on) = start_engine(&args).await?;
+        let started = Arc::new(started);
+        provider = Some(on.name());
         engine = Some(Arc::clone(&started));
         // One job more than there are threads: its images are fetched while the others compute.
         let slots = Slots::new(threads(&args).get() + 1);
         let (store, media) = (store.clone(), intake.media.clone());
-        let context = jobs::Context { engine: started, sources };
+        let context = jobs::Context { engine: started, sources, video: args.video.frames()? };
         Worker { store, media, context, slots, life: life.clone() }.start(&broker);
     }
     if plays(Role::Relay) {
@@ -122,7 +125,7 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         let signing = images.clone();
         let signer: api::Signer = Arc::new(move |value| signing.signer().sign_detached(value).ok());
         let (admin, probes, signer) = (admin.transpose()?, probes.into(), Some(signer));
-        let context = ApiContext { intake, images, waiters, limits, admin, probes, signer };
+        let context = ApiContext { intake, images, waiters, limits, admin, probes, provider, signer };
         let router = api::router(context, &origins);
         let serving = serve_http(listener.into_std()?, router, life.stopping().clone())?;
         life.spawn("api", async move {
@@ -170,17 +173,20 @@ fn serve_http(
     })
 }
 
-async fn start_engine(args: &ServeArgs) -> anyhow::Result<Engine> {
-    let (vision, library) = (args.vision.clone(), args.vision.runtime_path()?);
+async fn start_engine(args: &ServeArgs) -> anyhow::Result<(Engine, Provider)> {
+    let vision = args.vision.clone();
     let threads = threads(args);
     let start = move || {
         let pack = vision.pack()?;
-        let runtime = Runtime::load(&library)?;
-        anyhow::Ok(Engine::start(EngineSettings { threads, queue: threads }, pack, runtime)?)
+        let runtime = vision.runtime(&pack)?;
+        let (name, provider) = (pack.name().to_owned(), runtime.provider());
+        anyhow::Ok((Engine::start(EngineSettings { threads, queue: threads }, pack, runtime)?, name, provider))
     };
-    let engine = tokio::task::spawn_blocking(start).await?.context("the vision engine does not start")?;
-    info!(threads, liveness = engine.liveness_model().unwrap_or("none"), "vision engine ready");
-    Ok(engine)
+    let started = tokio::task::spawn_blocking(start).await?;
+    let (engine, pack, provider) = started.context("the vision engine does not start")?;
+    let liveness = engine.liveness_model().unwrap_or("none");
+    info!(threads, pack, liveness, %provider, "vision engine ready");
+    Ok((engine, provider))
 }
 
 fn threads(args: &ServeArgs) -> std::num::NonZeroUsize {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::domain::evidence::Mode;
 use crate::domain::pepper::Pepper;
@@ -21,7 +21,9 @@ use crate::net::Guard;
 use crate::queue::connection::Broker;
 use crate::store::Store;
 use crate::telemetry::LogFormat;
-use crate::vision::{LivenessPack, Pack, PackDescription};
+use crate::video::{Frames, VideoParams};
+use crate::vision::provider::{self, Choice};
+use crate::vision::{Pack, Runtime, Shelf};
 
 /// Where Postgres is.
 #[derive(Args, Clone)]
@@ -166,41 +168,67 @@ pub struct VisionArgs {
     /// Folder of optional packs that were pulled
     #[arg(long, env = "VISAVIS_PACKS", default_value = ".local/packs")]
     pub packs: PathBuf,
+    /// Optional packs that replace parts of the default one, such as yunet,mobilefacenet; each must have been pulled
+    #[arg(long, env = "VISAVIS_USE_PACKS", value_delimiter = ',', value_name = "PACKS")]
+    pub use_packs: Vec<String>,
+    /// Where networks compute: cpu, another provider, which then is required, or auto, the best that works
+    #[arg(long, env = "VISAVIS_PROVIDER", default_value = "cpu")]
+    pub provider: Choice,
     /// ONNX Runtime's shared library [default: beside the binary, then .local/lib, /usr/local/lib, /usr/lib]
     #[arg(long, env = "VISAVIS_ONNXRUNTIME")]
     pub onnxruntime: Option<PathBuf>,
 }
 
 impl VisionArgs {
-    /// The default pack, with the optional packs that were pulled.
-    ///
-    /// # Errors
-    /// When a file is missing or is not the one that its manifest names.
-    pub fn pack(&self) -> anyhow::Result<Pack> {
-        let description = PackDescription::load(&self.models, "minifasnet")?;
-        Ok(Pack::load(&self.models)?.with_liveness(LivenessPack::load(&description, &self.packs)?))
+    /// The packs that there are.
+    #[must_use]
+    pub fn shelf(&self) -> Shelf {
+        Shelf::new(&self.models, &self.packs)
     }
 
-    /// What the pack's calibrations were measured at; nothing where there is no usable pack, as it may be beside an API.
-    #[must_use]
-    pub fn rates(&self) -> Option<Rates> {
-        let scorers = Pack::load_scorers(&self.models);
-        let scorers =
-            scorers.inspect_err(|error| warn!(%error, "thresholds by false match rate are refused here")).ok()?;
-        Some(Rates::new(move |mode, fmr| {
+    /// The default pack, with the optional packs that are used.
+    ///
+    /// # Errors
+    /// When a pack is unknown or was not pulled, or a file is not the one that its description names.
+    pub fn pack(&self) -> anyhow::Result<Pack> {
+        Ok(self.shelf().load(&self.use_packs)?)
+    }
+
+    /// The ONNX Runtime, with the provider on which `pack` is to compute.
+    ///
+    /// # Errors
+    /// When the library or the provider that was asked for is not there.
+    pub fn runtime(&self, pack: &Pack) -> anyhow::Result<Runtime> {
+        Ok(provider::choose(self.provider, &Runtime::load(&self.runtime_path()?)?, pack)?)
+    }
+
+    /// What the calibrations in use were measured at; nothing where there is no usable pack, as it may be beside an API.
+    ///
+    /// # Errors
+    /// When packs are named and cannot be used.
+    pub fn rates(&self) -> anyhow::Result<Option<Rates>> {
+        let scorers = match self.shelf().scorers(&self.use_packs) {
+            Ok(scorers) => scorers,
+            Err(error) if self.use_packs.is_empty() => {
+                warn!(%error, "thresholds by false match rate are refused here");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some(Rates::new(move |mode, fmr| {
             let calibration = &scorers.of(mode).calibration;
             calibration.threshold_at(fmr).ok_or_else(|| {
                 let (low, high) = calibration.measured_rates().unwrap_or_default();
                 MeasuredRange { low, high }
             })
-        }))
+        })))
     }
 
     /// The library named, or the first that is found, as an absolute path.
     ///
     /// # Errors
     /// When none is there.
-    pub fn runtime_path(&self) -> anyhow::Result<PathBuf> {
+    fn runtime_path(&self) -> anyhow::Result<PathBuf> {
         const NAME: &str = "libonnxruntime.so";
         let candidates = if let Some(path) = &self.onnxruntime {
             vec![path.clone()]
@@ -215,6 +243,32 @@ impl VisionArgs {
             format!("ONNX Runtime was not found at {tried}: run ./dev setup, or set VISAVIS_ONNXRUNTIME")
         })?;
         found.canonicalize().with_context(|| format!("cannot use {}", found.display()))
+    }
+}
+
+/// What takes frames out of videos.
+#[derive(Args, Clone)]
+pub struct VideoArgs {
+    /// The program ffmpeg [default: /usr/bin/ffmpeg, then /usr/local/bin/ffmpeg; without one, videos are refused]
+    #[arg(long, env = "VISAVIS_FFMPEG")]
+    pub ffmpeg: Option<PathBuf>,
+}
+
+impl VideoArgs {
+    /// # Errors
+    /// When the program that was named is not there.
+    pub fn frames(&self) -> anyhow::Result<Frames> {
+        let found = if let Some(path) = &self.ffmpeg {
+            Some(path.canonicalize().with_context(|| format!("VISAVIS_FFMPEG: {}", path.display()))?)
+        } else {
+            ["/usr/bin/ffmpeg", "/usr/local/bin/ffmpeg"].map(PathBuf::from).into_iter().find(|it| it.is_file())
+        };
+        if let Some(path) = &found {
+            info!(ffmpeg = %path.display(), "videos are read");
+        } else {
+            warn!("no ffmpeg was found: jobs with a video will fail");
+        }
+        Ok(Frames::new(found, VideoParams::default()))
     }
 }
 
@@ -277,6 +331,8 @@ pub struct ServeArgs {
     pub intake: IntakeArgs,
     #[command(flatten)]
     pub vision: VisionArgs,
+    #[command(flatten)]
+    pub video: VideoArgs,
     #[command(flatten)]
     pub api: ApiArgs,
     #[command(flatten)]

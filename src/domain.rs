@@ -3,6 +3,7 @@
 pub mod api_key;
 pub mod backoff;
 pub mod evidence;
+pub mod frames;
 pub mod identity;
 pub mod ids;
 pub mod image;

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::domain::ids::{ImageId, JobId, TenantId};
 use crate::domain::image::{ImageRole, Variant};
-use crate::domain::outcome::{Outcome, Seen};
+use crate::domain::outcome::{ImageReport, Outcome, Seen};
 use crate::media::{self, Grant, Links, Media, PublicKey, Signer};
 use crate::store::renditions::Shown;
 use crate::store::signing_keys::SigningKey;
@@ -144,11 +144,10 @@ fn source(outcome: &Outcome) -> Option<(ImageRole, u16)> {
     found.map(|it| (it.role, it.position))
 }
 
-/// The probe that has a face; without one, the first that could be read.
+/// The probe that was compared; without one, the first that could be read.
 fn target(outcome: &Outcome) -> Option<(ImageRole, u16)> {
-    let probes = || outcome.images.iter().filter(|it| it.role == ImageRole::Probe);
-    let with_face = probes().find(|it| matches!(it.seen, Seen::Picture { face: Some(_), .. }));
-    let found = with_face.or_else(|| probes().find(|it| matches!(it.seen, Seen::Picture { .. })));
+    let readable = |it: &&ImageReport| it.role == ImageRole::Probe && matches!(it.seen, Seen::Picture { .. });
+    let found = outcome.probe().filter(readable).or_else(|| outcome.images.iter().find(readable));
     found.map(|it| (it.role, it.position))
 }
 
@@ -156,10 +155,10 @@ fn target(outcome: &Outcome) -> Option<(ImageRole, u16)> {
 mod tests {
     use super::*;
     use crate::domain::evidence::{Mode, Threshold};
+    use crate::domain::frames::Frames;
     use crate::domain::job::{Params, Verdict};
-    use crate::domain::outcome::ImageReport;
 
-    fn outcome(images: Vec<(ImageRole, u16, Seen)>) -> Outcome {
+    fn outcome(images: Vec<(ImageRole, u16, Seen)>, best: Option<u16>) -> Outcome {
         let images = images.into_iter().map(|(role, position, seen)| ImageReport { role, position, seen }).collect();
         Outcome {
             verdict: Verdict::NotFinished,
@@ -168,6 +167,7 @@ mod tests {
             gallery_scores: Vec::new(),
             liveness: None,
             images,
+            frames: Some(Frames { best, ..Frames::default() }),
             warnings: Vec::new(),
             compute_ms: 0.0,
             sandbox: false,
@@ -183,19 +183,19 @@ mod tests {
         use ImageRole::{Probe, Reference};
         let face = Some([1.0, 1.0, 3.0, 3.0]);
         let unreadable = Seen::Unreadable { code: "x".to_owned(), reason: "x".to_owned() };
-        let shown = |images| {
-            let outcome = outcome(images);
+        let shown = |images, best| {
+            let outcome = outcome(images, best);
             (source(&outcome), target(&outcome))
         };
-        assert_eq!(shown(Vec::new()), (None, None));
+        assert_eq!(shown(Vec::new(), None), (None, None));
         assert_eq!(
-            shown(vec![(Reference, 0, picture(face)), (Probe, 0, picture(None)), (Probe, 1, picture(face))]),
+            shown(vec![(Reference, 0, picture(face)), (Probe, 0, picture(face)), (Probe, 1, picture(face))], Some(1)),
             (Some((Reference, 0)), Some((Probe, 1)))
         );
         assert_eq!(
-            shown(vec![(Reference, 0, picture(None)), (Probe, 0, unreadable.clone()), (Probe, 1, picture(None))]),
+            shown(vec![(Reference, 0, picture(None)), (Probe, 0, unreadable.clone()), (Probe, 1, picture(None))], None),
             (None, Some((Probe, 1)))
         );
-        assert_eq!(shown(vec![(Reference, 0, unreadable.clone()), (Probe, 0, unreadable)]), (None, None));
+        assert_eq!(shown(vec![(Reference, 0, unreadable.clone()), (Probe, 0, unreadable)], None), (None, None));
     }
 }

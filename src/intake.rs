@@ -11,7 +11,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::domain::ids::{ImageId, JobId, RequestId, TenantId};
-use crate::domain::image::ImageFormat;
+use crate::domain::image::FileFormat;
 use crate::domain::job::{ImageContent, Lane, Submission, SubmittedImage};
 use crate::domain::notice::{self, Subject};
 use crate::domain::pepper::{Pepper, Purpose};
@@ -182,8 +182,14 @@ impl Intake {
         submission: &Submission,
         images: &mut Vec<ImageRow>,
     ) -> Result<(), Error> {
+        // A worker holds all of a job in memory.
+        let max = self.defaults.max_image_bytes + self.defaults.max_video_bytes;
+        let mut left = max;
         for image in &submission.images {
             let (format, bytes) = self.content(account, image).await?;
+            let rest = left.checked_sub(bytes.len());
+            left = rest
+                .ok_or_else(|| too_large(&image.field, &format!("all files of a job together at most {max} bytes")))?;
             let id = ImageId::new();
             let key = self.media.put_image(account.tenant_id, id, &bytes).await?;
             images.push(ImageRow {
@@ -199,11 +205,11 @@ impl Intake {
         Ok(())
     }
 
-    /// The image itself; an upload is copied, so that each job's images live and die with it.
-    async fn content(&self, account: Account, image: &SubmittedImage) -> Result<(ImageFormat, Bytes), Error> {
-        let id = match &image.content {
+    /// The file itself; an upload is copied, so that each job's images live and die with it.
+    async fn content(&self, account: Account, image: &SubmittedImage) -> Result<(FileFormat, Bytes), Error> {
+        let (id, video) = match &image.content {
             ImageContent::Inline { format, bytes } => return Ok((*format, bytes.clone())),
-            ImageContent::Upload(id) => *id,
+            ImageContent::Upload { id, video } => (*id, *video),
         };
         let unknown = || {
             Error::Refused(RequestFault {
@@ -216,13 +222,15 @@ impl Intake {
             })
         };
         let upload = self.store.find_upload(account, id).await?.ok_or_else(unknown)?.upload;
-        let max = self.defaults.max_image_bytes;
+        if upload.format.is_video() != video {
+            let (code, wanted) =
+                if video { ("unsupported_video_format", "a video") } else { ("unsupported_image_format", "an image") };
+            let message = format!("{} must name an upload that is {wanted}", image.field);
+            return Err(Error::Refused(RequestFault { code, field: Some(image.field.clone()), message }));
+        }
+        let max = if video { self.defaults.max_video_bytes } else { self.defaults.max_image_bytes };
         if usize::try_from(upload.bytes).unwrap_or(usize::MAX) > max {
-            return Err(Error::Refused(RequestFault {
-                code: "image_too_large",
-                field: Some(image.field.clone()),
-                message: format!("{} must be at most {max} bytes", image.field),
-            }));
+            return Err(too_large(&image.field, &format!("at most {max} bytes")));
         }
         let key = WrappedKey { master_key_id: upload.master_key_id, wrapped: upload.wrapped_key };
         match self.media.get_image(account.tenant_id, id, &key).await {
@@ -289,6 +297,11 @@ impl Intake {
             }
         }
     }
+}
+
+fn too_large(field: &str, limit: &str) -> Error {
+    let message = format!("{field} is too large: {limit}");
+    Error::Refused(RequestFault { code: "image_too_large", field: Some(field.to_owned()), message })
 }
 
 /// Every door asks here: HTTP and AMQP alike.

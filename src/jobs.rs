@@ -3,6 +3,7 @@
 //! No face, an unreadable image, a low score: those are outcomes. Errors are faults of machines.
 
 mod compare_with_liveness;
+mod face_match;
 mod id_match;
 mod pair;
 pub mod sandbox;
@@ -15,9 +16,10 @@ use bytes::Bytes;
 use crate::domain::evidence::{Liveness, Mode};
 use crate::domain::identity::{IdNumber, IdentityRecord};
 use crate::domain::image::ImageRole;
-use crate::domain::job::{Failure, Params};
+use crate::domain::job::{Failure, Params, Target};
 use crate::domain::outcome::{Comparison, ImageReport, Outcome, Seen};
 use crate::identity::{self, Sources};
+use crate::video;
 use crate::vision::{self, Analysis, Engine, Template};
 
 /// What jobs work with.
@@ -25,6 +27,7 @@ use crate::vision::{self, Analysis, Engine, Template};
 pub struct Context {
     pub engine: Arc<Engine>,
     pub sources: Arc<Sources>,
+    pub video: video::Frames,
 }
 
 /// What one job was given.
@@ -43,10 +46,15 @@ pub struct InputImage {
 }
 
 impl Inputs {
-    /// The bytes of one image. Every job has the images of its kind: a missing one is noticed when they are fetched.
+    /// The bytes of the first image of a role. Every job has the images of its kind: a missing one is noticed when they are
+    /// fetched.
     fn image(&self, role: ImageRole) -> Bytes {
-        let found = self.images.iter().find(|it| it.role == role);
-        found.map(|it| it.bytes.clone()).unwrap_or_default()
+        self.all(role).next().map(|it| it.bytes.clone()).unwrap_or_default()
+    }
+
+    /// The images of a role in their order.
+    fn all(&self, role: ImageRole) -> impl Iterator<Item = &InputImage> {
+        self.images.iter().filter(move |it| it.role == role)
     }
 }
 
@@ -55,6 +63,14 @@ pub struct Finished {
     pub outcome: Outcome,
     /// The source's record, of an `id_match`; to be sealed.
     pub identity: Option<IdentityRecord>,
+    /// The frame that was compared of a video, a JPEG; to be kept beside it.
+    pub frame: Option<Bytes>,
+}
+
+impl Finished {
+    fn plain(outcome: Outcome) -> Self {
+        Self { outcome, identity: None, frame: None }
+    }
 }
 
 /// Why a job gave no outcome: chosen where the fault arises.
@@ -69,6 +85,9 @@ pub enum JobError {
     /// It answered what no other attempt can mend.
     #[error("identity source: {0}")]
     SourceFault(#[source] identity::Permanent),
+    /// The program that decodes videos cannot be run: another attempt may do better.
+    #[error("ffmpeg cannot be run: {0}")]
+    Video(#[source] std::io::Error),
     /// No other attempt can do better.
     #[error("{}", .0.detail)]
     Fail(Failure),
@@ -86,7 +105,10 @@ pub enum JobError {
 /// When a machine is at fault.
 pub async fn run(context: &Context, params: &Params, inputs: &Inputs, deadline: Instant) -> Result<Finished, JobError> {
     match params {
-        Params::LikenessCheck { .. } | Params::FaceMatch { .. } => pair::run(context, params, inputs, deadline).await,
+        Params::LikenessCheck { .. } | Params::FaceMatch { target: Target::Image, .. } => {
+            pair::run(context, params, inputs, deadline).await
+        }
+        Params::FaceMatch { target, .. } => face_match::run(context, params, *target, inputs, deadline).await,
         Params::IdMatch { .. } => id_match::run(context, params, inputs, deadline).await,
         Params::CompareWithLiveness { .. } => compare_with_liveness::run(context, params, inputs, deadline).await,
     }
@@ -148,16 +170,16 @@ fn compare(context: &Context, a: &Looked, b: &Looked, mode: Mode) -> Result<Opti
     }))
 }
 
-/// Tests the probe's liveness; nothing where no model is installed, or no face was found.
+/// Tests liveness in the probe's image; nothing where no model is installed, or no face was found.
 async fn liveness(
     context: &Context,
-    inputs: &Inputs,
+    image: Bytes,
     probe: &Looked,
     deadline: Instant,
 ) -> Result<Option<Liveness>, JobError> {
     let face = probe.analysis.as_ref().and_then(Analysis::primary_face);
     let Some(face) = face.filter(|_| context.engine.liveness_model().is_some()) else { return Ok(None) };
-    let tested = context.engine.liveness(inputs.image(ImageRole::Probe), face.clone(), deadline).await;
+    let tested = context.engine.liveness(image, face.clone(), deadline).await;
     tested.map_err(|fault| match fault {
         vision::Error::Closed => JobError::Stopping,
         fault => JobError::Retry(fault),

@@ -19,5 +19,6 @@ pub mod queue;
 pub mod relay;
 pub mod store;
 pub mod telemetry;
+pub mod video;
 pub mod vision;
 pub mod worker;

@@ -1,6 +1,7 @@
 //! Faces in pictures: bytes go in, faces, templates and calibrated scores come out. No network, no database, no clock but
 //! the deadline that the caller hands in.
 
+pub mod best_frame;
 pub mod calibration;
 pub mod colour;
 pub mod compare;
@@ -12,13 +13,16 @@ pub mod face;
 pub mod geometry;
 pub mod landmarks;
 pub mod liveness;
-pub mod manifest;
 pub mod model;
+pub mod network;
+pub mod pack;
 pub mod picture;
 pub mod pipeline;
+pub mod provider;
 pub mod quality;
 pub mod rendition;
 pub mod resample;
+pub mod scene;
 pub mod session;
 pub mod template;
 
@@ -26,10 +30,11 @@ pub use compare::Comparison;
 pub use decode::{DecodeParams, ImageFault};
 pub use engine::{Engine, EngineSettings};
 pub use face::Face;
-pub use liveness::{LivenessPack, PackDescription};
-pub use manifest::{Pack, PackFault};
 pub use model::RuntimeFault;
+pub use pack::shelf::Shelf;
+pub use pack::{Pack, PackFault};
 pub use pipeline::{Analysis, Params, Pipeline, Timings};
+pub use provider::Provider;
 pub use session::Runtime;
 pub use template::Template;
 

@@ -4,20 +4,22 @@ pub mod slots;
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
 use crate::domain::backoff;
 use crate::domain::identity::{IdNumber, IdentityRecord};
-use crate::domain::image::ImageRole;
-use crate::domain::job::{Failure, Lane, Params};
-use crate::domain::outcome::Outcome;
+use crate::domain::ids::ImageId;
+use crate::domain::image::{FileFormat, ImageFormat, ImageRole};
+use crate::domain::job::{Failure, Lane, Params, VIDEO_FRAME};
 use crate::jobs::{self, InputImage, Inputs, JobError};
 use crate::lifecycle::Lifecycle;
 use crate::media::{self, Media, WrappedKey};
 use crate::queue::connection::Broker;
 use crate::queue::consumer::{self, Incoming, Settle};
 use crate::queue::{message, topology};
-use crate::store::jobs::{Change, Claim, LEASE};
+use crate::store::images::ImageRow;
+use crate::store::jobs::{Change, Claim, LEASE, Success};
 use crate::store::sealed::{Purpose, SealedRecord};
 use crate::store::{self, Store};
 use slots::Slots;
@@ -147,9 +149,7 @@ impl Worker {
             () = self.life.aborting().cancelled() => Err(JobError::Stopping.into()),
         };
         let change = match &outcome {
-            Ok((outcome, identity)) => {
-                self.record(claim, || self.store.finish_succeeded(claim, outcome, identity.as_ref())).await
-            }
+            Ok(success) => self.record(claim, || self.store.finish_succeeded(claim, success)).await,
             Err(Error::LeaseLost) => Some(Change::Lost),
             // Whatever goes wrong while we stop may go wrong because we stop: no attempt is charged for it.
             Err(fault) if !fault.is_permanent() && self.life.stopping().is_cancelled() => {
@@ -159,14 +159,26 @@ impl Worker {
         };
         let ms = begun.elapsed().as_millis();
         match (change, outcome) {
-            (Some(Change::Done), Ok((outcome, _))) => info!(verdict = outcome.verdict.name(), ms, "job succeeded"),
+            (Some(Change::Done), Ok(success)) => info!(verdict = success.outcome.verdict.name(), ms, "job succeeded"),
             (Some(Change::Done), Err(fault)) => warn!(%fault, ms, "job has no outcome yet"),
-            (Some(Change::Lost), _) => warn!(ms, "the job is somebody else's by now: nothing was recorded"),
+            (Some(Change::Lost), outcome) => {
+                warn!(ms, "the job is somebody else's by now: nothing was recorded");
+                if let Some(frame) = outcome.ok().and_then(|it| it.frame) {
+                    self.forget(claim, &frame).await;
+                }
+            }
             (None, _) => error!(ms, "nothing could be recorded: the lease will run out"),
         }
     }
 
-    async fn compute(&self, claim: &Claim) -> Result<(Outcome, Option<SealedRecord>), Error> {
+    /// What nobody will ever hold the key of. Should this fail, the janitor finds it.
+    async fn forget(&self, claim: &Claim, frame: &ImageRow) {
+        if let Err(error) = self.media.delete_image(claim.tenant_id, frame.id).await {
+            warn!(image = %frame.id, %error, "a blob without a key was left behind");
+        }
+    }
+
+    async fn compute(&self, claim: &Claim) -> Result<Success, Error> {
         // Bounded like the computing: a hung file system must not hold the lease for ever.
         let inputs = tokio::time::timeout(FETCH, self.fetch(claim)).await.map_err(|_| Error::FetchTimeout)??;
         let finished = if claim.subject.sandbox {
@@ -175,7 +187,28 @@ impl Worker {
             jobs::run(&self.context, &claim.params, &inputs, Instant::now() + DEADLINE).await?
         };
         let identity = finished.identity.map(|it| self.seal(claim, &it)).transpose()?;
-        Ok((finished.outcome, identity))
+        let frame = match finished.frame {
+            Some(jpeg) => {
+                Some(tokio::time::timeout(FETCH, self.keep(claim, &jpeg)).await.map_err(|_| Error::FetchTimeout)??)
+            }
+            None => None,
+        };
+        Ok(Success { outcome: finished.outcome, identity, frame })
+    }
+
+    /// Stores the frame that was taken out of a video, encrypted as every image; its key is stored with the result.
+    async fn keep(&self, claim: &Claim, jpeg: &Bytes) -> Result<ImageRow, Error> {
+        let id = ImageId::new();
+        let key = self.media.put_image(claim.tenant_id, id, jpeg).await?;
+        Ok(ImageRow {
+            id,
+            role: ImageRole::Probe,
+            position: VIDEO_FRAME,
+            format: FileFormat::Image(ImageFormat::Jpeg),
+            bytes: i64::try_from(jpeg.len()).unwrap_or(i64::MAX),
+            master_key_id: key.master_key_id,
+            wrapped_key: key.wrapped,
+        })
     }
 
     /// A person's record leaves this process only encrypted.

@@ -65,13 +65,17 @@ impl FromRequestParts<ApiContext> for Caller {
         let limits = &context.limits;
         limits.count(stored.account, &stored.settings, parts.extensions.get::<AllowanceSlot>())?;
         let turn = limits.turn(stored.account, &stored.settings)?;
+        let body = parts.extensions.get::<BodyShare>().cloned();
+        if let Some(body) = &body {
+            limits.own_body(stored.account, body)?;
+        }
         Ok(Self {
             account: stored.account,
             scopes: stored.scopes,
             settings: stored.settings,
             key_id: key.id,
             _turn: Arc::new(turn),
-            body: parts.extensions.get().cloned(),
+            body,
         })
     }
 }

@@ -35,9 +35,8 @@ pub(super) async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result
     let read = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state)).await.map_err(late)?;
     read.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            let detail = "the body is larger than this path takes: 28 MiB for a job, 14 MiB for a likeness check or an ID match, \
-                          64 MiB to compare with liveness, 64 KiB for settings; upload images one by one (POST /v1/images) and \
-                          name them in a job";
+            let detail = "the body is larger than this path takes: 80 MiB for a job, 14 MiB for a likeness check or an ID match, \
+                          64 KiB for settings; upload images one by one (POST /v1/images) and name them in a job";
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
         }
         _ => {

@@ -5,7 +5,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -19,6 +19,8 @@ use super::jobs::{Wait, await_job, read_wait};
 use super::media;
 use super::submit::{Submitted, accepted, submit};
 use super::sync::outcome;
+use crate::docs::requests;
+use crate::domain::evidence::Mode;
 use crate::domain::job::{Lane, Params, Verdict};
 use crate::domain::request::Form;
 use crate::domain::tenant::Scope;
@@ -30,40 +32,27 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     OpenApiRouter::new().routes(routes!(start)).layer(limit).routes(routes!(find))
 }
 
-/// Images are JPEG, PNG or WebP in Base64, as a data URL, or `{"image_id": "..."}` of an upload; 10 MB each at most once
-/// decoded. Fields that are not listed are refused.
+/// The live side is one of `target_image`, `target_frames` and `target_video`. Fields that are not listed are refused; a body
+/// may have 80 MiB.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "for the API's document alone")]
 struct FaceMatchRequest {
     /// The document, or its portrait.
-    source_image: ImageField,
+    source_image: requests::Image,
     /// The live image.
-    target_image: ImageField,
-    /// Approved at or above it, 0 to 100, or `{"fmr": 1e-3}`.
-    approve_score: Option<ScoreField>,
-    /// Rejected below it, 0 to 100, or `{"fmr": 1e-2}`; not above `approve_score`.
-    review_score: Option<ScoreField>,
-    /// `FAST` or `ACCURATE`.
-    #[schema(pattern = "^(FAST|ACCURATE)$")]
-    search_mode: Option<String>,
-    /// Up to 16 strings, given back untouched.
-    metadata: Option<std::collections::BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "for the API's document alone")]
-enum ImageField {
-    Inline(String),
-    Upload { image_id: Uuid },
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "for the API's document alone")]
-enum ScoreField {
-    Score(f64),
-    Rate { fmr: f64 },
+    target_image: Option<requests::Image>,
+    /// Several live images, in the order in which they were taken: the best one is compared.
+    #[schema(min_items = 2, max_items = 30)]
+    target_frames: Option<Vec<requests::Image>>,
+    /// A live video: the best of its frames is compared.
+    target_video: Option<requests::Video>,
+    /// Approved at or above it. Default: the organisation's, or 75.
+    approve_score: Option<requests::ScoreThreshold>,
+    /// Rejected below it; not above `approve_score`. Default: the organisation's, or 60.
+    review_score: Option<requests::ScoreThreshold>,
+    search_mode: Option<Mode>,
+    metadata: Option<requests::Metadata>,
 }
 
 #[derive(Serialize, ToSchema)]

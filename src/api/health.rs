@@ -53,5 +53,9 @@ async fn ready(State(context): State<ApiContext>) -> (StatusCode, Json<Value>) {
         parts.insert(probe.name.to_owned(), json!(if stands { "ok" } else { "not ready" }));
     }
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": ready, "parts": parts })))
+    let mut answer = json!({ "ready": ready, "parts": parts });
+    if let Some(provider) = context.provider {
+        answer["provider"] = json!(provider);
+    }
+    (status, Json(answer))
 }

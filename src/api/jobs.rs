@@ -25,6 +25,7 @@ use crate::docs::requests::JobRequest;
 use crate::domain::ids::JobId;
 use crate::domain::job::{Lane, Params, Verdict};
 use crate::domain::outcome::{ImageReport, Outcome, Seen};
+use crate::domain::quality::Limits;
 use crate::domain::request::Form;
 use crate::domain::tenant::{Account, Scope};
 use crate::store::jobs::JobView;
@@ -152,6 +153,9 @@ fn render_outcome(outcome: &Outcome) -> Value {
         "images": outcome.images.iter().map(|it| render_image(outcome, it)).collect::<Vec<_>>(),
         "compute_ms": outcome.compute_ms,
     });
+    if let Some(frames) = &outcome.frames {
+        result["frames"] = json!(frames);
+    }
     match outcome.params {
         Params::LikenessCheck { threshold, .. } | Params::IdMatch { threshold, .. } => {
             result["threshold"] = json!(threshold);
@@ -173,10 +177,13 @@ fn render_image(outcome: &Outcome, image: &ImageReport) -> Value {
     let name = outcome.params.image_name(image.role, image.position);
     match &image.seen {
         Seen::Unreadable { code, .. } => {
-            json!({ "image": name, "width": null, "height": null, "faces": 0, "quality": null, "fault": code })
+            json!({ "image": name, "width": null, "height": null, "faces": 0, "quality": null, "composite_quality": null,
+                    "fault": code })
         }
         Seen::Picture { width, height, faces, quality, .. } => {
-            json!({ "image": name, "width": width, "height": height, "faces": faces, "quality": quality })
+            let composite = quality.map(|it| it.composite(&Limits::default()));
+            json!({ "image": name, "width": width, "height": height, "faces": faces, "quality": quality,
+                    "composite_quality": composite })
         }
     }
 }

@@ -1,4 +1,5 @@
-//! How much at once: requests a minute and requests in hand for each organisation, bytes of bodies for all together.
+//! How much at once: requests a minute and requests in hand for each organisation, bytes of bodies for all together, and half of
+//! them for each.
 //!
 //! Limits hold for one process; behind a load balancer each process grants its own.
 
@@ -39,6 +40,8 @@ struct Shared {
     in_hand: Mutex<HashMap<Account, (u32, Arc<Semaphore>)>>,
     bodies: Arc<Semaphore>,
     body_units: u32,
+    /// What each account may have of them.
+    own_bodies: Mutex<HashMap<Account, Arc<Semaphore>>>,
 }
 
 /// What is left of an organisation's minute; answered in headers.
@@ -57,14 +60,14 @@ pub(super) struct AllowanceSlot(Arc<OnceLock<Allowance>>);
 /// The right to have one more request in hand; dropping it gives it back.
 pub(super) type Turn = Option<OwnedSemaphorePermit>;
 
-/// A body's share of the memory for bodies; dropped when the body was taken in, or with the request.
+/// A body's share of the memory for bodies, and of its account's part; dropped when the body was taken in, or with the request.
 #[derive(Clone)]
-pub(super) struct BodyShare(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+pub(super) struct BodyShare(Arc<Mutex<Vec<OwnedSemaphorePermit>>>);
 
 impl BodyShare {
     /// The body's memory is free again.
     pub(super) fn release(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -79,6 +82,7 @@ impl Limits {
             in_hand: Mutex::default(),
             bodies: Arc::new(Semaphore::new(body_units as usize)),
             body_units,
+            own_bodies: Mutex::default(),
         }))
     }
 
@@ -159,7 +163,29 @@ impl Limits {
             let detail = "too many large requests are being read: try again";
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).after(Duration::from_secs(1))
         })?;
-        Ok(BodyShare(Arc::new(Mutex::new(Some(permit)))))
+        Ok(BodyShare(Arc::new(Mutex::new(vec![permit]))))
+    }
+
+    /// Counts a share as the account's: nobody's slow bodies take all of the memory.
+    ///
+    /// # Errors
+    /// When the account has more than half of it.
+    pub(super) fn own_body(&self, account: Account, share: &BodyShare) -> Result<(), ApiError> {
+        let half = (self.0.body_units / 2).max(1);
+        let mut permits = share.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(units) = permits.first().map(OwnedSemaphorePermit::num_permits) else { return Ok(()) };
+        let semaphore = {
+            let mut accounts = self.0.own_bodies.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(accounts.entry(account).or_insert_with(|| Arc::new(Semaphore::new(half as usize))))
+        };
+        // One alone always fits.
+        let units = u32::try_from(units).unwrap_or(u32::MAX).min(half);
+        permits.push(semaphore.try_acquire_many_owned(units).map_err(|_| {
+            let detail = "too many large requests of yours are being read: wait until one of them is answered";
+            let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_large_requests", detail);
+            error.after(Duration::from_secs(1))
+        })?);
+        Ok(())
     }
 }
 
@@ -222,5 +248,20 @@ mod tests {
         assert_eq!(limits.body(1).err().unwrap().code, "overloaded");
         large.release();
         assert!(limits.body(10 * UNIT).is_ok());
+    }
+
+    #[test]
+    fn nobody_has_more_than_half_of_the_memory_for_bodies() {
+        let limits = Limits::new(10 * UNIT);
+        let (one, other) = (Account::live(TenantId::new()), Account::live(TenantId::new()));
+        let take = |account, units: usize| {
+            let share = limits.body(units * UNIT)?;
+            limits.own_body(account, &share).map(|()| share)
+        };
+        let held = take(one, 4).unwrap();
+        assert_eq!(take(one, 2).err().unwrap().code, "too_many_large_requests");
+        assert!(take(other, 2).is_ok(), "what was refused was given back");
+        held.release();
+        assert!(take(one, 9).is_ok(), "one alone always fits");
     }
 }

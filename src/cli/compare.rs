@@ -16,7 +16,7 @@ use crate::domain::quality::{Defect, Limits};
 use crate::vision::decode::{self, DecodeParams};
 use crate::vision::embed::EmbedderSpec;
 use crate::vision::pipeline::Analyse as _;
-use crate::vision::{Analysis, Comparison, Error, Pack, Params, Pipeline, Runtime};
+use crate::vision::{Analysis, Comparison, Error, Params, Pipeline};
 
 /// Two images hold one person.
 const MATCH: u8 = 0;
@@ -115,8 +115,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 
 fn compare(args: &CompareArgs) -> Result<Report, Failure> {
     let files = [read(&args.a)?, read(&args.b)?];
-    let pack = Pack::load(&args.vision.models)?;
-    let runtime = Runtime::load(&args.vision.runtime_path()?)?;
+    let pack = args.vision.pack()?;
+    let runtime = args.vision.runtime(&pack)?;
     let mut pipeline = Pipeline::open(&pack, &runtime, Params::default())?;
     let mode = Mode::from(args.mode);
     let [a, b] = files;

@@ -75,7 +75,7 @@ async fn redrive(args: RedriveArgs) -> anyhow::Result<ExitCode> {
     let letter = store.find_dead_letter(args.id).await?;
     let letter = letter.with_context(|| format!("there is no dead letter {}", args.id))?;
     let mut intake = args.intake.intake(store)?;
-    intake.defaults.rates = args.vision.rates();
+    intake.defaults.rates = args.vision.rates()?;
     let (text, code) = match intake.redrive(&letter).await? {
         Redriven::TakenIn => ("taken in again, as if it had just come", ExitCode::SUCCESS),
         Redriven::Refused => ("refused again: the newest of `dead-letters list` says why", ExitCode::FAILURE),

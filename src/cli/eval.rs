@@ -18,7 +18,8 @@ use crate::eval::report::{Report, Source};
 use crate::eval::scores::Scores;
 use crate::eval::statistics::Descending;
 use crate::vision::compare::{ScorePart, Scorer};
-use crate::vision::{Engine, EngineSettings, Pack, Runtime};
+use crate::vision::network::Onnx;
+use crate::vision::{Engine, EngineSettings, Pack};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -40,9 +41,9 @@ pub(super) struct EvalArgs {
     /// `fast`: one embedder; `accurate`: all embedders of the pack, fused
     #[arg(long, value_enum, ignore_case = true, default_value_t = ModeArg::Accurate)]
     mode: ModeArg,
-    /// Folder of the model pack to measure [default: that of --models]
-    #[arg(long, value_name = "FOLDER")]
-    pack: Option<PathBuf>,
+    /// What to measure: an optional pack that was pulled, by name, or a folder with a pack [default: as --use-packs says]
+    #[arg(long, value_name = "NAME|FOLDER")]
+    pack: Option<String>,
     /// Write a calibration fitted on this list's pairs to FILE
     #[arg(long, value_name = "FILE")]
     fit: Option<PathBuf>,
@@ -65,7 +66,8 @@ pub(super) struct EvalArgs {
 pub(super) async fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     let pack = match &args.pack {
-        Some(folder) => Pack::load(folder)?,
+        Some(folder) if Path::new(folder).is_dir() => Pack::load(Path::new(folder))?,
+        Some(name) => args.vision.shelf().load(std::slice::from_ref(name))?,
         None => args.vision.pack()?,
     };
     match (&args.list, &args.liveness) {
@@ -77,9 +79,13 @@ pub(super) async fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
 
 async fn start(args: &EvalArgs, pack: Pack) -> anyhow::Result<Engine> {
     let threads = args.threads.unwrap_or(EngineSettings::default().threads);
-    let runtime = Runtime::load(&args.vision.runtime_path()?)?;
     let settings = EngineSettings { threads, queue: threads };
-    Ok(tokio::task::spawn_blocking(move || Engine::start(settings, pack, runtime)).await??)
+    let vision = args.vision.clone();
+    let start = move || {
+        let runtime = vision.runtime(&pack)?;
+        anyhow::Ok(Engine::start(settings, pack, runtime)?)
+    };
+    tokio::task::spawn_blocking(start).await?
 }
 
 fn progress(pictures: usize) -> anyhow::Result<ProgressBar> {
@@ -113,7 +119,8 @@ async fn compare(args: &EvalArgs, pack: Pack, path: &Path) -> anyhow::Result<Exi
     let mode = Mode::from(args.mode);
     let scorer = pack.scorers().of(mode).clone();
     let name = pack.name().to_owned();
-    let conditions = Conditions { models: pack.networks(), mode, score: formula(&scorer) };
+    let conditions =
+        Conditions { models: pack.template_networks().map(Onnx::label).collect(), mode, score: formula(&scorer) };
     let engine = start(args, pack).await?;
 
     let journal = args.out.join("templates.jsonl");

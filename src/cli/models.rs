@@ -1,112 +1,74 @@
-//! `visavis models`: optional packs, whose weights do not come with the repository.
+//! `visavis models`: the networks that there are, those of the default pack and those whose weights do not come with the
+//! repository.
 
+mod bench;
 mod download;
+mod pull;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
+use comfy_table::{Table, presets};
 
-use crate::config::{OutgoingArgs, VisionArgs};
-use crate::net::Client;
-use crate::vision::{LivenessPack, PackDescription};
+use crate::config::VisionArgs;
+use crate::vision::pack::manifest::Manifest;
 
 #[derive(Subcommand)]
 pub(super) enum ModelsCommand {
-    /// List the packs that there are, and which of them were pulled
+    /// List the networks of every pack with their licences, and which packs were pulled
     List(VisionArgs),
     /// Fetch a pack's files and check them; a download that broke off goes on where it was
-    Pull(PullArgs),
-    /// Check the files of every pack that was pulled
+    Pull(pull::PullArgs),
+    /// Check the files of the default pack and of every pack that was pulled
     Verify(VisionArgs),
-}
-
-#[derive(Args)]
-pub(super) struct PullArgs {
-    /// Name of the pack
-    pack: String,
-    /// Take the files from this folder, where they lie under their own names, instead of from the pack's address
-    #[arg(long, env = "VISAVIS_MODEL_MIRROR")]
-    mirror: Option<PathBuf>,
-    /// The pack's licence, by its name: that you accept it
-    #[arg(long)]
-    accept_licence: Option<String>,
-    #[command(flatten)]
-    vision: VisionArgs,
-    #[command(flatten)]
-    outgoing: OutgoingArgs,
+    /// Measure how long each network in use takes, on one thread
+    Bench(bench::BenchArgs),
 }
 
 pub(super) async fn run(command: ModelsCommand) -> anyhow::Result<ExitCode> {
     match command {
         ModelsCommand::List(args) => list(&args),
-        ModelsCommand::Pull(args) => pull(&args).await,
+        ModelsCommand::Pull(args) => pull::run(&args).await,
         ModelsCommand::Verify(args) => verify(&args),
+        ModelsCommand::Bench(args) => bench::run(&args),
     }
 }
 
-fn descriptions(models: &Path) -> anyhow::Result<Vec<PackDescription>> {
-    let folder = models.join("packs");
-    let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok()?.strip_suffix(".toml").map(str::to_owned))
-        .collect();
-    names.sort();
-    names.iter().map(|name| Ok(PackDescription::load(models, name)?)).collect()
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(header);
+    table
 }
 
 fn list(args: &VisionArgs) -> anyhow::Result<ExitCode> {
-    for it in descriptions(&args.models)? {
-        let pulled = if args.packs.join(&it.pack).is_dir() { "pulled" } else { "not pulled" };
-        println!("{}@{}  {}  {}  {pulled}\n  {}", it.pack, it.version, it.task, it.licence, it.origin);
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn pull(args: &PullArgs) -> anyhow::Result<ExitCode> {
-    let pack = PackDescription::load(&args.vision.models, &args.pack)
-        .with_context(|| format!("there is no pack named {}: see `visavis models list`", args.pack))?;
-    if args.accept_licence.as_deref() != Some(&*pack.licence) {
-        bail!("{} is under {}: pass --accept-licence {}", pack.pack, pack.licence, pack.licence);
-    }
-    // Verified beside its place, and moved there whole: a worker that starts meanwhile finds all of it or nothing.
-    let folder = args.vision.packs.join(&pack.pack);
-    let staged = args.vision.packs.join(format!(".{}.new", pack.pack));
-    std::fs::create_dir_all(&staged).with_context(|| format!("cannot make {}", staged.display()))?;
-    if let Some(mirror) = &args.mirror {
-        for model in &pack.models {
-            let from = mirror.join(&model.file);
-            std::fs::copy(&from, staged.join(&model.file))
-                .with_context(|| format!("cannot copy {}", from.display()))?;
+    let shelf = args.shelf();
+    let mut table = table(&["PACK", "STATE", "NETWORK", "TASK", "LICENCE", "FROM"]);
+    let mut add = |pack: &Manifest, state: &str| {
+        for it in &pack.models {
+            let network = format!("{}@{}", it.name, it.version);
+            table.add_row([&pack.label(), state, &network, it.task(), &it.licence, &it.origin.to_string()]);
         }
-    } else {
-        let client = Client::new(args.outgoing.guard())?;
-        for model in &pack.models {
-            if pack.verify_file(&staged, model).is_ok() {
-                continue;
-            }
-            let url = format!("{}{}", pack.url, model.file);
-            download::fetch(&client, &url, &staged.join(&model.file))
-                .await
-                .context("what has come so far is kept; or fetch the files yourself and pass --mirror")?;
-        }
+    };
+    add(&shelf.default_pack()?, "here");
+    for pack in shelf.optional()? {
+        add(&pack, if shelf.is_pulled(&pack.pack) { "pulled" } else { "not pulled" });
     }
-    if let Err(fault) = pack.verify_in(&staged) {
-        let _ = std::fs::remove_dir_all(&staged);
-        return Err(fault.into());
-    }
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::rename(&staged, &folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    println!("{}@{} is in {}; restart the workers to use it", pack.pack, pack.version, folder.display());
+    println!("{table}");
     Ok(ExitCode::SUCCESS)
 }
 
 fn verify(args: &VisionArgs) -> anyhow::Result<ExitCode> {
-    for it in descriptions(&args.models)? {
-        match LivenessPack::load(&it, &args.packs)? {
-            Some(_) => println!("{}@{} is as its description says", it.pack, it.version),
-            None => println!("{}@{} was not pulled", it.pack, it.version),
+    let shelf = args.shelf();
+    let default = shelf.default_pack()?;
+    default.verify_in(&args.models)?;
+    println!("{} is as its description says", default.label());
+    for pack in shelf.optional()? {
+        if shelf.is_pulled(&pack.pack) {
+            pack.verify_in(&shelf.place(&pack.pack))?;
+            println!("{} is as its description says", pack.label());
+        } else {
+            println!("{} was not pulled", pack.label());
         }
     }
     Ok(ExitCode::SUCCESS)

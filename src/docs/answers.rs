@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::requests::Metadata;
 use crate::domain::evidence::{Judgement, Mode};
+use crate::domain::frames::Frames;
 use crate::domain::job::{Failure, Lane, Verdict};
 use crate::domain::quality::Quality;
 use crate::domain::tenant::Service;
@@ -186,8 +187,11 @@ pub struct JobResult {
     /// None where it was not tested.
     #[schema(required)]
     pub liveness: Option<LivenessResult>,
-    /// What was seen in each image that was looked at.
+    /// What was seen in each image that was looked at; of a video, in the frame that was compared.
     pub images: Vec<ImageResult>,
+    /// Of a `face_match` with `target_frames` or `target_video`; absent otherwise.
+    #[schema(nullable = false)]
+    pub frames: Option<Frames>,
     /// Milliseconds of computing, all images together.
     #[schema(minimum = 0.0)]
     pub compute_ms: f64,
@@ -228,6 +232,9 @@ pub struct ImageResult {
     /// How well the compared face was captured; none where there is none.
     #[schema(required)]
     pub quality: Option<Quality>,
+    /// All of it in one number, which ranks pictures of one person; none where there is no face.
+    #[schema(required, minimum = 0.0, maximum = 1.0)]
+    pub composite_quality: Option<f64>,
     /// Why it could not be read, as a stable code; absent when it could.
     #[schema(nullable = false)]
     pub fault: Option<String>,
@@ -283,6 +290,8 @@ pub struct Readiness {
     pub ready: bool,
     /// What it needs, by name.
     pub parts: BTreeMap<String, PartState>,
+    /// Where networks compute, such as `cpu` or `cuda`, in a process that compares.
+    pub provider: Option<String>,
 }
 
 /// Whether a part stands.

@@ -45,7 +45,32 @@ impl ToSchema for Image {
     }
 }
 
-/// An image that was uploaded before.
+/// A video: the file in Base64, a data URL, or the id of an upload.
+pub struct Video;
+
+impl PartialSchema for Video {
+    fn schema() -> RefOr<Schema> {
+        let inline = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .content_encoding("base64")
+            .content_media_type("video/*")
+            .description(Some("The file in Base64, raw or as a data URL. The bytes decide the format."));
+        OneOfBuilder::new()
+            .item(inline)
+            .item(Ref::from_schema_name("UploadedImage"))
+            .description(Some("An MP4 or WebM of at most 50 MB and 60 seconds, its frames at most 4096 x 2160 pixels."))
+            .into()
+    }
+}
+
+impl ToSchema for Video {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        add::<UploadedImage>(schemas);
+    }
+}
+
+/// An image or a video that was uploaded before.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UploadedImage {
@@ -140,14 +165,20 @@ pub struct IdMatch {
     pub search_mode: Option<Mode>,
 }
 
-/// Compares the portrait of a document with a live image: approved, reviewed or rejected by two thresholds.
+/// Compares the portrait of a document with a live image: approved, reviewed or rejected by two thresholds. The live side is
+/// one of `target_image`, `target_frames` and `target_video`.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FaceMatch {
     /// A photo of the document, or of its portrait.
     pub source_image: Image,
     /// The live image.
-    pub target_image: Image,
+    pub target_image: Option<Image>,
+    /// Several live images, in the order in which they were taken: the best one is compared.
+    #[schema(min_items = 2, max_items = 30)]
+    pub target_frames: Option<Vec<Image>>,
+    /// A live video: the best of its frames is compared.
+    pub target_video: Option<Video>,
     /// Approved at or above it. Default: the organisation's, or 75.
     pub approve_score: Option<ScoreThreshold>,
     /// Rejected below it; not above `approve_score`. Default: the organisation's, or 60.

@@ -1,4 +1,4 @@
-//! What an image is before anybody decodes it: its format by magic bytes, and the part it plays in a job.
+//! What an image or a video is before anybody decodes it: its format by magic bytes, and the part it plays in a job.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,64 @@ impl ImageFormat {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         [Self::Jpeg, Self::Png, Self::Webp].into_iter().find(|it| it.name() == name)
+    }
+}
+
+/// The video formats that visavis reads, told by the first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum VideoFormat {
+    Mp4,
+    Webm,
+}
+
+impl VideoFormat {
+    /// The format of `bytes`, or `None` when it is none of ours. Matroska, which looks the same, is left to the reader.
+    #[must_use]
+    pub fn sniff(bytes: &[u8]) -> Option<Self> {
+        if bytes.get(4..8) == Some(b"ftyp".as_slice()) {
+            Some(Self::Mp4)
+        } else if bytes.starts_with(&[0x1A, 0x45, 0xDF, 0xA3]) {
+            Some(Self::Webm)
+        } else {
+            None
+        }
+    }
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Webm => "webm",
+        }
+    }
+}
+
+/// What a stored file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileFormat {
+    Image(ImageFormat),
+    Video(VideoFormat),
+}
+
+impl FileFormat {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image(format) => format.name(),
+            Self::Video(format) => format.name(),
+        }
+    }
+
+    /// The format of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let video = || [VideoFormat::Mp4, VideoFormat::Webm].into_iter().find(|it| it.name() == name);
+        ImageFormat::parse(name).map(Self::Image).or_else(|| video().map(Self::Video))
+    }
+
+    #[must_use]
+    pub fn is_video(self) -> bool {
+        matches!(self, Self::Video(_))
     }
 }
 
@@ -105,5 +163,19 @@ mod tests {
         for other in [b"".as_slice(), b"GIF89a", b"%PDF-1.7", b"RIFF\0\0\0\0WAVE", b"\xFF\xD8"] {
             assert_eq!(ImageFormat::sniff(other), None);
         }
+    }
+
+    #[test]
+    fn videos_are_told_by_their_bytes_and_every_format_by_its_name() {
+        assert_eq!(VideoFormat::sniff(b"\0\0\0\x20ftypisom"), Some(VideoFormat::Mp4));
+        assert_eq!(VideoFormat::sniff(&[0x1A, 0x45, 0xDF, 0xA3, 0x9F]), Some(VideoFormat::Webm));
+        for other in [b"".as_slice(), b"ftyp", b"#EXTM3U", b"RIFF\0\0\0\0AVI ", &[0xFF, 0xD8, 0xFF, 0xE0]] {
+            assert_eq!(VideoFormat::sniff(other), None);
+        }
+        for name in ["jpeg", "png", "webp", "mp4", "webm"] {
+            let format = FileFormat::parse(name).unwrap();
+            assert_eq!((format.name(), format.is_video()), (name, matches!(name, "mp4" | "webm")));
+        }
+        assert_eq!(FileFormat::parse("gif"), None);
     }
 }

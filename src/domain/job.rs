@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::evidence::{Mode, Threshold};
 use super::identity::{IdNumber, IdType};
 use super::ids::ImageId;
-use super::image::{ImageFormat, ImageRole};
+use super::image::{FileFormat, ImageRole};
 use super::tenant::{LivenessPolicy, Service};
 
 /// The settings of a job by its kind, as stored: thresholds are resolved; images and the ID number are elsewhere.
@@ -24,6 +24,8 @@ pub enum Params {
     FaceMatch {
         approve: Threshold,
         review: Threshold,
+        #[serde(default)]
+        target: Target,
         #[serde(default)]
         liveness: LivenessPolicy,
         mode: Mode,
@@ -59,17 +61,17 @@ impl Params {
             (Self::IdMatch { .. }, ImageRole::Reference) => "portrait",
             (Self::IdMatch { .. }, ImageRole::Probe) => "selfie",
             (Self::FaceMatch { .. }, ImageRole::Reference) => "source_image",
-            (Self::FaceMatch { .. }, ImageRole::Probe) => "target_image",
+            (Self::FaceMatch { target, .. }, ImageRole::Probe) => target.field(),
             (Self::CompareWithLiveness { .. }, ImageRole::Reference) => "gallery",
             (Self::CompareWithLiveness { .. }, ImageRole::Probe) => "probe",
         }
     }
 
-    /// What the request calls one image: `gallery[2]` where there may be several.
+    /// What the request calls one image: `gallery[2]` where there may be several. The frames of a video have its name.
     #[must_use]
     pub fn image_name(&self, role: ImageRole, position: u16) -> String {
         let field = self.field(role);
-        if field == "gallery" { format!("{field}[{position}]") } else { field.to_owned() }
+        if matches!(field, "gallery" | "target_frames") { format!("{field}[{position}]") } else { field.to_owned() }
     }
 
     #[must_use]
@@ -82,6 +84,36 @@ impl Params {
         }
     }
 }
+
+/// What a report's live side was sent as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// One image.
+    #[default]
+    Image,
+    /// Several images, in the order in which they were taken: the best of them is compared.
+    Frames,
+    /// A video: the best of its frames is compared. It is the probe at position 0, and that frame the one at 1.
+    Video,
+}
+
+impl Target {
+    pub const ALL: [Self; 3] = [Self::Image, Self::Frames, Self::Video];
+
+    /// What the request calls it.
+    #[must_use]
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::Image => "target_image",
+            Self::Frames => "target_frames",
+            Self::Video => "target_video",
+        }
+    }
+}
+
+/// Where the frame that was taken out of a video stands among the probe's images.
+pub const VIDEO_FRAME: u16 = 1;
 
 /// What the selfie was taken on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -191,11 +223,14 @@ pub struct SubmittedImage {
 #[derive(Clone)]
 pub enum ImageContent {
     Inline {
-        format: ImageFormat,
+        format: FileFormat,
         bytes: Bytes,
     },
-    /// An earlier upload of the same account.
-    Upload(ImageId),
+    /// An earlier upload of the same account: an image, or a video where one is wanted.
+    Upload {
+        id: ImageId,
+        video: bool,
+    },
 }
 
 /// Why a job ended as `failed`: a machine's fault, never the picture's.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::evidence::{Liveness, Mode, RawScore, Similarity};
+use super::frames::Frames;
 use super::image::ImageRole;
 use super::job::{Params, Verdict};
 use super::quality::Quality;
@@ -22,9 +23,12 @@ pub struct Outcome {
     /// Absent when it was not tested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness: Option<Liveness>,
-    /// What was seen in each image that was looked at.
+    /// What was seen in each image that was looked at; of a video, in the frame that was compared.
     #[serde(default)]
     pub images: Vec<ImageReport>,
+    /// Of a probe of several frames.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames: Option<Frames>,
     pub warnings: Vec<Warning>,
     /// Milliseconds of computing, all images together.
     pub compute_ms: f64,
@@ -40,11 +44,22 @@ impl Outcome {
         self.warnings.iter().any(|it| it.risk == risk)
     }
 
+    /// The report on the probe that was compared; where none was, on the first that was looked at.
+    #[must_use]
+    pub fn probe(&self) -> Option<&ImageReport> {
+        compared_probe(&self.images, self.frames.as_ref())
+    }
+
     /// The report on one image.
     #[must_use]
     pub fn image(&self, role: ImageRole, position: u16) -> Option<&ImageReport> {
         self.images.iter().find(|it| it.role == role && it.position == position)
     }
+}
+
+pub(super) fn compared_probe<'a>(images: &'a [ImageReport], frames: Option<&Frames>) -> Option<&'a ImageReport> {
+    let best = frames.and_then(|it| it.best);
+    images.iter().find(|it| it.role == ImageRole::Probe && best.is_none_or(|best| it.position == best))
 }
 
 /// Two faces held against each other.

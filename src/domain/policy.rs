@@ -1,9 +1,10 @@
 //! From evidence to verdict. The only place where a threshold meets a score.
 
 use super::evidence::{Judgement, Liveness, Similarity, Threshold};
+use super::frames::Frames;
 use super::image::ImageRole;
 use super::job::{Params, Verdict};
-use super::outcome::{Comparison, ImageReport, Outcome, Seen};
+use super::outcome::{Comparison, ImageReport, Outcome, Seen, compared_probe};
 use super::quality::Limits;
 use super::tenant::LivenessPolicy;
 use super::warning::{LogType, Warning};
@@ -16,6 +17,8 @@ const REPORT_SHORT_SIDE: u32 = 720;
 pub struct Evidence {
     /// Each image that was looked at.
     pub images: Vec<ImageReport>,
+    /// Of a probe of several frames.
+    pub frames: Option<Frames>,
     /// Absent when no pair of images had two usable faces.
     pub comparison: Option<Comparison>,
     /// Of kinds with a gallery, one entry an image.
@@ -47,10 +50,20 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
     if evidence.id_not_found {
         warnings.push(Warning::id_not_found());
     }
-    for report in &evidence.images {
+    let best = evidence.frames.and_then(|it| it.best);
+    // Of frames, what is wrong with the one that was compared: the others are there to choose from.
+    let matters = |it: &&ImageReport| it.role == ImageRole::Reference || best.is_none_or(|best| it.position == best);
+    for report in evidence.images.iter().filter(matters) {
         let image = params.image_name(report.role, report.position);
         match &report.seen {
             Seen::Unreadable { code, reason } => warnings.push(Warning::invalid_image(&image, code, reason)),
+            Seen::Picture { faces: 0, .. } if report.role == ImageRole::Probe && evidence.frames.is_some() => {
+                // Of all frames once: none of them shows one.
+                let warning = Warning::no_face(params.field(report.role));
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
             Seen::Picture { faces: 0, .. } => warnings.push(Warning::no_face(&image)),
             Seen::Picture { faces, quality, .. } => {
                 if *faces > 1 {
@@ -70,16 +83,21 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
             warning.log_type = LogType::Warning;
         }
     }
+    if let Some(frames) = evidence.frames.filter(|it| !it.are_consistent()) {
+        warnings.push(frames.warning(params.field(ImageRole::Probe)));
+    }
+    let probe = compared_probe(&evidence.images, evidence.frames.as_ref());
+    let probe_name = probe.map(|it| params.image_name(it.role, it.position)).unwrap_or_default();
     let mut verdict = evidence.comparison.as_ref().map_or(Verdict::NotFinished, |it| by_thresholds(&params, it));
     if let Some(comparison) = &evidence.comparison {
         let wanted = wanted(&params);
         if !comparison.similarity.meets(wanted) {
             warnings.push(Warning::low_similarity(comparison.similarity.percent(), wanted.get() * 100.0));
         }
-        verdict = with_liveness(verdict, &params, evidence.liveness.as_ref(), &mut warnings);
+        verdict = with_liveness(verdict, &params, (evidence.liveness.as_ref(), &probe_name), &mut warnings);
     }
     if let Params::FaceMatch { .. } = params {
-        warnings.extend(low_resolution(&params, &evidence.images));
+        warnings.extend(probe.and_then(|it| low_resolution(&it.seen, &probe_name)));
     }
     let grave = warnings.iter().any(|it| it.log_type == LogType::Error);
     if grave && verdict == Verdict::Approved {
@@ -92,6 +110,7 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
         gallery_scores: evidence.gallery_scores,
         liveness: evidence.liveness,
         images: evidence.images,
+        frames: evidence.frames,
         warnings,
         compute_ms: evidence.compute_ms,
         sandbox: false,
@@ -99,21 +118,20 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
 }
 
 /// Of the probe that a report shows.
-fn low_resolution(params: &Params, images: &[ImageReport]) -> Option<Warning> {
-    images.iter().filter(|it| it.role == ImageRole::Probe).find_map(|it| match it.seen {
+fn low_resolution(seen: &Seen, image: &str) -> Option<Warning> {
+    match *seen {
         Seen::Picture { width, height, .. } if width.min(height) < REPORT_SHORT_SIDE => {
-            let image = params.image_name(it.role, it.position);
-            Some(Warning::low_resolution(&image, (width, height), REPORT_SHORT_SIDE))
+            Some(Warning::low_resolution(image, (width, height), REPORT_SHORT_SIDE))
         }
         _ => None,
-    })
+    }
 }
 
-/// What a liveness test, or its absence, makes of the comparison's verdict: never a better one.
+/// What a test of an image's liveness, or its absence, makes of the comparison's verdict: never a better one.
 fn with_liveness(
     verdict: Verdict,
     params: &Params,
-    liveness: Option<&Liveness>,
+    (liveness, image): (Option<&Liveness>, &str),
     warnings: &mut Vec<Warning>,
 ) -> Verdict {
     match (params, liveness) {
@@ -121,11 +139,11 @@ fn with_liveness(
         (Params::FaceMatch { .. }, Some(liveness)) => match liveness.judgement {
             Judgement::Live => verdict,
             Judgement::Uncertain => {
-                warnings.push(Warning::low_liveness(liveness.score.get(), "target_image"));
+                warnings.push(Warning::low_liveness(liveness.score.get(), image));
                 if verdict == Verdict::Approved { Verdict::InReview } else { verdict }
             }
             Judgement::Spoof => {
-                warnings.push(Warning::liveness_attack(liveness.score.get(), "target_image"));
+                warnings.push(Warning::liveness_attack(liveness.score.get(), image));
                 Verdict::Rejected
             }
         },
@@ -136,9 +154,9 @@ fn with_liveness(
         }
         (Params::CompareWithLiveness { liveness_min, .. }, Some(liveness)) => {
             if liveness.judgement == Judgement::Spoof {
-                warnings.push(Warning::liveness_attack(liveness.score.get(), "probe"));
+                warnings.push(Warning::liveness_attack(liveness.score.get(), image));
             } else if !liveness.score.meets(*liveness_min) {
-                warnings.push(Warning::low_liveness(liveness.score.get(), "probe"));
+                warnings.push(Warning::low_liveness(liveness.score.get(), image));
             }
             let passed = liveness.score.meets(*liveness_min) && liveness.judgement != Judgement::Spoof;
             if passed { verdict } else { Verdict::Rejected }
@@ -177,6 +195,9 @@ fn wanted(params: &Params) -> Threshold {
 mod tests {
     use super::*;
     use crate::domain::evidence::{Mode, RawScore, Similarity};
+    use crate::domain::job::Target;
+    use crate::domain::quality::Quality;
+    use crate::domain::quality::tests::GOOD;
     use crate::domain::warning::Risk;
     use proptest::prelude::*;
 
@@ -194,6 +215,7 @@ mod tests {
         Params::FaceMatch {
             approve: Threshold::new(0.75).unwrap(),
             review: Threshold::new(0.60).unwrap(),
+            target: Target::Image,
             liveness: LivenessPolicy::IfAvailable,
             mode: Mode::Fast,
         }
@@ -240,8 +262,8 @@ mod tests {
             decide(params, evidence).verdict
         };
         let required = || match band() {
-            Params::FaceMatch { approve, review, mode, .. } => {
-                Params::FaceMatch { approve, review, mode, liveness: LivenessPolicy::Required }
+            Params::FaceMatch { approve, review, target, mode, .. } => {
+                Params::FaceMatch { approve, review, target, mode, liveness: LivenessPolicy::Required }
             }
             other => other,
         };
@@ -279,14 +301,8 @@ mod tests {
         let images = vec![report(ImageRole::Reference, 0), report(ImageRole::Probe, 1)];
         let gallery_scores = vec![None, Some(Similarity::new(0.9).unwrap())];
         let liveness = Some(live(0.9, Judgement::Live));
-        let found = Evidence {
-            images,
-            gallery_scores,
-            liveness,
-            comparison: Some(comparison(0.9)),
-            compute_ms: 1.0,
-            id_not_found: false,
-        };
+        let found =
+            Evidence { images, gallery_scores, liveness, comparison: Some(comparison(0.9)), ..Evidence::default() };
         assert_eq!(decide(gallery(), found).verdict, Verdict::Approved);
     }
 
@@ -344,6 +360,37 @@ mod tests {
         assert_eq!(warning.log_type, LogType::Information);
         assert_eq!(decide(band(), sized(719, 2000)).verdict, Verdict::Approved);
         assert_eq!(told(single(), sized(719, 2000)), None);
+    }
+
+    #[test]
+    fn of_frames_the_one_that_was_compared_is_warned_about_and_whether_they_belong_together() {
+        let Params::FaceMatch { approve, review, liveness, mode, .. } = band() else { panic!() };
+        let params = Params::FaceMatch { approve, review, target: Target::Frames, liveness, mode };
+        let blurred = Quality { sharpness: 0.1, ..GOOD };
+        let frame = |position, quality| ImageReport {
+            role: ImageRole::Probe,
+            position,
+            seen: Seen::Picture { width: 720, height: 720, faces: 1, face: None, quality: Some(quality) },
+        };
+        let decided = |frames| {
+            let images = vec![report(ImageRole::Reference, 1), frame(0, blurred), frame(1, GOOD), frame(2, blurred)];
+            let comparison = Some(comparison(0.9));
+            let outcome =
+                decide(params.clone(), Evidence { images, frames: Some(frames), comparison, ..Evidence::default() });
+            let warnings = outcome.warnings.into_iter().filter(|it| it.risk != Risk::LivenessNotPerformed);
+            (outcome.verdict, warnings.map(|it| (it.risk, it.additional_data.unwrap())).collect::<Vec<_>>())
+        };
+        let frames = Frames { best: Some(1), looked_at: 3, ..Frames::default() };
+        assert_eq!(decided(frames), (Verdict::Approved, Vec::new()));
+        let (_, worse) = decided(Frames { best: Some(2), ..frames });
+        assert_eq!(worse, [(Risk::Blurred, "image=target_frames[2] sharpness=0.10 limit=0.16".to_owned())]);
+        let data = |rest: &str| format!("image=target_frames frames=3 {rest}");
+        let cut = decided(Frames { cuts: 1, ..frames });
+        let told = data("without_face=0 other_person=0 cuts=1");
+        assert_eq!(cut, (Verdict::Approved, vec![(Risk::FramesInconsistent, told)]));
+        let swapped = decided(Frames { other_person: 1, ..frames });
+        let told = data("without_face=0 other_person=1 cuts=0");
+        assert_eq!(swapped, (Verdict::InReview, vec![(Risk::FramesInconsistent, told)]));
     }
 
     proptest! {

@@ -44,6 +44,8 @@ pub struct Defaults {
     pub mode: Mode,
     /// Bytes of one decoded image.
     pub max_image_bytes: usize,
+    /// Bytes of a decoded video, or of all frames together.
+    pub max_video_bytes: usize,
     /// For thresholds that are given as a false match rate; none: they are refused.
     pub rates: Option<Rates>,
 }
@@ -61,6 +63,7 @@ impl Default for Defaults {
             liveness: LivenessPolicy::default(),
             mode: Mode::Accurate,
             max_image_bytes: 10_000_000,
+            max_video_bytes: 50_000_000,
             rates: None,
         }
     }
@@ -129,18 +132,14 @@ impl Form {
         match self {
             // Two images of 5 MB; one of 10 MB.
             Self::LikenessCheck | Self::IdMatch => 14 << 20,
-            // Two images of 10 MB. A gallery in the native form shares it.
-            Self::Native | Self::FaceMatch => MAX_BODY,
-            // 33 images of 1.5 MB, or fewer larger ones.
-            Self::CompareWithLiveness => LARGEST_BODY,
+            // A video of 50 MB and an image of 10 MB; 33 images of 1.8 MB, or fewer larger ones.
+            Self::Native | Self::FaceMatch | Self::CompareWithLiveness => LARGEST_BODY,
         }
     }
 }
 
 /// The largest body of any request.
-pub const LARGEST_BODY: usize = 64 << 20;
-/// The largest body of a native request.
-pub const MAX_BODY: usize = 28 << 20;
+pub const LARGEST_BODY: usize = 80 << 20;
 
 /// Reads a request. Takes little more memory than the body and its decoded images, whatever the body holds.
 ///

@@ -32,6 +32,7 @@ pub enum Risk {
     FaceAtEdge,
     EyesClosed,
     MouthOpen,
+    FramesInconsistent,
     Blurred,
     PoorLighting,
     ProcessingFailed,
@@ -97,7 +98,7 @@ impl Warning {
             LogType::Error,
             Some(format!("image={image} code={code}: {reason}")),
             "Image could not be read",
-            "This image could not be used. Send a whole JPEG, PNG or WebP file as the camera made it.",
+            "This file could not be used. Send a whole JPEG, PNG or WebP file, or an MP4 or WebM for a video, as the camera made it.",
         )
     }
 

@@ -1,4 +1,4 @@
-//! Images uploaded by themselves: requests name them until their time is over, a day at most.
+//! Images and videos uploaded by themselves: requests name them until their time is over, a day at most.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::erasure::remove;
 use super::{Error, Images};
 use crate::domain::ids::ImageId;
-use crate::domain::image::{ImageFormat, Variant};
+use crate::domain::image::{FileFormat, Variant, VideoFormat};
 use crate::domain::tenant::Account;
 use crate::store::images::NewUpload;
 use crate::vision::decode::{DecodeParams, inspect};
@@ -15,33 +15,32 @@ use crate::vision::decode::{DecodeParams, inspect};
 #[derive(Debug, Clone)]
 pub struct Upload {
     pub id: ImageId,
-    pub format: ImageFormat,
+    pub format: FileFormat,
     /// Size of the file.
     pub bytes: i64,
-    /// Pixels across, once upright.
-    pub width: i32,
-    /// Pixels down, once upright.
-    pub height: i32,
+    /// Pixels across and down, once upright; of a video nothing is known.
+    pub size: Option<(i32, i32)>,
     pub expires_at: DateTime<Utc>,
 }
 
 impl Images {
-    /// Stores an image by itself. Its header is read; whether its pixels can be is for the job that uses it to see.
+    /// Stores an image or a video by itself. An image's header is read; whether its pixels can be, and all about a video, is
+    /// for the job that uses it to see.
     ///
     /// # Errors
-    /// When the bytes are no image that we take, or a machine fails.
+    /// When the bytes are neither an image nor a video that we take, or a machine fails.
     pub async fn upload(&self, account: Account, bytes: Bytes) -> Result<Upload, Error> {
-        let checked = bytes.clone();
-        let inspected = tokio::task::spawn_blocking(move || inspect(&checked, &DecodeParams::default()));
-        let header = inspected.await.map_err(|_| Error::Busy)??;
+        let (format, size) = match VideoFormat::sniff(&bytes) {
+            Some(format) => (FileFormat::Video(format), None),
+            None => inspected(bytes.clone()).await?,
+        };
         let id = ImageId::new();
         let key = self.media.put_image(account.tenant_id, id, &bytes).await?;
         let upload = NewUpload {
             id,
-            format: header.format,
+            format,
             bytes: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
-            width: i32::try_from(header.width).unwrap_or(i32::MAX),
-            height: i32::try_from(header.height).unwrap_or(i32::MAX),
+            size,
             master_key_id: key.master_key_id,
             wrapped_key: key.wrapped,
         };
@@ -50,13 +49,16 @@ impl Images {
         Ok(view(&upload, expires_at))
     }
 
-    /// One of the account's uploads, and a signed URL to look at it.
+    /// One of the account's uploads, and a signed URL to look at it if it is an image.
     ///
     /// # Errors
     /// When a machine fails.
-    pub async fn find_upload(&self, account: Account, id: ImageId) -> Result<Option<(Upload, String)>, Error> {
+    pub async fn find_upload(&self, account: Account, id: ImageId) -> Result<Option<(Upload, Option<String>)>, Error> {
         let Some(found) = self.store.find_upload(account, id).await? else { return Ok(None) };
-        let url = self.url(account.tenant_id, id, Variant::Whole, found.now)?;
+        let url = match found.upload.format {
+            FileFormat::Image(_) => Some(self.url(account.tenant_id, id, Variant::Whole, found.now)?),
+            FileFormat::Video(_) => None,
+        };
         Ok(Some((view(&found.upload, found.expires_at), url)))
     }
 
@@ -71,13 +73,14 @@ impl Images {
     }
 }
 
+/// What an image's header says.
+async fn inspected(bytes: Bytes) -> Result<(FileFormat, Option<(i32, i32)>), Error> {
+    let read = tokio::task::spawn_blocking(move || inspect(&bytes, &DecodeParams::default()));
+    let header = read.await.map_err(|_| Error::Busy)??;
+    let pixels = |side: u32| i32::try_from(side).unwrap_or(i32::MAX);
+    Ok((FileFormat::Image(header.format), Some((pixels(header.width), pixels(header.height)))))
+}
+
 fn view(upload: &NewUpload, expires_at: DateTime<Utc>) -> Upload {
-    Upload {
-        id: upload.id,
-        format: upload.format,
-        bytes: upload.bytes,
-        width: upload.width,
-        height: upload.height,
-        expires_at,
-    }
+    Upload { id: upload.id, format: upload.format, bytes: upload.bytes, size: upload.size, expires_at }
 }

@@ -20,7 +20,7 @@ pub(super) async fn run(
         return Err(failed("liveness_unavailable", "no liveness model is installed: see `visavis models pull`"));
     }
     let mode = params.mode();
-    let gallery = inputs.images.iter().filter(|it| it.role == ImageRole::Reference);
+    let gallery = inputs.all(ImageRole::Reference);
     let (probe, looked) = tokio::join!(
         look(context, inputs.image(ImageRole::Probe), mode, deadline),
         // As many at once as the engine takes: the others wait at its door.
@@ -42,7 +42,7 @@ pub(super) async fn run(
     }
     evidence.compute_ms = rounded_ms(compute_ms);
     if policy::wants_liveness(params, evidence.comparison.as_ref()) {
-        evidence.liveness = liveness(context, inputs, &probe, deadline).await?;
+        evidence.liveness = liveness(context, inputs.image(ImageRole::Probe), &probe, deadline).await?;
     }
-    Ok(Finished { outcome: policy::decide(params.clone(), evidence), identity: None })
+    Ok(Finished::plain(policy::decide(params.clone(), evidence)))
 }

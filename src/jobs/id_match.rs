@@ -19,7 +19,7 @@ pub(super) async fn run(
         let (code, detail) = ("image_erased", "the ID number was erased before the job ran");
         return Err(JobError::Fail(Failure { code: code.to_owned(), detail: detail.to_owned() }));
     };
-    let decided = |evidence| Finished { outcome: policy::decide(params.clone(), evidence), identity: None };
+    let decided = |evidence| Finished::plain(policy::decide(params.clone(), evidence));
 
     // The selfie first: without a face there is no reason to ask anybody about a person.
     let selfie = look(context, inputs.image(ImageRole::Probe), *mode, deadline).await?;

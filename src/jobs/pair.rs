@@ -1,4 +1,4 @@
-//! `likeness_check` and `face_match`: two images side by side where threads are free.
+//! `likeness_check`, and `face_match` of one image: two images side by side where threads are free.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ pub(super) async fn run(
     let (reference, probe) = (reference?, probe?);
     let comparison = compare(context, &reference, &probe, mode)?;
     let liveness = if policy::wants_liveness(params, comparison.as_ref()) {
-        liveness(context, inputs, &probe, deadline).await?
+        liveness(context, inputs.image(ImageRole::Probe), &probe, deadline).await?
     } else {
         None
     };
@@ -32,5 +32,5 @@ pub(super) async fn run(
         compute_ms: rounded_ms(reference.compute_ms() + probe.compute_ms()),
         ..Evidence::default()
     };
-    Ok(Finished { outcome: policy::decide(params.clone(), evidence), identity: None })
+    Ok(Finished::plain(policy::decide(params.clone(), evidence)))
 }

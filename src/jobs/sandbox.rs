@@ -4,9 +4,10 @@ use serde_json::{Map, json};
 
 use super::{Finished, Inputs, JobError, failed};
 use crate::domain::evidence::{Judgement, Liveness, RawScore, Similarity};
+use crate::domain::frames::Frames;
 use crate::domain::identity::{IdType, IdentityRecord};
 use crate::domain::image::ImageRole;
-use crate::domain::job::Params;
+use crate::domain::job::{Params, Target, VIDEO_FRAME};
 use crate::domain::outcome::{Comparison, ImageReport, Seen};
 use crate::domain::policy::{self, Evidence};
 use crate::domain::sandbox::{Directives, Holder, MODEL};
@@ -24,11 +25,13 @@ pub async fn run(params: &Params, inputs: &Inputs, attempt: i32) -> Result<Finis
     if attempt <= probe.retry {
         return Err(JobError::Sandbox);
     }
-    let mut evidence = Evidence { images: vec![report(ImageRole::Probe, 0, &probe)], ..Evidence::default() };
+    // Of a video no frame is taken, so that none can be shown.
+    let position = if matches!(params, Params::FaceMatch { target: Target::Video, .. }) { VIDEO_FRAME } else { 0 };
+    let mut evidence = Evidence { images: vec![report(ImageRole::Probe, position, &probe)], ..Evidence::default() };
     match params {
         Params::IdMatch { id_type, .. } => return id_match(params, *id_type, inputs, attempt, &probe, evidence),
         Params::CompareWithLiveness { .. } => {
-            for image in inputs.images.iter().filter(|it| it.role == ImageRole::Reference) {
+            for image in inputs.all(ImageRole::Reference) {
                 let reference = Directives::read(&image.bytes);
                 evidence.images.push(report(ImageRole::Reference, image.position, &reference));
                 // The lower of both: either side can spoil a pair.
@@ -42,6 +45,11 @@ pub async fn run(params: &Params, inputs: &Inputs, attempt: i32) -> Result<Finis
             }
         }
         Params::LikenessCheck { .. } | Params::FaceMatch { .. } => {
+            if !matches!(params, Params::LikenessCheck { .. } | Params::FaceMatch { target: Target::Image, .. }) {
+                let looked_at = u16::try_from(inputs.all(ImageRole::Probe).count()).unwrap_or(u16::MAX);
+                let best = (probe.faces > 0 && !probe.unreadable).then_some(position);
+                evidence.frames = Some(Frames { best, looked_at, ..Frames::default() });
+            }
             let reference = Directives::read(&inputs.image(ImageRole::Reference));
             evidence.images.insert(0, report(ImageRole::Reference, 0, &reference));
             let similarity = reference.similarity.min(probe.similarity);
@@ -95,7 +103,7 @@ fn id_match(
 fn finished(params: &Params, evidence: Evidence, identity: Option<IdentityRecord>) -> Finished {
     let mut outcome = policy::decide(params.clone(), evidence);
     outcome.sandbox = true;
-    Finished { outcome, identity }
+    Finished { identity, ..Finished::plain(outcome) }
 }
 
 fn report(role: ImageRole, position: u16, directives: &Directives) -> ImageReport {

@@ -4,8 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Error, Store, Tx};
 use crate::domain::ids::{ImageId, JobId, TenantId};
-use crate::domain::image::ImageFormat;
-use crate::domain::image::ImageRole;
+use crate::domain::image::{FileFormat, ImageRole};
 use crate::domain::tenant::Account;
 
 /// An image's row; the bytes are in the blob store.
@@ -15,23 +14,21 @@ pub struct ImageRow {
     pub role: ImageRole,
     /// Counted from 0 within the role.
     pub position: u16,
-    pub format: ImageFormat,
+    pub format: FileFormat,
     /// Size before encryption.
     pub bytes: i64,
     pub master_key_id: String,
     pub wrapped_key: Vec<u8>,
 }
 
-/// An image that was uploaded by itself, as it is stored.
+/// An image or a video that was uploaded by itself, as it is stored.
 pub struct NewUpload {
     pub id: ImageId,
-    pub format: ImageFormat,
+    pub format: FileFormat,
     /// Size before encryption.
     pub bytes: i64,
-    /// Pixels across, once upright.
-    pub width: i32,
-    /// Pixels down, once upright.
-    pub height: i32,
+    /// Pixels across and down, once upright; of a video nothing is known.
+    pub size: Option<(i32, i32)>,
     pub master_key_id: String,
     pub wrapped_key: Vec<u8>,
 }
@@ -88,7 +85,7 @@ impl Store {
                     id: ImageId(row.id),
                     role: ImageRole::parse(&row.role).ok_or(Error::Unreadable { what: "image role" })?,
                     position: u16::try_from(row.position).unwrap_or_default(),
-                    format: ImageFormat::parse(&row.format).ok_or(Error::Unreadable { what: "image format" })?,
+                    format: FileFormat::parse(&row.format).ok_or(Error::Unreadable { what: "image format" })?,
                     bytes: row.bytes,
                     master_key_id: row.master_key_id,
                     wrapped_key: row.wrapped_key,
@@ -114,8 +111,8 @@ impl Store {
             account.sandbox,
             upload.format.name(),
             upload.bytes,
-            upload.width,
-            upload.height,
+            upload.size.map(|it| it.0),
+            upload.size.map(|it| it.1),
             upload.master_key_id,
             upload.wrapped_key,
         )
@@ -130,7 +127,7 @@ impl Store {
     /// When the database fails.
     pub async fn find_upload(&self, account: Account, id: ImageId) -> Result<Option<Upload>, Error> {
         let row = sqlx::query!(
-            r#"SELECT format, bytes, width AS "width!", height AS "height!", master_key_id,
+            r#"SELECT format, bytes, width, height, master_key_id,
                       wrapped_key AS "wrapped_key!", purge_at AS "purge_at!",
                       floor(extract(epoch FROM now()))::bigint AS "now!"
                FROM images
@@ -145,10 +142,9 @@ impl Store {
         let Some(row) = row else { return Ok(None) };
         let upload = NewUpload {
             id,
-            format: ImageFormat::parse(&row.format).ok_or(Error::Unreadable { what: "image format" })?,
+            format: FileFormat::parse(&row.format).ok_or(Error::Unreadable { what: "image format" })?,
             bytes: row.bytes,
-            width: row.width,
-            height: row.height,
+            size: row.width.zip(row.height),
             master_key_id: row.master_key_id,
             wrapped_key: row.wrapped_key,
         };

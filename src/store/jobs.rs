@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::types::Json;
 
+use super::images::ImageRow;
 use super::sealed::{Purpose, SealedRecord};
 use super::signals::Signal;
 pub use super::views::JobView;
@@ -62,6 +63,15 @@ pub struct Claim {
     pub epoch: i64,
     /// 1 for the first.
     pub attempt: i32,
+}
+
+/// What a job that succeeded leaves.
+pub struct Success {
+    pub outcome: Outcome,
+    /// The identity record.
+    pub identity: Option<SealedRecord>,
+    /// The frame that was taken out of a video.
+    pub frame: Option<ImageRow>,
 }
 
 /// Whether a change took place.
@@ -238,16 +248,13 @@ impl Store {
         Ok(change(rows))
     }
 
-    /// Result, event, usage, payment, the identity record and the final reply in one commit. Runs once or not at all, whoever calls it again.
+    /// Result, event, usage, payment, what is kept beside the result, and the final reply in one commit. Runs once or not at all,
+    /// whoever calls it again.
     ///
     /// # Errors
     /// When the database fails; the job may be finished all the same: ask [`Store::is_finished`].
-    pub async fn finish_succeeded(
-        &self,
-        claim: &Claim,
-        outcome: &Outcome,
-        identity: Option<&SealedRecord>,
-    ) -> Result<Change, Error> {
+    pub async fn finish_succeeded(&self, claim: &Claim, success: &Success) -> Result<Change, Error> {
+        let Success { outcome, identity, frame } = success;
         let mut tx = self.begin().await?;
         let ended = sqlx::query!(
             "UPDATE jobs
@@ -282,6 +289,9 @@ impl Store {
         }
         if let Some(identity) = identity {
             tx.insert_sealed(claim.tenant_id, claim.subject.id, Purpose::Identity, identity).await?;
+        }
+        if let Some(frame) = frame {
+            tx.insert_image(claim.tenant_id, claim.subject.id, frame).await?;
         }
         let notice = notice::completed(&claim.subject, outcome);
         let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);

@@ -2,6 +2,7 @@
 
 use super::geometry::{Point, Transform};
 use super::model::{InputSpec, Model, RuntimeFault};
+use super::network::Needs;
 use super::picture::Picture;
 use super::resample;
 
@@ -14,6 +15,16 @@ pub struct EmbedderSpec {
     pub template: [Point; 5],
     /// Numbers in the embedding.
     pub dimensions: usize,
+}
+
+impl Needs for EmbedderSpec {
+    fn input(&self) -> &InputSpec {
+        &self.input
+    }
+
+    fn outputs(&self) -> Vec<(String, Vec<usize>)> {
+        vec![("embedding".to_owned(), vec![self.dimensions])]
+    }
 }
 
 impl EmbedderSpec {

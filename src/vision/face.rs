@@ -1,6 +1,5 @@
 //! A face as the detector and the landmark network describe it; what every later stage works on.
 
-use super::detect::KEYPOINTS;
 use super::geometry::{Point, Rect};
 
 /// A face, in pixels of the upright picture.
@@ -12,8 +11,6 @@ pub struct Face {
     pub score: f64,
     /// The landmark network's certainty in [0, 1].
     pub presence: f64,
-    /// The detector's points: right eye, left eye (the subject's), nose, mouth, right ear, left ear.
-    pub keypoints: [Point; KEYPOINTS],
     /// The mesh, 468 points: x, y, and a relative depth z on the same scale.
     pub landmarks: Vec<[f64; 3]>,
     /// From the mesh: right eye, left eye, nose tip, right and left corner of the mouth.

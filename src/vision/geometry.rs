@@ -50,6 +50,18 @@ pub struct Rect {
 }
 
 impl Rect {
+    /// With left, top, right and bottom moved by so many widths or heights.
+    #[must_use]
+    pub fn shifted(&self, [left, top, right, bottom]: [f64; 4]) -> Self {
+        let (width, height) = (self.width(), self.height());
+        Self {
+            left: self.left + left * width,
+            top: self.top + top * height,
+            right: self.right + right * width,
+            bottom: self.bottom + bottom * height,
+        }
+    }
+
     /// Width, never negative.
     #[must_use]
     pub fn width(&self) -> f64 {

@@ -4,6 +4,7 @@
 use super::detect::{Detection, sigmoid};
 use super::geometry::{Point, Transform};
 use super::model::{InputSpec, Model, RuntimeFault};
+use super::network::Needs;
 use super::picture::Picture;
 use super::resample;
 
@@ -32,6 +33,16 @@ pub struct Landmarks {
     pub presence: f64,
     /// x and y in pixels of the picture; z on the same scale, towards the camera negative, its origin arbitrary.
     pub mesh: Vec<[f64; COORDINATES]>,
+}
+
+impl Needs for LandmarkSpec {
+    fn input(&self) -> &InputSpec {
+        &self.input
+    }
+
+    fn outputs(&self) -> Vec<(String, Vec<usize>)> {
+        vec![("landmarks".to_owned(), vec![LANDMARKS, COORDINATES]), ("presence".to_owned(), vec![1])]
+    }
 }
 
 impl LandmarkSpec {
@@ -94,7 +105,7 @@ impl Landmarker {
 pub fn crop_transform(face: &Detection, margin: f64, side: usize) -> Transform {
     #[expect(clippy::cast_precision_loss, reason = "a network's input side")]
     let side = side as f64;
-    let [right_eye, left_eye, ..] = face.keypoints;
+    let [right_eye, left_eye] = face.eyes;
     let angle = -(left_eye.y - right_eye.y).atan2(left_eye.x - right_eye.x);
     let scale = side / (margin * face.bbox.width().max(face.bbox.height()));
     Transform::about(face.bbox.centre(), angle, scale, Point::new(side / 2.0, side / 2.0))
@@ -103,7 +114,6 @@ pub fn crop_transform(face: &Detection, margin: f64, side: usize) -> Transform {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vision::detect::KEYPOINTS;
     use crate::vision::geometry::Rect;
     use crate::vision::model::{Colour, Outputs};
     use ndarray::{ArrayD, ArrayView4};
@@ -134,10 +144,8 @@ mod tests {
     }
 
     fn upright() -> Detection {
-        let mut keypoints = [Point::default(); KEYPOINTS];
-        keypoints[0] = Point::new(40.0, 50.0);
-        keypoints[1] = Point::new(60.0, 50.0);
-        Detection { bbox: Rect { left: 34.0, top: 34.0, right: 66.0, bottom: 66.0 }, score: 1.0, keypoints }
+        let eyes = [Point::new(40.0, 50.0), Point::new(60.0, 50.0)];
+        Detection { bbox: Rect { left: 34.0, top: 34.0, right: 66.0, bottom: 66.0 }, score: 1.0, eyes }
     }
 
     #[test]
@@ -154,9 +162,9 @@ mod tests {
     #[test]
     fn the_crop_levels_the_eyes() {
         let mut face = upright();
-        face.keypoints[1] = Point::new(54.0, 64.0);
+        face.eyes[1] = Point::new(54.0, 64.0);
         let map = crop_transform(&face, 1.5, 192);
-        let (right, left) = (map.apply(face.keypoints[0]), map.apply(face.keypoints[1]));
+        let (right, left) = (map.apply(face.eyes[0]), map.apply(face.eyes[1]));
         assert!((right.y - left.y).abs() < 1e-9 && right.x < left.x);
     }
 

@@ -4,79 +4,14 @@
 //! The surroundings decide: edges of a sheet of paper or of a screen lie outside the face. A picture that was cropped
 //! tightly cannot be judged.
 
-use std::path::Path;
-
-use serde::Deserialize;
-
 use super::face::Face;
 use super::geometry::Rect;
-use super::manifest::{self, Needs, Network, PackFault};
-use super::model::{Colour, InputSpec, Model, RuntimeFault};
+use super::model::{InputSpec, Model, RuntimeFault};
+use super::network::{Needs, Network};
 use super::picture::{CHANNELS, Picture};
 use super::resample;
-use super::session::{Interface, Runtime};
+use super::session::Runtime;
 use crate::domain::evidence::{Judgement, Liveness, Similarity};
-
-/// An optional pack as described in `packs/NAME.toml`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct PackDescription {
-    pub pack: String,
-    pub version: String,
-    pub task: String,
-    /// To be accepted by name before the files are fetched.
-    pub licence: String,
-    /// Who made it, for people.
-    pub origin: String,
-    /// Where the files are: each file's name is appended.
-    pub url: String,
-    pub models: Vec<FileDescription>,
-    pub params: LivenessParams,
-}
-
-/// One network of an optional pack.
-#[derive(Debug, Clone, Deserialize)]
-pub struct FileDescription {
-    pub file: String,
-    pub sha256: String,
-    pub side: usize,
-    pub scale: f64,
-    pub classes: usize,
-    pub live: usize,
-}
-
-/// The numbers of the test that are no network's own.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-pub struct LivenessParams {
-    /// Sides of the crop in sides of the face box, below which nothing is judged.
-    pub least_context: f64,
-}
-
-impl PackDescription {
-    /// The description of the pack `name` among those in the folder of the default pack.
-    ///
-    /// # Errors
-    /// When there is none of that name, or it is malformed.
-    pub fn load(models: &Path, name: &str) -> Result<Self, PackFault> {
-        let path = models.join("packs").join(format!("{name}.toml"));
-        manifest::parse(&path, &manifest::read(&path)?)
-    }
-
-    /// Checks the files in `folder` against the description.
-    ///
-    /// # Errors
-    /// When one is missing or has another hash.
-    pub fn verify_in(&self, folder: &Path) -> Result<(), PackFault> {
-        self.models.iter().try_for_each(|it| self.verify_file(folder, it))
-    }
-
-    /// Checks one of them.
-    ///
-    /// # Errors
-    /// When it is missing or has another hash.
-    pub fn verify_file(&self, folder: &Path, model: &FileDescription) -> Result<(), PackFault> {
-        manifest::read_verified(&folder.join(&model.file), &model.sha256).map(drop)
-    }
-}
 
 /// What one network is fed and how it is read.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,47 +26,42 @@ pub struct LivenessSpec {
 }
 
 impl Needs for LivenessSpec {
-    fn interface(&self) -> Interface {
-        Interface { side: self.input.side, outputs: vec![(OUTPUT, vec![self.classes])] }
+    fn input(&self) -> &InputSpec {
+        &self.input
+    }
+
+    fn outputs(&self) -> Vec<(String, Vec<usize>)> {
+        vec![(LOGITS.to_owned(), vec![self.classes])]
     }
 }
 
-const OUTPUT: &str = "output";
+const LOGITS: &str = "logits";
 
-/// The verified networks of a liveness pack.
+/// The verified networks of a liveness test.
 pub struct LivenessPack {
     name: String,
-    params: LivenessParams,
+    least_context: f64,
     networks: Vec<Network<LivenessSpec>>,
 }
 
 impl LivenessPack {
-    /// Reads and verifies the files of `description` below `packs`; `None` when the pack was not pulled.
-    ///
-    /// # Errors
-    /// When a file is missing or has another hash than the description says.
-    pub fn load(description: &PackDescription, packs: &Path) -> Result<Option<Self>, PackFault> {
-        if !packs.join(&description.pack).is_dir() {
-            return Ok(None);
-        }
-        let network = |model: &FileDescription| {
-            let bytes = manifest::read_verified(&packs.join(&description.pack).join(&model.file), &model.sha256)?;
-            let input =
-                InputSpec { side: model.side, colour: Colour::Bgr, mean: [0.0; CHANNELS], std: [1.0; CHANNELS] };
-            let spec = LivenessSpec { input, scale: model.scale, classes: model.classes, live: model.live };
-            Ok(Network::new(&model.file, &description.version, spec, bytes))
-        };
-        Ok(Some(Self {
-            name: format!("{}@{}", description.pack, description.version),
-            params: description.params,
-            networks: description.models.iter().map(network).collect::<Result<_, PackFault>>()?,
-        }))
+    /// `name` is the pack's, `name@version`. Where a crop spans less than `least_context` sides of the face's box nothing is
+    /// judged.
+    #[must_use]
+    pub fn new(name: String, least_context: f64, networks: Vec<Network<LivenessSpec>>) -> Self {
+        Self { name, least_context, networks }
     }
 
     /// `name@version`, as stored with every result.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The networks whose probabilities are averaged.
+    #[must_use]
+    pub fn networks(&self) -> &[Network<LivenessSpec>] {
+        &self.networks
     }
 
     /// Opens a session for each network, for the calling thread.
@@ -141,22 +71,22 @@ impl LivenessPack {
     pub fn open(&self, runtime: &Runtime) -> Result<LivenessTester, RuntimeFault> {
         let open = |network: &Network<LivenessSpec>| Ok((network.open(runtime)?, network.spec.clone()));
         let networks = self.networks.iter().map(open).collect::<Result<_, RuntimeFault>>()?;
-        Ok(LivenessTester { name: self.name.clone(), params: self.params, networks })
+        Ok(LivenessTester { name: self.name.clone(), least_context: self.least_context, networks })
     }
 }
 
 /// The networks of one compute thread.
 pub struct LivenessTester {
     name: String,
-    params: LivenessParams,
+    least_context: f64,
     networks: Vec<(Box<dyn Model>, LivenessSpec)>,
 }
 
 impl LivenessTester {
     /// With networks of the caller's: tests put fakes here.
     #[must_use]
-    pub fn new(name: &str, params: LivenessParams, networks: Vec<(Box<dyn Model>, LivenessSpec)>) -> Self {
-        Self { name: name.to_owned(), params, networks }
+    pub fn new(name: &str, least_context: f64, networks: Vec<(Box<dyn Model>, LivenessSpec)>) -> Self {
+        Self { name: name.to_owned(), least_context, networks }
     }
 
     /// Tests the face of `picture`.
@@ -179,20 +109,20 @@ impl LivenessTester {
             // Plain bilinear, aliasing included: so the networks were trained.
             let chip = resample::grow(&window.cut(picture), spec.input.side, spec.input.side);
             let mut outputs = spec.input.run(model.as_mut(), &chip)?;
-            let logits = outputs.take(model.name(), OUTPUT, spec.classes)?;
+            let logits = outputs.take(model.name(), LOGITS, spec.classes)?;
             sum += softmax_of(&logits, spec.live);
         }
         #[expect(clippy::cast_precision_loss, reason = "a handful of networks")]
         let live = sum / self.networks.len().max(1) as f64;
-        let (judgement, score) = judge(live, context, self.params);
+        let (judgement, score) = judge(live, context, self.least_context);
         let score = Similarity::new(score).map_err(|_| RuntimeFault::Score)?;
         Ok(Liveness { score, judgement, model: self.name.clone(), raw_score: Some(live), context: Some(context) })
     }
 }
 
 /// The three-way verdict, and the score whose 0.5 is the operating point.
-fn judge(live: f64, context: f64, params: LivenessParams) -> (Judgement, f64) {
-    if context < params.least_context {
+fn judge(live: f64, context: f64, least_context: f64) -> (Judgement, f64) {
+    if context < least_context {
         // Below the operating point, whatever the networks say of a picture that they cannot judge.
         (Judgement::Uncertain, live.min(0.49))
     } else if live >= 0.5 {
@@ -222,9 +152,7 @@ fn tight_box(face: &Face) -> Rect {
     if left > right {
         return face.bbox;
     }
-    let (width, height) = (right - left, bottom - top);
-    let [l, t, r, b] = MESH_TO_BOX;
-    Rect { left: left + l * width, top: top + t * height, right: right + r * width, bottom: bottom + b * height }
+    Rect { left, top, right, bottom }.shifted(MESH_TO_BOX)
 }
 
 /// Shifts of left, top, right and bottom, in sides of the mesh's box.
@@ -288,7 +216,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vision::model::Outputs;
+    use crate::vision::model::{Colour, Outputs};
     use ndarray::{ArrayD, ArrayView4, IxDyn};
     use std::cell::RefCell;
     use std::rc::Rc;
@@ -306,7 +234,7 @@ mod tests {
         fn run(&mut self, input: ArrayView4<'_, f32>) -> Result<Outputs, RuntimeFault> {
             self.fed.borrow_mut().push(input.iter().copied().collect());
             let tensor = ArrayD::from_shape_vec(IxDyn(&[1, 3]), self.logits.to_vec()).unwrap();
-            Ok(Outputs::new(vec![(OUTPUT.to_owned(), tensor)]))
+            Ok(Outputs::new(vec![(LOGITS.to_owned(), tensor)]))
         }
     }
 
@@ -322,7 +250,7 @@ mod tests {
             (fake, LivenessSpec { input: input.clone(), scale, classes: 3, live: 1 })
         };
         let networks = [(2.7, logits[0]), (4.0, logits[1])].into_iter().map(network).collect();
-        (LivenessTester::new("fake@1", LivenessParams { least_context: 2.0 }, networks), fed)
+        (LivenessTester::new("fake@1", 2.0, networks), fed)
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use ndarray::{ArrayD, ArrayView4};
 
 use super::picture::{CHANNELS, Picture};
+use super::provider::Provider;
 
 /// Why the machinery below the stages failed.
 #[derive(Debug, thiserror::Error)]
@@ -23,12 +24,44 @@ pub enum RuntimeFault {
         /// The one that was asked for.
         asked: String,
     },
-    /// The ONNX Runtime refused a model, or failed to run it.
+    /// A provider that is no cargo feature of this binary.
+    #[error(
+        "this binary was built without the provider {provider}: build it with `cargo build --release --features {provider}`"
+    )]
+    NotBuilt {
+        /// The one that was asked for.
+        provider: Provider,
+    },
+    /// A provider that the ONNX Runtime does not have, or that lacks something of its own.
+    #[error(
+        "the ONNX Runtime at {path} does not give the provider {provider}: set VISAVIS_ONNXRUNTIME to one that does"
+    )]
+    Provider {
+        /// The one that was asked for.
+        provider: Provider,
+        /// The library.
+        path: String,
+        /// What the runtime said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The ONNX Runtime refused a model.
+    #[error("the ONNX Runtime does not open model {model} on {provider}: {advice}")]
+    Load {
+        /// Name of the model in the manifest.
+        model: String,
+        /// Where it was to compute.
+        provider: Provider,
+        /// What to do.
+        advice: &'static str,
+        /// What the runtime said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The ONNX Runtime failed to run a model.
     #[error("model {model} failed to {what}")]
     Model {
         /// Name of the model in the manifest.
         model: String,
-        /// `load` or `run`.
+        /// `run`, or what came before.
         what: &'static str,
         /// What the runtime said.
         source: Box<dyn std::error::Error + Send + Sync>,

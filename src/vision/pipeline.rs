@@ -5,17 +5,19 @@ use std::time::{Duration, Instant};
 use super::Error;
 use super::compare::Scorers;
 use super::decode::{DecodeParams, decode};
-use super::detect::{Detection, Detector, DetectorSpec, KEYPOINTS};
+use super::detect::{Certainty, Detection, Detector, DetectorSpec};
 use super::embed::{Embedder, EmbedderSpec};
 use super::face::Face;
 use super::geometry::{Point, Rect};
 use super::landmarks::Landmarker;
 use super::liveness::LivenessTester;
-use super::manifest::{Network, Pack};
 use super::model::RuntimeFault;
+use super::network::Network;
+use super::pack::Pack;
 use super::picture::Picture;
 use super::quality;
 use super::resample;
+use super::scene::Scene;
 use super::session::Runtime;
 use super::template::Template;
 use crate::domain::evidence::{Liveness, Mode};
@@ -28,24 +30,13 @@ pub struct Params {
     pub decode: DecodeParams,
     /// At most so many detections of a picture are looked at, the most prominent first.
     pub max_faces: usize,
-    /// Detector's certainty, in [0, 1], from which the most prominent face need not be looked for in other directions.
-    pub sure: f64,
-    /// Certainty that a face needs which lies on a side or on its head.
-    pub turned: f64,
-    /// By how much it must exceed that of a face that stands.
-    pub lead: f64,
 }
 
 /// Each detection costs a run of the landmark network, 7 ms on one core: 16 bound the time that a group photo takes, and
 /// the most prominent face, which is the one compared, is among them.
-///
-/// Directions: of 143 photos of LFW the detector was 0.87 certain or more of 95 %, and 0.76 of 99 %. Of the same photos on
-/// their heads it took 85 for a face that stands, chin for forehead, but was never more than 0.81 certain; and with the face
-/// painted over, of 5 for a face, 0.62 certain at most. A lead of 0.05 and one of 0.1 find all of 197 photos turned by any
-/// quarter; without one, 4 of 62 faces behind a black mask are taken to stand on their heads.
 impl Default for Params {
     fn default() -> Self {
-        Self { decode: DecodeParams::default(), max_faces: 16, sure: 0.85, turned: 0.75, lead: 0.08 }
+        Self { decode: DecodeParams::default(), max_faces: 16 }
     }
 }
 
@@ -64,6 +55,8 @@ pub struct Analysis {
     pub template: Option<Template>,
     /// How well the primary face was captured.
     pub quality: Option<Quality>,
+    /// All of the picture, coarsely.
+    pub scene: Scene,
     /// Time spent.
     pub timings: Timings,
 }
@@ -141,6 +134,7 @@ pub trait Analyse {
 pub struct Pipeline {
     params: Params,
     detectors: Vec<Detector>,
+    certainty: Certainty,
     landmarker: Landmarker,
     embedders: Vec<Embedder>,
     scorers: Scorers,
@@ -159,6 +153,7 @@ impl Pipeline {
         Ok(Self {
             params,
             detectors: pack.detectors().iter().map(detector).collect::<Result<_, RuntimeFault>>()?,
+            certainty: pack.certainty(),
             landmarker: Landmarker::new(landmarks.open(runtime)?, landmarks.spec.clone()),
             embedders: pack.embedders().iter().map(embedder).collect::<Result<_, RuntimeFault>>()?,
             scorers: pack.scorers().clone(),
@@ -174,12 +169,12 @@ impl Pipeline {
         timings: &mut Timings,
         checkpoint: &dyn Fn() -> Result<(), Error>,
     ) -> Result<Vec<Face>, Error> {
-        let certainty = |faces: &[Face]| faces.first().map_or(0.0, |it| it.score);
+        let score = |faces: &[Face]| faces.first().map_or(0.0, |it| it.score);
         let upright = self.faces_turned(picture, Turn::NONE, picture, timings, checkpoint)?;
-        if certainty(&upright) >= self.params.sure {
+        if score(&upright) >= self.certainty.sure {
             return Ok(upright);
         }
-        let mut least = (certainty(&upright) + self.params.lead).max(self.params.turned);
+        let mut least = (score(&upright) + self.certainty.lead).max(self.certainty.turned);
         let mut best = upright;
         checkpoint()?;
         let small = timed(&mut timings.detect, || shrunk_to(picture, TURNED_SIDE));
@@ -189,8 +184,8 @@ impl Pipeline {
             let turn =
                 Turn { quarters, of: (picture.width(), picture.height()), from: (turned.width(), turned.height()) };
             let found = self.faces_turned(&turned, turn, picture, timings, checkpoint)?;
-            if certainty(&found) >= least {
-                least = certainty(&found);
+            if score(&found) >= least {
+                least = score(&found);
                 best = found;
             }
         }
@@ -225,7 +220,6 @@ impl Pipeline {
                     faces.push(Face {
                         bbox: detection.bbox,
                         score: detection.score,
-                        keypoints: detection.keypoints,
                         presence: measured.presence,
                         landmarks: measured.mesh,
                         five_points,
@@ -286,7 +280,9 @@ impl Analyse for Pipeline {
         let primary = template.as_ref().map(|_| 0);
         checkpoint()?;
         let quality = timed(&mut timings.quality, || quality::measure(&picture, &faces, primary?));
-        Ok(Analysis { width: picture.width(), height: picture.height(), faces, primary, template, quality, timings })
+        let scene = timed(&mut timings.quality, || Scene::of(&picture));
+        let (width, height) = (picture.width(), picture.height());
+        Ok(Analysis { width, height, faces, primary, template, quality, scene, timings })
     }
 
     fn liveness(
@@ -311,8 +307,7 @@ impl Analyse for Pipeline {
             detector.detect(&picture)?;
         }
         let bbox = Rect { left: 16.0, top: 16.0, right: 48.0, bottom: 48.0 };
-        let keypoints = [Point::default(); KEYPOINTS];
-        self.landmarker.measure(&picture, &Detection { bbox, score: 1.0, keypoints })?;
+        self.landmarker.measure(&picture, &Detection { bbox, score: 1.0, eyes: [Point::default(); 2] })?;
         for embedder in &mut self.embedders {
             let side = embedder.spec().input.side;
             embedder.embed(&Picture::black(side, side))?;

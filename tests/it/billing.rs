@@ -20,7 +20,7 @@ use visavis::domain::outcome::Outcome;
 use visavis::store::jobs::{Change, Claim};
 use visavis::store::wallets::Credited;
 
-use crate::support::outcomes::{failure, outcome};
+use crate::support::outcomes::{failure, outcome, success};
 use crate::support::photos::{blank, plain};
 use crate::support::world::{id_request, request};
 use crate::support::{Api, World, api};
@@ -60,7 +60,7 @@ fn with(claim: &Claim, verdict: Verdict) -> Outcome {
 }
 
 async fn finish(world: &World, claim: &Claim, verdict: Verdict) -> Change {
-    world.store().finish_succeeded(claim, &with(claim, verdict), None).await.unwrap()
+    world.store().finish_succeeded(claim, &success(with(claim, verdict))).await.unwrap()
 }
 
 fn euros(minor: i64) -> Money {

@@ -175,7 +175,7 @@ async fn what_is_out_of_range_or_of_the_wrong_type_is_an_invalid_parameter() {
     }
     let nobody = Api::of(&process, "vv_live_0000000000000000_wrong");
     assert_refused(&answer(nobody.post(PATH, &good())).await, 401, "Unauthorized");
-    let body = vec![b' '; (64 << 20) + 1];
+    let body = vec![b' '; (80 << 20) + 1];
     assert_eq!(answer(api.request(Method::POST, PATH).body(body)).await.problem(), (413, "body_too_large"));
     let settings = visavis::domain::tenant::TenantSettings { approved: false, ..Default::default() };
     let tenant = world.make_tenant_with("not-approved", &settings).await;

@@ -222,8 +222,8 @@ async fn bad_input_is_a_problem_that_names_the_field() {
         ("source_image", Some(json!("%%%")), "invalid_base64"),
         ("source_image", encoded(b"GIF89a not one of ours"), "unsupported_image_format"),
         ("target_image", too_large, "image_too_large"),
-        ("target_frames", Some(json!([])), "unsupported_field"),
-        ("target_video", Some(json!("")), "unsupported_field"),
+        ("target_frames", Some(json!([])), "conflicting_fields"),
+        ("target_video", Some(json!("")), "conflicting_fields"),
         ("approve_score", Some(json!(100.01)), "invalid_threshold"),
         ("approve_score", Some(json!(-0.01)), "invalid_threshold"),
         ("approve_score", Some(json!(0.75)), "invalid_threshold"),
@@ -247,7 +247,7 @@ async fn bad_input_is_a_problem_that_names_the_field() {
 
     let nobody = Api::of(&process, "vv_live_0000000000000000_wrong");
     assert_eq!(answer(nobody.post(PATH, &good())).await.problem(), (401, "unauthorized"));
-    let body = vec![b' '; (28 << 20) + 1];
+    let body = vec![b' '; (80 << 20) + 1];
     assert_eq!(answer(api.request(Method::POST, PATH).body(body)).await.problem(), (413, "body_too_large"));
     assert_eq!(world.count("SELECT count(*) FROM jobs").await, 0);
 

@@ -85,7 +85,7 @@ async fn what_a_path_does_not_take_is_refused_by_method_type_and_size() {
     let typed = |kind: &str| api.request(Method::POST, "/v1/jobs").header("content-type", kind).body(pair.clone());
     assert_eq!(api::send(typed("image/jpeg")).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert_eq!(api::send(typed("application/json")).await.0, StatusCode::ACCEPTED);
-    let large = api.request(Method::POST, "/v1/jobs").body(vec![b' '; (28 << 20) + 1]);
+    let large = api.request(Method::POST, "/v1/jobs").body(vec![b' '; (80 << 20) + 1]);
     let (status, problem) = api::send(large).await;
     assert_eq!((status, &problem["code"]), (StatusCode::PAYLOAD_TOO_LARGE, &json!("body_too_large")));
 }

@@ -17,7 +17,7 @@ use visavis::janitor::erase_due;
 use visavis::store::jobs::Change;
 use visavis::store::renditions::{Kept, NewRendition, StoredKey};
 
-use crate::support::outcomes::with_faces;
+use crate::support::outcomes::{success, with_faces};
 use crate::support::search::{self, Needle};
 use crate::support::signatures::{canonical_receipt, verifies};
 use crate::support::world::request;
@@ -40,7 +40,7 @@ fn account(world: &World) -> Account {
 async fn seen(world: &World) -> JobId {
     let job = world.submit_pair("face_match", photos::small_face(), photos::small_face()).await;
     let claim = world.store().claim_job(job).await.unwrap().unwrap();
-    let _ = world.store().finish_succeeded(&claim, &with_faces(&claim, FACE), None).await.unwrap();
+    let _ = world.store().finish_succeeded(&claim, &success(with_faces(&claim, FACE))).await.unwrap();
     read(world, job).await;
     job
 }
@@ -192,7 +192,7 @@ async fn a_job_that_has_not_ended_is_cancelled_and_its_producer_told() {
     }
     // The worker that has it in hand changes nothing, and nobody takes it up again.
     let outcome = with_faces(&claim, FACE);
-    assert_eq!(world.store().finish_succeeded(&claim, &outcome, None).await.unwrap(), Change::Lost);
+    assert_eq!(world.store().finish_succeeded(&claim, &success(outcome)).await.unwrap(), Change::Lost);
     assert_eq!(world.store().renew_lease(&claim).await.unwrap(), Change::Lost);
     assert_eq!(world.store().release_job(&claim).await.unwrap(), Change::Lost);
     assert!(world.store().claim_job(jobs[0]).await.unwrap().is_none());

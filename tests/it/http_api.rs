@@ -102,7 +102,7 @@ async fn bad_requests_get_a_problem_document_with_code_and_field() {
         (api.request(Method::GET, &format!("/v1/jobs/{job}?wait=soon")), 400, "invalid_wait", Some("wait")),
         (api.request(Method::POST, "/v1/jobs").body("{"), 400, "malformed_json", None),
         (api.request(Method::POST, "/v1/jobs").body("{}"), 400, "missing_field", Some("version")),
-        (api.request(Method::POST, "/v1/jobs").body(vec![b' '; (28 << 20) + 1]), 413, "body_too_large", None),
+        (api.request(Method::POST, "/v1/jobs").body(vec![b' '; (80 << 20) + 1]), 413, "body_too_large", None),
         (
             api.request(Method::POST, "/v1/jobs").header("idempotency-key", "x".repeat(256)).body("{}"),
             400,
@@ -123,6 +123,14 @@ async fn bad_requests_get_a_problem_document_with_code_and_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn readiness_tells_where_a_worker_computes() {
+    let world = World::new().await;
+    let process = world.spawn(&["api", "worker"]).await;
+    let (status, answer) = Api::of(&process, &world.tenant.api_key).get("/readyz").await;
+    assert_eq!((status, &answer["provider"]), (StatusCode::OK, &json!("cpu")), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn readiness_tells_what_is_missing() {
     let world = World::new().await;
     let process = world.spawn(&["api"]).await;
@@ -132,6 +140,7 @@ async fn readiness_tells_what_is_missing() {
     let without_broker = world.spawn(&["api", "relay"]).await;
     let api = Api::of(&without_broker, &world.tenant.api_key);
     let (status, answer) = api.get("/readyz").await;
+    assert_eq!(answer.get("provider"), None, "it compares nothing");
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer["parts"], json!({ "database": "ok", "broker": "not ready" }));
     assert_eq!(api.request(Method::GET, "/livez").send().await.unwrap().status(), StatusCode::OK);

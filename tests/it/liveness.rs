@@ -117,9 +117,12 @@ async fn a_download_that_broke_off_goes_on_where_it_was_and_another_file_is_refu
     std::fs::create_dir(models.path().join("packs")).unwrap();
     let describe = |hash: &str| {
         let text = format!(
-            "pack = 'tiny'\nversion = '1'\ntask = 'liveness'\nlicence = 'MIT'\norigin = 'a test'\nurl = '{}/'\n\
-             [[models]]\nfile = 'tiny.onnx'\nsha256 = '{hash}'\nside = 80\nscale = 2.7\nclasses = 3\nlive = 1\n\
-             [params]\nleast_context = 2.0\n",
+            "pack = 'tiny'\nversion = '1'\n[liveness]\nmodels = ['tiny']\nleast_context = 2.0\n\
+             [[models]]\nname = 'tiny'\nversion = '1'\ntask = 'liveness'\nfile = 'tiny.onnx'\nsha256 = '{hash}'\nlicence = 'MIT'\n\
+             outputs = [{{ name = 'logits', shape = [3] }}]\nparams = {{ scale = 2.7, classes = 3, live = 1 }}\n\
+             origin = {{ repository = 'a test', commit = 'none', url = '{}/tiny.onnx' }}\n\
+             [models.input]\nname = 'input'\nwidth = 80\nheight = 80\nlayout = 'nchw'\ncolour = 'bgr'\n\
+             mean = [0.0, 0.0, 0.0]\nstd = [1.0, 1.0, 1.0]\n",
             server.uri()
         );
         std::fs::write(models.path().join("packs/tiny.toml"), text).unwrap();

@@ -6,7 +6,7 @@ use visavis::domain::ids::{ImageId, JobId};
 use visavis::domain::image::Variant;
 use visavis::media::links::LIFETIME;
 
-use crate::support::outcomes::with_faces;
+use crate::support::outcomes::{success, with_faces};
 use crate::support::{Api, World, api, blobs, photos};
 use crate::vision_images::with_orientation;
 
@@ -17,7 +17,7 @@ async fn finished(world: &World) -> JobId {
     let target = with_orientation(photos::small_face(), 1);
     let job = world.submit_pair("face_match", photos::small_face(), &target).await;
     let claim = world.store().claim_job(job).await.unwrap().unwrap();
-    let _ = world.store().finish_succeeded(&claim, &with_faces(&claim, FACE), None).await.unwrap();
+    let _ = world.store().finish_succeeded(&claim, &success(with_faces(&claim, FACE))).await.unwrap();
     job
 }
 

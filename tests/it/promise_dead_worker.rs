@@ -7,7 +7,7 @@ use visavis::domain::ids::JobId;
 use visavis::relay::RelaySettings;
 use visavis::store::jobs::{Change, LEASE};
 
-use crate::support::outcomes::{failure, outcome};
+use crate::support::outcomes::{failure, outcome, success};
 use crate::support::world::request;
 use crate::support::{World, eventually, obtain, photos};
 
@@ -65,7 +65,7 @@ async fn a_worker_that_lost_its_lease_changes_nothing_and_a_finished_job_never_c
     assert!(owner.epoch > zombie.epoch);
 
     let before = row(&world, job).await;
-    assert_eq!(store.finish_succeeded(&zombie, &outcome(&zombie), None).await.unwrap(), Change::Lost);
+    assert_eq!(store.finish_succeeded(&zombie, &success(outcome(&zombie))).await.unwrap(), Change::Lost);
     assert_eq!(store.finish_failed(&zombie, &failure()).await.unwrap(), Change::Lost);
     assert_eq!(store.renew_lease(&zombie).await.unwrap(), Change::Lost);
     assert_eq!(store.retry_job(&zombie, Duration::ZERO).await.unwrap(), Change::Lost);
@@ -74,13 +74,13 @@ async fn a_worker_that_lost_its_lease_changes_nothing_and_a_finished_job_never_c
     assert_eq!(row(&world, job).await, before);
     assert_eq!(effects(&world).await, (0, 0, 0));
 
-    assert_eq!(store.finish_succeeded(&owner, &outcome(&owner), None).await.unwrap(), Change::Done);
+    assert_eq!(store.finish_succeeded(&owner, &success(outcome(&owner))).await.unwrap(), Change::Done);
     assert!(store.is_finished(&owner).await.unwrap());
     let before = row(&world, job).await;
-    assert_eq!(store.finish_succeeded(&owner, &outcome(&owner), None).await.unwrap(), Change::Lost);
+    assert_eq!(store.finish_succeeded(&owner, &success(outcome(&owner))).await.unwrap(), Change::Lost);
     assert_eq!(store.finish_failed(&owner, &failure()).await.unwrap(), Change::Lost);
     assert_eq!(store.release_job(&owner).await.unwrap(), Change::Lost);
-    assert_eq!(store.finish_succeeded(&zombie, &outcome(&zombie), None).await.unwrap(), Change::Lost);
+    assert_eq!(store.finish_succeeded(&zombie, &success(outcome(&zombie))).await.unwrap(), Change::Lost);
     assert_eq!(row(&world, job).await, before);
     assert_eq!(effects(&world).await, (1, 1, 0));
 

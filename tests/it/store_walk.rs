@@ -12,7 +12,7 @@ use visavis::domain::ids::JobId;
 use visavis::domain::job::Lane;
 use visavis::store::jobs::{Change, Claim};
 
-use crate::support::outcomes::{failure, outcome};
+use crate::support::outcomes::{failure, outcome, success};
 use crate::support::{World, photos};
 
 const CASES: u32 = 250;
@@ -178,7 +178,7 @@ impl<'a> Walk<'a> {
                 let change = match step {
                     Step::Renew(_) => store.renew_lease(claim).await,
                     Step::Release(_) => store.release_job(claim).await,
-                    Step::Succeed(_) => store.finish_succeeded(claim, &outcome(claim), None).await,
+                    Step::Succeed(_) => store.finish_succeeded(claim, &success(outcome(claim))).await,
                     Step::Fault(_) => match backoff::after_attempt(claim.attempt, 0.5) {
                         Some(wait) => store.retry_job(claim, wait).await,
                         None => store.finish_failed(claim, &failure()).await,

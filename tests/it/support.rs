@@ -14,6 +14,7 @@ pub mod producer;
 pub mod s3;
 pub mod search;
 pub mod signatures;
+pub mod videos;
 pub mod world;
 
 pub use api::Api;

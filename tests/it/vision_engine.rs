@@ -10,7 +10,9 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use visavis::domain::evidence::Mode;
 use visavis::vision::engine::MakeAnalyser;
+use visavis::vision::picture::Picture;
 use visavis::vision::pipeline::Analyse;
+use visavis::vision::scene::Scene;
 use visavis::vision::{Analysis, Engine, EngineSettings, Error, RuntimeFault, Timings};
 
 use super::vision_support::{pack, photo, pipeline, runtime};
@@ -54,6 +56,7 @@ impl Analyse for Fake {
             primary: None,
             template: None,
             quality: None,
+            scene: Scene::of(&Picture::black(1, 1)),
             timings: Timings::default(),
         })
     }

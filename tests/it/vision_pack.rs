@@ -73,13 +73,14 @@ fn a_missing_file_is_named() {
 #[test]
 fn a_manifest_that_names_an_unknown_model_or_task_is_refused() {
     let unknown = |from, to| altered(move |pack| replace(&pack.join("manifest.toml"), from, to)).1.err().unwrap();
-    let fault = unknown("landmarks = \"face_landmark\"", "landmarks = \"faces\"");
+    let fault = unknown("model = \"face_landmark\"", "model = \"faces\"");
     assert!(fault.to_string().ends_with("no model is named faces"), "{fault}");
-    let fault = unknown("landmarks = \"face_landmark\"", "landmarks = \"faceres\"");
+    let fault = unknown("model = \"face_landmark\"", "model = \"faceres\"");
     assert!(fault.to_string().ends_with("faceres is a model for embedder, not landmarks"), "{fault}");
     let fault = unknown("layout = \"nchw\"", "layout = \"nhwc\"");
     assert!(fault.to_string().contains("nchw"), "{fault}");
     assert!(matches!(unknown("nms_iou", "iou"), PackFault::Parse { .. }));
+    assert!(matches!(unknown("[detection]", "[cascade]"), PackFault::Parse { .. }));
 }
 
 #[test]
@@ -92,6 +93,45 @@ fn a_network_that_does_not_fit_its_task_is_refused_when_it_is_opened() {
     let fault = Pipeline::open(&loaded.unwrap(), &runtime(), Params::default()).err().unwrap();
     assert!(matches!(&fault, RuntimeFault::Interface { model, .. } if model == "dlib_resnet"), "{fault}");
     assert!(fault.to_string().contains("160, 160"), "{fault}");
+}
+
+/// The fault of opening the pack once `blazeface_short.onnx` is what `change` makes of it, with a manifest that has its hash.
+fn opened_with(change: impl Fn(&mut Vec<u8>)) -> RuntimeFault {
+    let (_folder, loaded) = altered(|pack| {
+        let file = pack.join("blazeface_short.onnx");
+        let mut bytes = std::fs::read(&file).unwrap();
+        let hash = |bytes: &[u8]| hex::encode(ring::digest::digest(&ring::digest::SHA256, bytes));
+        let before = hash(&bytes);
+        change(&mut bytes);
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, &bytes).unwrap();
+        replace(&pack.join("manifest.toml"), &before, &hash(&bytes));
+    });
+    Pipeline::open(&loaded.unwrap(), &runtime(), Params::default()).err().unwrap()
+}
+
+#[test]
+fn a_network_of_an_opset_that_the_runtime_does_not_know_is_refused_with_what_to_do() {
+    // The file ends with its opset: field 8, of 4 bytes: an empty domain, and the version in the last byte.
+    let fault = opened_with(|bytes| {
+        assert!(bytes.ends_with(&[0x42, 4, 0x0a, 0, 0x10, 17]));
+        *bytes.last_mut().unwrap() = 99;
+    });
+    let said = fault.to_string();
+    assert!(said.contains("does not open model blazeface_short on cpu: it is of a newer version of ONNX"), "{said}");
+    assert!(said.contains("set VISAVIS_ONNXRUNTIME to a newer runtime"), "{said}");
+    let cause = std::error::Error::source(&fault).unwrap().to_string();
+    assert!(cause.contains("Opset 99"), "{cause}");
+}
+
+#[test]
+fn a_file_that_is_no_network_is_refused_with_what_to_do() {
+    for other in [&b""[..], b"something else", &[0; 4096]] {
+        let said = opened_with(|bytes| *bytes = other.to_vec()).to_string();
+        assert!(said.contains("model blazeface_short on cpu: it is no ONNX file; restore it"), "{said}");
+    }
+    let said = opened_with(|bytes| bytes.truncate(bytes.len() / 2)).to_string();
+    assert!(said.contains("it is no ONNX file"), "{said}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     OpenApiRouter::new().routes(routes!(compare)).layer(limit)
 }
 
-/// A probe and a gallery: images are JPEG, PNG or WebP in Base64 or as a data URL, 10 MB each at most once decoded; the whole body at most 64 MiB.
+/// A probe and a gallery: images are JPEG, PNG or WebP in Base64 or as a data URL, 10 MB each at most once decoded; the whole body at most 80 MiB.
 /// Fields that are not listed are ignored.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the API's document alone")]

@@ -1,12 +1,18 @@
-//! The facial similarity report: a document or its portrait, a live image, and two thresholds from 0 to 100.
+//! The facial similarity report: a document or its portrait, a live image, frames or video, and two thresholds from 0 to 100.
 
-use super::fields::{Fields, metadata, search_mode};
-use super::images::image;
+use serde_json::value::RawValue;
+
+use super::fields::{Fields, Items, metadata, read, required, search_mode};
+use super::images::{ImageLimits, image, read_image, read_video};
 use super::thresholds::{RateLookup, Spelling, threshold};
 use super::{Asked, Defaults, RequestFault, fault};
 use crate::domain::evidence::Threshold;
 use crate::domain::image::ImageRole;
-use crate::domain::job::{Lane, Params, Submission};
+use crate::domain::job::{Lane, Params, Submission, SubmittedImage, Target};
+
+/// Frames that a report may be made from: fewer are an image, more are a video.
+const FRAMES: std::ops::RangeInclusive<usize> = 2..=MAX_FRAMES;
+const MAX_FRAMES: usize = 30;
 
 /// Its own form.
 pub(super) fn parse(body: &[u8], lane: Lane, defaults: &Defaults) -> Result<Submission, RequestFault> {
@@ -20,12 +26,6 @@ pub(super) fn parse(body: &[u8], lane: Lane, defaults: &Defaults) -> Result<Subm
 /// As a part of a native request.
 pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults) -> Result<Asked, RequestFault> {
     let mode = search_mode(request)?.unwrap_or(defaults.mode);
-    for field in ["target_frames", "target_video"] {
-        if request.take(field)?.is_some() {
-            let message = format!("{field} is not supported by this version: send one target_image");
-            return Err(fault("unsupported_field", Some(&request.path(field)), message));
-        }
-    }
     let rates = RateLookup { rates: defaults.rates.as_ref(), mode };
     let approve = Spelling { field: "approve_score", scale: 100.0, default: defaults.approve };
     let approve = threshold(request, &approve, rates)?;
@@ -36,10 +36,41 @@ pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults) -> Result<Ask
         return Err(fault("invalid_threshold", Some(&request.path("review_score")), message));
     }
     let limits = defaults.any_image();
-    let images = vec![
-        image(request, "source_image", ImageRole::Reference, limits)?,
-        image(request, "target_image", ImageRole::Probe, limits)?,
-    ];
-    let params = Params::FaceMatch { approve, review, liveness: defaults.liveness, mode };
+    let mut images = vec![image(request, "source_image", ImageRole::Reference, limits)?];
+    let target = target(request)?;
+    let path = request.path(target.field());
+    let value = required(request.take(target.field())?, &path)?;
+    match target {
+        Target::Image => images.push(read_image(value, path, ImageRole::Probe, 0, limits)?),
+        Target::Frames => images.extend(frames(value, &path, limits)?),
+        Target::Video => images.push(read_video(value, path, defaults.max_video_bytes)?),
+    }
+    let params = Params::FaceMatch { approve, review, target, liveness: defaults.liveness, mode };
     Ok(Asked { params, images, id_number: None })
+}
+
+/// The one that was sent; where none was, an image is missed.
+fn target(request: &Fields<'_>) -> Result<Target, RequestFault> {
+    let sent: Vec<_> = Target::ALL.into_iter().filter(|it| request.has(it.field())).collect();
+    match sent.as_slice() {
+        [] => Ok(Target::Image),
+        [target] => Ok(*target),
+        [.., last] => {
+            let message = "send one of target_image, target_frames and target_video".to_owned();
+            Err(fault("conflicting_fields", Some(&request.path(last.field())), message))
+        }
+    }
+}
+
+fn frames(value: &RawValue, path: &str, limits: ImageLimits) -> Result<Vec<SubmittedImage>, RequestFault> {
+    let items: Option<Items<'_, MAX_FRAMES>> = read(value);
+    let Some(Items(items)) = items.filter(|it| FRAMES.contains(&it.0.len())) else {
+        let message =
+            format!("{path} must be an array of 2 to {MAX_FRAMES} images, in the order in which they were taken");
+        return Err(fault("invalid_frames", Some(path), message));
+    };
+    let frame = |(position, value): (u16, &&RawValue)| {
+        read_image(value, format!("{path}[{position}]"), ImageRole::Probe, position, limits)
+    };
+    (0..).zip(&items).map(frame).collect()
 }

@@ -1,4 +1,4 @@
-//! Images in requests: Base64, a data URL, or the id of an earlier upload.
+//! Images and videos in requests: Base64, a data URL, or the id of an earlier upload.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::fields::{Fields, Text, read, required};
 use super::{RequestFault, fault};
 use crate::domain::ids::ImageId;
-use crate::domain::image::{ImageFormat, ImageRole};
+use crate::domain::image::{FileFormat, ImageFormat, ImageRole, VideoFormat};
 use crate::domain::job::{ImageContent, SubmittedImage};
 
 /// Padding is optional, as clients differ; trailing bits must be zero.
@@ -57,20 +57,35 @@ pub(super) fn read_image(
     limits: ImageLimits,
 ) -> Result<SubmittedImage, RequestFault> {
     let is_upload = limits.uploads && value.get().starts_with('{');
-    let content = if is_upload { upload(value, &path)? } else { inline(value, &path, limits)? };
+    let content = if is_upload { upload(value, &path, false)? } else { inline(value, &path, limits)? };
     Ok(SubmittedImage { role, position, field: path, content })
 }
 
-fn upload(value: &RawValue, path: &str) -> Result<ImageContent, RequestFault> {
+/// The video that `value`, found at `path`, holds.
+pub(super) fn read_video(value: &RawValue, path: String, max_bytes: usize) -> Result<SubmittedImage, RequestFault> {
+    let content = if value.get().starts_with('{') {
+        upload(value, &path, true)?
+    } else {
+        let bytes = inline_bytes(value, &path, max_bytes)?;
+        let format = VideoFormat::sniff(&bytes).ok_or_else(|| {
+            let message = format!("{path} is not an MP4 or WebM file (the bytes decide, not the declared type)");
+            fault("unsupported_video_format", Some(&path), message)
+        })?;
+        ImageContent::Inline { format: FileFormat::Video(format), bytes }
+    };
+    Ok(SubmittedImage { role: ImageRole::Probe, position: 0, field: path, content })
+}
+
+fn upload(value: &RawValue, path: &str, video: bool) -> Result<ImageContent, RequestFault> {
     let wrong = || {
-        let message = format!("{path} must be the image in Base64, or {{\"image_id\": \"...\"}} of an upload");
+        let message = format!("{path} must be the file in Base64, or {{\"image_id\": \"...\"}} of an upload");
         fault("invalid_type", Some(path), message)
     };
     let mut fields: Fields<'_> = read(value).ok_or_else(wrong)?;
     let id = fields.take("image_id")?.ok_or_else(wrong)?;
     fields.refuse_rest().map_err(|_| wrong())?;
     let Text(id) = read(id).ok_or_else(wrong)?;
-    id.parse().map(|id| ImageContent::Upload(ImageId(id))).map_err(|_| wrong())
+    id.parse().map(|id| ImageContent::Upload { id: ImageId(id), video }).map_err(|_| wrong())
 }
 
 fn inline(value: &RawValue, path: &str, limits: ImageLimits) -> Result<ImageContent, RequestFault> {
@@ -80,13 +95,13 @@ fn inline(value: &RawValue, path: &str, limits: ImageLimits) -> Result<ImageCont
         let message = format!("{path} is not a {} file (the bytes decide, not the declared type)", limits.formats());
         fault("unsupported_image_format", Some(path), message)
     })?;
-    Ok(ImageContent::Inline { format, bytes })
+    Ok(ImageContent::Inline { format: FileFormat::Image(format), bytes })
 }
 
 /// The bytes of a Base64 text or a data URL, whatever they are.
 pub(super) fn inline_bytes(value: &RawValue, path: &str, max_bytes: usize) -> Result<Bytes, RequestFault> {
     let Some(Text(text)) = read(value) else {
-        let message = format!("{path} must be a string: the image in Base64, or a data URL");
+        let message = format!("{path} must be a string: the file in Base64, or a data URL");
         return Err(fault("invalid_type", Some(path), message));
     };
     let encoded = match text.strip_prefix("data:") {

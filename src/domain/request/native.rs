@@ -50,16 +50,18 @@ fn version(value: Option<&RawValue>) -> Result<(), RequestFault> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Form, MAX_BODY};
+    use super::super::{Form, LARGEST_BODY};
     use super::*;
     use crate::domain::evidence::{Mode, Threshold};
-    use crate::domain::image::ImageFormat;
-    use crate::domain::job::{ImageContent, Params};
+    use crate::domain::image::{FileFormat, ImageFormat, VideoFormat};
+    use crate::domain::job::{ImageContent, Params, Target};
     use crate::domain::tenant::LivenessPolicy;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     const JPEG: &str = "/9j/4AAQ";
+    /// The first bytes of an MP4.
+    const MP4: &str = "AAAAIGZ0eXBpc29t";
 
     fn read(value: &Value) -> Result<Submission, RequestFault> {
         parse(value.to_string().as_bytes(), Lane::Bulk, &Defaults::default())
@@ -95,6 +97,7 @@ mod tests {
             Params::FaceMatch {
                 approve: at(0.75),
                 review: at(0.60),
+                target: Target::Image,
                 liveness: LivenessPolicy::IfAvailable,
                 mode: Mode::Accurate
             }
@@ -102,7 +105,7 @@ mod tests {
         assert_eq!(submission.lane, Lane::Bulk);
         assert_eq!(submission.metadata["case"], "7");
         let ImageContent::Inline { format, .. } = submission.images[1].content else { panic!("not inline") };
-        assert_eq!(format, ImageFormat::Jpeg, "the bytes decide, not the declared type");
+        assert_eq!(format, FileFormat::Image(ImageFormat::Jpeg), "the bytes decide, not the declared type");
     }
 
     #[test]
@@ -128,7 +131,8 @@ mod tests {
             ("/request/target_image", Some(json!("data:image/png,abc")), "invalid_base64", "request.target_image"),
             ("/request/target_image", Some(json!("aGVsbG8=")), "unsupported_image_format", "request.target_image"),
             ("/request/target_image", Some(json!(long)), "image_too_large", "request.target_image"),
-            ("/request/target_video", Some(json!("")), "unsupported_field", "request.target_video"),
+            ("/request/target_video", Some(json!(MP4)), "conflicting_fields", "request.target_video"),
+            ("/request/target_frames", Some(json!([JPEG, JPEG])), "conflicting_fields", "request.target_frames"),
             ("/request/approve_score", Some(json!(101)), "invalid_threshold", "request.approve_score"),
             ("/request/approve_score", Some(json!(0.75)), "invalid_threshold", "request.approve_score"),
             ("/request/approve_score", Some(json!("75")), "invalid_threshold", "request.approve_score"),
@@ -140,6 +144,50 @@ mod tests {
         for (pointer, value, code, field) in cases {
             let fault = read(&with(pointer, value)).err().unwrap_or_else(|| panic!("{pointer} was accepted"));
             assert_eq!((fault.code, fault.field.as_deref()), (code, Some(field)), "{}", fault.message);
+        }
+    }
+
+    /// `good()` with frames or a video in place of the image.
+    fn aimed(field: &str, value: &Value) -> Value {
+        let mut root = with("/request/target_image", None);
+        root["request"][field] = value.clone();
+        root
+    }
+
+    #[test]
+    fn frames_and_a_video_stand_in_for_the_live_image() {
+        let frames = read(&aimed("target_frames", &json!([JPEG, JPEG, JPEG]))).ok().unwrap();
+        let Params::FaceMatch { target, .. } = frames.params else { panic!("another kind") };
+        let probes: Vec<_> = frames.images[1..].iter().map(|it| (it.position, it.field.as_str())).collect();
+        let named = ["request.target_frames[0]", "request.target_frames[1]", "request.target_frames[2]"];
+        assert_eq!((target, probes), (Target::Frames, (0..).zip(named).collect()));
+
+        let video = read(&aimed("target_video", &json!(format!("data:video/mp4;base64,{MP4}")))).ok().unwrap();
+        let Params::FaceMatch { target, .. } = video.params else { panic!("another kind") };
+        let ImageContent::Inline { format, .. } = video.images[1].content else { panic!("not inline") };
+        assert_eq!((target, format), (Target::Video, FileFormat::Video(VideoFormat::Mp4)));
+
+        let upload = json!({"image_id": "01a20177-fb1d-70ef-bfb0-d6924cc85f44"});
+        let video = read(&aimed("target_video", &upload)).ok().unwrap();
+        assert!(matches!(video.images[1].content, ImageContent::Upload { video: true, .. }));
+    }
+
+    #[test]
+    fn too_few_or_too_many_frames_and_what_is_no_video_are_refused() {
+        let many = json!(vec![JPEG; 31]);
+        for (field, value, code, at) in [
+            ("target_frames", json!([JPEG]), "invalid_frames", "request.target_frames"),
+            ("target_frames", json!([]), "invalid_frames", "request.target_frames"),
+            ("target_frames", json!(JPEG), "invalid_frames", "request.target_frames"),
+            ("target_frames", many, "invalid_frames", "request.target_frames"),
+            ("target_frames", json!([JPEG, 7]), "invalid_type", "request.target_frames[1]"),
+            ("target_frames", json!([JPEG, MP4]), "unsupported_image_format", "request.target_frames[1]"),
+            ("target_video", json!(JPEG), "unsupported_video_format", "request.target_video"),
+            ("target_video", json!(""), "empty_image", "request.target_video"),
+            ("target_video", json!({"image_id": 7}), "invalid_type", "request.target_video"),
+        ] {
+            let fault = read(&aimed(field, &value)).err().unwrap_or_else(|| panic!("{field} {value} was accepted"));
+            assert_eq!((fault.code, fault.field.as_deref()), (code, Some(at)), "{}", fault.message);
         }
     }
 
@@ -169,7 +217,7 @@ mod tests {
         let many = (0..1000).map(|i| format!("\"f{i}\":0")).collect::<Vec<_>>().join(",") + ",";
         let body = good().to_string().replacen('{', &format!("{{{many}"), 1);
         assert_eq!(parse(body.as_bytes(), Lane::Bulk, &Defaults::default()).err().unwrap().code, "malformed_json");
-        let body = vec![b' '; MAX_BODY + 1];
+        let body = vec![b' '; LARGEST_BODY + 1];
         assert_eq!(parse(&body, Lane::Bulk, &Defaults::default()).err().unwrap().code, "body_too_large");
     }
 
@@ -185,7 +233,13 @@ mod tests {
         let at = Threshold::new(0.5).unwrap();
         assert_eq!(
             submission.params,
-            Params::FaceMatch { approve: at, review: at, liveness: LivenessPolicy::IfAvailable, mode: Mode::Accurate }
+            Params::FaceMatch {
+                approve: at,
+                review: at,
+                target: Target::Image,
+                liveness: LivenessPolicy::IfAvailable,
+                mode: Mode::Accurate
+            }
         );
     }
 

@@ -12,10 +12,11 @@ use visavis::domain::job::Failure;
 use visavis::domain::outcome::{Comparison, ImageReport, Outcome, Seen};
 use visavis::domain::policy::{self, Evidence};
 use visavis::domain::warning::Warning;
-use visavis::store::jobs::{Change, Claim};
+use visavis::store::jobs::{Change, Claim, Success};
 use visavis::store::sealed::{Purpose, SealedRecord};
 
 use super::api::{Answer, answer};
+use super::outcomes::success;
 use super::{World, obtain};
 
 /// For a request to become a job, on a busy machine.
@@ -64,17 +65,20 @@ pub async fn claim_next(world: &World) -> Claim {
 pub async fn end(world: &World, claim: &Claim, ending: Ending) {
     let decide = |evidence| policy::decide(claim.params.clone(), evidence);
     let change = match ending {
-        Ending::Evidence(evidence) => world.store().finish_succeeded(claim, &decide(evidence), None).await,
+        Ending::Evidence(evidence) => world.store().finish_succeeded(claim, &success(decide(evidence))).await,
         Ending::Identified(evidence, identity) => {
             let place = Purpose::Identity.place(claim.tenant_id, claim.subject.id);
             let sealed = world.intake.media.seal(&place, identity.to_string().as_bytes());
             let (sealed, key) = sealed.expect("a record can be sealed");
             let record = SealedRecord { master_key_id: key.master_key_id, wrapped_key: key.wrapped, sealed };
-            world.store().finish_succeeded(claim, &decide(evidence), Some(&record)).await
+            world
+                .store()
+                .finish_succeeded(claim, &Success { identity: Some(record), ..success(decide(evidence)) })
+                .await
         }
         Ending::Unknown => {
             let outcome = Outcome { warnings: vec![Warning::id_not_found()], ..decide(Evidence::default()) };
-            world.store().finish_succeeded(claim, &outcome, None).await
+            world.store().finish_succeeded(claim, &success(outcome)).await
         }
         Ending::Failure(code) => {
             let failure = Failure { code: code.to_owned(), detail: "made up by a test".to_owned() };

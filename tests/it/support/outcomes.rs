@@ -3,7 +3,7 @@
 use visavis::domain::image::ImageRole;
 use visavis::domain::job::{Failure, Verdict};
 use visavis::domain::outcome::{ImageReport, Outcome, Seen};
-use visavis::store::jobs::Claim;
+use visavis::store::jobs::{Claim, Success};
 
 pub fn outcome(claim: &Claim) -> Outcome {
     Outcome {
@@ -13,10 +13,16 @@ pub fn outcome(claim: &Claim) -> Outcome {
         gallery_scores: Vec::new(),
         liveness: None,
         images: Vec::new(),
+        frames: None,
         warnings: Vec::new(),
         compute_ms: 1.0,
         sandbox: false,
     }
+}
+
+/// A success that leaves nothing beside its outcome.
+pub fn success(outcome: Outcome) -> Success {
+    Success { outcome, identity: None, frame: None }
 }
 
 /// As [`outcome`], and a face of that box was seen in both images.

@@ -12,12 +12,15 @@ pub fn photo(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// A photo of ours with sides of at most so many pixels, as a JPEG.
+pub fn thumbnail(name: &str, side: u32) -> Vec<u8> {
+    let photo = image::load_from_memory(&photo(name)).expect("a photo of ours is readable");
+    encode(&photo.thumbnail(side, side).to_rgb8().into(), ImageFormat::Jpeg)
+}
+
 /// A face in few pixels: quick to take in and quick to look at.
 pub fn small_face() -> &'static [u8] {
-    static SMALL: LazyLock<Vec<u8>> = LazyLock::new(|| {
-        let photo = image::load_from_memory(&photo("obama.jpg")).expect("a photo of ours is readable");
-        encode(&photo.thumbnail(256, 256).to_rgb8().into(), ImageFormat::Jpeg)
-    });
+    static SMALL: LazyLock<Vec<u8>> = LazyLock::new(|| thumbnail("obama.jpg", 256));
     &SMALL
 }
 
@@ -38,7 +41,7 @@ pub fn padded(mut file: Vec<u8>, length: usize) -> Vec<u8> {
     file
 }
 
-fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+pub fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
     image.write_to(&mut file, format).expect("a picture in memory can be written");
     file.into_inner()
