@@ -1,8 +1,13 @@
 """Measure networks on real pictures of sources that they were not trained on: AUC by source and kind of attack, APCER at a BPCER,
 with and without the optional MiniFASNet pack.
+
+Run: python evaluate.py FOLDER, after run.py cut the chips of real pictures into FOLDER.
 """
 
 import csv
+import sys
+import tomllib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,6 +25,56 @@ LIVE = simulate.CLASSES.index("live")
 # A source with many pictures of one scene (frames of a video) counts for no more than this many, evenly taken.
 MOST = 150
 LEAST_CONTEXT = 2.0
+MODELS = Path(__file__).resolve().parent.parent
+# Taken to be this far from 0 and 1 at least, so that no network outvotes all others.
+LEAST_DOUBT = 1e-6
+
+
+def main():
+    print("\n".join(report(dict(np.load(Path(sys.argv[1]) / "real-validate.npz")))))
+
+
+def report(real):
+    """Lines about the networks as the manifest puts them together, alone and with the pack where it was measured."""
+    default = manifest("manifest.toml")
+    own = sum(
+        entry["weight"] * score(session(MODELS / f"{entry['model']}.onnx"), real[entry["model"].rsplit("_", 1)[1]])
+        for entry in default["models"]
+    )
+    lines = table(real, own) + verdicts("ours", real, sigmoid(logit(own) + default["shift"]), default["spoof_below"])
+    if np.isnan(real["pack"]).any():
+        return lines
+    pack = manifest("packs/minifasnet.toml")
+    fused = pack["fusion"]["default"] * logit(own) + pack["fusion"]["own"] * logit(real["pack"]) + pack["shift"]
+    return lines + verdicts("both", real, sigmoid(fused), pack["spoof_below"])
+
+
+def manifest(file):
+    with open(MODELS / file, "rb") as opened:
+        return tomllib.load(opened)["liveness"]
+
+
+def verdicts(name, real, scores, spoof_below):
+    """Of faces: the rates at 0.5, and how many are rejected and left to a person."""
+    lines = []
+    for where, found in rates(real, scores).items():
+        figures = ", ".join(f"{key} {found[key]:.3f}" for key in ("auc", "eer", "bpcer", "apcer"))
+        lines.append(f"{name}, {where}: {found['live']} living, {found['attacks']} attacks, {figures}")
+    here = (real["kind"] == "face") & (real["context"] >= LEAST_CONTEXT)
+    for label, chosen in (("living", real["label"] == "live"), ("attacks", real["label"] != "live")):
+        own = scores[here & chosen]
+        for verdict, count in (("rejected", (own < spoof_below).sum()), ("in review", ((own >= spoof_below) & (own < 0.5)).sum())):
+            lines.append(f"{name}, in context, {label} {verdict}: {count} of {len(own)}, {count / len(own):.3f}")
+    return lines
+
+
+def logit(p):
+    p = np.clip(p, LEAST_DOUBT, 1 - LEAST_DOUBT)
+    return np.log(p / (1 - p))
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
 
 
 def cut(folder, rows, role, pack=None):
@@ -157,3 +212,7 @@ def rates(real, scores, threshold=0.5):
             "bpcer": float((living < threshold).mean()), "apcer": float((attacks >= threshold).mean()),
         }
     return found
+
+
+if __name__ == "__main__":
+    main()

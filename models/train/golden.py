@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 import evaluate
-import run
 import simulate
 import windows
 
@@ -28,6 +27,7 @@ CHIPS = "astronaut.png"
 def main():
     pipeline = Pipeline()
     networks = {name: evaluate.session(MODELS / f"visavis_liveness_{name}.onnx") for name in simulate.SCALES}
+    weights = {it["model"].rsplit("_", 1)[1]: it["weight"] for it in evaluate.manifest("manifest.toml")["models"]}
     golden = {}
     for photo in NAMES:
         picture = imaging.load(PHOTOS / photo)
@@ -35,7 +35,7 @@ def main():
         golden[photo] = {"tight_box": [round(float(v), 3) for v in box], "networks": {}}
         for name, session in networks.items():
             golden[photo]["networks"][name] = _network(picture, box, photo, name, session)
-        raw = sum(run.WEIGHTS[name] * it["live"] for name, it in golden[photo]["networks"].items())
+        raw = sum(weights[name] * it["live"] for name, it in golden[photo]["networks"].items())
         golden[photo]["live"] = round(float(raw), 6)
     (MODELS / "golden" / "liveness.json").write_text(json.dumps(golden, indent=1) + "\n")
 

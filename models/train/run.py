@@ -21,8 +21,6 @@ MODELS = Path(__file__).resolve().parent.parent
 # The number behind a network's name is the seed of its weights.
 NETWORKS = (("wide", 1), ("tight", 1))
 SAMPLES = 9_000
-# The score is the weighted mean of the networks' probabilities. Chosen, like the operating point, on the validation sources.
-WEIGHTS = {"wide": 0.6, "tight": 0.4}
 
 
 def main():
@@ -45,11 +43,7 @@ def main():
             torch.save(network.state_dict(), folder / f"{name}-{seed}.pt")
             export(network, MODELS / f"visavis_liveness_{name}.onnx")
     real = step("real pictures", evaluate.cut, folder, found, "validate", options.pack)
-    score = sum(
-        weight * evaluate.score(evaluate.session(MODELS / f"visavis_liveness_{name}.onnx"), real[name])
-        for name, weight in WEIGHTS.items()
-    )
-    print("\n".join(evaluate.table(real, score)))
+    print("\n".join(evaluate.report(real)))
 
 
 
