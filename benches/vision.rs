@@ -151,6 +151,17 @@ fn stage_5_embed<const EMBEDDER: usize>(bencher: Bencher) {
     bencher.bench_local(|| embedder.embed(&chip));
 }
 
+/// Crops and networks, without the second decoding of the probe.
+#[divan::bench(args = PHOTOS)]
+fn stage_6_liveness(bencher: Bencher, photo: &str) {
+    let (picture, pack) = (picture(photo), pack());
+    let mut pipeline = Pipeline::open(&pack, &runtime(), Params::default()).expect("the pack opens");
+    let analysis = pipeline.analyse(&file(photo), Mode::Fast, &|| Ok(())).expect("the test photos are sound");
+    let face = analysis.primary_face().expect("the test photos show faces");
+    let mut tester = pack.liveness().expect("the default pack tests it").open(&runtime()).expect("the networks open");
+    bencher.bench_local(|| tester.test(&picture, face));
+}
+
 #[divan::bench(args = PHOTOS)]
 fn whole_fast(bencher: Bencher, photo: &str) {
     whole(bencher, photo, Mode::Fast);

@@ -39,11 +39,15 @@ def check_model(model):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (source,) = session.get_inputs()
     expected = model["input"]
-    expect([source.name, *source.shape], [expected["name"], "N", 3, expected["height"], expected["width"]], f"{name}: input")
+    free = source.shape[0]
+    expect([source.name, free.upper(), *source.shape[1:]], [expected["name"], "N", 3, expected["height"], expected["width"]], f"{name}: input")
     outputs = {output.name: output.shape for output in session.get_outputs()}
-    expect(outputs, {output["name"]: ["N", *output["shape"]] for output in model["outputs"]}, f"{name}: outputs")
+    expect(outputs, {output.get("tensor", output["name"]): [free, *output["shape"]] for output in model["outputs"]}, f"{name}: outputs")
     check_batch(session, name)
     origin = model["origin"]
+    if "trained_by" in origin:
+        expect((MODELS / origin["trained_by"]).is_file(), True, f"{name}: the script that trained it")
+        return
     package = SOURCES[name][0].package
     expect(
         [origin["package"], origin["version"], origin["archive"], origin["archive_sha256"]],

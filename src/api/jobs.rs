@@ -160,9 +160,10 @@ fn render_outcome(outcome: &Outcome) -> Value {
         Params::LikenessCheck { threshold, .. } | Params::IdMatch { threshold, .. } => {
             result["threshold"] = json!(threshold);
         }
-        Params::FaceMatch { approve, review, .. } => {
+        Params::FaceMatch { approve, review, liveness_min, .. } => {
             result["approve_score"] = json!(percent(approve.get()));
             result["review_score"] = json!(percent(review.get()));
+            result["liveness_min_score"] = json!(liveness_min);
         }
         Params::CompareWithLiveness { compare_min, liveness_min, .. } => {
             result["compare_min_score"] = json!(compare_min);

@@ -207,7 +207,7 @@ pub struct JobResult {
     /// Of `compare_with_liveness`.
     #[schema(nullable = false, minimum = 0.0, maximum = 1.0)]
     pub compare_min_score: Option<f64>,
-    /// Of `compare_with_liveness`.
+    /// Of `face_match` and `compare_with_liveness`.
     #[schema(nullable = false, minimum = 0.0, maximum = 1.0)]
     pub liveness_min_score: Option<f64>,
     /// Of `compare_with_liveness`: one entry an image, none where it shows no face.
@@ -243,18 +243,21 @@ pub struct ImageResult {
 /// Whether a living person was in front of the camera, as a model judged.
 #[derive(ToSchema)]
 pub struct LivenessResult {
-    /// 0.5 is the model's operating point; what is uncertain lies below it.
+    /// 0.5 is the model's operating point; what is uncertain or an attack lies below it.
     #[schema(minimum = 0.0, maximum = 1.0)]
     pub score: f64,
     pub judgement: Judgement,
-    /// `name@version`.
+    /// `name@version` of each network.
     pub model: String,
-    /// What the networks said, before the context was looked at.
+    /// The score before the context was looked at.
     #[schema(nullable = false, minimum = 0.0, maximum = 1.0)]
     pub raw_score: Option<f64>,
-    /// Sides of the crop that the picture allows, in sides of the face: below 2.0 nothing can be judged.
+    /// Sides of the largest crop that the picture allows, in sides of the face.
     #[schema(nullable = false)]
     pub context: Option<f64>,
+    /// The context that the model needs: in a picture with less nothing is judged.
+    #[schema(nullable = false)]
+    pub least_context: Option<f64>,
 }
 
 /// The facial similarity report of a `face_match` job.

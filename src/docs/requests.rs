@@ -199,7 +199,8 @@ pub struct CompareWithLiveness {
     pub search_mode: Mode,
     #[schema(minimum = 0.67, maximum = 0.95, default = 0.85)]
     pub compare_min_score: Option<f64>,
-    #[schema(minimum = 0.52, maximum = 1.0, default = 0.60)]
+    /// Default: the organisation's for this `os`, or for all, or 0.60.
+    #[schema(minimum = 0.52, maximum = 1.0)]
     pub liveness_min_score: Option<f64>,
 }
 

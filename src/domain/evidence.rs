@@ -74,6 +74,9 @@ impl Threshold {
 }
 
 impl Threshold {
+    /// The operating point of every liveness score.
+    pub const LIVE: Self = Self(0.5);
+
     /// The lower of the two.
     #[must_use]
     pub fn min(self, other: Self) -> Self {
@@ -110,17 +113,28 @@ impl From<Threshold> for f64 {
 /// Whether a living person was in front of the camera, as a model judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Liveness {
-    /// In [0, 1]: 0.5 is the model's operating point; what is uncertain lies below it.
+    /// In [0, 1]: 0.5 is the model's operating point; what is uncertain or an attack lies below it.
     pub score: Similarity,
     pub judgement: Judgement,
     /// `name@version`.
     pub model: String,
-    /// What the networks said, before the context was looked at, in [0, 1].
+    /// The score before the context was looked at, in [0, 1].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw_score: Option<f64>,
-    /// Sides of the crop that the picture allows, in sides of the face.
+    /// Sides of the largest crop that the picture allows, in sides of the face.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<f64>,
+    /// The context that the model needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least_context: Option<f64>,
+}
+
+impl Liveness {
+    /// What the picture shows around the face and what the model needs, where that is more.
+    #[must_use]
+    pub fn lacking_context(&self) -> Option<(f64, f64)> {
+        self.context.zip(self.least_context).filter(|(context, least)| context < least)
+    }
 }
 
 /// The three-way verdict of a liveness test.
@@ -128,7 +142,7 @@ pub struct Liveness {
 #[serde(rename_all = "snake_case")]
 pub enum Judgement {
     Live,
-    /// The picture does not let the model judge, as when it was cropped too tightly.
+    /// Neither is likely enough, or the picture does not let the model judge, as when it was cropped too tightly.
     Uncertain,
     Spoof,
 }

@@ -28,10 +28,18 @@ pub enum Params {
         target: Target,
         #[serde(default)]
         liveness: LivenessPolicy,
+        /// A liveness score below it is in doubt.
+        #[serde(default = "live")]
+        liveness_min: Threshold,
         mode: Mode,
     },
     /// The best of a gallery, then the probe's liveness.
     CompareWithLiveness { compare_min: Threshold, liveness_min: Threshold, os: CaptureOs, mode: Mode },
+}
+
+/// Of jobs that were stored before they said.
+fn live() -> Threshold {
+    Threshold::LIVE
 }
 
 impl Params {
@@ -116,7 +124,7 @@ impl Target {
 pub const VIDEO_FRAME: u16 = 1;
 
 /// What the selfie was taken on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum CaptureOs {
     Desktop,

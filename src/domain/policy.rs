@@ -136,28 +136,22 @@ fn with_liveness(
 ) -> Verdict {
     match (params, liveness) {
         (Params::LikenessCheck { .. } | Params::IdMatch { .. }, _) => verdict,
-        (Params::FaceMatch { .. }, Some(liveness)) => match liveness.judgement {
-            Judgement::Live => verdict,
-            Judgement::Uncertain => {
-                warnings.push(Warning::low_liveness(liveness.score.get(), image));
-                if verdict == Verdict::Approved { Verdict::InReview } else { verdict }
+        (Params::FaceMatch { liveness_min, .. }, Some(liveness)) => {
+            warnings.extend(doubt(liveness, *liveness_min, image));
+            match liveness.judgement {
+                Judgement::Spoof => Verdict::Rejected,
+                Judgement::Live if liveness.score.meets(*liveness_min) => verdict,
+                Judgement::Live | Judgement::Uncertain if verdict == Verdict::Approved => Verdict::InReview,
+                Judgement::Live | Judgement::Uncertain => verdict,
             }
-            Judgement::Spoof => {
-                warnings.push(Warning::liveness_attack(liveness.score.get(), image));
-                Verdict::Rejected
-            }
-        },
+        }
         (Params::FaceMatch { liveness, .. }, None) => {
             warnings.push(Warning::liveness_not_performed());
             let doubtful = *liveness == LivenessPolicy::Required && verdict == Verdict::Approved;
             if doubtful { Verdict::InReview } else { verdict }
         }
         (Params::CompareWithLiveness { liveness_min, .. }, Some(liveness)) => {
-            if liveness.judgement == Judgement::Spoof {
-                warnings.push(Warning::liveness_attack(liveness.score.get(), image));
-            } else if !liveness.score.meets(*liveness_min) {
-                warnings.push(Warning::low_liveness(liveness.score.get(), image));
-            }
+            warnings.extend(doubt(liveness, *liveness_min, image));
             let passed = liveness.score.meets(*liveness_min) && liveness.judgement != Judgement::Spoof;
             if passed { verdict } else { Verdict::Rejected }
         }
@@ -169,6 +163,20 @@ fn with_liveness(
                 verdict
             }
         }
+    }
+}
+
+/// What is told of a probe that is not live, or not live enough.
+fn doubt(liveness: &Liveness, least: Threshold, image: &str) -> Option<Warning> {
+    let score = liveness.score.get();
+    if let Some((context, wanted)) = liveness.lacking_context() {
+        Some(Warning::insufficient_context(image, context, wanted))
+    } else if liveness.judgement == Judgement::Spoof {
+        Some(Warning::liveness_attack(score, image))
+    } else if liveness.judgement == Judgement::Uncertain || !liveness.score.meets(least) {
+        Some(Warning::low_liveness(score, image))
+    } else {
+        None
     }
 }
 
@@ -217,6 +225,7 @@ mod tests {
             review: Threshold::new(0.60).unwrap(),
             target: Target::Image,
             liveness: LivenessPolicy::IfAvailable,
+            liveness_min: Threshold::LIVE,
             mode: Mode::Fast,
         }
     }
@@ -246,6 +255,7 @@ mod tests {
             model: "l@1".to_owned(),
             raw_score: None,
             context: None,
+            least_context: None,
         }
     }
 
@@ -261,17 +271,24 @@ mod tests {
             let evidence = Evidence { liveness, ..evidence([1, 1], Some(comparison(similarity))) };
             decide(params, evidence).verdict
         };
-        let required = || match band() {
+        let set = |policy, least: f64| match band() {
             Params::FaceMatch { approve, review, target, mode, .. } => {
-                Params::FaceMatch { approve, review, target, mode, liveness: LivenessPolicy::Required }
+                let liveness_min = Threshold::new(least).unwrap();
+                Params::FaceMatch { approve, review, target, mode, liveness: policy, liveness_min }
             }
             other => other,
         };
+        let required = || set(LivenessPolicy::Required, 0.5);
+        let strict = || set(LivenessPolicy::IfAvailable, 0.7);
         for (params, similarity, liveness, expected) in [
             (band(), 0.9, Some(live(0.9, Judgement::Live)), Verdict::Approved),
             (band(), 0.9, Some(live(0.4, Judgement::Uncertain)), Verdict::InReview),
             (band(), 0.9, Some(live(0.1, Judgement::Spoof)), Verdict::Rejected),
             (band(), 0.2, Some(live(0.9, Judgement::Live)), Verdict::Rejected),
+            (band(), 0.2, Some(live(0.4, Judgement::Uncertain)), Verdict::Rejected),
+            (strict(), 0.9, Some(live(0.7, Judgement::Live)), Verdict::Approved),
+            (strict(), 0.9, Some(live(0.69, Judgement::Live)), Verdict::InReview),
+            (strict(), 0.9, Some(live(0.1, Judgement::Spoof)), Verdict::Rejected),
             (band(), 0.9, None, Verdict::Approved),
             (required(), 0.9, None, Verdict::InReview),
             (gallery(), 0.85, Some(live(0.6, Judgement::Live)), Verdict::Approved),
@@ -286,6 +303,27 @@ mod tests {
                 "{params:?} {similarity} {liveness:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_picture_without_surroundings_is_asked_for_uncropped_and_its_score_not_spoken_of() {
+        let liveness = |context, least| Liveness {
+            context: Some(context),
+            least_context: Some(least),
+            ..live(0.4, Judgement::Uncertain)
+        };
+        let told = |params, liveness| {
+            let evidence = Evidence { liveness: Some(liveness), ..evidence([1, 1], Some(comparison(0.9))) };
+            let outcome = decide(params, evidence);
+            let warnings = outcome.warnings.into_iter().filter(|it| it.risk != Risk::LowResolution);
+            (outcome.verdict, warnings.map(|it| (it.risk, it.additional_data.unwrap())).collect::<Vec<_>>())
+        };
+        let lacking = vec![(Risk::InsufficientContext, "image=target_image context=1.42 wanted=2.00".to_owned())];
+        assert_eq!(told(band(), liveness(1.42, 2.0)), (Verdict::InReview, lacking));
+        let enough = vec![(Risk::LowLivenessScore, "image=target_image liveness_score=0.40".to_owned())];
+        assert_eq!(told(band(), liveness(2.0, 2.0)), (Verdict::InReview, enough));
+        let (verdict, warnings) = told(gallery(), liveness(1.42, 2.0));
+        assert_eq!((verdict, warnings[0].0), (Verdict::Rejected, Risk::InsufficientContext));
     }
 
     #[test]
@@ -364,8 +402,8 @@ mod tests {
 
     #[test]
     fn of_frames_the_one_that_was_compared_is_warned_about_and_whether_they_belong_together() {
-        let Params::FaceMatch { approve, review, liveness, mode, .. } = band() else { panic!() };
-        let params = Params::FaceMatch { approve, review, target: Target::Frames, liveness, mode };
+        let Params::FaceMatch { approve, review, liveness, liveness_min, mode, .. } = band() else { panic!() };
+        let params = Params::FaceMatch { approve, review, target: Target::Frames, liveness, liveness_min, mode };
         let blurred = Quality { sharpness: 0.1, ..GOOD };
         let frame = |position, quality| ImageReport {
             role: ImageRole::Probe,

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use self::images::ImageLimits;
 use super::evidence::{Mode, Threshold};
 use super::identity::IdNumber;
-use super::job::{Lane, Params, Submission, SubmittedImage};
+use super::job::{CaptureOs, Lane, Params, Submission, SubmittedImage};
 use super::rates::Rates;
 use super::tenant::{LivenessPolicy, TenantSettings};
 
@@ -40,6 +40,10 @@ pub struct Defaults {
     pub compare_min: Threshold,
     /// Of `compare_with_liveness`.
     pub liveness_min: Threshold,
+    /// Likewise, of selfies that were taken on it.
+    pub liveness_min_by_os: BTreeMap<CaptureOs, Threshold>,
+    /// Of `face_match`, which does not say on what a selfie was taken.
+    pub report_liveness_min: Threshold,
     pub liveness: LivenessPolicy,
     pub mode: Mode,
     /// Bytes of one decoded image.
@@ -60,6 +64,8 @@ impl Default for Defaults {
             review: at(0.60),
             compare_min: at(0.85),
             liveness_min: at(0.60),
+            liveness_min_by_os: BTreeMap::new(),
+            report_liveness_min: Threshold::LIVE,
             liveness: LivenessPolicy::default(),
             mode: Mode::Accurate,
             max_image_bytes: 10_000_000,
@@ -78,6 +84,9 @@ impl Defaults {
             id_match: settings.id_match_threshold.unwrap_or(self.id_match),
             approve: settings.approve.unwrap_or(self.approve),
             review: settings.review.unwrap_or(self.review),
+            liveness_min: settings.liveness_threshold.unwrap_or(self.liveness_min),
+            liveness_min_by_os: settings.liveness_threshold_by_os.clone(),
+            report_liveness_min: settings.liveness_threshold.unwrap_or(self.report_liveness_min),
             liveness: settings.liveness,
             mode: settings.mode.unwrap_or(self.mode),
             ..self.clone()

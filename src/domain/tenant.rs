@@ -1,6 +1,6 @@
 //! Organisations: what each may do and what it prefers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::evidence::{Mode, Threshold};
 use super::ids::TenantId;
+use super::job::CaptureOs;
 
 /// Whose data a call may touch. Jobs and images of test keys and of live keys never meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -129,6 +130,10 @@ pub struct TenantSettings {
     pub review: Option<Threshold>,
     pub mode: Option<Mode>,
     pub liveness: LivenessPolicy,
+    /// The least score that passes for live, in [0.5, 1].
+    pub liveness_threshold: Option<Threshold>,
+    /// Likewise, of selfies that were taken on it: only `compare_with_liveness` says on what.
+    pub liveness_threshold_by_os: BTreeMap<CaptureOs, Threshold>,
     /// Requests that an API key's organisation may make in a minute; none: no limit.
     pub requests_per_minute: Option<u32>,
     /// Requests at once, over all its keys, in one process; none: no limit.
@@ -151,6 +156,8 @@ impl Default for TenantSettings {
             review: None,
             mode: None,
             liveness: LivenessPolicy::default(),
+            liveness_threshold: None,
+            liveness_threshold_by_os: BTreeMap::new(),
             requests_per_minute: None,
             concurrent_requests: None,
             empty_wallet: EmptyWallet::default(),
@@ -184,6 +191,11 @@ impl TenantSettings {
             && review > approve
         {
             return Err(fault("review", "must not be above approve".to_owned()));
+        }
+        let by_os = merged.liveness_threshold_by_os.values().map(|it| ("liveness_threshold_by_os", *it));
+        let overall = merged.liveness_threshold.map(|it| ("liveness_threshold", it));
+        if let Some((field, _)) = overall.into_iter().chain(by_os).find(|(_, it)| *it < Threshold::LIVE) {
+            return Err(fault(field, "must be at least 0.5: what is uncertain or an attack lies below it".to_owned()));
         }
         if merged.requests_per_minute == Some(0) || merged.concurrent_requests == Some(0) {
             let field =
@@ -237,7 +249,12 @@ mod tests {
         let settings = merged(&TenantSettings::default(), &json!({"approved": false, "approve": 0.9, "mode": "FAST"}));
         let settings = settings.unwrap();
         assert!(!settings.approved && settings.mode == Some(Mode::Fast));
-        let back = merged(&settings, &json!({"approved": null, "mode": null, "requests_per_minute": 60})).unwrap();
+        let live = json!({"liveness_threshold": 0.5, "liveness_threshold_by_os": {"IOS": 0.7}});
+        let settings = merged(&settings, &live).unwrap();
+        assert_eq!(settings.fields()["liveness_threshold_by_os"], json!({"IOS": 0.7}));
+        let back = json!({"approved": null, "mode": null, "liveness_threshold_by_os": null, "requests_per_minute": 60});
+        let back = merged(&settings, &back).unwrap();
+        assert!(back.liveness_threshold_by_os.is_empty() && back.liveness_threshold == Some(Threshold::LIVE));
         assert!(back.approved && back.mode.is_none() && back.requests_per_minute == Some(60));
         assert_eq!(back.approve, Some(Threshold::new(0.9).unwrap()));
     }
@@ -256,6 +273,11 @@ mod tests {
             (json!({"id_match_price": -1}), "id_match_price"),
             (json!({"webhook_url": "http://example.com"}), "webhook_url"),
             (json!({"liveness": "sometimes"}), "liveness"),
+            (json!({"liveness_threshold": 0.49}), "liveness_threshold"),
+            (json!({"liveness_threshold": 1.01}), "liveness_threshold"),
+            (json!({"liveness_threshold_by_os": {"IOS": 0.7, "ANDROID": 0.3}}), "liveness_threshold_by_os"),
+            (json!({"liveness_threshold_by_os": {"AMIGA": 0.7}}), "liveness_threshold_by_os"),
+            (json!({"liveness_threshold_by_os": 0.7}), "liveness_threshold_by_os"),
         ] {
             let fault = merged(&TenantSettings::default(), &patch).err().unwrap_or_else(|| panic!("{patch} was taken"));
             assert_eq!(fault.field, field, "{fault}");

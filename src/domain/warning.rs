@@ -22,6 +22,7 @@ pub enum Risk {
     InvalidImage,
     LowLivenessScore,
     LivenessFaceAttack,
+    InsufficientContext,
     LivenessNotPerformed,
     IdNotFound,
     LowResolution,
@@ -111,6 +112,18 @@ impl Warning {
             Some(format!("image={image} liveness_score={score:.2}")),
             "Low liveness score",
             "It is uncertain whether a living person was in front of the camera. Retake the selfie in even light and send it uncropped.",
+        )
+    }
+
+    /// The picture shows less around the face than the model needs; both in sides of the face.
+    #[must_use]
+    pub fn insufficient_context(image: &str, context: f64, wanted: f64) -> Self {
+        Self::new(
+            Risk::InsufficientContext,
+            LogType::Warning,
+            Some(format!("image={image} context={context:.2} wanted={wanted:.2}")),
+            "Too little around the face",
+            "The image shows too little around the face to tell a living person from a photo of one. Send the selfie as the camera took it, uncropped.",
         )
     }
 

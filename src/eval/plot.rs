@@ -18,7 +18,8 @@ const BARS: usize = 80;
 /// When it cannot be drawn.
 pub fn histogram(genuine: &Descending, impostor: &Descending, marks: &[(f64, String)]) -> Result<String, String> {
     let all = || genuine.as_slice().iter().chain(impostor.as_slice()).map(|it| f64::from(*it));
-    let low = all().fold(f64::INFINITY, f64::min);
+    // Of no score at all: an axis without an end would be drawn for ever.
+    let low = all().reduce(f64::min).unwrap_or(0.0);
     let high = all().fold(f64::NEG_INFINITY, f64::max).max(low + 1e-3);
     let (genuine, impostor) = (shares(genuine, low..high), shares(impostor, low..high));
     let top = genuine.iter().chain(&impostor).fold(0.0_f64, |a, b| a.max(*b)) * 1.1;
@@ -127,6 +128,7 @@ mod tests {
 
     #[test]
     fn drawings_are_made_even_of_almost_nothing() {
+        assert!(histogram(&descending(&[]), &descending(&[]), &[(0.5, "live".to_owned())]).is_ok());
         let (genuine, impostor) = (descending(&[0.9]), descending(&[0.1]));
         let marks = [(0.5, "1e-3".to_owned())];
         for svg in [

@@ -138,5 +138,5 @@ fn liveness(probe: &Directives) -> Result<Liveness, JobError> {
     };
     let score = if probe.spoof { probe.liveness.min(0.05) } else { probe.liveness };
     let score = Similarity::new(score).map_err(|_| JobError::Sandbox)?;
-    Ok(Liveness { score, judgement, model: MODEL.to_owned(), raw_score: None, context: None })
+    Ok(Liveness { score, judgement, model: MODEL.to_owned(), raw_score: None, context: None, least_context: None })
 }

@@ -152,7 +152,7 @@ impl Pack {
         &self.0.scorers
     }
 
-    /// The liveness test, where a pack brought one.
+    /// The liveness test, where a pack has one.
     #[must_use]
     pub fn liveness(&self) -> Option<&LivenessPack> {
         self.0.liveness.as_ref()

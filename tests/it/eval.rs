@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use super::vision_support::{library, models, photo_path};
+use super::vision_support::{library, models, models_without_liveness, photo_path};
 
 /// Two photos of one person and two of others, one that shows nobody and one that is no image.
 const PEOPLE: &str = "image,identity,group
@@ -119,33 +119,39 @@ fn a_list_that_makes_no_sense_is_refused_with_the_line() {
 }
 
 #[test]
-fn liveness_is_measured_where_a_model_is_installed_and_said_to_be_missing_elsewhere() {
+fn liveness_is_measured_with_the_models_in_use_and_said_to_be_missing_where_there_is_none() {
     let folder = folder("file,label\nobama2.jpg,bona_fide\nbiden.jpg,bona_fide\nno-face.png,print\n");
     let labels = folder.path().join("list.csv");
-    let run = |arguments: &[&str]| {
+    let run_with = |models: &Path, arguments: &[&str]| {
         Command::new(env!("CARGO_BIN_EXE_visavis"))
             .args(arguments)
-            .env("VISAVIS_MODELS", models())
+            .env("VISAVIS_MODELS", models)
             .env("VISAVIS_PACKS", folder.path().join("packs"))
             .env("VISAVIS_ONNXRUNTIME", library())
             .output()
             .unwrap()
     };
+    let run = |arguments: &[&str]| run_with(&models(), arguments);
     let out = folder.path().join("out");
     let eval = ["eval", "--liveness", labels.to_str().unwrap(), "--out", out.to_str().unwrap()];
-    let without = run(&eval);
+    let without = run_with(models_without_liveness().path(), &eval);
     assert!(!without.status.success());
     let said = String::from_utf8(without.stderr).unwrap();
     assert!(said.contains("no model for liveness is installed: see `visavis models list`"), "{said}");
+    let measured = |model: &str| {
+        let printed = succeeded(&run(&eval));
+        assert!(printed.contains("BPCER"), "{printed}");
+        let report = report(folder.path());
+        assert_eq!((&report["model"], &report["bona_fide"]), (&model.into(), &2.into()));
+        assert_eq!(report["failures"], serde_json::json!(["no-face.png"]));
+        assert!(report["bpcer"].is_number() && report["auc"].is_null());
+        assert_eq!(report["in_context"]["bona_fide"], 2, "both show their surroundings");
+    };
+    measured("visavis_liveness_wide@1+visavis_liveness_tight@1");
     let Some(mirror) = crate::support::environment::model_mirror() else {
         eprintln!("not run: VISAVIS_MODEL_MIRROR names no folder with the files of the pack minifasnet");
         return;
     };
     succeeded(&run(&["models", "pull", "minifasnet", "--accept-licence", "Apache-2.0", "--mirror", &mirror]));
-    let printed = succeeded(&run(&eval));
-    assert!(printed.contains("BPCER"), "{printed}");
-    let report = report(folder.path());
-    assert_eq!((&report["model"], &report["bona_fide"]), (&"minifasnet@1".into(), &2.into()));
-    assert_eq!(report["failures"], serde_json::json!(["no-face.png"]));
-    assert!(report["bpcer"].is_number() && report["auc"].is_null() && report["in_context"]["bona_fide"].is_number());
+    measured("visavis_liveness_wide@1+visavis_liveness_tight@1+minifasnet_v2@1+minifasnet_v1se@1");
 }

@@ -36,13 +36,15 @@ async fn a_job_is_answered_in_full_and_as_a_report() {
     let result = &job["result"];
     assert_eq!((&result["score"], &result["search_mode"]), (&json!(100.0), &json!("ACCURATE")));
     assert_eq!((&result["approve_score"], &result["review_score"]), (&json!(75.0), &json!(60.0)));
+    assert_eq!((&result["liveness_min_score"], &result["liveness"]["judgement"]), (&json!(0.5), &json!("live")));
+    assert!(result["liveness"]["model"].as_str().unwrap().contains("visavis_liveness_wide@1"), "{result}");
     assert!(result["model"].as_str().unwrap().contains('@') && result["calibration"].as_str().unwrap().contains('@'));
 
     let (status, report) = api.get(&format!("/v1/face-match/{id}")).await;
     assert_eq!(status, StatusCode::OK);
     let report = &report["face_match"];
     assert_eq!((&report["status"], &report["score"]), (&json!("Approved"), &json!(100.0)));
-    assert_eq!(report["warnings"][0]["risk"], "LIVENESS_NOT_PERFORMED");
+    assert_eq!(report["warnings"][0]["risk"], "LOW_RESOLUTION");
     assert_eq!(report["warnings"][0]["log_type"], "information");
 }
 

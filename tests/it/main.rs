@@ -46,6 +46,7 @@ mod vision_compare;
 mod vision_engine;
 mod vision_golden;
 mod vision_images;
+mod vision_liveness;
 mod vision_pack;
 mod vision_quality;
 mod vision_reduced;

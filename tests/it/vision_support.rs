@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use tempfile::TempDir;
 use visavis::vision::{Pack, Params, Pipeline, Runtime};
 
 pub fn root() -> PathBuf {
@@ -11,6 +12,22 @@ pub fn root() -> PathBuf {
 
 pub fn models() -> PathBuf {
     root().join("models")
+}
+
+/// A copy of the models folder whose pack tests no liveness; the networks are links.
+pub fn models_without_liveness() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(models()).unwrap() {
+        let entry = entry.unwrap();
+        std::os::unix::fs::symlink(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let manifest = folder.path().join("manifest.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let (before, rest) = text.split_once("[liveness]").unwrap();
+    let (_, after) = rest.split_once("[[models]]").unwrap();
+    std::fs::remove_file(&manifest).unwrap();
+    std::fs::write(&manifest, format!("{before}[[models]]{after}")).unwrap();
+    folder
 }
 
 pub fn photo_path(name: &str) -> PathBuf {

@@ -56,7 +56,7 @@ struct CompareRequest {
     /// Below it liveness is not tested; 0.85 when left out.
     #[schema(minimum = 0.67, maximum = 0.95)]
     compare_min_score: Option<f64>,
-    /// 0.60 when left out.
+    /// The organisation's for this `os`, or for all, or 0.60 when left out.
     #[schema(minimum = 0.52, maximum = 1.0)]
     liveness_min_score: Option<f64>,
 }

@@ -37,7 +37,8 @@ pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults, limits: Image
         .ok_or_else(|| fault("invalid_os", Some(&path), "os must be DESKTOP, IOS or ANDROID".to_owned()))?;
     let mode = search_mode(request)?.unwrap_or(defaults.mode);
     let compare_min = bounded(request, "compare_min_score", COMPARE_MIN, defaults.compare_min)?;
-    let liveness_min = bounded(request, "liveness_min_score", LIVENESS_MIN, defaults.liveness_min)?;
+    let default = defaults.liveness_min_by_os.get(&os).copied().unwrap_or(defaults.liveness_min);
+    let liveness_min = bounded(request, "liveness_min_score", LIVENESS_MIN, default)?;
     let mut images = gallery(request, limits)?;
     images.push(image(request, "probe", ImageRole::Probe, limits)?);
     let params = Params::CompareWithLiveness { compare_min, liveness_min, os, mode };

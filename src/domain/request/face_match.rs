@@ -45,7 +45,8 @@ pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults) -> Result<Ask
         Target::Frames => images.extend(frames(value, &path, limits)?),
         Target::Video => images.push(read_video(value, path, defaults.max_video_bytes)?),
     }
-    let params = Params::FaceMatch { approve, review, target, liveness: defaults.liveness, mode };
+    let &Defaults { liveness, report_liveness_min: liveness_min, .. } = defaults;
+    let params = Params::FaceMatch { approve, review, target, liveness, liveness_min, mode };
     Ok(Asked { params, images, id_number: None })
 }
 

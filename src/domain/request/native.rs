@@ -99,6 +99,7 @@ mod tests {
                 review: at(0.60),
                 target: Target::Image,
                 liveness: LivenessPolicy::IfAvailable,
+                liveness_min: Threshold::LIVE,
                 mode: Mode::Accurate
             }
         );
@@ -238,6 +239,7 @@ mod tests {
                 review: at,
                 target: Target::Image,
                 liveness: LivenessPolicy::IfAvailable,
+                liveness_min: Threshold::LIVE,
                 mode: Mode::Accurate
             }
         );

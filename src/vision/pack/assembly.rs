@@ -10,10 +10,11 @@ use crate::vision::compare::{ScorePart, Scorer, Scorers};
 use crate::vision::detect::DetectorSpec;
 use crate::vision::embed::EmbedderSpec;
 use crate::vision::landmarks::{LANDMARKS, LandmarkSpec};
-use crate::vision::liveness::{LivenessPack, LivenessSpec};
 use crate::vision::model::InputSpec;
 use crate::vision::network::{Needs, Network, Onnx};
 use crate::vision::session::{Interface, Outlet};
+
+mod liveness;
 
 /// A description, and where what it names lies.
 pub struct Source {
@@ -69,8 +70,7 @@ impl Assembly {
                 embedders.push(self.embedder(source, &part.model)?);
             }
         }
-        let liveness = self.part("liveness", |it| it.liveness.as_ref())?;
-        let liveness = liveness.map(|(source, part)| self.liveness(source, part)).transpose()?;
+        let liveness = self.liveness()?;
         let replacing = self.optional.iter().filter(|it| !it.manifest.only_adds());
         let names = std::iter::once(&self.default).chain(replacing).map(|it| it.manifest.pack.as_str());
         let name = names.collect::<Vec<_>>().join("+");
@@ -156,25 +156,6 @@ impl Assembly {
         };
         let template = params.template.map(Into::into);
         network(source, model, EmbedderSpec { input: input(source, model)?, template, dimensions: *dimensions })
-    }
-
-    fn liveness(&self, source: &Source, part: &manifest::Liveness) -> Result<LivenessPack, PackFault> {
-        let network = |name: &String| {
-            let (source, model) = self.model(source, name)?;
-            let Task::Liveness(params) = &model.task else { return Err(misplaced(source, model, "liveness")) };
-            let spec = LivenessSpec {
-                input: input(source, model)?,
-                scale: params.scale,
-                classes: params.classes,
-                live: params.live,
-            };
-            network(source, model, spec)
-        };
-        let networks = part.models.iter().map(network).collect::<Result<Vec<_>, _>>()?;
-        if networks.is_empty() {
-            return Err(source.inconsistent("liveness names no model"));
-        }
-        Ok(LivenessPack::new(source.manifest.label(), part.least_context, networks))
     }
 
     fn scorer(&self, source: &Source, mode: &str, of: &manifest::Mode) -> Result<Scorer, PackFault> {

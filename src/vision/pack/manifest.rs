@@ -13,6 +13,7 @@ use super::PackFault;
 use crate::vision::calibration::{Knot, Rate};
 use crate::vision::detect::{Certainty, Decoding};
 use crate::vision::geometry::Point;
+use crate::vision::liveness::Resize;
 use crate::vision::model::Colour;
 
 /// A pack's parts, and the networks that they are made of.
@@ -78,9 +79,33 @@ pub struct Weighted {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Liveness {
-    /// The score is the mean of their probabilities of `live`.
-    pub models: Vec<String>,
+    /// Their probabilities of `live` are averaged by weight.
+    pub models: Vec<LivenessWeight>,
+    /// With it, this test does not replace the default pack's but is fused with it.
+    pub fusion: Option<Fusion>,
+    /// score = sigmoid(logit + shift), the logit being that of the mean, or with `fusion` the weighted sum of both tests'.
+    pub shift: f64,
+    /// A score below it is an attack's.
+    pub spoof_below: f64,
+    /// Sides of the largest crop in sides of the face's box, from which surroundings can be judged.
     pub least_context: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LivenessWeight {
+    pub model: String,
+    pub weight: f64,
+}
+
+/// What the logits of two liveness tests weigh in one score.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fusion {
+    /// Of the pack's own test.
+    pub own: f64,
+    /// Of the default pack's.
+    pub default: f64,
 }
 
 /// One network.
@@ -160,8 +185,10 @@ pub(super) struct EmbedderParams {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct LivenessParams {
     pub scale: f64,
+    pub resize: Resize,
     pub classes: usize,
     pub live: usize,
 }
@@ -198,6 +225,11 @@ pub enum Origin {
         /// Version of the package.
         version: String,
     },
+    /// Trained here, by a script beside the manifest.
+    Trained {
+        /// The script.
+        trained_by: String,
+    },
 }
 
 impl fmt::Display for Origin {
@@ -208,6 +240,7 @@ impl fmt::Display for Origin {
                 write!(f, "{repository} at {commit}")
             }
             Self::Package { registry, package, version } => write!(f, "{registry} {package} {version}"),
+            Self::Trained { trained_by } => write!(f, "trained by {trained_by}"),
         }
     }
 }
@@ -221,10 +254,11 @@ impl Manifest {
         parse(path, &read(path)?)
     }
 
-    /// Whether it leaves the default pack's parts as they are.
+    /// Whether it leaves the default pack's parts as they are, or is fused with them.
     #[must_use]
     pub fn only_adds(&self) -> bool {
-        self.detection.is_none() && self.landmarks.is_none() && self.modes.is_none()
+        let fused = self.liveness.as_ref().is_none_or(|it| it.fusion.is_some());
+        fused && self.detection.is_none() && self.landmarks.is_none() && self.modes.is_none()
     }
 
     /// `name@version`.

@@ -133,5 +133,6 @@ pub fn live(score: f64, judgement: Judgement) -> Liveness {
         model: "liveness@1".to_owned(),
         raw_score: None,
         context: None,
+        least_context: None,
     }
 }
