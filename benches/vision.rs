@@ -159,6 +159,7 @@ fn stage_6_liveness(bencher: Bencher, photo: &str) {
     let analysis = pipeline.analyse(&file(photo), Mode::Fast, &|| Ok(())).expect("the test photos are sound");
     let face = analysis.primary_face().expect("the test photos show faces");
     let mut tester = pack.liveness().expect("the default pack tests it").open(&runtime()).expect("the networks open");
+    let picture = View::from(picture);
     bencher.bench_local(|| tester.test(&picture, face));
 }
 

@@ -249,7 +249,7 @@ impl VisionArgs {
 /// What takes frames out of videos.
 #[derive(Args, Clone)]
 pub struct VideoArgs {
-    /// The program ffmpeg [default: /usr/bin/ffmpeg, then /usr/local/bin/ffmpeg; without one, videos are refused]
+    /// The program ffmpeg [default: /usr/bin/ffmpeg, then /usr/local/bin/ffmpeg; without one, jobs with a video fail]
     #[arg(long, env = "VISAVIS_FFMPEG")]
     pub ffmpeg: Option<PathBuf>,
 }

@@ -182,6 +182,7 @@ async fn liveness(
     let tested = context.engine.liveness(image, face.clone(), deadline).await;
     tested.map_err(|fault| match fault {
         vision::Error::Closed => JobError::Stopping,
+        vision::Error::Image(fault) => failed(fault.code(), &fault.to_string()),
         fault => JobError::Retry(fault),
     })
 }

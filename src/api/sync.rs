@@ -98,8 +98,8 @@ pub(super) fn outcome(job: &JobView) -> Result<&Outcome, ApiError> {
 
 /// Without `Retry-After`: only an operator can help.
 pub(super) fn liveness_unavailable() -> ApiError {
-    let detail = "liveness cannot be tested, as no liveness model is installed: the operator must pull a pack (`visavis \
-                  models list`); then submit again, under a new Idempotency-Key if you sent one";
+    let detail = "liveness cannot be tested by the models in use: the operator must restore `[liveness]` in their manifest \
+                  (`visavis models list`); then submit again, under a new Idempotency-Key if you sent one";
     ApiError { retry_after: None, ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, LIVENESS_UNAVAILABLE, detail) }
 }
 

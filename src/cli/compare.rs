@@ -27,7 +27,8 @@ const NO_FACE: u8 = 3;
 const BAD_IMAGE: u8 = 4;
 const MACHINE_FAULT: u8 = 5;
 
-const ADVICE: &str = "A face should be upright, in full view, and at least a tenth of the picture wide.";
+const ADVICE: &str =
+    "A face should be in full view, at least a twentieth of the picture wide, with 20 pixels between the eyes.";
 
 /// Compare the most prominent face of one image with that of another
 #[derive(Args)]

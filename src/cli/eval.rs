@@ -101,7 +101,7 @@ async fn measure_liveness(args: &EvalArgs, pack: Pack, labels: &Path) -> anyhow:
     let list = liveness::read(labels)?;
     let engine = start(args, pack).await?;
     let Some(model) = engine.liveness_model().map(str::to_owned) else {
-        bail!("no model for liveness is installed: see `visavis models list`");
+        bail!("the models in use test no liveness: see `visavis models list`");
     };
     let bar = progress(list.len())?;
     let done = |count: usize| bar.set_position(count as u64);

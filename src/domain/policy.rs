@@ -174,7 +174,7 @@ fn doubt(liveness: &Liveness, least: Threshold, image: &str) -> Option<Warning> 
     } else if liveness.judgement == Judgement::Spoof {
         Some(Warning::liveness_attack(score, image))
     } else if liveness.judgement == Judgement::Uncertain || !liveness.score.meets(least) {
-        Some(Warning::low_liveness(score, image))
+        Some(Warning::low_liveness(score, least.get(), image))
     } else {
         None
     }
@@ -320,7 +320,7 @@ mod tests {
         };
         let lacking = vec![(Risk::InsufficientContext, "image=target_image context=1.42 wanted=2.00".to_owned())];
         assert_eq!(told(band(), liveness(1.42, 2.0)), (Verdict::InReview, lacking));
-        let enough = vec![(Risk::LowLivenessScore, "image=target_image liveness_score=0.40".to_owned())];
+        let enough = vec![(Risk::LowLivenessScore, "image=target_image liveness_score=0.40 threshold=0.50".to_owned())];
         assert_eq!(told(band(), liveness(2.0, 2.0)), (Verdict::InReview, enough));
         let (verdict, warnings) = told(gallery(), liveness(1.42, 2.0));
         assert_eq!((verdict, warnings[0].0), (Verdict::Rejected, Risk::InsufficientContext));

@@ -103,13 +103,13 @@ impl Warning {
         )
     }
 
-    /// The liveness score, in [0, 1], does not suffice.
+    /// The liveness score does not suffice; both in [0, 1].
     #[must_use]
-    pub fn low_liveness(score: f64, image: &str) -> Self {
+    pub fn low_liveness(score: f64, threshold: f64, image: &str) -> Self {
         Self::new(
             Risk::LowLivenessScore,
             LogType::Warning,
-            Some(format!("image={image} liveness_score={score:.2}")),
+            Some(format!("image={image} liveness_score={score:.2} threshold={threshold:.2}")),
             "Low liveness score",
             "It is uncertain whether a living person was in front of the camera. Retake the selfie in even light and send it uncropped.",
         )
@@ -135,7 +135,7 @@ impl Warning {
             LogType::Error,
             Some(format!("image={image} liveness_score={score:.2}")),
             "Presentation attack suspected",
-            "The image looks like a photo of a print, a screen or a mask rather than of a living person.",
+            "The image looks like a photo of a print or a screen rather than of a living person. Take a new selfie in colour and even light, and send it as the camera made it.",
         )
     }
 

@@ -17,7 +17,10 @@ pub(super) async fn run(
 ) -> Result<Finished, JobError> {
     // Before any comparing: whether the answer can be had must not depend on who is in the pictures.
     if context.engine.liveness_model().is_none() {
-        return Err(failed("liveness_unavailable", "no liveness model is installed: see `visavis models pull`"));
+        return Err(failed(
+            "liveness_unavailable",
+            "the models in use test no liveness: the operator must restore `[liveness]` in the manifest",
+        ));
     }
     let mode = params.mode();
     let gallery = inputs.all(ImageRole::Reference);

@@ -11,6 +11,7 @@ use image::{DynamicImage, ImageDecoder, Limits, RgbImage};
 use super::colour;
 use super::geometry::Point;
 use super::picture::Picture;
+use super::resample;
 use super::view::View;
 use crate::domain::image::ImageFormat;
 
@@ -134,16 +135,23 @@ pub fn decode(bytes: &[u8], params: &DecodeParams) -> Result<Picture, ImageFault
     finish(decoder, format)
 }
 
+/// Pixels of the longer side with which a large JPEG is decoded at first for analysis, at least.
+pub const FIRST_SIDE: u32 = 640;
+
 /// As [`decode`], with the colours that the file's ICC profile means: for people to look at. The models see the pixels as
 /// they are stored, as they did when they were measured.
 ///
 /// # Errors
-/// As [`decode`].
+/// As [`decode`]; and when the file shows something else in full than at a scale at which it may be analysed: nobody is to be
+/// shown another face than the one that was compared.
 pub fn decode_srgb(bytes: &[u8], params: &DecodeParams) -> Result<Picture, ImageFault> {
     let (format, mut decoder) = open(bytes, params)?;
     // A broken profile is no reason to refuse a picture that is otherwise sound.
     let profile = decoder.icc_profile().ok().flatten();
     let picture = finish(decoder, format)?;
+    if !shows_the_same(&picture, bytes, params)? {
+        return Err(ImageFault::Invalid(format));
+    }
     Ok(profile.and_then(|profile| colour::to_srgb(&picture, &profile)).unwrap_or(picture))
 }
 
@@ -158,15 +166,35 @@ pub fn decode_reduced(bytes: &[u8], params: &DecodeParams, long_side: u32) -> Re
     let enough = |divisor: &u32| width.max(height) / divisor >= long_side;
     if format == ImageFormat::Jpeg
         && let Some(divisor) = [8, 4, 2].into_iter().find(enough)
-        && let Some(small) = reduced::decode(bytes, divisor)
-        // Of a file with two headers, both were to read the same one.
-        && small.dimensions() == (width.div_ceil(divisor), height.div_ceil(divisor))
+        && container::jpeg_frame(bytes)?.one_scan
+        && let Some(small) = reduced::decode(bytes, divisor, (width, height))
     {
         let orientation = orientation(&mut decoder);
         let small = upright(small, orientation).ok_or(ImageFault::Invalid(format))?;
         return Ok(view_of(small, divisor, (width, height), orientation));
     }
     finish(decoder, format).map(View::from)
+}
+
+/// Cells a side of the coarse pictures that are compared: six to the eye distance of the smallest face that is not decoded in full.
+const CELLS: usize = 64;
+
+/// Levels by which a cell may differ. Where pixels are clipped, a few; where one decoder sees colours that the other does not,
+/// or where values far beyond black and white hide another picture's mean, many.
+const CELL_LEVELS: u8 = 32;
+
+/// Whether a file shows in full what it shows at the scales at which it may be analysed. A JPEG can be made that does not.
+fn shows_the_same(full: &Picture, bytes: &[u8], params: &DecodeParams) -> Result<bool, ImageFault> {
+    let longer = u32::try_from(full.width().max(full.height())).unwrap_or(u32::MAX);
+    let coarse = |it: &Picture| resample::resize(it, CELLS, CELLS);
+    for divisor in [8, 4, 2].into_iter().filter(|it| longer / it >= FIRST_SIDE) {
+        let view = decode_reduced(bytes, params, longer / divisor)?;
+        let (a, b) = (coarse(full), coarse(view.held()));
+        if a.pixels().iter().zip(b.pixels()).any(|(a, b)| a.abs_diff(*b) > CELL_LEVELS) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 type AnyDecoder<'a> = Box<dyn ImageDecoder + 'a>;
@@ -183,8 +211,7 @@ fn open<'a>(bytes: &'a [u8], params: &DecodeParams) -> Result<(ImageFormat, AnyD
     let invalid = |_: image::ImageError| ImageFault::Invalid(format);
     let decoder: AnyDecoder<'a> = match format {
         ImageFormat::Jpeg => {
-            let size = container::jpeg_size(bytes)?;
-            params.check(size, format)?;
+            params.check(container::jpeg_frame(bytes)?.size, format)?;
             Box::new(JpegDecoder::new(Cursor::new(bytes)).map_err(invalid)?)
         }
         ImageFormat::Png => {
@@ -226,7 +253,7 @@ pub fn size(bytes: &[u8]) -> Result<(u32, u32), ImageFault> {
     let format = ImageFormat::sniff(bytes).ok_or(ImageFault::UnsupportedFormat)?;
     let invalid = |_: image::ImageError| ImageFault::Invalid(format);
     match format {
-        ImageFormat::Jpeg => container::jpeg_size(bytes),
+        ImageFormat::Jpeg => container::jpeg_frame(bytes).map(|it| it.size),
         ImageFormat::Png => {
             let limits = DecodeParams::default().limits();
             Ok(PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(invalid)?.dimensions())

@@ -15,4 +15,8 @@ pub struct Face {
     pub landmarks: Vec<[f64; 3]>,
     /// From the mesh: right eye, left eye, nose tip, right and left corner of the mouth.
     pub five_points: [Point; 5],
+    /// Pixels of the longer side with which the file was decoded for these measures; see
+    /// [`decode_reduced`](super::decode::decode_reduced). Whatever else is judged must be judged by the same pixels: files can
+    /// be made that show another face at another scale.
+    pub decoded_side: u32,
 }

@@ -17,6 +17,7 @@ use super::network::{Needs, Network};
 use super::picture::Picture;
 use super::resample;
 use super::session::Runtime;
+use super::view::View;
 use crate::domain::evidence::{Liveness, Similarity};
 
 /// What one network is fed and how it is read.
@@ -143,8 +144,8 @@ impl LivenessTester {
     ///
     /// # Errors
     /// When a network fails.
-    pub fn test(&mut self, picture: &Picture, face: &Face) -> Result<Liveness, RuntimeFault> {
-        self.test_box(picture, tight_box(face))
+    pub fn test(&mut self, picture: &View, face: &Face) -> Result<Liveness, RuntimeFault> {
+        self.test_box(picture.held(), picture.in_held(&tight_box(face)))
     }
 
     /// Tests the face within `tight`, a box from forehead to chin and from cheek to cheek.

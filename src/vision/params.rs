@@ -1,6 +1,6 @@
 //! The numbers by which pictures are analysed, each with its reason.
 
-use super::decode::DecodeParams;
+use super::decode::{DecodeParams, FIRST_SIDE};
 use super::face::Face;
 use super::view::View;
 
@@ -31,14 +31,13 @@ pub struct Params {
 /// Each detection costs a run of the landmark network, 7 ms on one core: 16 bound the time that a group photo takes, and
 /// the most prominent face, which is the one compared, is among them.
 ///
-/// Small faces: of 250 made cards with a portrait, photographed such that the face is an eleventh to a twentieth of the
-/// picture's width, `ACCURATE` recognises 93.8 and 93.5 % at a false match rate of 1e-3 when it looks again, and 87.7 and
-/// 87.0 % when it does not. Of faces a third to a sixth of the width it makes no difference.
+/// Small faces: LFW's, a third to a sixth of their picture's width, are recognised no better after another look; portraits on
+/// cards, an eleventh to a twentieth of it, are (`models/README.md`).
 impl Default for Params {
     fn default() -> Self {
         Self {
             decode: DecodeParams::default(),
-            first_side: 640,
+            first_side: FIRST_SIDE,
             least_eyes: 64.0,
             max_faces: 16,
             small_face: 20.0,
@@ -76,7 +75,14 @@ mod tests {
     fn face(eyes: f64) -> Face {
         let mut five_points = [Point::default(); 5];
         five_points[1] = Point::new(eyes, 0.0);
-        Face { bbox: Rect::default(), score: 1.0, presence: 1.0, landmarks: Vec::new(), five_points }
+        Face {
+            bbox: Rect::default(),
+            score: 1.0,
+            presence: 1.0,
+            landmarks: Vec::new(),
+            five_points,
+            decoded_side: 1_000,
+        }
     }
 
     /// A quarter of a picture of 4,000 x 3,000 pixels.

@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::compare::Scorers;
-use super::decode::{decode, decode_reduced};
+use super::decode::decode_reduced;
 use super::embed::{Embedder, EmbedderSpec};
 use super::face::Face;
 use super::finder::Finder;
@@ -190,7 +190,7 @@ impl Analyse for Pipeline {
     ) -> Result<Option<Liveness>, Error> {
         let Some(tester) = &mut self.liveness else { return Ok(None) };
         checkpoint()?;
-        let picture = decode(image, &self.params.decode)?;
+        let picture = decode_reduced(image, &self.params.decode, face.decoded_side)?;
         checkpoint()?;
         Ok(Some(tester.test(&picture, face)?))
     }

@@ -109,6 +109,25 @@ impl View {
         Rect { left: from.x + 0.5, top: from.y + 0.5, right: to.x + 0.5, bottom: to.y + 0.5 }
     }
 
+    /// The longer side with which [`super::decode::decode_reduced`] holds as much of the file again.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a side of a picture")]
+    #[expect(clippy::cast_precision_loss, reason = "a side of a picture")]
+    pub fn decoded_side(&self) -> u32 {
+        (self.width.max(self.height) as f64 / self.reduction()) as u32
+    }
+
+    /// Where a box of the picture lies in what is held.
+    #[must_use]
+    pub fn in_held(&self, of_picture: &Rect) -> Rect {
+        let to_held = self.to_full.inverse().unwrap_or(Transform::IDENTITY);
+        let (from, to) = (
+            to_held.apply(Point::new(of_picture.left, of_picture.top)),
+            to_held.apply(Point::new(of_picture.right, of_picture.bottom)),
+        );
+        Rect { left: from.x, top: from.y, right: to.x, bottom: to.y }
+    }
+
     /// As [`resample::warp`], of the whole picture.
     #[must_use]
     pub fn warp(&self, to_target: &Transform, side: usize) -> Picture {

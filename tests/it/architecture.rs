@@ -69,6 +69,7 @@ const SOLE_OWNERS: &[(&str, &[&str])] = &[
     ("lapin", &["queue"]),
     ("sqlx", &["store"]),
     ("ort", &["vision/session.rs"]),
+    ("turbojpeg", &["vision/decode/reduced.rs"]),
     ("axum", &["api"]),
     ("object_store", &["media"]),
     ("reqwest", &["net"]),

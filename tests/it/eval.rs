@@ -137,7 +137,7 @@ fn liveness_is_measured_with_the_models_in_use_and_said_to_be_missing_where_ther
     let without = run_with(models_without_liveness().path(), &eval);
     assert!(!without.status.success());
     let said = String::from_utf8(without.stderr).unwrap();
-    assert!(said.contains("no model for liveness is installed: see `visavis models list`"), "{said}");
+    assert!(said.contains("the models in use test no liveness: see `visavis models list`"), "{said}");
     let measured = |model: &str| {
         let printed = succeeded(&run(&eval));
         assert!(printed.contains("BPCER"), "{printed}");

@@ -7,11 +7,13 @@ use image::{DynamicImage, Rgb, RgbImage, imageops};
 use jpeg_encoder::{ColorType as JpegColour, Encoder, SamplingFactor};
 use proptest::prelude::*;
 use visavis::domain::evidence::Mode;
+use visavis::domain::image::ImageFormat;
 use visavis::domain::quality::Limits;
 use visavis::vision::decode::{DecodeParams, ImageFault, decode, decode_reduced};
 use visavis::vision::geometry::{Point, Transform};
 use visavis::vision::picture::{CHANNELS, Picture};
 use visavis::vision::pipeline::Analyse as _;
+use visavis::vision::rendition::{Cut, RenditionParams, render};
 use visavis::vision::resample::shrink;
 use visavis::vision::view::View;
 use visavis::vision::{Analysis, Params, Pipeline};
@@ -253,6 +255,39 @@ fn a_face_that_lies_on_its_side_is_where_it_is_in_the_upright_picture() {
         let (found, full) = (analyse(&mut pipeline, &file), analyse(&mut thorough, &file));
         assert_eq!((found.width, found.height), (1_951, 2_601));
         assert_alike(&found, &full, &format!("orientation {orientation}"));
+    }
+}
+
+/// One decoder goes by the JFIF marker, the other by Adobe's: what one takes for light and colour the other takes for red,
+/// green and blue.
+#[test]
+fn a_file_that_shows_something_else_in_full_than_reduced_is_shown_to_nobody() {
+    let file = jpeg(&scaled("obama.jpg", 1_040, 1_300), CAMERA);
+    let adobe = [0xFF, 0xEE, 0, 14, b'A', b'd', b'o', b'b', b'e', 0, 100, 0, 0, 0, 0, 0];
+    let two_faced = [&file[..20], adobe.as_slice(), &file[20..]].concat();
+    let shown = |file: &[u8]| render(file, Cut::Whole, &DecodeParams::default(), &RenditionParams::default());
+    assert!(shown(&file).is_ok());
+    assert!(in_full(&two_faced).is_ok() && reduced(&two_faced, 640).is_ok());
+    assert_eq!(shown(&two_faced), Err(ImageFault::Invalid(ImageFormat::Jpeg)));
+}
+
+#[test]
+fn liveness_is_tested_on_the_pixels_that_were_compared() {
+    let (mut pipeline, mut thorough) = (pipeline(), thorough());
+    for name in ["obama.jpg", "biden.jpg"] {
+        let file = jpeg(&scaled(name, 2_080, 2_600), CAMERA);
+        let test = |pipeline: &mut Pipeline| {
+            let analysis = pipeline.analyse(&file, Mode::Fast, &|| Ok(())).unwrap();
+            let face = analysis.primary_face().unwrap();
+            let view = reduced(&file, face.decoded_side).unwrap();
+            (view.held().height(), pipeline.liveness(&file, face, &|| Ok(())).unwrap().unwrap())
+        };
+        let ((held, as_needed), (all, in_full)) = (test(&mut pipeline), test(&mut thorough));
+        assert!(held < all && all == 2_600, "{held} of {all}");
+        let (a, b) = (as_needed.score.get(), in_full.score.get());
+        assert!((a - b).abs() < 0.1, "{name}: {a} and {b}");
+        let (a, b) = (as_needed.context.unwrap(), in_full.context.unwrap());
+        assert!((a / b - 1.0).abs() < 0.05, "{name}: context {a} and {b}");
     }
 }
 

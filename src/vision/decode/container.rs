@@ -19,35 +19,45 @@ pub const SOS: u8 = 0xDA;
 /// Where the first segment begins: after SOI.
 pub const START: usize = 2;
 
-/// Width and height of the frame, in pixels.
+/// What the markers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// Width and height, in pixels.
+    pub size: (u32, u32),
+    /// Whether all components come in one scan.
+    pub one_scan: bool,
+}
+
+/// Reads the markers up to the end of the image.
 ///
 /// # Errors
 /// When the markers are out of order, no frame header precedes the first scan, no end-of-image marker follows it, or there
 /// are too many scans.
-pub fn jpeg_size(bytes: &[u8]) -> Result<(u32, u32), ImageFault> {
+pub fn jpeg_frame(bytes: &[u8]) -> Result<Frame, ImageFault> {
     let truncated = ImageFault::Truncated(ImageFormat::Jpeg);
     let invalid = ImageFault::Invalid(ImageFormat::Jpeg);
-    let mut size = None;
+    let mut frame = None;
     let mut at = START;
-    loop {
+    let in_scan = loop {
         let Segment { marker, body, end } = next_segment(bytes, at).ok_or_else(|| truncated.clone())?;
         at = end;
         if marker == EOI {
             return Err(invalid);
         }
         if is_frame_header(marker) {
-            let &[_, h1, h0, w1, w0, ..] = body else { return Err(invalid) };
-            size = Some((u32::from(u16::from_be_bytes([w1, w0])), u32::from(u16::from_be_bytes([h1, h0]))));
+            let &[_, h1, h0, w1, w0, components, ..] = body else { return Err(invalid) };
+            let size = (u32::from(u16::from_be_bytes([w1, w0])), u32::from(u16::from_be_bytes([h1, h0])));
+            frame = Some((size, components));
         }
         if marker == SOS {
-            break;
+            break body.first().copied();
         }
-    }
-    let size = size.ok_or_else(|| invalid.clone())?;
+    };
+    let (size, components) = frame.ok_or_else(|| invalid.clone())?;
     match later_scans(bytes, at) {
         None => Err(truncated),
         Some(more) if more >= MAX_SCANS => Err(invalid),
-        Some(_) => Ok(size),
+        Some(more) => Ok(Frame { size, one_scan: more == 0 && in_scan == Some(components) }),
     }
 }
 
@@ -121,7 +131,11 @@ mod tests {
     #[test]
     fn the_frame_header_gives_the_size() {
         let scan = [0xFF, SOS, 0, 3, 0, 1, 2, 3, 0xFF, 0, 0xFF, RST0, 4, 0xFF, EOI];
-        assert_eq!(jpeg_size(&jpeg(&[&FRAME, &[0], &scan])), Ok((30, 20)));
+        assert_eq!(jpeg_frame(&jpeg(&[&FRAME, &[0], &scan])), Ok(Frame { size: (30, 20), one_scan: false }));
+        let whole = [0xFF, SOS, 0, 3, 1, 1, 2, 3, 0xFF, EOI];
+        assert_eq!(jpeg_frame(&jpeg(&[&FRAME, &[0], &whole])), Ok(Frame { size: (30, 20), one_scan: true }));
+        let twice = [&whole[..8], &whole].concat();
+        assert_eq!(jpeg_frame(&jpeg(&[&FRAME, &[0], &twice])), Ok(Frame { size: (30, 20), one_scan: false }));
     }
 
     #[test]
@@ -129,20 +143,20 @@ mod tests {
         let thumbnail = [0xFF, 0xE1, 0, 6, 0xFF, SOI, 0xFF, EOI];
         let scan = [0xFF, SOS, 0, 3, 0, 1, 2, 3];
         let cut = jpeg(&[&thumbnail, &FRAME, &[0], &scan]);
-        assert_eq!(jpeg_size(&cut), Err(ImageFault::Truncated(ImageFormat::Jpeg)));
+        assert_eq!(jpeg_frame(&cut), Err(ImageFault::Truncated(ImageFormat::Jpeg)));
     }
 
     #[test]
     fn a_scan_without_a_frame_is_invalid() {
         let scan = [0xFF, SOS, 0, 3, 0, 1, 0xFF, EOI];
-        assert_eq!(jpeg_size(&jpeg(&[&scan])), Err(ImageFault::Invalid(ImageFormat::Jpeg)));
+        assert_eq!(jpeg_frame(&jpeg(&[&scan])), Err(ImageFault::Invalid(ImageFormat::Jpeg)));
     }
 
     #[test]
     fn a_file_of_very_many_scans_is_refused() {
         let scan = [0xFF, SOS, 0, 3, 0, 1];
-        let of = |scans: usize| jpeg_size(&jpeg(&[&FRAME, &[0], &scan.repeat(scans), &[0xFF, EOI]]));
-        assert_eq!(of(MAX_SCANS), Ok((30, 20)));
+        let of = |scans: usize| jpeg_frame(&jpeg(&[&FRAME, &[0], &scan.repeat(scans), &[0xFF, EOI]]));
+        assert!(of(MAX_SCANS).is_ok());
         assert_eq!(of(MAX_SCANS + 1), Err(ImageFault::Invalid(ImageFormat::Jpeg)));
     }
 }

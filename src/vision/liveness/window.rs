@@ -42,11 +42,11 @@ fn whole(tight: Rect, width: usize, height: usize) -> [f64; 4] {
 }
 
 /// How much of its surroundings a picture shows: sides of the largest window in sides of the face's box, whatever a network
-/// looks at.
+/// looks at. The box counts in full where it reaches beyond the picture: half a face has not twice the surroundings.
 #[expect(clippy::cast_precision_loss, reason = "sides of a picture")]
 pub(super) fn context(tight: Rect, width: usize, height: usize) -> f64 {
-    let [_, _, bw, bh] = whole(tight, width, height);
-    ((height as f64 - 1.0) / bh).min((width as f64 - 1.0) / bw)
+    let side = |it: f64| it.max(2.0).trunc();
+    ((height as f64 - 1.0) / side(tight.height())).min((width as f64 - 1.0) / side(tight.width()))
 }
 
 impl Window {
@@ -60,7 +60,7 @@ impl Window {
     pub fn around(tight: Rect, scale: f64, width: usize, height: usize) -> Self {
         let (w, h) = (width as f64, height as f64);
         let [x, y, bw, bh] = whole(tight, width, height);
-        let scale = scale.min(context(tight, width, height));
+        let scale = scale.min((h - 1.0) / bh).min((w - 1.0) / bw);
         let along = |start: f64, size: f64, limit: f64| {
             let (centre, half) = (start + size / 2.0, size * scale / 2.0);
             let (mut low, mut high) = (centre - half, centre + half);
@@ -113,7 +113,7 @@ mod tests {
     fn the_context_is_the_pictures_whatever_a_network_looks_at() {
         let face = rect(100.0, 100.0, 140.0, 150.0);
         assert!((context(face, 400, 400) - 399.0 / 50.0).abs() < 1e-9);
-        assert!((context(face, 121, 400) - 120.0 / 21.0).abs() < 1e-9, "the box ends where the picture does");
+        assert!((context(face, 121, 400) - 120.0 / 40.0).abs() < 1e-9, "a box counts in full");
         for scale in [1.2, 2.7] {
             assert!((Window::around(face, scale, 400, 400).scale - scale).abs() < 1e-9);
         }
