@@ -164,16 +164,29 @@ pub fn decode_reduced(bytes: &[u8], params: &DecodeParams, long_side: u32) -> Re
     let (format, mut decoder) = open(bytes, params)?;
     let (width, height) = decoder.dimensions();
     let enough = |divisor: &u32| width.max(height) / divisor >= long_side;
-    if format == ImageFormat::Jpeg
-        && let Some(divisor) = [8, 4, 2].into_iter().find(enough)
-        && container::jpeg_frame(bytes)?.one_scan
-        && let Some(small) = reduced::decode(bytes, divisor, (width, height))
+    if let Some(divisor) = [8, 4, 2].into_iter().find(enough)
+        && let Some(view) = at_scale(bytes, format, &mut decoder, divisor)?
     {
-        let orientation = orientation(&mut decoder);
-        let small = upright(small, orientation).ok_or(ImageFault::Invalid(format))?;
-        return Ok(view_of(small, divisor, (width, height), orientation));
+        return Ok(view);
     }
     finish(decoder, format).map(View::from)
+}
+
+/// A JPEG of the usual kind with each side divided by `divisor`; `None` for others.
+fn at_scale(
+    bytes: &[u8],
+    format: ImageFormat,
+    decoder: &mut AnyDecoder<'_>,
+    divisor: u32,
+) -> Result<Option<View>, ImageFault> {
+    if format != ImageFormat::Jpeg || !container::jpeg_frame(bytes)?.one_scan {
+        return Ok(None);
+    }
+    let size = decoder.dimensions();
+    let Some(small) = reduced::decode(bytes, divisor, size) else { return Ok(None) };
+    let orientation = orientation(decoder);
+    let small = upright(small, orientation).ok_or(ImageFault::Invalid(format))?;
+    Ok(Some(view_of(small, divisor, size, orientation)))
 }
 
 /// Cells a side of the coarse pictures that are compared: six to the eye distance of the smallest face that is not decoded in full.
@@ -185,10 +198,11 @@ const CELL_LEVELS: u8 = 32;
 
 /// Whether a file shows in full what it shows at the scales at which it may be analysed. A JPEG can be made that does not.
 fn shows_the_same(full: &Picture, bytes: &[u8], params: &DecodeParams) -> Result<bool, ImageFault> {
-    let longer = u32::try_from(full.width().max(full.height())).unwrap_or(u32::MAX);
+    let (format, mut decoder) = open(bytes, params)?;
+    let longer = full.width().max(full.height());
     let coarse = |it: &Picture| resample::resize(it, CELLS, CELLS);
-    for divisor in [8, 4, 2].into_iter().filter(|it| longer / it >= FIRST_SIDE) {
-        let view = decode_reduced(bytes, params, longer / divisor)?;
+    for divisor in [8, 4, 2].into_iter().filter(|it| longer / (*it as usize) >= FIRST_SIDE as usize) {
+        let Some(view) = at_scale(bytes, format, &mut decoder, divisor)? else { break };
         let (a, b) = (coarse(full), coarse(view.held()));
         if a.pixels().iter().zip(b.pixels()).any(|(a, b)| a.abs_diff(*b) > CELL_LEVELS) {
             return Ok(false);
