@@ -2,6 +2,7 @@
 
 pub mod api_key;
 pub mod backoff;
+pub mod capture_os;
 pub mod evidence;
 pub mod frames;
 pub mod identity;

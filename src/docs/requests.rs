@@ -5,9 +5,10 @@ use utoipa::openapi::schema::{AdditionalProperties, Discriminator, Object, OneOf
 use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::domain::capture_os::CaptureOs;
 use crate::domain::evidence::Mode;
 use crate::domain::identity::IdType;
-use crate::domain::job::{CaptureOs, Lane};
+use crate::domain::job::Lane;
 use crate::domain::tenant::Service;
 
 /// A grey square, so that an example can be sent as it stands.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::capture_os::CaptureOs;
 use super::evidence::{Mode, Threshold};
 use super::identity::{IdNumber, IdType};
 use super::ids::ImageId;
@@ -122,15 +123,6 @@ impl Target {
 
 /// Where the frame that was taken out of a video stands among the probe's images.
 pub const VIDEO_FRAME: u16 = 1;
-
-/// What the selfie was taken on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum CaptureOs {
-    Desktop,
-    Ios,
-    Android,
-}
 
 /// Which queue a job waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]

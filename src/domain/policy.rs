@@ -261,7 +261,7 @@ mod tests {
 
     fn gallery() -> Params {
         let at = |value| Threshold::new(value).unwrap();
-        let os = crate::domain::job::CaptureOs::Ios;
+        let os = crate::domain::capture_os::CaptureOs::Ios;
         Params::CompareWithLiveness { compare_min: at(0.85), liveness_min: at(0.60), os, mode: Mode::Fast }
     }
 

@@ -16,9 +16,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use self::images::ImageLimits;
+use super::capture_os::CaptureOs;
 use super::evidence::{Mode, Threshold};
 use super::identity::IdNumber;
-use super::job::{CaptureOs, Lane, Params, Submission, SubmittedImage};
+use super::job::{Lane, Params, Submission, SubmittedImage};
 use super::rates::Rates;
 use super::tenant::{LivenessPolicy, TenantSettings};
 

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::capture_os::CaptureOs;
 use super::evidence::{Mode, Threshold};
 use super::ids::TenantId;
-use super::job::CaptureOs;
 
 /// Whose data a call may touch. Jobs and images of test keys and of live keys never meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,8 +5,9 @@ use base64::prelude::BASE64_STANDARD;
 use chrono::DateTime;
 use reqwest::Method;
 use serde_json::{Value, json};
+use visavis::domain::capture_os::CaptureOs;
 use visavis::domain::evidence::{Judgement, Mode};
-use visavis::domain::job::{CaptureOs, Params};
+use visavis::domain::job::Params;
 use visavis::domain::policy::Evidence;
 
 use crate::support::api::{Answer, answer};

@@ -55,6 +55,9 @@ pub async fn fetch(client: &Client, url: &str, file: &Path) -> anyhow::Result<()
             }
             status => bail!("{url}: the server answers {status}"),
         };
+        if whole > WHOLE as u64 {
+            bail!("{url}: the file has {whole} bytes, by what the server says; at most {WHOLE} are taken");
+        }
         bar.set_length(whole);
         bar.set_position(have);
         if have >= whole {

@@ -46,8 +46,13 @@ pub(super) async fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
         let _ = std::fs::remove_dir_all(&staged);
         return Err(fault.into());
     }
-    let _ = std::fs::remove_dir_all(&folder);
+    let former = folder.with_added_extension("former");
+    let _ = std::fs::remove_dir_all(&former);
+    if folder.exists() {
+        std::fs::rename(&folder, &former).with_context(|| format!("cannot move {}", folder.display()))?;
+    }
     std::fs::rename(&staged, &folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let _ = std::fs::remove_dir_all(&former);
     println!("{} is in {}", pack.label(), folder.display());
     if pack.only_adds() {
         println!("workers that start from now on use it");

@@ -1,0 +1,13 @@
+//! What a selfie was taken on, as the request says.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What the selfie was taken on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum CaptureOs {
+    Desktop,
+    Ios,
+    Android,
+}
