@@ -24,15 +24,14 @@ pub struct Params {
 }
 
 /// Sides: 640 pixels are more than three times what the detectors see of a picture, and more than is turned. Eyes: the
-/// embedders' chips have 53 and 63 pixels between them; with fewer, pixels would be made up that the file has. At 56 pixels
-/// templates are still those of the full picture (cosine 0.9997 by dlib) and sharpness is within 0.02; at 43 a sharp face
-/// loses 0.06 of it, at 28 0.14, and with it a cosine of 0.9975.
+/// embedders' chips have 53 and 63 pixels between them; with fewer, pixels would be made up that the file has. What 64 cost
+/// in accuracy is in `docs/quality.md`: nothing that 324 pairs show.
 ///
 /// Each detection costs a run of the landmark network, 7 ms on one core: 16 bound the time that a group photo takes, and
 /// the most prominent face, which is the one compared, is among them.
 ///
 /// Small faces: LFW's, a third to a sixth of their picture's width, are recognised no better after another look; portraits on
-/// cards, an eleventh to a twentieth of it, are (`models/README.md`).
+/// cards, a twelfth to a twentieth of it, are (`models/README.md`).
 impl Default for Params {
     fn default() -> Self {
         Self {

@@ -7,7 +7,7 @@ use image::codecs::jpeg::JpegEncoder;
 
 use super::decode::{DecodeParams, ImageFault, decode_srgb};
 use super::geometry::Rect;
-use super::picture::{CHANNELS, Picture};
+use super::picture::Picture;
 use super::resample;
 use crate::domain::image::ImageFormat;
 
@@ -99,12 +99,8 @@ fn surroundings(picture: &Picture, face: &Rect, margin: f64) -> Picture {
     };
     let (left, right) = span(face.left, face.right, picture.width());
     let (top, bottom) = span(face.top, face.bottom, picture.height());
-    let mut part = Picture::black(right - left, bottom - top);
-    let stride = part.width() * CHANNELS;
-    for (target, y) in part.pixels_mut().chunks_exact_mut(stride).zip(top..bottom) {
-        target.copy_from_slice(&picture.row(y)[left * CHANNELS..right * CHANNELS]);
-    }
-    part
+    let (width, height) = (right - left, bottom - top);
+    picture.part(left, top, width, height).unwrap_or_else(|| Picture::black(width, height))
 }
 
 fn encode(picture: &Picture, quality: u8) -> Result<Vec<u8>, ImageFault> {

@@ -13,7 +13,6 @@ use visavis::domain::policy::Evidence;
 use crate::support::api::{Answer, answer};
 use crate::support::endings::{Ending, answered, compared, end_next, gallery, live, picture, seen, unreadable};
 use crate::support::photos::blank;
-use crate::support::process::Process;
 use crate::support::{Api, World};
 
 const PATH: &str = "/v2/face-recognition/compare-with-liveness";
@@ -37,13 +36,6 @@ fn with(field: &str, value: Option<Value>) -> Value {
     body
 }
 
-async fn world() -> (World, Process, Api) {
-    let world = World::without_broker().await;
-    let process = world.spawn(&["api"]).await;
-    let api = Api::of(&process, &world.tenant.api_key);
-    (world, process, api)
-}
-
 /// The best of the gallery, and a living person.
 fn matched(scores: &[Option<f64>], liveness: f64) -> Evidence {
     Evidence { liveness: Some(live(liveness, Judgement::Live)), ..gallery(scores) }
@@ -57,7 +49,7 @@ fn assert_refused(answer: &Answer, status: u16, code: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_answer_has_the_fields_of_the_contract_and_is_a_function_of_the_job() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     let call = || api.post(PATH, &good()).header("idempotency-key", "key");
     let (first, claim) = answered(&world, call(), matched(&[Some(0.912_345_678), None], 0.987_654_321)).await;
     assert_eq!((first.status, first.header("content-type")), (200, "application/json"));
@@ -115,7 +107,7 @@ async fn the_answer_has_the_fields_of_the_contract_and_is_a_function_of_the_job(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_parameter_is_409_with_the_line_end_that_its_clients_know() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     for field in ["os", "probe", "gallery", "search_mode"] {
         for value in [None, Some(Value::Null)] {
             let answer = answer(api.post(PATH, &with(field, value))).await;
@@ -138,7 +130,7 @@ async fn a_missing_parameter_is_409_with_the_line_end_that_its_clients_know() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_out_of_range_or_of_the_wrong_type_is_an_invalid_parameter() {
-    let (world, process, api) = world().await;
+    let (world, process, api) = World::with_api().await;
     let cases: Vec<(&str, Value)> = vec![
         ("os", json!("AMIGA")),
         ("os", json!("ios")),
@@ -187,7 +179,7 @@ async fn what_is_out_of_range_or_of_the_wrong_type_is_an_invalid_parameter() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bounds_and_defaults_are_the_contracts() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     for (field, value, compare, liveness) in [
         ("ignored", json!("a field of a newer client"), 0.85, 0.60),
         ("compare_min_score", Value::Null, 0.85, 0.60),
@@ -228,7 +220,7 @@ async fn bounds_and_defaults_are_the_contracts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn liveness_is_there_from_the_minimal_score_on_and_passes_at_its_own() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     for (scores, liveness, best, passed) in [
         (&[Some(0.85), Some(0.2)][..], Some((0.6, Judgement::Live)), 0.85, Some(true)),
         (&[None, Some(0.9)], Some((0.599_999, Judgement::Live)), 0.9, Some(false)),
@@ -248,7 +240,7 @@ async fn liveness_is_there_from_the_minimal_score_on_and_passes_at_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn faces_not_found_images_not_read_and_liveness_not_to_be_had_are_told_apart() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     let cases: Vec<(Ending, u16, &str, &str)> = vec![
         (seen(picture(1), picture(0)).into(), 422, "FaceNotFound", "probe"),
         (seen(picture(0), picture(1)).into(), 422, "FaceNotFound", "gallery"),

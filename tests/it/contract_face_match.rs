@@ -13,7 +13,6 @@ use visavis::domain::tenant::{LivenessPolicy, TenantSettings};
 use crate::support::api::answer;
 use crate::support::endings::{Ending, claim_next, compared, end, end_next, live, picture, seen, unreadable};
 use crate::support::photos::{blank, padded, photo, plain};
-use crate::support::process::Process;
 use crate::support::{Api, World};
 
 const PATH: &str = "/v1/face-match";
@@ -33,13 +32,6 @@ fn with(field: &str, value: Option<Value>) -> Value {
     body
 }
 
-async fn world() -> (World, Process, Api) {
-    let world = World::without_broker().await;
-    let process = world.spawn(&["api"]).await;
-    let api = Api::of(&process, &world.tenant.api_key);
-    (world, process, api)
-}
-
 /// The report of a job that ends like that.
 async fn report(world: &World, api: &Api, body: &Value, ending: impl Into<Ending>) -> Value {
     let accepted = answer(api.post(PATH, body)).await;
@@ -52,7 +44,7 @@ async fn report(world: &World, api: &Api, body: &Value, ending: impl Into<Ending
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_accepted_at_once_and_its_report_has_the_root_of_the_contract() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     let accepted = answer(api.post(PATH, &with("metadata", Some(json!({ "case": "7" }))))).await;
     let id = accepted.body["id"].as_str().unwrap().to_owned();
     let links = json!({ "self": format!("/v1/jobs/{id}"), "report": format!("{PATH}/{id}") });
@@ -79,7 +71,7 @@ async fn a_request_is_accepted_at_once_and_its_report_has_the_root_of_the_contra
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thresholds_make_three_statuses_and_each_belongs_to_the_better_one() {
-    let (world, process, api) = world().await;
+    let (world, process, api) = World::with_api().await;
     let band = |approve: Value, review: Value| {
         let mut body = with("approve_score", Some(approve));
         body["review_score"] = review;
@@ -115,7 +107,7 @@ async fn two_thresholds_make_three_statuses_and_each_belongs_to_the_better_one()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_verdict_a_report_is_not_finished_without_score_and_its_warnings_say_why() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     let accepted = answer(api.post(PATH, &good())).await;
     let path = format!("{PATH}/{}", accepted.body["id"].as_str().unwrap());
     let unfinished = async |additional: &str, risk: &str| {
@@ -165,7 +157,7 @@ async fn without_a_verdict_a_report_is_not_finished_without_score_and_its_warnin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn warnings_have_the_fields_of_the_contract_and_an_error_never_ends_as_approved() {
-    let (world, process, api) = world().await;
+    let (world, process, api) = World::with_api().await;
     let living = Evidence { liveness: Some(live(0.9, Judgement::Live)), ..compared(0.5) };
     let low = report(&world, &api, &good(), living).await;
     let warning = json!({
@@ -209,7 +201,7 @@ async fn warnings_have_the_fields_of_the_contract_and_an_error_never_ends_as_app
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_a_problem_that_names_the_field() {
-    let (world, process, api) = world().await;
+    let (world, process, api) = World::with_api().await;
     let encoded = |bytes: &[u8]| Some(json!(BASE64_STANDARD.encode(bytes)));
     let too_large = encoded(&padded(blank().to_vec(), 10_000_001));
     let fmr = |rate: f64| Some(json!({ "fmr": rate }));
@@ -264,7 +256,7 @@ async fn bad_input_is_a_problem_that_names_the_field() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn images_of_10_mb_and_false_match_rates_are_taken_and_a_repetition_gets_the_first_answer() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     let body = json!({
         "source_image": BASE64_STANDARD.encode(padded(plain(64, 64, ImageFormat::Jpeg), 10_000_000)),
         "target_image": format!("data:image/png;base64,{}", BASE64_STANDARD.encode(plain(64, 64, ImageFormat::WebP))),

@@ -12,7 +12,6 @@ use visavis::domain::tenant::{Service, TenantSettings};
 use crate::support::api::{Answer, answer};
 use crate::support::endings::{Ending, answered, compared, picture, seen, unreadable};
 use crate::support::photos::{padded, plain};
-use crate::support::process::Process;
 use crate::support::{Api, World};
 
 const PATH: &str = "/v1/face/id-match/";
@@ -36,13 +35,6 @@ fn with(field: &str, value: Option<Value>) -> Value {
     body
 }
 
-async fn world() -> (World, Process, Api) {
-    let world = World::without_broker().await;
-    let process = world.spawn(&["api"]).await;
-    let api = Api::of(&process, &world.tenant.api_key);
-    (world, process, api)
-}
-
 /// What every error of this face looks like; its message and its request id are for people.
 fn assert_refused(answer: &Answer, status: u16, code: &str) {
     assert_eq!((answer.status, answer.header("content-type")), (status, "application/json"), "{answer:?}");
@@ -62,7 +54,7 @@ fn assert_refused(answer: &Answer, status: u16, code: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_confirmed_match_has_the_whole_envelope_on_both_paths() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     let identity = json!({
         "first_name": "Ada", "last_name": "Obi", "date_of_birth": "1990-01-31",
         "address": { "street": "1 Marina", "city": "Lagos" }, "gender": "f",
@@ -99,7 +91,7 @@ async fn a_confirmed_match_has_the_whole_envelope_on_both_paths() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_verdict_falls_on_the_unrounded_score_and_the_tier_follows_it() {
-    let (world, process, api) = world().await;
+    let (world, process, api) = World::with_api().await;
     let cases = [
         // threshold, score; match_result, rounded score, status, reason_code
         (None, 0.75, "CONFIRMED", 0.75, "MATCH", "MATCH_SUCCESS"),
@@ -142,7 +134,7 @@ async fn the_verdict_falls_on_the_unrounded_score_and_the_tier_follows_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_refusal_has_its_code_before_anything_is_queued() {
-    let (world, process, api) = world().await;
+    let (world, process, api) = World::with_api().await;
     let encoded = |bytes: &[u8]| Some(json!(BASE64_STANDARD.encode(bytes)));
     let damaged = encoded(b"\xFF\xD8\xFF\xE0 and nothing of a picture");
     let too_large = encoded(&padded(plain(224, 224, ImageFormat::Png), 10_000_001));
@@ -208,7 +200,7 @@ async fn every_refusal_has_its_code_before_anything_is_queued() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_id_type_is_taken_whatever_its_case_and_images_up_to_10_mb_are() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     for (name, expected) in [
         ("nin", IdType::Nin),
         ("NIN", IdType::Nin),
@@ -241,7 +233,7 @@ async fn every_id_type_is_taken_whatever_its_case_and_images_up_to_10_mb_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_job_found_out_has_its_code_and_the_job_s_request_id() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     let cases: Vec<(Ending, u16, &str, &str)> = vec![
         (Ending::Unknown, 404, "ID_NOT_FOUND", "no photo for this number"),
         (seen(picture(1), picture(0)).into(), 422, "LANDMARKS_NOT_FOUND", "selfie"),
@@ -265,7 +257,7 @@ async fn what_a_job_found_out_has_its_code_and_the_job_s_request_id() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_key_and_body_give_the_same_answer_again_and_another_body_is_a_conflict() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     let call = |body: &Value| api.post(PATH, body).header("idempotency-key", "key");
     let identity = json!({ "first_name": "Ada" });
     let (first, _) = answered(&world, call(&good()), Ending::Identified(compared(0.8), identity)).await;

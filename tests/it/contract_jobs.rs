@@ -13,7 +13,6 @@ use visavis::domain::policy::Evidence;
 use crate::support::api::answer;
 use crate::support::endings::{Ending, compared, end, end_next, gallery, live, picture, seen};
 use crate::support::photos::blank;
-use crate::support::process::Process;
 use crate::support::{Api, World, eventually};
 
 const KINDS: [&str; 4] = ["likeness_check", "id_match", "face_match", "compare_with_liveness"];
@@ -30,16 +29,9 @@ fn native(kind: &str) -> Value {
     json!({ "version": 1, "kind": kind, "request": request })
 }
 
-async fn world() -> (World, Process, Api) {
-    let world = World::without_broker().await;
-    let process = world.spawn(&["api"]).await;
-    let api = Api::of(&process, &world.tenant.api_key);
-    (world, process, api)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_is_accepted_with_the_fields_of_the_contract_and_waits_in_its_lane() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     for kind in KINDS {
         for lane in [None, Some("interactive"), Some("bulk")] {
             let mut body = native(kind);
@@ -70,7 +62,7 @@ async fn every_kind_is_accepted_with_the_fields_of_the_contract_and_waits_in_its
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repetition_gets_the_first_answer_even_when_the_job_is_over() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     let key = "k".repeat(255);
     let call = |body: &Value| answer(api.post("/v1/jobs", body).header("idempotency-key", &key));
     let first = call(&native("likeness_check")).await;
@@ -91,7 +83,7 @@ async fn a_repetition_gets_the_first_answer_even_when_the_job_is_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thresholds_are_taken_as_false_match_rates_where_they_were_measured() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     for (kind, field, fmr, mode, expected) in [
         ("likeness_check", "similarity_threshold", 1e-3, "ACCURATE", Some(0.75)),
         ("likeness_check", "similarity_threshold", 1e-4, "FAST", Some(0.85)),
@@ -131,7 +123,7 @@ async fn thresholds_are_taken_as_false_match_rates_where_they_were_measured() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_are_listed_page_by_page_the_newest_first() {
-    let (world, process, api) = world().await;
+    let (world, process, api) = World::with_api().await;
     let mut submitted = Vec::new();
     for _ in 0..7 {
         let (_, accepted) = api.submit(None, &native("likeness_check")).await;
@@ -170,7 +162,7 @@ async fn jobs_are_listed_page_by_page_the_newest_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_is_filtered_by_status_state_kind_and_time() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     let living = |evidence: Evidence| Evidence { liveness: Some(live(0.9, Judgement::Live)), ..evidence };
     let endings: Vec<(&str, Option<Ending>)> = vec![
         ("likeness_check", Some(compared(0.9).into())),

@@ -32,17 +32,9 @@ fn with(field: &str, value: Option<Value>) -> Value {
     body
 }
 
-/// An organisation whose jobs the test ends itself.
-async fn world() -> (World, Process, Api) {
-    let world = World::without_broker().await;
-    let process = world.spawn(&["api"]).await;
-    let api = Api::of(&process, &world.tenant.api_key);
-    (world, process, api)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_answer_has_the_fields_of_the_contract_and_no_other() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     let (answer, claim) = answered(&world, api.post(PATH, &good()), compared(0.912_345_678_9)).await;
     assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
     let expected = json!({
@@ -56,7 +48,7 @@ async fn the_answer_has_the_fields_of_the_contract_and_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_similarity_at_or_above_the_threshold_passes() {
-    let (world, process, api) = world().await;
+    let (world, process, api) = World::with_api().await;
     for (threshold, applied, similarity, passed) in [
         (None, 0.75, 0.75, true),
         (None, 0.75, 0.749_999_999, false),
@@ -84,7 +76,7 @@ async fn a_similarity_at_or_above_the_threshold_passes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_400_with_message_and_field_before_anything_is_queued() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     let encoded = |bytes: &[u8]| Some(json!(BASE64_STANDARD.encode(bytes)));
     let webp = encoded(&plain(300, 300, ImageFormat::WebP));
     let too_large = encoded(&padded(blank().to_vec(), 5_000_001));
@@ -130,7 +122,7 @@ async fn bad_input_is_400_with_message_and_field_before_anything_is_queued() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jpeg_and_png_of_5_mb_are_taken_as_base64_or_data_url_and_further_fields_are_ignored() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     let jpeg = padded(plain(64, 64, ImageFormat::Jpeg), 5_000_000);
     let png = padded(blank().to_vec(), 5_000_000);
     let body = json!({
@@ -155,7 +147,7 @@ async fn jpeg_and_png_of_5_mb_are_taken_as_base64_or_data_url_and_further_fields
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_without_a_usable_face_is_400_and_named() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     for (reference, probe, message, field) in [
         (picture(0), picture(1), "no_face_found", "photo"),
         (picture(1), picture(0), "no_face_found", "probe_image"),
@@ -172,7 +164,7 @@ async fn an_image_without_a_usable_face_is_400_and_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_contract_does_not_spell_is_a_problem_document() {
-    let (world, process, api) = world().await;
+    let (world, process, api) = World::with_api().await;
     let nobody = Api::of(&process, "vv_live_0000000000000000_wrong");
     let unauthorized = answer(nobody.post(PATH, &good())).await;
     assert_eq!((unauthorized.status, &unauthorized.body), (401, &json!({ "message": "unauthorized" })));
@@ -215,7 +207,7 @@ async fn post(process: &Process, tenant: &Tenant) -> Answer {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_key_and_body_give_the_same_answer_again() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     let call = |body: &Value| api.post(PATH, body).header("idempotency-key", "key");
     let (first, claim) = answered(&world, call(&good()), compared(0.8)).await;
     let again = answer(call(&good())).await;
@@ -236,7 +228,7 @@ async fn the_same_key_and_body_give_the_same_answer_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_wait_ends_first_the_job_goes_on_at_its_location() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::with_api().await;
     for (prefer, applied) in [("wait=1", "wait=1"), ("respond-async", "respond-async"), ("wait=0", "wait=0")] {
         let pending = answer(api.post(PATH, &good()).header("prefer", prefer)).await;
         assert_eq!((pending.status, pending.header("preference-applied")), (202, applied));

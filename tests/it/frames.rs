@@ -39,16 +39,9 @@ fn warnings(report: &Value) -> Vec<(&str, &str, &str)> {
     told.filter(|it| !matches!(it.0, "LIVENESS_NOT_PERFORMED" | "LOW_RESOLUTION")).collect()
 }
 
-async fn world() -> (World, crate::support::process::Process, Api) {
-    let world = World::new().await;
-    let process = world.spawn(&["all"]).await;
-    let api = Api::of(&process, &world.tenant.api_key);
-    (world, process, api)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn of_several_frames_the_best_is_compared_and_shown() {
-    let (_world, _process, api) = world().await;
+    let (_world, _process, api) = World::new().await.serving(&["all"]).await;
     let blurred = encoded(&videos::blurred("obama2.jpg"));
     let frames = json!([blurred, encoded(&photo("obama2.jpg")), blurred]);
     let (report, job) = finished(&api, &request("target_frames", &frames)).await;
@@ -70,7 +63,7 @@ async fn of_several_frames_the_best_is_compared_and_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_that_do_not_belong_together_are_told_and_another_person_is_not_approved() {
-    let (_world, _process, api) = world().await;
+    let (_world, _process, api) = World::new().await.serving(&["all"]).await;
     let [obama, again, nobody] = ["obama.jpg", "obama2.jpg", "no-face.png"].map(photo);
     // In fewer pixels than the others, so that it is not the best.
     let biden = thumbnail("biden.jpg", 300);
@@ -107,7 +100,7 @@ async fn frames_that_do_not_belong_together_are_told_and_another_person_is_not_a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_video_the_best_frame_is_compared_kept_and_erased_with_it() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::new().await.serving(&["all"]).await;
     for (ending, lane) in [("mp4", "interactive"), ("webm", "bulk")] {
         let video = videos::face("obama2.jpg", 4, 2, ending);
         let request =
@@ -145,7 +138,7 @@ async fn of_a_video_the_best_frame_is_compared_kept_and_erased_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_video_that_cannot_be_used_says_why_and_shows_what_it_can() {
-    let (_world, _process, api) = world().await;
+    let (_world, _process, api) = World::new().await.serving(&["all"]).await;
     let (report, job) = finished(&api, &request("target_video", &encoded(&videos::pattern("320x240", 2)))).await;
     assert_eq!((&report["status"], &report["score"]), (&json!("Not Finished"), &Value::Null));
     assert_eq!(warnings(&report)[0], ("NO_FACE_DETECTED", "error", "image=target_video"));
@@ -163,7 +156,7 @@ async fn a_video_that_cannot_be_used_says_why_and_shows_what_it_can() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_is_cancelled_while_its_video_is_looked_at_leaves_nothing() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::new().await.serving(&["all"]).await;
     let video = request("target_video", &encoded(&videos::face("obama2.jpg", 8, 0, "webm")));
     let accepted = answer(api.post(PATH, &video)).await;
     let id = accepted.body["id"].as_str().unwrap().to_owned();
@@ -178,7 +171,7 @@ async fn a_job_that_is_cancelled_while_its_video_is_looked_at_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_are_videos_or_images_and_are_named_as_what_they_are() {
-    let (world, _process, api) = world().await;
+    let (world, _process, api) = World::new().await.serving(&["all"]).await;
     let video = videos::face("obama2.jpg", 1, 0, "webm");
     let upload = async |kind: &str, bytes: Vec<u8>| -> Answer {
         answer(api.request(Method::POST, "/v1/images").header("content-type", kind).body(bytes)).await
@@ -215,7 +208,7 @@ async fn uploads_are_videos_or_images_and_are_named_as_what_they_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn test_keys_get_outcomes_of_frames_and_videos_too() {
-    let (world, process, _) = world().await;
+    let (world, process, _) = World::new().await.serving(&["all"]).await;
     let api = Api::of(&process, &world.make_test_key().await);
     let frames = json!([encoded(&photo("obama.jpg")), encoded(&photo("obama.jpg"))]);
     let (report, job) = finished(&api, &request("target_frames", &frames)).await;

@@ -1,6 +1,7 @@
 //! From what networks say to a score and a verdict.
 
 use crate::domain::evidence::Judgement;
+use crate::vision::detect::sigmoid;
 
 /// How a score is made, and where verdicts lie on it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,10 +46,6 @@ impl Judge {
 fn logit(p: f64) -> f64 {
     let p = p.clamp(LEAST_DOUBT, 1.0 - LEAST_DOUBT);
     (p / (1.0 - p)).ln()
-}
-
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
 }
 
 #[cfg(test)]

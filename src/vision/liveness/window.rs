@@ -2,7 +2,7 @@
 
 use crate::vision::face::Face;
 use crate::vision::geometry::Rect;
-use crate::vision::picture::{CHANNELS, Picture};
+use crate::vision::picture::Picture;
 
 /// The box that the networks were trained around, from the mesh: from a little above the forehead's edge to the chin, from
 /// cheek to cheek. Fitted to a detector with tight boxes; see `packs/README.md`.
@@ -81,11 +81,7 @@ impl Window {
 
     pub fn cut(&self, picture: &Picture) -> Picture {
         let (width, height) = (self.right - self.left + 1, self.bottom - self.top + 1);
-        let mut pixels = Vec::with_capacity(width * height * CHANNELS);
-        for y in self.top..=self.bottom {
-            pixels.extend_from_slice(&picture.row(y)[self.left * CHANNELS..(self.right + 1) * CHANNELS]);
-        }
-        Picture::new(width, height, pixels).unwrap_or_else(|| Picture::black(width, height))
+        picture.part(self.left, self.top, width, height).unwrap_or_else(|| Picture::black(width, height))
     }
 }
 

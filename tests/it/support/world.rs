@@ -29,6 +29,7 @@ use visavis::store::Store;
 use visavis::store::api_keys::NewApiKey;
 use visavis::store::jobs::LEASE;
 
+use super::api::Api;
 use super::blobs::Hung;
 use super::broker::{Management, Permissions};
 use super::environment::SERVICES;
@@ -171,6 +172,18 @@ impl World {
     /// Starts roles of the real executable.
     pub async fn spawn(&self, roles: &[&str]) -> Process {
         self.spawn_with(roles, &[]).await
+    }
+
+    /// Without a broker, an API alone, and a client of the organisation: the test ends jobs itself.
+    pub async fn with_api() -> (Self, Process, Api) {
+        Self::without_broker().await.serving(&["api"]).await
+    }
+
+    /// With these roles running, an API among them, and a client of the organisation.
+    pub async fn serving(self, roles: &[&str]) -> (Self, Process, Api) {
+        let process = self.spawn(roles).await;
+        let api = Api::of(&process, &self.tenant.api_key);
+        (self, process, api)
     }
 
     /// Starts roles with further, or other, environment variables.
