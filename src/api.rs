@@ -15,6 +15,7 @@ mod jobs;
 mod jwks;
 mod limits;
 mod list;
+mod liveness;
 mod media;
 mod openapi;
 mod organisation;
@@ -123,6 +124,7 @@ fn documented() -> (Router<ApiContext>, utoipa::openapi::OpenApi) {
         .merge(erasure::routes())
         .merge(face_match::routes())
         .merge(faces::routes())
+        .merge(liveness::routes())
         .merge(images::routes())
         .merge(media::routes())
         .merge(jwks::routes())

@@ -76,9 +76,9 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         engine = Some(Arc::clone(&started));
         // One job more than there are threads: its images are fetched while the others compute.
         let slots = Slots::new(threads(&args).get() + 1);
-        let (store, media) = (store.clone(), intake.media.clone());
+        let (store, media, pepper) = (store.clone(), intake.media.clone(), intake.pepper.clone());
         let context = jobs::Context { engine: started, sources, video: args.video.frames()? };
-        Worker { store, media, context, slots, life: life.clone() }.start(&broker);
+        Worker { store, media, pepper, context, slots, life: life.clone() }.start(&broker);
     }
     if plays(Role::Relay) {
         let settings = RelaySettings { lane_depth: args.lane_depth, ..RelaySettings::default() };

@@ -168,6 +168,7 @@ mod tests {
             liveness: None,
             images,
             frames: Some(Frames { best, ..Frames::default() }),
+            challenge: None,
             warnings: Vec::new(),
             compute_ms: 0.0,
             sandbox: false,
@@ -175,7 +176,7 @@ mod tests {
     }
 
     fn picture(face: Option<[f64; 4]>) -> Seen {
-        Seen::Picture { width: 9, height: 9, faces: u32::from(face.is_some()), face, quality: None }
+        Seen::Picture { width: 9, height: 9, faces: u32::from(face.is_some()), face, quality: None, provenance: None }
     }
 
     #[test]

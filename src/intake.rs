@@ -3,6 +3,7 @@
 //! HTTP and AMQP both come here; nobody else inserts jobs.
 
 pub mod amqp;
+mod challenges;
 pub mod dead_letters;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::domain::challenge::Challenge;
 use crate::domain::ids::{ImageId, JobId, RequestId, TenantId};
 use crate::domain::image::FileFormat;
 use crate::domain::job::{ImageContent, Lane, Submission, SubmittedImage};
@@ -92,15 +94,16 @@ impl Intake {
         if let Some(key) = origin.idempotency_key {
             check_key(key)?;
         }
-        let (submission, hash) = self.read(&origin, body).await?;
+        let (mut submission, hash) = self.read(&origin, body).await?;
         check_permission(origin.settings, submission.params.service())?;
         if let Some(earlier) = self.find_earlier(&origin, &hash).await? {
             return self.answer_duplicate(&origin, earlier).await;
         }
+        let challenge = self.read_challenge(origin.account, &mut submission)?;
 
         let mut images = Vec::with_capacity(submission.images.len());
         let inserted = match self.store_images(origin.account, &submission, &mut images).await {
-            Ok(()) => self.insert(&origin, &submission, &hash, &images).await,
+            Ok(()) => self.insert(&origin, (&submission, challenge.as_ref()), &hash, &images).await,
             Err(error) => Err(error),
         };
         let (tx, subject) = match inserted {
@@ -115,8 +118,8 @@ impl Intake {
             }
             Err(error) => {
                 self.delete_images(origin.account.tenant_id, &images).await;
-                // Of two that came at once under one key, the first may have taken the last of the money.
-                if matches!(error, Error::InsufficientFunds(_))
+                // Of two that came at once under one key, the first may have taken the last of the money, or the challenge.
+                if matches!(error, Error::InsufficientFunds(_) | Error::Refused(_))
                     && let Some(earlier) = self.find_earlier(&origin, &hash).await?
                 {
                     return self.answer_duplicate(&origin, earlier).await;
@@ -245,7 +248,7 @@ impl Intake {
     async fn insert(
         &self,
         origin: &Origin<'_>,
-        submission: &Submission,
+        (submission, challenge): (&Submission, Option<&Challenge>),
         hash: &[u8],
         images: &[ImageRow],
     ) -> Result<Option<(Tx, Subject)>, Error> {
@@ -272,6 +275,7 @@ impl Intake {
         if tx.insert_job(&job).await? == Change::Lost {
             return Ok(None);
         }
+        challenges::spend(&mut tx, submission.challenge.as_ref(), challenge, subject.id).await?;
         let tenant_id = origin.account.tenant_id;
         for image in images {
             tx.insert_image(tenant_id, subject.id, image).await?;

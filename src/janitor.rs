@@ -68,6 +68,8 @@ pub async fn erase_due(store: &Store, media: &Media) -> Result<u64, Error> {
         }
     }
     while store.erase_due_sealed(BATCH).await? == BATCH.unsigned_abs() {}
+    while store.erase_due_prints(BATCH).await? == BATCH.unsigned_abs() {}
+    store.forget_expired_challenges().await?;
     let bodies = store.erase_old_bodies(DEAD_LETTERS_KEEP, BATCH).await?;
     for id in &bodies {
         media.delete_dead_letter(*id).await?;

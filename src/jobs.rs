@@ -20,6 +20,7 @@ use crate::domain::job::{Failure, Params, Target};
 use crate::domain::outcome::{Comparison, ImageReport, Outcome, Seen};
 use crate::identity::{self, Sources};
 use crate::video;
+use crate::vision::scene::Scene;
 use crate::vision::{self, Analysis, Engine, Template};
 
 /// What jobs work with.
@@ -65,11 +66,20 @@ pub struct Finished {
     pub identity: Option<IdentityRecord>,
     /// The frame that was compared of a video, a JPEG; to be kept beside it.
     pub frame: Option<Bytes>,
+    /// The probe that was compared, where a picture must not be sent twice.
+    pub probe: Option<ProbeScene>,
+}
+
+/// A picture that was sent as somebody's living face, coarsely.
+pub struct ProbeScene {
+    pub scene: Scene,
+    /// The picture that it was held against; none where an ID number names the person.
+    pub reference: Option<Scene>,
 }
 
 impl Finished {
     fn plain(outcome: Outcome) -> Self {
-        Self { outcome, identity: None, frame: None }
+        Self { outcome, identity: None, frame: None, probe: None }
     }
 }
 
@@ -129,6 +139,11 @@ impl Looked {
         self.analysis.as_ref().map_or(0.0, |it| it.timings.total().as_secs_f64() * 1e3)
     }
 
+    /// Of a picture with a face: others are nobody's.
+    fn scene(&self) -> Option<Scene> {
+        self.analysis.as_ref().filter(|it| it.template.is_some()).map(|it| it.scene.clone())
+    }
+
     fn report(&self, role: ImageRole, position: u16) -> ImageReport {
         ImageReport { role, position, seen: self.seen.clone() }
     }
@@ -145,6 +160,7 @@ async fn look(context: &Context, image: Bytes, mode: Mode, deadline: Instant) ->
                 faces: pixels(analysis.faces.len()),
                 face: analysis.primary_face().map(|it| [it.bbox.left, it.bbox.top, it.bbox.right, it.bbox.bottom]),
                 quality: analysis.quality,
+                provenance: analysis.provenance,
             };
             Ok(Looked { analysis: Some(analysis), seen })
         }
@@ -155,6 +171,12 @@ async fn look(context: &Context, image: Bytes, mode: Mode, deadline: Instant) ->
         Err(vision::Error::Closed) => Err(JobError::Stopping),
         Err(fault @ (vision::Error::Runtime(_) | vision::Error::Deadline)) => Err(JobError::Retry(fault)),
     }
+}
+
+/// A probe that was held against a picture, where both have a face.
+fn held_against(reference: &Looked, probe: &Looked) -> Option<ProbeScene> {
+    let (scene, reference) = probe.scene().zip(reference.scene())?;
+    Some(ProbeScene { scene, reference: Some(reference) })
 }
 
 /// Compares two looked-at images; nothing when either has no usable face.

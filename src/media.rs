@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub use blob::{Blob, BlobStore, S3Settings};
 pub use envelope::{Keyring, WrappedKey};
 pub use links::{Grant, Links};
-pub use signing::{PublicKey, Signer};
+pub use signing::{ForgedToken, PublicKey, Signer};
 
 use crate::domain::ids::{ImageId, TenantId};
 

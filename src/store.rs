@@ -11,12 +11,14 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use signals::{Signal, Signals};
 
 pub mod api_keys;
+pub mod challenges;
 pub mod dead_letters;
 pub mod erasure;
 mod events;
 pub mod images;
 pub mod jobs;
 pub mod outbox;
+pub mod prints;
 pub mod registry;
 pub mod renditions;
 pub mod sealed;

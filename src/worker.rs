@@ -11,8 +11,11 @@ use crate::domain::backoff;
 use crate::domain::identity::{IdNumber, IdentityRecord};
 use crate::domain::ids::ImageId;
 use crate::domain::image::{FileFormat, ImageFormat, ImageRole};
+use crate::domain::image_print::ImagePrint;
 use crate::domain::job::{Failure, Lane, Params, VIDEO_FRAME};
-use crate::jobs::{self, InputImage, Inputs, JobError};
+use crate::domain::pepper::{Pepper, Purpose as HashPurpose};
+use crate::domain::warning::Warning;
+use crate::jobs::{self, Finished, InputImage, Inputs, JobError};
 use crate::lifecycle::Lifecycle;
 use crate::media::{self, Media, WrappedKey};
 use crate::queue::connection::Broker;
@@ -20,8 +23,10 @@ use crate::queue::consumer::{self, Incoming, Settle};
 use crate::queue::{message, topology};
 use crate::store::images::ImageRow;
 use crate::store::jobs::{Change, Claim, LEASE, Success};
+use crate::store::prints::{HeldAgainst, ProbePrint};
 use crate::store::sealed::{Purpose, SealedRecord};
 use crate::store::{self, Store};
+use crate::vision::scene::Scene;
 use slots::Slots;
 
 /// What a worker needs.
@@ -29,6 +34,7 @@ use slots::Slots;
 pub struct Worker {
     pub store: Store,
     pub media: Media,
+    pub pepper: Pepper,
     pub context: jobs::Context,
     pub slots: Slots,
     pub life: Lifecycle,
@@ -181,11 +187,24 @@ impl Worker {
     async fn compute(&self, claim: &Claim) -> Result<Success, Error> {
         // Bounded like the computing: a hung file system must not hold the lease for ever.
         let inputs = tokio::time::timeout(FETCH, self.fetch(claim)).await.map_err(|_| Error::FetchTimeout)??;
-        let finished = if claim.subject.sandbox {
+        let mut finished = if claim.subject.sandbox {
             jobs::sandbox::run(&claim.params, &inputs, claim.attempt).await?
         } else {
             jobs::run(&self.context, &claim.params, &inputs, Instant::now() + DEADLINE).await?
         };
+        let print = self.print(claim, &finished, &inputs);
+        if let Some(print) = &print {
+            match within(self.store.find_duplicates(claim.tenant_id, claim.subject.id, print)).await {
+                Ok(None) => {}
+                Ok(Some((jobs, latest))) => {
+                    let probe = finished.outcome.probe();
+                    let image = probe.map(|it| claim.params.image_name(it.role, it.position)).unwrap_or_default();
+                    finished.outcome.warnings.push(Warning::duplicated_image(&image, jobs, &latest));
+                }
+                // A warning is not worth computing all of it again.
+                Err(error) => warn!(%error, "it is not known whether the image was sent before"),
+            }
+        }
         let identity = finished.identity.map(|it| self.seal(claim, &it)).transpose()?;
         let frame = match finished.frame {
             Some(jpeg) => {
@@ -193,7 +212,23 @@ impl Worker {
             }
             None => None,
         };
-        Ok(Success { outcome: finished.outcome, identity, frame })
+        Ok(Success { outcome: finished.outcome, identity, frame, print })
+    }
+
+    /// Of the picture that was compared, and of whose face it was said to be.
+    fn print(&self, claim: &Claim, finished: &Finished, inputs: &Inputs) -> Option<ProbePrint> {
+        let probe = finished.probe.as_ref()?;
+        let print = |scene: &Scene| ImagePrint::of(scene.cells(), &self.pepper, claim.tenant_id);
+        let held_against = match (&probe.reference, &inputs.id_number) {
+            (Some(reference), _) => HeldAgainst::Image(print(reference)?),
+            (None, Some(number)) => {
+                let parts = [claim.tenant_id.0.as_bytes().as_slice(), b"number", number.reveal().as_bytes()];
+                HeldAgainst::Number(self.pepper.digest(HashPurpose::ImagePrint, &parts))
+            }
+            (None, None) => return None,
+        };
+        let print = print(&probe.scene)?;
+        Some(ProbePrint { print, parts: print.parts(&self.pepper, claim.tenant_id), held_against })
     }
 
     /// Stores the frame that was taken out of a video, encrypted as every image; its key is stored with the result.

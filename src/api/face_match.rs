@@ -47,6 +47,9 @@ struct FaceMatchRequest {
     target_frames: Option<Vec<requests::Image>>,
     /// A live video: the best of its frames is compared.
     target_video: Option<requests::Video>,
+    /// From `POST /v1/liveness/challenges`, with frames or a video that show its actions.
+    #[schema(min_length = 1)]
+    challenge: Option<String>,
     /// Approved at or above it. Default: the organisation's, or 75.
     approve_score: Option<requests::ScoreThreshold>,
     /// Rejected below it; not above `approve_score`. Default: the organisation's, or 60.

@@ -156,6 +156,9 @@ fn render_outcome(outcome: &Outcome) -> Value {
     if let Some(frames) = &outcome.frames {
         result["frames"] = json!(frames);
     }
+    if let Some(answer) = &outcome.challenge {
+        result["challenge"] = json!(answer);
+    }
     match outcome.params {
         Params::LikenessCheck { threshold, .. } | Params::IdMatch { threshold, .. } => {
             result["threshold"] = json!(threshold);

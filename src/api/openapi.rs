@@ -26,6 +26,7 @@ use super::error::Problem;
         (name = "likeness check", description = "Two images, one answer, while the caller waits."),
         (name = "ID face match", description = "A selfie against the portrait of an identity source."),
         (name = "compare with liveness", description = "A selfie against a gallery, then its liveness."),
+        (name = "liveness", description = "Challenges: what a person is to do in front of the camera."),
         (name = "images", description = "Uploads, and the images of reports behind signed URLs."),
         (name = "signatures", description = "The keys that verify what is signed."),
         (name = "organisation", description = "Who calls, and what it may do."),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 use super::requests::Metadata;
+use crate::domain::challenge::Answer;
 use crate::domain::evidence::{Judgement, Mode};
 use crate::domain::frames::Frames;
 use crate::domain::job::{Failure, Lane, Verdict};
@@ -192,6 +193,9 @@ pub struct JobResult {
     /// Of a `face_match` with `target_frames` or `target_video`; absent otherwise.
     #[schema(nullable = false)]
     pub frames: Option<Frames>,
+    /// Of a `face_match` with a challenge; absent otherwise.
+    #[schema(nullable = false)]
+    pub challenge: Option<Answer>,
     /// Milliseconds of computing, all images together.
     #[schema(minimum = 0.0)]
     pub compute_ms: f64,

@@ -180,6 +180,9 @@ pub struct FaceMatch {
     pub target_frames: Option<Vec<Image>>,
     /// A live video: the best of its frames is compared.
     pub target_video: Option<Video>,
+    /// From `POST /v1/liveness/challenges`, with frames or a video that show its actions.
+    #[schema(min_length = 1)]
+    pub challenge: Option<String>,
     /// Approved at or above it. Default: the organisation's, or 75.
     pub approve_score: Option<ScoreThreshold>,
     /// Rejected below it; not above `approve_score`. Default: the organisation's, or 60.

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::challenge::Action;
+use super::motion::Parallax;
 use super::warning::{LogType, Risk, Warning};
 
 /// Several frames of one person: which one was compared, and whether they belong together.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Frames {
     /// Where the one that was compared stands among the probe's images; none where no frame shows a usable face.
     #[schema(required)]
@@ -23,8 +25,19 @@ pub struct Frames {
     pub without_face: u16,
     /// Those whose face is another person's.
     pub other_person: u16,
+    /// Of all faces to the compared one, however badly some are seen, in [0, 1].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0.0, maximum = 1.0)]
+    pub least_similarity: Option<f64>,
     /// How often one frame shows other surroundings than the one before it.
     pub cuts: u16,
+    /// What the person does, in the order in which it begins.
+    #[serde(default)]
+    pub actions: Vec<Action>,
+    /// The depth that the face shows by its motion; absent with fewer than two faces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub parallax: Option<Parallax>,
 }
 
 impl Frames {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::capture_os::CaptureOs;
+use super::challenge::Action;
 use super::evidence::{Mode, Threshold};
 use super::identity::{IdNumber, IdType};
 use super::ids::ImageId;
@@ -32,6 +33,9 @@ pub enum Params {
         /// A liveness score below it is in doubt.
         #[serde(default = "live")]
         liveness_min: Threshold,
+        /// What the person in the frames was asked to do; nothing without a challenge.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        challenge: Vec<Action>,
         mode: Mode,
     },
     /// The best of a gallery, then the probe's liveness.
@@ -206,6 +210,16 @@ pub struct Submission {
     pub images: Vec<SubmittedImage>,
     /// Of `id_match`.
     pub id_number: Option<IdNumber>,
+    /// Of a `face_match` of frames: not verified yet.
+    pub challenge: Option<SentChallenge>,
+}
+
+/// A challenge as it came back.
+#[derive(Clone)]
+pub struct SentChallenge {
+    /// The field's path in the request, for errors.
+    pub field: String,
+    pub token: String,
 }
 
 /// One image of a request and the part it plays.

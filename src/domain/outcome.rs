@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::challenge::Answer;
 use super::evidence::{Liveness, Mode, RawScore, Similarity};
 use super::frames::Frames;
 use super::image::ImageRole;
 use super::job::{Params, Verdict};
+use super::provenance::Provenance;
 use super::quality::Quality;
 use super::warning::{Risk, Warning};
 
@@ -29,6 +31,9 @@ pub struct Outcome {
     /// Of a probe of several frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<Frames>,
+    /// Absent without a challenge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<Answer>,
     pub warnings: Vec<Warning>,
     /// Milliseconds of computing, all images together.
     pub compute_ms: f64,
@@ -103,6 +108,9 @@ pub enum Seen {
         /// How well that face was captured.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         quality: Option<Quality>,
+        /// What the file says of its making, where that was not by a camera.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provenance: Option<Provenance>,
     },
 }
 

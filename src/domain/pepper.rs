@@ -17,6 +17,8 @@ pub enum Purpose {
     IdNumber,
     /// All of a registry entry, to see whether it changed.
     RegistryEntry,
+    /// A picture, to know it again; and whose face it was said to be.
+    ImagePrint,
 }
 
 impl Pepper {
@@ -58,6 +60,7 @@ impl Purpose {
             Self::Request => b"request\0",
             Self::IdNumber => b"id-number\0",
             Self::RegistryEntry => b"registry-entry\0",
+            Self::ImagePrint => b"image-print\0",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! From evidence to verdict. The only place where a threshold meets a score.
 
+use super::challenge::Answer;
 use super::evidence::{Judgement, Liveness, Similarity, Threshold};
 use super::frames::Frames;
 use super::image::ImageRole;
@@ -50,7 +51,7 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
     if evidence.id_not_found {
         warnings.push(Warning::id_not_found());
     }
-    let best = evidence.frames.and_then(|it| it.best);
+    let best = evidence.frames.as_ref().and_then(|it| it.best);
     // Of frames, what is wrong with the one that was compared: the others are there to choose from.
     let matters = |it: &&ImageReport| it.role == ImageRole::Reference || best.is_none_or(|best| it.position == best);
     for report in evidence.images.iter().filter(matters) {
@@ -65,7 +66,7 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
                 }
             }
             Seen::Picture { faces: 0, .. } => warnings.push(Warning::no_face(&image)),
-            Seen::Picture { faces, quality, .. } => {
+            Seen::Picture { faces, quality, provenance, .. } => {
                 if *faces > 1 {
                     warnings.push(Warning::several_faces(&image, *faces, quality.map(|it| it.dominance)));
                 }
@@ -74,6 +75,7 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
                 let retaken = !(report.role == ImageRole::Reference && matches!(params, Params::IdMatch { .. }));
                 let weight = if retaken { LogType::Warning } else { LogType::Information };
                 warnings.extend(defects.iter().map(|it| it.warning(&image, weight)));
+                warnings.extend(provenance.filter(|_| retaken).map(|it| it.warning(&image)));
             }
         }
     }
@@ -83,9 +85,15 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
             warning.log_type = LogType::Warning;
         }
     }
-    if let Some(frames) = evidence.frames.filter(|it| !it.are_consistent()) {
+    if let Some(frames) = evidence.frames.as_ref().filter(|it| !it.are_consistent()) {
         warnings.push(frames.warning(params.field(ImageRole::Probe)));
     }
+    let challenge = evidence.frames.as_ref().and_then(|frames| match &params {
+        Params::FaceMatch { challenge, .. } if !challenge.is_empty() => Some(Answer::of(challenge, frames)),
+        _ => None,
+    });
+    let unmet = challenge.as_ref().zip(evidence.frames.as_ref()).filter(|(answer, _)| !answer.passed);
+    warnings.extend(unmet.map(|(answer, frames)| answer.warning(frames, params.field(ImageRole::Probe))));
     let probe = compared_probe(&evidence.images, evidence.frames.as_ref());
     let probe_name = probe.map(|it| params.image_name(it.role, it.position)).unwrap_or_default();
     let mut verdict = evidence.comparison.as_ref().map_or(Verdict::NotFinished, |it| by_thresholds(&params, it));
@@ -111,6 +119,7 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
         liveness: evidence.liveness,
         images: evidence.images,
         frames: evidence.frames,
+        challenge,
         warnings,
         compute_ms: evidence.compute_ms,
         sandbox: false,
@@ -202,8 +211,10 @@ fn wanted(params: &Params) -> Threshold {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::challenge::Action;
     use crate::domain::evidence::{Mode, RawScore, Similarity};
     use crate::domain::job::Target;
+    use crate::domain::motion::MotionLimits;
     use crate::domain::quality::Quality;
     use crate::domain::quality::tests::GOOD;
     use crate::domain::warning::Risk;
@@ -226,8 +237,14 @@ mod tests {
             target: Target::Image,
             liveness: LivenessPolicy::IfAvailable,
             liveness_min: Threshold::LIVE,
+            challenge: Vec::new(),
             mode: Mode::Fast,
         }
+    }
+
+    fn framed(challenge: Vec<Action>) -> Params {
+        let Params::FaceMatch { approve, review, liveness, liveness_min, mode, .. } = band() else { panic!() };
+        Params::FaceMatch { approve, review, target: Target::Frames, liveness, liveness_min, challenge, mode }
     }
 
     fn single() -> Params {
@@ -235,7 +252,11 @@ mod tests {
     }
 
     fn report(role: ImageRole, faces: u32) -> ImageReport {
-        ImageReport { role, position: 0, seen: Seen::Picture { width: 9, height: 9, faces, face: None, quality: None } }
+        ImageReport {
+            role,
+            position: 0,
+            seen: Seen::Picture { width: 9, height: 9, faces, face: None, quality: None, provenance: None },
+        }
     }
 
     /// Of two images with so many faces.
@@ -274,7 +295,15 @@ mod tests {
         let set = |policy, least: f64| match band() {
             Params::FaceMatch { approve, review, target, mode, .. } => {
                 let liveness_min = Threshold::new(least).unwrap();
-                Params::FaceMatch { approve, review, target, mode, liveness: policy, liveness_min }
+                Params::FaceMatch {
+                    approve,
+                    review,
+                    target,
+                    mode,
+                    challenge: Vec::new(),
+                    liveness: policy,
+                    liveness_min,
+                }
             }
             other => other,
         };
@@ -388,7 +417,8 @@ mod tests {
     fn a_target_image_below_720p_is_told_about_in_a_report_alone() {
         let sized = |width, height| {
             let mut found = evidence([1, 1], Some(comparison(0.9)));
-            found.images[1].seen = Seen::Picture { width, height, faces: 1, face: None, quality: None };
+            found.images[1].seen =
+                Seen::Picture { width, height, faces: 1, face: None, quality: None, provenance: None };
             found
         };
         let told = |params, found| decide(params, found).warnings.into_iter().find(|it| it.risk == Risk::LowResolution);
@@ -402,13 +432,19 @@ mod tests {
 
     #[test]
     fn of_frames_the_one_that_was_compared_is_warned_about_and_whether_they_belong_together() {
-        let Params::FaceMatch { approve, review, liveness, liveness_min, mode, .. } = band() else { panic!() };
-        let params = Params::FaceMatch { approve, review, target: Target::Frames, liveness, liveness_min, mode };
+        let params = framed(Vec::new());
         let blurred = Quality { sharpness: 0.1, ..GOOD };
         let frame = |position, quality| ImageReport {
             role: ImageRole::Probe,
             position,
-            seen: Seen::Picture { width: 720, height: 720, faces: 1, face: None, quality: Some(quality) },
+            seen: Seen::Picture {
+                width: 720,
+                height: 720,
+                faces: 1,
+                face: None,
+                quality: Some(quality),
+                provenance: None,
+            },
         };
         let decided = |frames| {
             let images = vec![report(ImageRole::Reference, 1), frame(0, blurred), frame(1, GOOD), frame(2, blurred)];
@@ -419,16 +455,37 @@ mod tests {
             (outcome.verdict, warnings.map(|it| (it.risk, it.additional_data.unwrap())).collect::<Vec<_>>())
         };
         let frames = Frames { best: Some(1), looked_at: 3, ..Frames::default() };
-        assert_eq!(decided(frames), (Verdict::Approved, Vec::new()));
-        let (_, worse) = decided(Frames { best: Some(2), ..frames });
+        assert_eq!(decided(frames.clone()), (Verdict::Approved, Vec::new()));
+        let (_, worse) = decided(Frames { best: Some(2), ..frames.clone() });
         assert_eq!(worse, [(Risk::Blurred, "image=target_frames[2] sharpness=0.10 limit=0.16".to_owned())]);
         let data = |rest: &str| format!("image=target_frames frames=3 {rest}");
-        let cut = decided(Frames { cuts: 1, ..frames });
+        let cut = decided(Frames { cuts: 1, ..frames.clone() });
         let told = data("without_face=0 other_person=0 cuts=1");
         assert_eq!(cut, (Verdict::Approved, vec![(Risk::FramesInconsistent, told)]));
         let swapped = decided(Frames { other_person: 1, ..frames });
         let told = data("without_face=0 other_person=1 cuts=0");
         assert_eq!(swapped, (Verdict::InReview, vec![(Risk::FramesInconsistent, told)]));
+    }
+
+    #[test]
+    fn a_challenge_that_is_not_met_is_told_and_never_approved() {
+        let asked = vec![Action::TurnLeft, Action::OpenMouth, Action::TurnRight];
+        let met = Frames { best: Some(0), looked_at: 20, actions: asked.clone(), ..Frames::default() };
+        let met = Frames { parallax: Some(MotionLimits::default().solid), least_similarity: Some(0.9), ..met };
+        let decided = |challenge: &[Action], frames: &Frames| {
+            let images = vec![report(ImageRole::Reference, 1), report(ImageRole::Probe, 1)];
+            let frames = Some(frames.clone());
+            let outcome = decide(
+                framed(challenge.to_vec()),
+                Evidence { images, frames, comparison: Some(comparison(0.9)), ..Evidence::default() },
+            );
+            let is_told = outcome.has(Risk::ChallengeFailed);
+            (outcome.verdict, outcome.challenge.map(|it| it.passed), is_told)
+        };
+        assert_eq!(decided(&asked, &met), (Verdict::Approved, Some(true), false));
+        assert_eq!(decided(&[], &met), (Verdict::Approved, None, false));
+        let unmet = Frames { actions: Vec::new(), ..met };
+        assert_eq!(decided(&asked, &unmet), (Verdict::InReview, Some(false), true));
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 //!
 //! Every refusal has a stable code, names the field at fault and says what to do; none quotes a value.
 
+mod challenge;
 mod compare_with_liveness;
 mod face_match;
 mod fields;
@@ -19,10 +20,11 @@ use self::images::ImageLimits;
 use super::capture_os::CaptureOs;
 use super::evidence::{Mode, Threshold};
 use super::identity::IdNumber;
-use super::job::{Lane, Params, Submission, SubmittedImage};
+use super::job::{Lane, Params, SentChallenge, Submission, SubmittedImage};
 use super::rates::Rates;
 use super::tenant::{LivenessPolicy, TenantSettings};
 
+pub use challenge::{WantedChallenge, parse_challenge};
 pub use id_match::MIN_SIDE;
 pub use likeness_check::MAX_IMAGE;
 
@@ -174,13 +176,14 @@ struct Asked {
     params: Params,
     images: Vec<SubmittedImage>,
     id_number: Option<IdNumber>,
+    challenge: Option<SentChallenge>,
 }
 
 impl Asked {
     /// Of a form that has nothing else.
     fn submission(self, lane: Lane) -> Submission {
-        let Self { params, images, id_number } = self;
-        Submission { params, lane, metadata: BTreeMap::new(), images, id_number }
+        let Self { params, images, id_number, challenge } = self;
+        Submission { params, lane, metadata: BTreeMap::new(), images, id_number, challenge }
     }
 }
 

@@ -8,6 +8,7 @@ use super::identity::IdNumber;
 
 /// What the directives of one image say.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a directive of its own")]
 pub struct Directives {
     /// In [0, 1]; 0.95 without a directive.
     pub similarity: f64,
@@ -17,6 +18,8 @@ pub struct Directives {
     /// In [0, 1]; 0.95 without a directive.
     pub liveness: f64,
     pub spoof: bool,
+    /// The frames do not show what a challenge asked for.
+    pub challenge_failed: bool,
     /// The job fails for good.
     pub fail: bool,
     /// At most [`MAX_DELAY`].
@@ -39,6 +42,7 @@ impl Default for Directives {
             unreadable: false,
             liveness: 0.95,
             spoof: false,
+            challenge_failed: false,
             fail: false,
             delay: Duration::ZERO,
             retry: 0,
@@ -75,6 +79,7 @@ impl Directives {
             "no_face" => self.faces = 0,
             "unreadable" => self.unreadable = true,
             "spoof" => self.spoof = true,
+            "challenge_failed" => self.challenge_failed = true,
             "fail" => self.fail = true,
             "delay_ms" => self.delay = value.parse().map_or(self.delay, Duration::from_millis).min(MAX_DELAY),
             "retry" => self.retry = value.parse().ok().filter(|it| (0..=10).contains(it)).unwrap_or(self.retry),

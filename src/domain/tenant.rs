@@ -11,7 +11,7 @@ use super::evidence::{Mode, Threshold};
 use super::ids::TenantId;
 
 /// Whose data a call may touch. Jobs and images of test keys and of live keys never meet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Account {
     pub tenant_id: TenantId,
     pub sandbox: bool,

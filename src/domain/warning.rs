@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::ids::RequestId;
+
 /// How much a warning weighs. An `error` never ends as Approved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -34,6 +36,10 @@ pub enum Risk {
     EyesClosed,
     MouthOpen,
     FramesInconsistent,
+    ChallengeFailed,
+    DuplicatedImage,
+    ImageEdited,
+    Screenshot,
     Blurred,
     PoorLighting,
     ProcessingFailed,
@@ -136,6 +142,30 @@ impl Warning {
             Some(format!("image={image} liveness_score={score:.2}")),
             "Presentation attack suspected",
             "The image looks like a photo of a print or a screen rather than of a living person. Take a new selfie in colour and even light, and send it as the camera made it.",
+        )
+    }
+
+    /// The frames do not show what was asked for; `data` says what they show.
+    #[must_use]
+    pub fn challenge_failed(data: String) -> Self {
+        Self::new(
+            Risk::ChallengeFailed,
+            LogType::Error,
+            Some(data),
+            "Challenge not met",
+            "The frames do not show the actions that were asked for, each once and in their order, made by a face with depth. Take a new challenge and record again: turn by about 30 degrees, look straight between two actions, hold each for a second, and do not speak.",
+        )
+    }
+
+    /// The same picture was held against another one, or another number, before: in `jobs` jobs, last in `request`.
+    #[must_use]
+    pub fn duplicated_image(image: &str, jobs: usize, request: &RequestId) -> Self {
+        Self::new(
+            Risk::DuplicatedImage,
+            LogType::Warning,
+            Some(format!("image={image} jobs={jobs} latest={request}")),
+            "Image sent before",
+            "This image, or one that is all but the same, was sent before with another picture or number to compare with. If that was not the same person again, ask for a new one, taken now.",
         )
     }
 

@@ -5,15 +5,17 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
-use super::{Context, Finished, Inputs, JobError, Looked, compare, failed, liveness, look, rounded_ms};
+use super::{Context, Finished, Inputs, JobError, Looked, compare, failed, held_against, liveness, look, rounded_ms};
 use crate::domain::evidence::Mode;
 use crate::domain::frames::Frames;
 use crate::domain::image::ImageRole;
 use crate::domain::job::{Params, Target, VIDEO_FRAME};
+use crate::domain::motion::{self, MotionLimits};
 use crate::domain::outcome::{ImageReport, Seen};
 use crate::domain::policy::{self, Evidence};
 use crate::video::{self, VideoFault};
 use crate::vision::best_frame::{self, FrameParams};
+use crate::vision::motion::{glimpses, parallax};
 
 /// One picture of the live side.
 struct Frame {
@@ -54,6 +56,8 @@ pub(super) async fn run(
     let alike = |a: &_, b: &_| context.engine.compare(a, b, Mode::Fast);
     let mut together =
         best_frame::consistency(&analyses, best, &FrameParams::default(), alike).map_err(JobError::Retry)?;
+    together.actions = motion::actions(&glimpses(&analyses), &MotionLimits::default());
+    together.parallax = parallax(&analyses);
     // Without a face, a reviewer is shown the middle of the video.
     let shown = best.unwrap_or(frames.len() / 2);
     if target == Target::Video {
@@ -66,10 +70,12 @@ pub(super) async fn run(
     }
     evidence.frames = Some(together);
 
+    let mut held = None;
     if let Some(best) = best {
         let image = frames[best].image.clone();
         let probe = look(context, image.clone(), params.mode(), deadline).await?;
         compute_ms += probe.compute_ms();
+        held = held_against(&reference, &probe);
         evidence.comparison = compare(context, &reference, &probe, params.mode())?;
         if policy::wants_liveness(params, evidence.comparison.as_ref()) {
             evidence.liveness = liveness(context, image, &probe, deadline).await?;
@@ -77,7 +83,7 @@ pub(super) async fn run(
     }
     evidence.compute_ms = rounded_ms(compute_ms);
     let frame = (target == Target::Video).then(|| frames[shown].image.clone());
-    Ok(Finished { frame, ..Finished::plain(policy::decide(params.clone(), evidence)) })
+    Ok(Finished { frame, probe: held, ..Finished::plain(policy::decide(params.clone(), evidence)) })
 }
 
 /// The pictures of the live side in their order; the inner error is the video's own fault.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Context, Finished, Inputs, JobError, compare, look, rounded_ms};
+use super::{Context, Finished, Inputs, JobError, ProbeScene, compare, look, rounded_ms};
 use crate::domain::identity::{IdNumber, IdType};
 use crate::domain::image::ImageRole;
 use crate::domain::job::{Failure, Params};
@@ -41,7 +41,8 @@ pub(super) async fn run(
     evidence.comparison = compare(context, &portrait, &selfie, *mode)?;
     // Who could not be compared with is nobody's business.
     let identity = evidence.comparison.is_some().then_some(record);
-    Ok(Finished { identity, ..decided(evidence) })
+    let probe = selfie.scene().map(|scene| ProbeScene { scene, reference: None });
+    Ok(Finished { identity, probe, ..decided(evidence) })
 }
 
 async fn find(

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Context, Finished, Inputs, JobError, compare, liveness, look, rounded_ms};
+use super::{Context, Finished, Inputs, JobError, compare, held_against, liveness, look, rounded_ms};
 use crate::domain::image::ImageRole;
 use crate::domain::job::Params;
 use crate::domain::policy::{self, Evidence};
@@ -32,5 +32,6 @@ pub(super) async fn run(
         compute_ms: rounded_ms(reference.compute_ms() + probe.compute_ms()),
         ..Evidence::default()
     };
-    Ok(Finished::plain(policy::decide(params.clone(), evidence)))
+    let held_against = held_against(&reference, &probe);
+    Ok(Finished { probe: held_against, ..Finished::plain(policy::decide(params.clone(), evidence)) })
 }

@@ -8,6 +8,7 @@ use crate::domain::frames::Frames;
 use crate::domain::identity::{IdType, IdentityRecord};
 use crate::domain::image::ImageRole;
 use crate::domain::job::{Params, Target, VIDEO_FRAME};
+use crate::domain::motion::MotionLimits;
 use crate::domain::outcome::{Comparison, ImageReport, Seen};
 use crate::domain::policy::{self, Evidence};
 use crate::domain::sandbox::{Directives, Holder, MODEL};
@@ -48,7 +49,14 @@ pub async fn run(params: &Params, inputs: &Inputs, attempt: i32) -> Result<Finis
             if !matches!(params, Params::LikenessCheck { .. } | Params::FaceMatch { target: Target::Image, .. }) {
                 let looked_at = u16::try_from(inputs.all(ImageRole::Probe).count()).unwrap_or(u16::MAX);
                 let best = (probe.faces > 0 && !probe.unreadable).then_some(position);
-                evidence.frames = Some(Frames { best, looked_at, ..Frames::default() });
+                let actions = match params {
+                    Params::FaceMatch { challenge, .. } if !probe.challenge_failed => challenge.clone(),
+                    _ => Vec::new(),
+                };
+                let least_similarity = best.map(|_| 1.0);
+                let parallax = (!actions.is_empty()).then(|| MotionLimits::default().solid);
+                evidence.frames =
+                    Some(Frames { best, looked_at, least_similarity, actions, parallax, ..Frames::default() });
             }
             let reference = Directives::read(&inputs.image(ImageRole::Reference));
             evidence.images.insert(0, report(ImageRole::Reference, 0, &reference));
@@ -112,7 +120,7 @@ fn report(role: ImageRole, position: u16, directives: &Directives) -> ImageRepor
         Seen::Unreadable { code: "invalid_image".to_owned(), reason }
     } else {
         let face = (directives.faces > 0).then_some([160.0, 90.0, 480.0, 450.0]);
-        Seen::Picture { width: 960, height: 720, faces: directives.faces, face, quality: None }
+        Seen::Picture { width: 960, height: 720, faces: directives.faces, face, quality: None, provenance: None }
     };
     ImageReport { role, position, seen }
 }

@@ -1,12 +1,13 @@
-//! Signatures that anybody can check: detached JWS over JSON in its canonical spelling, and the public keys.
+//! Signatures that anybody can check: JWS over JSON in its canonical spelling, detached or as a token, and the public keys.
 //!
-//! Ed25519 (RFC 8037), one key derived from each master key: the first signs. A signature is `header..signature` (RFC
-//! 7515, appendix F); its payload is the signed value as RFC 8785 spells it, so whoever has the value can check it.
+//! Ed25519 (RFC 8037), one key derived from each master key: the first signs. A detached signature is `header..signature` (RFC
+//! 7515, appendix F); its payload is the signed value as RFC 8785 spells it, so whoever has the value can check it. A token
+//! carries its payload, and in its header a type, so that what was signed for one purpose serves no other.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::digest;
-use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use serde_json::{Value, json};
 
 use super::Error;
@@ -18,6 +19,11 @@ const PURPOSE: &str = "signature/ed25519/v1";
 pub struct Signer {
     keys: Vec<(PublicKey, Ed25519KeyPair)>,
 }
+
+/// Nobody here signed this, or for another purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the token's signature is wrong")]
+pub struct ForgedToken;
 
 /// What checks a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,12 +49,46 @@ impl Signer {
     /// # Errors
     /// When the value has no canonical spelling.
     pub fn sign_detached(&self, value: &Value) -> Result<String, Error> {
-        let (public, pair) = self.keys.first().ok_or_else(|| Error::Keys("there is none".to_owned()))?;
-        let payload = serde_jcs::to_vec(value).map_err(|_| Error::Unsignable)?;
-        let header = BASE64_URL_SAFE_NO_PAD.encode(json!({ "alg": "EdDSA", "kid": public.kid }).to_string());
-        let signed = format!("{header}.{}", BASE64_URL_SAFE_NO_PAD.encode(payload));
-        let signature = BASE64_URL_SAFE_NO_PAD.encode(pair.sign(signed.as_bytes()));
+        let [header, _, signature] = self.sign(value, &json!({ "alg": "EdDSA" }))?;
         Ok(format!("{header}..{signature}"))
+    }
+
+    /// Signs `value` as a token of type `typ`.
+    ///
+    /// # Errors
+    /// As [`Self::sign_detached`].
+    pub fn sign_token(&self, typ: &str, value: &Value) -> Result<String, Error> {
+        Ok(self.sign(value, &json!({ "alg": "EdDSA", "typ": typ }))?.join("."))
+    }
+
+    /// What a token of type `typ` says, if one of the present keys signed it.
+    ///
+    /// # Errors
+    /// When it is no such token.
+    pub fn read_token(&self, typ: &str, token: &str) -> Result<Value, ForgedToken> {
+        let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| ForgedToken);
+        let parse = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).map_err(|_| ForgedToken);
+        let (signed, signature) = token.rsplit_once('.').ok_or(ForgedToken)?;
+        let (header, payload) = signed.split_once('.').ok_or(ForgedToken)?;
+        let said = parse(&decode(header)?)?;
+        let (public, _) = self.keys.iter().find(|(public, _)| said["kid"] == public.kid).ok_or(ForgedToken)?;
+        let verified =
+            UnparsedPublicKey::new(&ED25519, &public.key).verify(signed.as_bytes(), &decode(signature)?).is_ok();
+        if !verified || said["typ"] != typ {
+            return Err(ForgedToken);
+        }
+        parse(&decode(payload)?)
+    }
+
+    /// Header, payload and signature, each in Base64.
+    fn sign(&self, value: &Value, header: &Value) -> Result<[String; 3], Error> {
+        let (public, pair) = self.keys.first().ok_or_else(|| Error::Keys("there is none".to_owned()))?;
+        let mut header = header.clone();
+        header["kid"] = json!(public.kid);
+        let header = BASE64_URL_SAFE_NO_PAD.encode(header.to_string());
+        let payload = BASE64_URL_SAFE_NO_PAD.encode(serde_jcs::to_vec(value).map_err(|_| Error::Unsignable)?);
+        let signature = BASE64_URL_SAFE_NO_PAD.encode(pair.sign(format!("{header}.{payload}").as_bytes()));
+        Ok([header, payload, signature])
     }
 
     /// The keys of all present master keys.
@@ -129,6 +169,27 @@ mod tests {
     fn a_kid_is_the_keys_thumbprint() {
         let key = BASE64_URL_SAFE_NO_PAD.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
         assert_eq!(PublicKey::new(&key).kid, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    }
+
+    #[test]
+    fn a_token_is_read_for_its_own_purpose_by_whoever_has_its_key_and_by_nobody_else() {
+        let token = signer(&[1]).sign_token("a+jwt", &json!({ "n": 7 })).unwrap();
+        for keys in [&[1][..], &[2, 1]] {
+            assert_eq!(signer(keys).read_token("a+jwt", &token), Ok(json!({ "n": 7 })));
+        }
+        assert_eq!(signer(&[2]).read_token("a+jwt", &token), Err(ForgedToken));
+        assert_eq!(signer(&[1]).read_token("b+jwt", &token), Err(ForgedToken));
+        let detached = signer(&[1]).sign_detached(&json!({ "n": 7 })).unwrap();
+        let payload = token.split('.').nth(1).unwrap();
+        for text in ["", "..", "a.b", "a.b.c", &detached, &detached.replacen("..", &format!(".{payload}."), 1)] {
+            assert_eq!(signer(&[1]).read_token("a+jwt", text), Err(ForgedToken), "{text}");
+        }
+        for at in 0..token.len() {
+            let mut altered = token.clone().into_bytes();
+            altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
+            let altered = String::from_utf8(altered).unwrap();
+            assert_eq!(signer(&[1]).read_token("a+jwt", &altered), Err(ForgedToken), "{at}");
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Tx {
         }))
     }
 
-    /// Erases the keys of the job's images and renditions, and its sealed records.
+    /// Erases the keys of the job's images and renditions, its sealed records and its probe's print.
     ///
     /// # Errors
     /// When the database fails.
@@ -103,6 +103,9 @@ impl Tx {
                 .execute(&mut *self.inner)
                 .await?
                 .rows_affected();
+        sqlx::query!("DELETE FROM probe_prints WHERE tenant_id = $1 AND job_id = $2", tenant_id, job_id)
+            .execute(&mut *self.inner)
+            .await?;
         Ok(Erased { images, renditions, records })
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::types::Json;
 
 use super::images::ImageRow;
+use super::prints::ProbePrint;
 use super::sealed::{Purpose, SealedRecord};
 use super::signals::Signal;
 pub use super::views::JobView;
@@ -72,6 +73,8 @@ pub struct Success {
     pub identity: Option<SealedRecord>,
     /// The frame that was taken out of a video.
     pub frame: Option<ImageRow>,
+    /// Of the probe.
+    pub print: Option<ProbePrint>,
 }
 
 /// Whether a change took place.
@@ -254,7 +257,7 @@ impl Store {
     /// # Errors
     /// When the database fails; the job may be finished all the same: ask [`Store::is_finished`].
     pub async fn finish_succeeded(&self, claim: &Claim, success: &Success) -> Result<Change, Error> {
-        let Success { outcome, identity, frame } = success;
+        let Success { outcome, identity, frame, print } = success;
         let mut tx = self.begin().await?;
         let ended = sqlx::query!(
             "UPDATE jobs
@@ -292,6 +295,9 @@ impl Store {
         }
         if let Some(frame) = frame {
             tx.insert_image(claim.tenant_id, claim.subject.id, frame).await?;
+        }
+        if let Some(print) = print {
+            tx.insert_print(claim.tenant_id, claim.subject.id, print).await?;
         }
         let notice = notice::completed(&claim.subject, outcome);
         let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);

@@ -61,11 +61,14 @@ pub fn consistency<E>(
         ..Frames::default()
     };
     let best = best.and_then(|at| frames.get(at)?.as_ref()?.template.as_ref());
-    for frame in read.iter().filter(|it| composite(it) >= params.reliable) {
+    for frame in &read {
         let Some((best, other)) = best.zip(frame.template.as_ref()) else { continue };
-        if compare(best, other)?.similarity.get() < params.same_person {
+        let similarity = compare(best, other)?.similarity;
+        if composite(frame) >= params.reliable && similarity.get() < params.same_person {
             found.other_person += 1;
         }
+        let least = found.least_similarity.map_or(similarity.get(), |it: f64| it.min(similarity.get()));
+        found.least_similarity = Some(least);
     }
     Ok(found)
 }

@@ -125,6 +125,21 @@ pub fn inspect(bytes: &[u8], params: &DecodeParams) -> Result<Header, ImageFault
     Ok(Header { format, width, height })
 }
 
+/// What the file says of its making: EXIF, XMP and IPTC, raw and one after the other; of each no more than a beginning. Nothing
+/// where it cannot be read.
+#[must_use]
+pub fn metadata(bytes: &[u8], params: &DecodeParams) -> Vec<u8> {
+    const MOST: usize = 1 << 16;
+    let Ok((format, mut decoder)) = open(bytes, params) else { return Vec::new() };
+    let mut parts = vec![decoder.exif_metadata(), decoder.iptc_metadata()];
+    // A WebP's is read into as much memory as the file says it needs.
+    if format != ImageFormat::Webp {
+        parts.push(decoder.xmp_metadata());
+    }
+    let parts = parts.into_iter().filter_map(|it| it.ok().flatten());
+    parts.flat_map(|it| it.into_iter().take(MOST)).collect()
+}
+
 /// Decodes `bytes`: turned upright by its EXIF orientation, transparency laid on white, 8-bit RGB. Bytes after the
 /// image's end are ignored.
 ///

@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::compare::Scorers;
-use super::decode::decode_reduced;
+use super::decode::{decode_reduced, metadata};
 use super::embed::{Embedder, EmbedderSpec};
 use super::face::Face;
 use super::finder::Finder;
@@ -20,6 +20,7 @@ use super::template::Template;
 use super::timings::{Timings, timed};
 use super::view::View;
 use crate::domain::evidence::{Liveness, Mode};
+use crate::domain::provenance::Provenance;
 use crate::domain::quality::Quality;
 
 /// What a picture shows.
@@ -37,6 +38,8 @@ pub struct Analysis {
     pub template: Option<Template>,
     /// How well the primary face was captured.
     pub quality: Option<Quality>,
+    /// What the file says of its making, where that was not by a camera.
+    pub provenance: Option<Provenance>,
     /// All of the picture, coarsely.
     pub scene: Scene,
     /// Time spent.
@@ -178,8 +181,9 @@ impl Analyse for Pipeline {
         checkpoint()?;
         let quality = timed(&mut timings.quality, || quality::measure(&picture, &faces, primary?));
         let scene = timed(&mut timings.quality, || Scene::of(picture.held()));
+        let provenance = timed(&mut timings.quality, || Provenance::read(&metadata(image, &self.params.decode)));
         let (width, height) = (picture.width(), picture.height());
-        Ok(Analysis { width, height, faces, primary, template, quality, scene, timings })
+        Ok(Analysis { width, height, faces, primary, template, quality, provenance, scene, timings })
     }
 
     fn liveness(

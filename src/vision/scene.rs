@@ -30,6 +30,12 @@ impl Scene {
         Self(cells)
     }
 
+    /// The luminances, on a scale of their own.
+    #[must_use]
+    pub fn cells(&self) -> &[f32; SIDE * SIDE] {
+        &self.0
+    }
+
     /// The best normalised correlation of the two, in [-1, 1], over all shifts of up to three cells: what a moved camera or
     /// a change of exposure leaves alike. 0 where one of them is flat.
     #[must_use]

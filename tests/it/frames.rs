@@ -36,7 +36,7 @@ fn warnings(report: &Value) -> Vec<(&str, &str, &str)> {
     let told = report["warnings"].as_array().unwrap().iter().map(|it| {
         (it["risk"].as_str().unwrap(), it["log_type"].as_str().unwrap(), it["additional_data"].as_str().unwrap_or(""))
     });
-    told.filter(|it| !matches!(it.0, "LIVENESS_NOT_PERFORMED" | "LOW_RESOLUTION")).collect()
+    told.filter(|it| !matches!(it.0, "LIVENESS_NOT_PERFORMED" | "LOW_RESOLUTION" | "IMAGE_EDITED")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,10 +47,14 @@ async fn of_several_frames_the_best_is_compared_and_shown() {
     let (report, job) = finished(&api, &request("target_frames", &frames)).await;
     assert_eq!(report["status"], "Approved", "{report}");
     assert_eq!(warnings(&report), [], "what is wrong with the others matters to nobody");
+    let mut found = job["result"]["frames"].clone();
+    let depth = found.as_object_mut().unwrap().remove("parallax").unwrap();
+    assert!(found.as_object_mut().unwrap().remove("least_similarity").unwrap().as_f64().unwrap() > 0.6, "{job}");
     assert_eq!(
-        job["result"]["frames"],
-        json!({ "best": 1, "looked_at": 3, "unreadable": 0, "without_face": 0, "other_person": 0, "cuts": 0 })
+        found,
+        json!({ "best": 1, "looked_at": 3, "unreadable": 0, "without_face": 0, "other_person": 0, "cuts": 0, "actions": [] })
     );
+    assert!(depth["unexplained"].as_f64().unwrap() < 0.1, "one photo has no depth: {depth}");
     let composite = |at: usize| job["result"]["images"][at]["composite_quality"].as_f64().unwrap();
     assert_eq!(job["result"]["images"][2]["image"], "target_frames[1]");
     assert!(composite(2) > composite(1) && composite(2) > composite(3), "{job}");

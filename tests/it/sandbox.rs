@@ -37,6 +37,7 @@ const DIRECTIVES: &[(&str, &str, &str, i64, &str)] = &[
     ("visavis:unreadable", "succeeded", "not_finished", 1, "INVALID_IMAGE"),
     ("visavis:liveness=0.30", "succeeded", "in_review", 1, "LOW_LIVENESS_SCORE"),
     ("visavis:spoof", "succeeded", "rejected", 1, "LIVENESS_FACE_ATTACK"),
+    ("visavis:challenge_failed", "succeeded", "approved", 1, ""),
     ("visavis:fail", "failed", "", 1, "sandbox_failure"),
     ("visavis:retry=2", "succeeded", "approved", 3, ""),
     ("visavis:delay_ms=1500", "succeeded", "approved", 1, ""),

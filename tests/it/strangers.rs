@@ -24,6 +24,7 @@ const WITHOUT_FOREIGN_THINGS: &[&str] = &[
     "/v1/face/id-match/",
     "/v1/images",
     "/v1/jobs",
+    "/v1/liveness/challenges",
     "/v1/organisation",
     "/v2/face-recognition/compare-with-liveness",
 ];

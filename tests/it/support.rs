@@ -11,6 +11,7 @@ pub mod photos;
 pub mod poll;
 pub mod process;
 pub mod producer;
+pub mod rendered;
 pub mod s3;
 pub mod search;
 pub mod signatures;

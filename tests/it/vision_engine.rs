@@ -55,6 +55,7 @@ impl Analyse for Fake {
             faces: Vec::new(),
             primary: None,
             template: None,
+            provenance: None,
             quality: None,
             scene: Scene::of(&Picture::black(1, 1)),
             timings: Timings::default(),

@@ -42,7 +42,7 @@ pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults, limits: Image
     let mut images = gallery(request, limits)?;
     images.push(image(request, "probe", ImageRole::Probe, limits)?);
     let params = Params::CompareWithLiveness { compare_min, liveness_min, os, mode };
-    Ok(Asked { params, images, id_number: None })
+    Ok(Asked { params, images, id_number: None, challenge: None })
 }
 
 fn gallery(request: &mut Fields<'_>, limits: ImageLimits) -> Result<Vec<SubmittedImage>, RequestFault> {

@@ -2,13 +2,13 @@
 
 use serde_json::value::RawValue;
 
-use super::fields::{Fields, Items, metadata, read, required, search_mode};
+use super::fields::{Fields, Items, metadata, read, required, search_mode, string};
 use super::images::{ImageLimits, image, read_image, read_video};
 use super::thresholds::{RateLookup, Spelling, threshold};
 use super::{Asked, Defaults, RequestFault, fault};
 use crate::domain::evidence::Threshold;
 use crate::domain::image::ImageRole;
-use crate::domain::job::{Lane, Params, Submission, SubmittedImage, Target};
+use crate::domain::job::{Lane, Params, SentChallenge, Submission, SubmittedImage, Target};
 
 /// Frames that a report may be made from: fewer are an image, more are a video.
 const FRAMES: std::ops::RangeInclusive<usize> = 2..=MAX_FRAMES;
@@ -45,9 +45,22 @@ pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults) -> Result<Ask
         Target::Frames => images.extend(frames(value, &path, limits)?),
         Target::Video => images.push(read_video(value, path, defaults.max_video_bytes)?),
     }
+    let challenge = challenge(request, target)?;
     let &Defaults { liveness, report_liveness_min: liveness_min, .. } = defaults;
-    let params = Params::FaceMatch { approve, review, target, liveness, liveness_min, mode };
-    Ok(Asked { params, images, id_number: None })
+    // What was asked for is known once the challenge is verified.
+    let params = Params::FaceMatch { approve, review, target, liveness, liveness_min, challenge: Vec::new(), mode };
+    Ok(Asked { params, images, id_number: None, challenge })
+}
+
+fn challenge(request: &mut Fields<'_>, target: Target) -> Result<Option<SentChallenge>, RequestFault> {
+    let field = request.path("challenge");
+    let Some(value) = request.take("challenge")? else { return Ok(None) };
+    let token = string(value, &field)?.into_owned();
+    if target == Target::Image {
+        let message = format!("{field} needs frames that show its actions: send target_frames or target_video");
+        return Err(fault("conflicting_fields", Some(&field), message));
+    }
+    Ok(Some(SentChallenge { field, token }))
 }
 
 /// The one that was sent; where none was, an image is missed.

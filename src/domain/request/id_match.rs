@@ -47,5 +47,5 @@ fn rest(
         fault("invalid_id_number", Some(&path), message)
     })?;
     let images = vec![image(request, "selfie", ImageRole::Probe, limits)?];
-    Ok(Asked { params: Params::IdMatch { id_type, threshold, mode }, images, id_number: Some(number) })
+    Ok(Asked { params: Params::IdMatch { id_type, threshold, mode }, images, id_number: Some(number), challenge: None })
 }

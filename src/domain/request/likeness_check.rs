@@ -17,7 +17,7 @@ pub(super) fn parse(body: &[u8], lane: Lane, defaults: &Defaults) -> Result<Subm
     let images = images(&mut request, limits)?;
     let threshold = plain_threshold(&mut request, "similarity_threshold", defaults.threshold)?;
     let params = Params::LikenessCheck { threshold, mode: defaults.mode };
-    Ok(Asked { params, images, id_number: None }.submission(lane))
+    Ok(Asked { params, images, id_number: None, challenge: None }.submission(lane))
 }
 
 /// As a part of a native request.
@@ -26,7 +26,7 @@ pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults) -> Result<Ask
     let spelling = Spelling { field: "similarity_threshold", scale: 1.0, default: defaults.threshold };
     let threshold = threshold(request, &spelling, RateLookup { rates: defaults.rates.as_ref(), mode })?;
     let images = images(request, defaults.any_image())?;
-    Ok(Asked { params: Params::LikenessCheck { threshold, mode }, images, id_number: None })
+    Ok(Asked { params: Params::LikenessCheck { threshold, mode }, images, id_number: None, challenge: None })
 }
 
 fn images(request: &mut Fields<'_>, limits: ImageLimits) -> Result<Vec<SubmittedImage>, RequestFault> {

@@ -26,7 +26,7 @@ pub(super) fn parse(body: &[u8], default_lane: Lane, defaults: &Defaults) -> Res
     request.prefix = "request.";
     root.refuse_rest()?;
 
-    let Asked { params, images, id_number } = match &*kind {
+    let Asked { params, images, id_number, challenge } = match &*kind {
         "likeness_check" => likeness_check::asked(&mut request, defaults)?,
         "id_match" => id_match::asked(&mut request, defaults)?,
         "face_match" => face_match::asked(&mut request, defaults)?,
@@ -38,7 +38,7 @@ pub(super) fn parse(body: &[u8], default_lane: Lane, defaults: &Defaults) -> Res
         }
     };
     request.refuse_rest()?;
-    Ok(Submission { params, lane, metadata, images, id_number })
+    Ok(Submission { params, lane, metadata, images, id_number, challenge })
 }
 
 fn version(value: Option<&RawValue>) -> Result<(), RequestFault> {
@@ -100,6 +100,7 @@ mod tests {
                 target: Target::Image,
                 liveness: LivenessPolicy::IfAvailable,
                 liveness_min: Threshold::LIVE,
+                challenge: Vec::new(),
                 mode: Mode::Accurate
             }
         );
@@ -240,6 +241,7 @@ mod tests {
                 target: Target::Image,
                 liveness: LivenessPolicy::IfAvailable,
                 liveness_min: Threshold::LIVE,
+                challenge: Vec::new(),
                 mode: Mode::Accurate
             }
         );

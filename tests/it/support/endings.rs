@@ -119,7 +119,7 @@ pub fn seen(reference: Seen, probe: Seen) -> Evidence {
 }
 
 pub fn picture(faces: u32) -> Seen {
-    Seen::Picture { width: 800, height: 900, faces, face: None, quality: None }
+    Seen::Picture { width: 800, height: 900, faces, face: None, quality: None, provenance: None }
 }
 
 pub fn unreadable(code: &str) -> Seen {

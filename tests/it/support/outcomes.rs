@@ -14,6 +14,7 @@ pub fn outcome(claim: &Claim) -> Outcome {
         liveness: None,
         images: Vec::new(),
         frames: None,
+        challenge: None,
         warnings: Vec::new(),
         compute_ms: 1.0,
         sandbox: false,
@@ -22,13 +23,14 @@ pub fn outcome(claim: &Claim) -> Outcome {
 
 /// A success that leaves nothing beside its outcome.
 pub fn success(outcome: Outcome) -> Success {
-    Success { outcome, identity: None, frame: None }
+    Success { outcome, identity: None, frame: None, print: None }
 }
 
 /// As [`outcome`], and a face of that box was seen in both images.
 pub fn with_faces(claim: &Claim, face: [f64; 4]) -> Outcome {
     let report = |role| {
-        let seen = Seen::Picture { width: 256, height: 256, faces: 1, face: Some(face), quality: None };
+        let seen =
+            Seen::Picture { width: 256, height: 256, faces: 1, face: Some(face), quality: None, provenance: None };
         ImageReport { role, position: 0, seen }
     };
     let images = vec![report(ImageRole::Reference), report(ImageRole::Probe)];

@@ -1,0 +1,139 @@
+//! Who passes a liveness challenge: `cargo bench --bench challenge -- LIST.csv [EVERY]` (column `image`, paths relative to the
+//! list; every so manieth) renders, from each photo, heads that answer challenges and sheets that are moved, tilted, bent and
+//! brought closer to answer them, and prints the table of `docs/liveness.md`; without a list, from the photos of
+//! `tests/photos`. It measures no time.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    dead_code,
+    reason = "a program for developers"
+)]
+
+use std::path::{Path, PathBuf};
+
+use visavis::domain::challenge::{Action, DEFAULT_LENGTH, draw};
+use visavis::domain::evidence::Mode;
+use visavis::domain::motion::{MotionLimits, Parallax, actions, is_answer};
+use visavis::vision::pipeline::Analyse as _;
+use visavis::vision::{Analysis, Pack, Params, Pipeline, Runtime, motion};
+
+#[path = "../tests/it/support/rendered.rs"]
+mod rendered;
+#[path = "../tests/it/support/spoilt.rs"]
+mod spoilt;
+
+use rendered::{Attack, Manner, Noise, Subject, jpeg, performed};
+use spoilt::Shot;
+
+/// Challenges that each photo answers.
+const CHALLENGES: u64 = 2;
+/// Pixels between the eyes, at most: what a phone shows at arm's length.
+const INTER_EYE: f64 = 80.0;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let every = arguments.get(1).map_or(1, |it| it.parse().expect("EVERY is a number"));
+    let photos: Vec<PathBuf> = match arguments.first() {
+        None => ["obama.jpg", "obama2.jpg", "biden.jpg", "astronaut.png"]
+            .map(|it| root.join("tests/photos").join(it))
+            .into(),
+        Some(list) => listed(Path::new(list)).into_iter().step_by(every).collect(),
+    };
+    let library = std::env::var_os("VISAVIS_ONNXRUNTIME").map(PathBuf::from);
+    let library = library.unwrap_or_else(|| root.join(".local/lib/libonnxruntime.so"));
+    let pack = Pack::load(&root.join("models")).unwrap();
+    let mut pipeline = Pipeline::open(&pack, &Runtime::load(&library).unwrap(), Params::default()).unwrap();
+
+    let mut tallies = vec![("head".to_owned(), Tally::default())];
+    tallies.extend(Attack::ALL.map(|it| (format!("sheet, {it:?}").to_lowercase(), Tally::default())));
+    for (number, path) in (0..).zip(&photos) {
+        let Some(shot) = Shot::of(&mut pipeline, &std::fs::read(path).unwrap()) else { continue };
+        let closer = (shot.inter_eye() > INTER_EYE).then(|| shot.scaled_to(INTER_EYE));
+        let shot = closer.map_or(Some(shot), |it| Shot::of(&mut pipeline, &jpeg(&it)));
+        let Some(shot) = shot else { continue };
+        let (head, sheet) = (Subject::head(&shot.picture, &shot.face), Subject::sheet(&shot.picture, &shot.face));
+        for challenge in 0..CHALLENGES {
+            let mut noise = Noise(number * CHALLENGES + challenge);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "a die"
+            )]
+            let asked = draw(DEFAULT_LENGTH, &Action::USUAL, |n| (share(&mut noise) * n as f64) as usize);
+            let manner = Manner {
+                turn: 24.0 + 8.0 * share(&mut noise),
+                nod: 16.0 + 6.0 * share(&mut noise),
+                hold: 2,
+                tremor: 2.0,
+            };
+            let poses = performed(&asked, &manner, number);
+            tallies[0].1.count(&mut pipeline, &asked, poses.iter().map(|it| jpeg(&head.frame(it))));
+            for (attack, (_, tally)) in Attack::ALL.iter().zip(&mut tallies[1..]) {
+                let poses = attack.poses(&asked, share(&mut noise), number);
+                tally.count(&mut pipeline, &asked, poses.iter().map(|it| jpeg(&sheet.frame(it))));
+            }
+        }
+    }
+    println!("                sequences   solid  actions   both   nose shift  unexplained  protrusion (5, 50, 95 %)");
+    for (name, tally) in &mut tallies {
+        tally.print(name);
+    }
+}
+
+/// In [0, 1).
+fn share(noise: &mut Noise) -> f64 {
+    f64::midpoint(noise.next(), 1.0).min(0.999_999)
+}
+
+fn listed(list: &Path) -> Vec<PathBuf> {
+    let folder = list.parent().unwrap();
+    let mut rows = csv::Reader::from_path(list).unwrap();
+    let column = rows.headers().unwrap().iter().position(|it| it == "image").expect("the list has a column `image`");
+    rows.records().map(|row| folder.join(&row.unwrap()[column])).collect()
+}
+
+#[derive(Default)]
+struct Tally {
+    solid: usize,
+    answered: usize,
+    passed: usize,
+    depths: Vec<Parallax>,
+}
+
+impl Tally {
+    fn count(&mut self, pipeline: &mut Pipeline, asked: &[Action], files: impl Iterator<Item = Vec<u8>>) {
+        let frames: Vec<Option<Analysis>> =
+            files.map(|it| pipeline.analyse(&it, Mode::Fast, &|| Ok(())).ok()).collect();
+        let limits = MotionLimits::default();
+        let depth = motion::parallax(&frames).unwrap_or_default();
+        let is_answered = is_answer(&actions(&motion::glimpses(&frames), &limits), asked);
+        self.solid += usize::from(depth.is_solid(&limits));
+        self.answered += usize::from(is_answered);
+        self.passed += usize::from(is_answered && depth.is_solid(&limits));
+        self.depths.push(depth);
+    }
+
+    fn print(&self, name: &str) {
+        let n = self.depths.len();
+        #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+        let share = |count: usize| 100.0 * count as f64 / n as f64;
+        let figures = [|it: &Parallax| it.nose_shift, |it: &Parallax| it.unexplained, |it: &Parallax| it.protrusion];
+        let figures = figures.map(|figure| {
+            let mut values: Vec<f64> = self.depths.iter().map(figure).collect();
+            values.sort_by(f64::total_cmp);
+            [5, 50, 95].map(|share| format!("{:.2}", values[(n - 1) * share / 100])).join(" ")
+        });
+        println!(
+            "{name:16}{n:8}{:9.1}{:9.1}{:8.1}   {}",
+            share(self.solid),
+            share(self.answered),
+            share(self.passed),
+            figures.join("   ")
+        );
+    }
+}

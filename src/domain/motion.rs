@@ -1,0 +1,245 @@
+//! What a face does in frames in a row: whether it moves as a solid thing does, and which actions it makes, in their order.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::challenge::Action;
+
+/// How far a face stands out of its plane, between the two frames in which it looks furthest to either side. A photo has no
+/// depth: however it is moved, tilted and brought closer, its points move as one homography says, and the middle of its nose
+/// stays where it is between brow and lip.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Parallax {
+    /// How far the tip of the nose moves sideways across the line from brow to upper lip, in lengths of that line.
+    pub nose_shift: f64,
+    /// What the best homography between both frames leaves unexplained: root mean square over rigid points, in inter-eye
+    /// distances.
+    pub unexplained: f64,
+    /// The nose's shift against the foreshortening that comes with it: a bent sheet foreshortens much and shifts little.
+    pub protrusion: f64,
+}
+
+/// The face in one frame, in figures that do not depend on its place and size.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Glimpse {
+    /// Where the tip of the nose stands beside the line from brow to upper lip, in lengths of that line: to the subject's left
+    /// positive.
+    pub aside: f64,
+    /// How far down that line it stands, likewise.
+    pub along: f64,
+    /// Height of the gap between the lids in widths of the eye, the mean of both eyes.
+    pub eyes: f64,
+    /// Gap between the lips in distances from eyes to chin.
+    pub mouth: f64,
+}
+
+/// What counts as an action, and as a solid thing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MotionLimits {
+    /// Of the nose sideways, from where it mostly is: from the first on the head is turned, below the second it is back.
+    pub turned: [f64; 2],
+    /// Likewise up and down.
+    pub nodded: [f64; 2],
+    /// Of the openness of the open eyes: below the first they are closed, above the second open again.
+    pub closed: [f64; 2],
+    /// Beyond the gap of the closed mouth: above the first it is open, below the second closed again.
+    pub open: [f64; 2],
+    /// Frames in a row for which eyes must be closed: a blink is no answer to anything.
+    pub closed_frames: usize,
+    /// Least of each figure.
+    pub solid: Parallax,
+    /// Least similarity, in [0, 1], of any frame's face to the compared one, for its actions to be that person's.
+    pub alike: f64,
+    /// Least number of frames for each action of a challenge.
+    pub frames: usize,
+}
+
+/// See `docs/liveness.md` for what they were chosen on.
+impl Default for MotionLimits {
+    fn default() -> Self {
+        Self {
+            turned: [0.07, 0.045],
+            nodded: [0.045, 0.03],
+            closed: [0.76, 0.86],
+            open: [0.07, 0.045],
+            closed_frames: 2,
+            solid: Parallax { nose_shift: 0.18, unexplained: 0.24, protrusion: 0.1 },
+            alike: 0.5,
+            frames: 3,
+        }
+    }
+}
+
+impl Parallax {
+    /// Whether what moved has the depth of a face.
+    #[must_use]
+    pub fn is_solid(&self, limits: &MotionLimits) -> bool {
+        let least = limits.solid;
+        self.nose_shift >= least.nose_shift
+            && self.unexplained >= least.unexplained
+            && self.protrusion >= least.protrusion
+    }
+}
+
+/// Whether the actions that were seen are those that were asked for, in their order. What nobody asked for, such as the nod
+/// of somebody who opens the mouth, does not count; nor does it that an action was seen twice in a row, which is never asked.
+#[must_use]
+pub fn is_answer(seen: &[Action], asked: &[Action]) -> bool {
+    let mut counted: Vec<Action> = seen.iter().filter(|it| asked.contains(it)).copied().collect();
+    counted.dedup();
+    counted == asked
+}
+
+/// The actions that frames in a row show, in the order in which they begin. Frames without a face are `None`.
+#[must_use]
+pub fn actions(frames: &[Option<Glimpse>], limits: &MotionLimits) -> Vec<Action> {
+    let seen: Vec<&Glimpse> = frames.iter().flatten().collect();
+    let straight = quantile(seen.iter().map(|it| it.aside), 0.5);
+    let level = quantile(seen.iter().map(|it| it.along), 0.5);
+    let aside = |it: &Glimpse| it.aside - straight;
+    let down = |it: &Glimpse| it.along - level;
+    let frontal = || seen.iter().filter(|it| aside(it).abs() < limits.turned[1] && down(it).abs() < limits.nodded[1]);
+    let wide = quantile(frontal().map(|it| it.eyes), 0.8);
+    let shut = quantile(frontal().map(|it| it.mouth), 0.2);
+
+    let mut found: Vec<(usize, Action)> = Vec::new();
+    let mut look = |action, signal: &dyn Fn(&Glimpse) -> f64, [on, off]: [f64; 2], least: usize| {
+        // Only from the front do lids and lips look as they are; and who turns the head or opens the mouth
+        // may tip the head a little.
+        let is_shown = |it: &Glimpse| match action {
+            Action::TurnLeft | Action::TurnRight => true,
+            Action::LookUp | Action::LookDown => aside(it).abs() < limits.turned[1] && it.mouth - shut < limits.open[0],
+            Action::CloseEyes | Action::OpenMouth => {
+                aside(it).abs() < limits.turned[1] && down(it).abs() < limits.nodded[0]
+            }
+        };
+        let (mut begun, mut frames_long) = (None, 0);
+        for (at, glimpse) in frames.iter().enumerate() {
+            let Some(glimpse) = glimpse.as_ref().filter(|it| is_shown(it)) else { continue };
+            let value = signal(glimpse);
+            match begun {
+                None if value >= on => (begun, frames_long) = (Some(at), 1),
+                Some(_) if value >= off => frames_long += 1,
+                Some(start) => {
+                    if frames_long >= least {
+                        found.push((start, action));
+                    }
+                    begun = None;
+                }
+                None => {}
+            }
+        }
+        if let Some(start) = begun.filter(|_| frames_long >= least) {
+            found.push((start, action));
+        }
+    };
+    look(Action::TurnLeft, &|it| aside(it), limits.turned, 1);
+    look(Action::TurnRight, &|it| -aside(it), limits.turned, 1);
+    look(Action::LookUp, &|it| -down(it), limits.nodded, 1);
+    look(Action::LookDown, &|it| down(it), limits.nodded, 1);
+    look(Action::CloseEyes, &|it| -it.eyes / wide.max(f64::EPSILON), limits.closed.map(|it| -it), limits.closed_frames);
+    look(Action::OpenMouth, &|it| it.mouth - shut, limits.open, 1);
+    found.sort_by_key(|it| it.0);
+    found.into_iter().map(|it| it.1).collect()
+}
+
+/// The value that a share of all lies below; 0 of none.
+fn quantile(values: impl Iterator<Item = f64>, share: f64) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index"
+    )]
+    let at = (share * values.len().saturating_sub(1) as f64).round() as usize;
+    values.get(at).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Action::{CloseEyes, LookDown, LookUp, OpenMouth, TurnLeft, TurnRight};
+
+    const STILL: Glimpse = Glimpse { aside: 0.01, along: 0.7, eyes: 0.3, mouth: 0.02 };
+
+    fn seen(moves: &[Glimpse]) -> Vec<Action> {
+        // Before all and between two moves the face is at rest.
+        let moves = moves.iter().flat_map(|it| [*it, *it, STILL, STILL]);
+        let frames: Vec<_> = [STILL; 3].into_iter().chain(moves).map(Some).collect();
+        actions(&frames, &MotionLimits::default())
+    }
+
+    #[test]
+    fn each_action_is_seen_once_in_the_order_in_which_it_was_made() {
+        let [left, right] = [0.13, -0.11].map(|aside| Glimpse { aside, ..STILL });
+        let [up, down] = [0.6, 0.8].map(|along| Glimpse { along, ..STILL });
+        let (eyes, mouth) = (Glimpse { eyes: 0.19, ..STILL }, Glimpse { mouth: 0.2, ..STILL });
+        assert_eq!(seen(&[left, eyes, right, mouth]), [TurnLeft, CloseEyes, TurnRight, OpenMouth]);
+        assert_eq!(seen(&[mouth, down, up, right]), [OpenMouth, LookDown, LookUp, TurnRight]);
+        assert_eq!(seen(&[right, right, left]), [TurnRight, TurnRight, TurnLeft]);
+        assert_eq!(seen(&[STILL, STILL]), []);
+    }
+
+    #[test]
+    fn a_blink_a_word_and_a_glance_are_no_actions() {
+        let blink = Glimpse { eyes: 0.15, ..STILL };
+        let frames = [STILL, blink, STILL, STILL, blink, STILL].map(Some);
+        assert_eq!(actions(&frames, &MotionLimits::default()), []);
+        assert_eq!(seen(&[Glimpse { mouth: 0.08, ..STILL }, Glimpse { aside: 0.07, along: 0.74, ..STILL }]), []);
+    }
+
+    #[test]
+    fn an_answer_has_each_action_in_its_order_and_no_other_order_passes() {
+        let asked = [TurnLeft, OpenMouth, TurnRight];
+        assert!(is_answer(&asked, &asked));
+        assert!(is_answer(&[LookUp, TurnLeft, TurnLeft, CloseEyes, OpenMouth, LookDown, TurnRight], &asked));
+        for seen in [
+            &[] as &[Action],
+            &[TurnLeft, TurnRight],
+            &[TurnRight, OpenMouth, TurnLeft],
+            &[TurnLeft, OpenMouth, TurnRight, TurnLeft],
+            &[TurnRight, TurnLeft, OpenMouth, TurnRight],
+            &[TurnLeft, OpenMouth, TurnLeft, OpenMouth, TurnRight],
+        ] {
+            assert!(!is_answer(seen, &asked), "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_is_turned_tells_nothing_of_lids_and_lips_and_one_with_an_open_mouth_nothing_of_nods() {
+        assert_eq!(seen(&[Glimpse { aside: 0.15, eyes: 0.1, mouth: 0.3, ..STILL }]), [TurnLeft]);
+        assert_eq!(seen(&[Glimpse { along: 0.82, eyes: 0.1, ..STILL }]), [LookDown]);
+        assert_eq!(seen(&[Glimpse { along: 0.82, mouth: 0.3, ..STILL }]), []);
+    }
+
+    #[test]
+    fn an_action_that_trembles_about_its_limit_is_one() {
+        let places = [0.01, 0.01, 0.11, 0.07, 0.11, 0.06, 0.12, 0.01, 0.01, 0.01, 0.01, 0.01];
+        let frames = places.map(|aside| Some(Glimpse { aside, ..STILL }));
+        assert_eq!(actions(&frames, &MotionLimits::default()), [TurnLeft]);
+        let mut torn = frames.to_vec();
+        torn[4] = None;
+        assert_eq!(actions(&torn, &MotionLimits::default()), [TurnLeft]);
+    }
+
+    #[test]
+    fn no_frames_show_nothing() {
+        assert_eq!(actions(&[], &MotionLimits::default()), []);
+        assert_eq!(actions(&[None, None], &MotionLimits::default()), []);
+    }
+
+    #[test]
+    fn what_lacks_any_figure_is_not_solid() {
+        let limits = MotionLimits::default();
+        assert!(limits.solid.is_solid(&limits));
+        for flat in [
+            Parallax { nose_shift: 0.1, ..limits.solid },
+            Parallax { unexplained: 0.1, ..limits.solid },
+            Parallax { protrusion: 0.09, ..limits.solid },
+        ] {
+            assert!(!flat.is_solid(&limits));
+        }
+    }
+}

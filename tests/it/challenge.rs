@@ -1,0 +1,219 @@
+//! Liveness challenges: issued, answered once and in time, and met by a face alone.
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use visavis::domain::challenge::Action;
+use visavis::vision::Pipeline;
+
+use crate::support::api::{Answer, answer};
+use crate::support::photos::{photo, thumbnail};
+use crate::support::rendered::{Attack, Manner, Subject, jpeg, performed};
+use crate::support::spoilt::Shot;
+use crate::support::{Api, World};
+use crate::vision_support;
+
+const PATH: &str = "/v1/face-match";
+const CHALLENGES: &str = "/v1/liveness/challenges";
+
+fn encoded(bytes: &[u8]) -> Value {
+    json!(BASE64_STANDARD.encode(bytes))
+}
+
+async fn issued(api: &Api, wish: &Value) -> (String, Vec<Action>) {
+    let issued = answer(api.post(CHALLENGES, wish)).await;
+    assert_eq!(issued.status, 201, "{issued:?}");
+    let steps = issued.body["actions"].as_array().unwrap();
+    let actions = steps.iter().map(|it| serde_json::from_value(it["action"].clone()).unwrap()).collect();
+    (issued.body["challenge"].as_str().unwrap().to_owned(), actions)
+}
+
+fn request(frames: &[Vec<u8>], challenge: &str) -> Value {
+    let frames: Vec<_> = frames.iter().map(|it| encoded(it)).collect();
+    let source = encoded(&photo("obama2.jpg"));
+    json!({ "source_image": source, "target_frames": frames, "challenge": challenge, "search_mode": "FAST" })
+}
+
+/// What a test key sends: nobody looks at it.
+fn some_frames(challenge: &str) -> Value {
+    request(&vec![thumbnail("obama.jpg", 64); 12], challenge)
+}
+
+async fn refused(api: &Api, body: &Value) -> (String, Value) {
+    let refused = answer(api.post(PATH, body)).await;
+    let (status, code) = refused.problem();
+    assert_eq!(status, 400, "{refused:?}");
+    (code.to_owned(), refused.body["field"].clone())
+}
+
+async fn finished(api: &Api, accepted: &Answer) -> Value {
+    assert_eq!(accepted.status, 202, "{accepted:?}");
+    let id = accepted.body["id"].as_str().unwrap();
+    api.get(&format!("/v1/jobs/{id}?wait=60")).await.1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_challenge_is_random_signed_and_lives_two_minutes() {
+    let (world, _process, api) = World::new().await.serving(&["api"]).await;
+    let before = world.store().now().await.unwrap();
+    let answered = answer(api.post(CHALLENGES, &json!({ "length": 6 }))).await;
+    let expires: DateTime<Utc> = answered.body["expires_at"].as_str().unwrap().parse().unwrap();
+    let after = world.store().now().await.unwrap();
+    assert!((before + 120..=after + 120).contains(&expires.timestamp()), "{before} {expires} {after}");
+    let steps = answered.body["actions"].as_array().unwrap();
+    assert_eq!(steps.len(), 6);
+    assert!(steps.iter().all(|it| it["instruction"].as_str().unwrap().ends_with('.')));
+    // Of 2,490 equally likely ones, five are all the same once in 38 million million times.
+    let mut others = Vec::new();
+    for _ in 0..5 {
+        others.push(issued(&api, &json!({ "length": 6 })).await.1);
+    }
+    assert!(others.iter().any(|it| *it != others[0]), "{others:?}");
+
+    let (status, _) = api.get("/.well-known/jwks.json").await;
+    assert_eq!(status, StatusCode::OK);
+    let token = answered.body["challenge"].as_str().unwrap();
+    let key: Value = api.get("/.well-known/jwks.json").await.1["keys"][0].clone();
+    let header = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+    let header: Value = serde_json::from_slice(&header).unwrap();
+    assert_eq!((&header["kid"], &header["alg"]), (&key["kid"], &json!("EdDSA")));
+
+    for (wish, code, field) in [
+        (json!({ "length": 7 }), "invalid_length", "length"),
+        (json!({ "actions": ["open_mouth"] }), "invalid_actions", "actions"),
+        (json!({ "steps": 4 }), "unknown_field", "steps"),
+    ] {
+        let refused = answer(api.post(CHALLENGES, &wish)).await;
+        assert_eq!((refused.problem(), &refused.body["field"]), ((400, code), &json!(field)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_challenge_is_answered_once_in_time_and_by_whom_it_was_issued_to() {
+    let (world, process, live) = World::new().await.serving(&["all"]).await;
+    let api = Api::of(&process, &world.make_test_key().await);
+    let field = json!("challenge");
+    let (token, asked) = issued(&api, &json!({})).await;
+
+    // Bad ones, before anything is taken.
+    let mut altered = token.clone();
+    altered.replace_range(
+        token.len() - 9..token.len() - 8,
+        if token.as_bytes()[token.len() - 9] == b'A' { "B" } else { "A" },
+    );
+    for forged in ["", "x", "a.b.c", &altered] {
+        assert_eq!(refused(&api, &some_frames(forged)).await, ("invalid_challenge".to_owned(), field.clone()));
+    }
+    let (others, _) = issued(&live, &json!({})).await;
+    assert_eq!(refused(&api, &some_frames(&others)).await.0, "invalid_challenge", "a live key's challenge");
+    assert_eq!(refused(&live, &some_frames(&token)).await.0, "invalid_challenge", "a test key's challenge");
+    let single = json!({ "source_image": encoded(&photo("obama.jpg")), "target_image": encoded(&photo("obama.jpg")),
+                         "challenge": token });
+    assert_eq!(refused(&api, &single).await, ("conflicting_fields".to_owned(), field.clone()));
+
+    // The same request again is the same job; another one finds the challenge used.
+    let post = |key: &'static str, body: Value| {
+        let request = api.post(PATH, &body).header("idempotency-key", key);
+        async move { answer(request).await }
+    };
+    let first = post("one", some_frames(&token)).await;
+    let job = finished(&api, &first).await;
+    assert_eq!(
+        (&job["verdict"], &job["result"]["challenge"]),
+        (&json!("approved"), &json!({ "asked": asked, "passed": true }))
+    );
+    assert_eq!(post("one", some_frames(&token)).await.body["id"], first.body["id"]);
+    let again = post("two", some_frames(&token)).await;
+    assert_eq!((again.problem(), &again.body["field"]), ((400, "challenge_used"), &field));
+
+    // Of many at once one gets it.
+    let (token, _) = issued(&api, &json!({})).await;
+    let body = some_frames(&token);
+    let racing = (0..8).map(|_| answer(api.post(PATH, &body)));
+    let statuses: Vec<_> = futures_util::future::join_all(racing).await.iter().map(|it| it.status).collect();
+    assert_eq!(statuses.iter().filter(|it| **it == 202).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|it| **it == 400).count(), 7, "{statuses:?}");
+
+    // Two minutes later, by the database's clock; what it is held against is signed.
+    assert_eq!(world.count("SELECT count(*) FROM spent_challenges").await, 2);
+    let (token, _) = issued(&api, &json!({})).await;
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let mut claims: Value = serde_json::from_slice(&claims).unwrap();
+    claims["expires"] = json!(world.store().now().await.unwrap());
+    let late = world.intake.media.signer().unwrap().sign_token("liveness-challenge+jwt", &claims).unwrap();
+    assert_eq!(refused(&api, &some_frames(&late)).await, ("challenge_expired".to_owned(), field));
+    world.execute("UPDATE spent_challenges SET expires_at = now() - interval '1 hour'").await;
+    assert_eq!(world.store().forget_expired_challenges().await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_challenge_that_was_not_met_is_told_and_never_approved() {
+    let (world, process, _) = World::new().await.serving(&["all"]).await;
+    let api = Api::of(&process, &world.make_test_key().await);
+    let (token, _) = issued(&api, &json!({ "actions": ["turn_left", "turn_right", "open_mouth"], "length": 3 })).await;
+    let mut frame = thumbnail("obama.jpg", 64);
+    frame.extend_from_slice(b"visavis:challenge_failed");
+    let job = finished(&api, &answer(api.post(PATH, &request(&vec![frame; 12], &token))).await).await;
+    assert_eq!((&job["verdict"], &job["result"]["challenge"]["passed"]), (&json!("in_review"), &json!(false)));
+    let warning = &job["warnings"][0];
+    assert_eq!((&warning["risk"], &warning["log_type"]), (&json!("CHALLENGE_FAILED"), &json!("error")));
+    let data = warning["additional_data"].as_str().unwrap();
+    assert!(
+        data.starts_with("image=target_frames asked=") && data.ends_with("seen=none depth=no one_take=yes"),
+        "{data}"
+    );
+}
+
+/// One sharp frame to be compared with the document, somebody else for the actions.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_s_actions_beside_a_photo_answer_nothing_however_badly_they_are_seen() {
+    let (_world, _process, api) = World::new().await.serving(&["all"]).await;
+    let wish = json!({ "length": 3, "actions": ["turn_left", "turn_right", "open_mouth"] });
+    let shots = tokio::task::block_in_place(|| {
+        let mut pipeline = vision_support::pipeline();
+        ["obama.jpg", "astronaut.png"].map(|name| {
+            let large = Shot::of(&mut pipeline, &photo(name)).unwrap();
+            Shot::of(&mut pipeline, &jpeg(&large.scaled_to(80.0))).unwrap()
+        })
+    });
+    let [victim, actor] = &shots;
+    let (token, asked) = issued(&api, &wish).await;
+    let manner = Manner { turn: 28.0, nod: 20.0, hold: 2, tremor: 2.0 };
+    let head = Subject::head(&actor.picture, &actor.face);
+    let poses = performed(&asked, &manner, 3);
+    let blurred = poses.iter().map(|it| jpeg(&image::imageops::blur(&head.frame(it), 3.0)));
+    let frames: Vec<_> = std::iter::once(jpeg(&victim.picture)).chain(blurred).collect();
+    let job = finished(&api, &answer(api.post(PATH, &request(&frames, &token))).await).await;
+    let found = &job["result"]["frames"];
+    assert_eq!((&found["best"], &job["result"]["challenge"]["passed"]), (&json!(0), &json!(false)), "{job}");
+    assert!(found["least_similarity"].as_f64().unwrap() < 0.5, "{found}");
+}
+
+/// Real models, real queue: a head passes, a photo of it that is tilted does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_does_what_is_asked_passes_and_a_tilted_photo_of_it_does_not() {
+    let (_world, _process, api) = World::new().await.serving(&["all"]).await;
+    let wish = json!({ "length": 3, "actions": ["turn_left", "turn_right", "open_mouth"] });
+    let shot = |pipeline: &mut Pipeline| {
+        let large = Shot::of(pipeline, &photo("obama.jpg")).unwrap();
+        Shot::of(pipeline, &jpeg(&large.scaled_to(80.0))).unwrap()
+    };
+    let shot = tokio::task::block_in_place(|| shot(&mut vision_support::pipeline()));
+    let (head, sheet) = (Subject::head(&shot.picture, &shot.face), Subject::sheet(&shot.picture, &shot.face));
+
+    let (token, asked) = issued(&api, &wish).await;
+    let manner = Manner { turn: 28.0, nod: 20.0, hold: 2, tremor: 2.0 };
+    let frames: Vec<_> = performed(&asked, &manner, 3).iter().map(|it| jpeg(&head.frame(it))).collect();
+    let job = finished(&api, &answer(api.post(PATH, &request(&frames, &token))).await).await;
+    assert_eq!(job["result"]["challenge"], json!({ "asked": asked, "passed": true }), "{job}");
+    let told: Vec<_> = job["warnings"].as_array().unwrap().iter().map(|it| it["risk"].as_str().unwrap()).collect();
+    assert!(!told.contains(&"CHALLENGE_FAILED") && !told.contains(&"FRAMES_INCONSISTENT"), "{told:?}");
+
+    let (token, asked) = issued(&api, &wish).await;
+    let frames: Vec<_> = Attack::Tilted.poses(&asked, 0.5, 3).iter().map(|it| jpeg(&sheet.frame(it))).collect();
+    let job = finished(&api, &answer(api.post(PATH, &request(&frames, &token))).await).await;
+    assert_eq!(job["result"]["challenge"]["passed"], json!(false), "{job}");
+    assert_ne!(job["verdict"], "approved");
+}

@@ -1,0 +1,78 @@
+//! Motion, measured on rendered frames: heads in three dimensions that act, and photos that are moved in front of a camera.
+
+use visavis::domain::challenge::Action;
+use visavis::domain::evidence::Mode;
+use visavis::domain::motion::{MotionLimits, Parallax, actions, is_answer};
+use visavis::vision::pipeline::Analyse as _;
+use visavis::vision::{Analysis, Pipeline, motion};
+
+use super::support::rendered::{Attack, Manner, Pose, Subject, jpeg, performed};
+use super::support::spoilt::Shot;
+use super::vision_support::{photo, pipeline};
+
+const MANNER: Manner = Manner { turn: 28.0, nod: 20.0, hold: 2, tremor: 2.0 };
+
+/// A photo with 80 pixels between the eyes, as a phone shows a face at arm's length.
+fn shot(pipeline: &mut Pipeline, name: &str) -> Shot {
+    let large = Shot::of(pipeline, &photo(name)).unwrap();
+    Shot::of(pipeline, &jpeg(&large.scaled_to(80.0))).unwrap()
+}
+
+fn seen(pipeline: &mut Pipeline, subject: &Subject<'_>, poses: &[Pose]) -> (Vec<Action>, Parallax) {
+    let frame = |pose| pipeline.analyse(&jpeg(&subject.frame(pose)), Mode::Fast, &|| Ok(())).ok();
+    let frames: Vec<Option<Analysis>> = poses.iter().map(frame).collect();
+    let found = actions(&motion::glimpses(&frames), &MotionLimits::default());
+    (found, motion::parallax(&frames).unwrap())
+}
+
+#[test]
+fn a_head_that_turns_is_solid_and_its_actions_are_seen_in_their_order() {
+    use Action::{LookDown, LookUp, OpenMouth, TurnLeft, TurnRight};
+    let mut pipeline = pipeline();
+    for (name, asked) in [
+        ("obama.jpg", [TurnLeft, LookUp, OpenMouth, TurnRight]),
+        ("obama2.jpg", [TurnRight, TurnLeft, LookUp, LookDown]),
+        ("biden.jpg", [LookDown, TurnLeft, TurnRight, OpenMouth]),
+        ("astronaut.png", [OpenMouth, TurnRight, TurnLeft, LookUp]),
+    ] {
+        let shot = shot(&mut pipeline, name);
+        let head = Subject::head(&shot.picture, &shot.face);
+        let (found, depth) = seen(&mut pipeline, &head, &performed(&asked, &MANNER, 1));
+        assert!(is_answer(&found, &asked), "{name}: {found:?} for {asked:?}");
+        assert!(depth.is_solid(&MotionLimits::default()), "{name}: {depth:?}");
+        let still = performed(&[OpenMouth], &MANNER, 1);
+        let (_, depth) = seen(&mut pipeline, &head, &still);
+        assert!(!depth.is_solid(&MotionLimits::default()), "{name} shows no depth without a turn: {depth:?}");
+    }
+}
+
+#[test]
+fn eyes_that_close_for_a_moment_are_seen_to_and_a_blink_is_not() {
+    let mut pipeline = pipeline();
+    for name in ["obama.jpg", "astronaut.png"] {
+        let shot = shot(&mut pipeline, name);
+        let head = Subject::head(&shot.picture, &shot.face);
+        for (hold, expected) in [(3, &[Action::CloseEyes][..]), (0, &[])] {
+            let poses = performed(&[Action::CloseEyes], &Manner { hold, ..MANNER }, 1);
+            assert_eq!(seen(&mut pipeline, &head, &poses).0, expected, "{name}, {hold} frames");
+        }
+    }
+}
+
+/// The bar is that none of them is taken for a face that answers; that none is solid is more.
+#[test]
+fn a_photo_that_is_moved_tilted_bent_or_brought_closer_is_neither_solid_nor_an_answer() {
+    let mut pipeline = pipeline();
+    let asked = [Action::TurnLeft, Action::OpenMouth, Action::TurnRight];
+    for name in ["obama.jpg", "obama2.jpg", "biden.jpg", "astronaut.png"] {
+        let shot = shot(&mut pipeline, name);
+        let sheet = Subject::sheet(&shot.picture, &shot.face);
+        for attack in Attack::ALL {
+            for force in [0.1, 0.8] {
+                let (found, depth) = seen(&mut pipeline, &sheet, &attack.poses(&asked, force, 1));
+                assert!(!depth.is_solid(&MotionLimits::default()), "{name}, {attack:?} {force}: {depth:?}");
+                assert!(!is_answer(&found, &asked), "{name}, {attack:?} {force}");
+            }
+        }
+    }
+}
