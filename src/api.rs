@@ -4,6 +4,7 @@ mod admin;
 mod auth;
 mod billing;
 mod body;
+mod deliveries;
 mod edges;
 mod erasure;
 mod error;
@@ -22,6 +23,7 @@ mod pages;
 mod submit;
 mod sync;
 mod waiters;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -43,6 +45,7 @@ pub use waiters::Waiters;
 use crate::domain::request::LARGEST_BODY;
 use crate::images::Images;
 use crate::intake::Intake;
+use crate::webhooks::Endpoints;
 
 /// What handlers need; clones share it.
 #[derive(Clone)]
@@ -50,6 +53,7 @@ pub struct ApiContext {
     pub intake: Intake,
     pub images: Images,
     pub waiters: Waiters,
+    pub endpoints: Endpoints,
     pub limits: Limits,
     /// Without one there is no admin API.
     pub admin: Option<AdminToken>,
@@ -128,6 +132,8 @@ fn documented() -> (Router<ApiContext>, utoipa::openapi::OpenApi) {
         .merge(jwks::routes())
         .merge(organisation::routes())
         .merge(billing::routes())
+        .merge(webhooks::routes())
+        .merge(deliveries::routes())
         .merge(admin::routes())
         .merge(health::routes())
         .split_for_parts();

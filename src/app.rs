@@ -19,8 +19,10 @@ use crate::intake;
 use crate::janitor;
 use crate::jobs;
 use crate::lifecycle::{Lifecycle, PATIENCE};
+use crate::net;
 use crate::relay::{self, RelaySettings};
 use crate::vision::{Engine, EngineSettings, Provider};
+use crate::webhooks::{Dispatcher, Endpoints};
 use crate::worker::Worker;
 use crate::worker::slots::Slots;
 
@@ -37,6 +39,8 @@ pub enum Role {
     Relay,
     /// Comparisons.
     Worker,
+    /// Events to webhook endpoints.
+    Webhooks,
     /// Erasure of images whose time is over.
     Janitor,
 }
@@ -88,6 +92,10 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         intake::amqp::start(&intake, &broker, &life);
         intake::dead_letters::start(&intake, &broker, &life);
     }
+    if plays(Role::Webhooks) {
+        let client = net::Client::new(guard)?;
+        Dispatcher::new(store.clone(), intake.media.clone(), client, args.webhooks.settings()).start(&life);
+    }
     if plays(Role::Janitor) {
         janitor::start(&store, &intake.media, &life);
     }
@@ -125,7 +133,8 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         let signing = images.clone();
         let signer: api::Signer = Arc::new(move |value| signing.signer().sign_detached(value).ok());
         let (admin, probes, signer) = (admin.transpose()?, probes.into(), Some(signer));
-        let context = ApiContext { intake, images, waiters, limits, admin, probes, provider, signer };
+        let endpoints = Endpoints::new(store.clone(), intake.media.clone(), guard);
+        let context = ApiContext { intake, images, waiters, endpoints, limits, admin, probes, provider, signer };
         let router = api::router(context, &origins);
         let serving = serve_http(listener.into_std()?, router, life.stopping().clone())?;
         life.spawn("api", async move {

@@ -3,6 +3,7 @@
 pub mod api_key;
 pub mod backoff;
 pub mod capture_os;
+pub mod delivery;
 pub mod evidence;
 pub mod frames;
 pub mod identity;
@@ -20,3 +21,4 @@ pub mod request;
 pub mod sandbox;
 pub mod tenant;
 pub mod warning;
+pub mod webhook;

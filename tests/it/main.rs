@@ -53,3 +53,6 @@ mod vision_reduced;
 mod vision_small;
 mod vision_support;
 mod vision_turned;
+mod webhooks_api;
+mod webhooks_delivery;
+mod webhooks_ledger;

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod blobs;
 pub mod broker;
+pub mod deliveries;
 pub mod endings;
 pub mod environment;
 pub mod network;
@@ -11,6 +12,7 @@ pub mod photos;
 pub mod poll;
 pub mod process;
 pub mod producer;
+pub mod receiver;
 pub mod s3;
 pub mod search;
 pub mod signatures;

@@ -332,6 +332,10 @@ impl World {
              WHERE state IN ('queued', 'running')",
             "UPDATE outbox SET next_at = next_at - make_interval(secs => $1),
                                published_at = published_at - make_interval(secs => $1)",
+            "UPDATE deliveries SET next_at = next_at - make_interval(secs => $1),
+                                   finished_at = finished_at - make_interval(secs => $1)",
+            "UPDATE webhook_endpoints SET failing_since = failing_since - make_interval(secs => $1)",
+            "UPDATE webhook_secrets SET expires_at = expires_at - make_interval(secs => $1)",
         ] {
             let stepped = sqlx::query(statement).bind(time.as_secs_f64()).execute(&self.pool).await;
             stepped.expect("the statement is accepted");
