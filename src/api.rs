@@ -10,6 +10,7 @@ mod erasure;
 mod error;
 mod face_match;
 mod faces;
+mod feed;
 mod health;
 mod images;
 mod jobs;
@@ -20,6 +21,7 @@ mod media;
 mod openapi;
 mod organisation;
 mod pages;
+mod streams;
 mod submit;
 mod sync;
 mod waiters;
@@ -38,6 +40,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use admin::AdminToken;
+pub use feed::Feed;
 pub use health::{Probe, ProbeFuture};
 pub use limits::Limits;
 pub use waiters::Waiters;
@@ -54,6 +57,7 @@ pub struct ApiContext {
     pub images: Images,
     pub waiters: Waiters,
     pub endpoints: Endpoints,
+    pub feed: Feed,
     pub limits: Limits,
     /// Without one there is no admin API.
     pub admin: Option<AdminToken>,
@@ -100,7 +104,14 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins.to_vec())
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, IDEMPOTENCY_KEY, PREFER, edges::REQUEST_ID])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            IDEMPOTENCY_KEY,
+            PREFER,
+            edges::REQUEST_ID,
+            LAST_EVENT_ID,
+        ])
         .expose_headers(
             [edges::REQUEST_ID, header::LOCATION, header::RETRY_AFTER]
                 .into_iter()
@@ -111,6 +122,7 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
 }
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// The OpenAPI document of this version.
@@ -124,6 +136,7 @@ fn documented() -> (Router<ApiContext>, utoipa::openapi::OpenApi) {
     let (operations, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
         .merge(jobs::routes())
         .merge(list::routes())
+        .merge(streams::routes())
         .merge(erasure::routes())
         .merge(face_match::routes())
         .merge(faces::routes())

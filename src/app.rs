@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::api::{self, AdminToken, ApiContext, Limits, Probe, ProbeFuture, Waiters};
+use crate::api::{self, AdminToken, ApiContext, Feed, Limits, Probe, ProbeFuture, Waiters};
 use crate::config::ServeArgs;
 use crate::images::Images;
 use crate::intake;
@@ -122,6 +122,7 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
             probes.push(probe("broker", move || Box::pin(std::future::ready(broker.is_connected()))));
         }
         let waiters = Waiters::start(store.clone(), &life);
+        let feed = Feed::start(store.clone(), &life);
         let limits = Limits::new(args.api.body_budget << 20);
         let admin = args
             .api
@@ -134,7 +135,7 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         let signer: api::Signer = Arc::new(move |value| signing.signer().sign_detached(value).ok());
         let (admin, probes, signer) = (admin.transpose()?, probes.into(), Some(signer));
         let endpoints = Endpoints::new(store.clone(), intake.media.clone(), guard);
-        let context = ApiContext { intake, images, waiters, endpoints, limits, admin, probes, provider, signer };
+        let context = ApiContext { intake, images, waiters, endpoints, feed, limits, admin, probes, provider, signer };
         let router = api::router(context, &origins);
         let serving = serve_http(listener.into_std()?, router, life.stopping().clone())?;
         life.spawn("api", async move {

@@ -21,7 +21,7 @@ use super::error::{ApiError, Problem};
 use crate::domain::ids::EndpointId;
 use crate::domain::tenant::{Account, Scope};
 use crate::domain::webhook::EventType;
-use crate::store::webhook_endpoints::{EndpointChange, EndpointView, MAX_ENDPOINTS, Rotation, Written};
+use crate::store::webhook_endpoints::{EndpointChange, EndpointView, MAX_ENDPOINTS, RateChange, Rotation, Written};
 use crate::webhooks::Fresh;
 use crate::webhooks::endpoints::Wanted;
 use crate::webhooks::signature::show_public_key;
@@ -30,6 +30,7 @@ use crate::webhooks::signature::show_public_key;
 const MAX_BODY: usize = 64 << 10;
 const MAX_DESCRIPTION: usize = 200;
 const MAX_RATE: i32 = 1000;
+const RATE: &str = "a whole number, 1 to 1000, or null for no limit";
 /// A week: whoever has not taken the new secret by then was told often enough.
 const MAX_GRACE: u64 = 168;
 const DEFAULT_GRACE: u64 = 24;
@@ -160,7 +161,7 @@ async fn create(
         url: wanted.url.as_deref().ok_or_else(|| missing("url"))?,
         description: wanted.description.as_deref().unwrap_or_default(),
         event_types: wanted.event_types.as_deref().ok_or_else(|| missing("event_types"))?,
-        rate_limit: wanted.rate_limit.flatten(),
+        rate_limit: wanted.rate_limit.per_second(),
     };
     let made = context.endpoints.create(caller.account, &wanted).await?;
     let made = made.ok_or_else(|| {
@@ -289,7 +290,7 @@ struct Input {
     url: Option<String>,
     description: Option<String>,
     event_types: Option<Vec<EventType>>,
-    rate_limit: Option<Option<i32>>,
+    rate_limit: RateChange,
     enabled: Option<bool>,
 }
 
@@ -303,7 +304,9 @@ impl Input {
                 .take::<Vec<String>>("event_types", "an array of strings")?
                 .map(read_types)
                 .transpose()?,
-            rate_limit: fields.take("rate_limit", "a whole number, 1 to 1000, or null for no limit")?,
+            rate_limit: fields
+                .take::<Option<i32>>("rate_limit", RATE)?
+                .map_or(RateChange::Keep, |it| it.map_or(RateChange::Unlimited, RateChange::PerSecond)),
             enabled: if is_patch { fields.take("enabled", "true or false")? } else { None },
         };
         let known = "url, event_types, description, rate_limit";
@@ -323,9 +326,8 @@ impl Input {
             let detail = "description must have at most 200 characters";
             return Err(ApiError::of_field("invalid_field", "description", detail));
         }
-        if input.rate_limit.flatten().is_some_and(|it| !(1..=MAX_RATE).contains(&it)) {
-            let detail = "rate_limit must be a whole number, 1 to 1000, or null for no limit";
-            return Err(ApiError::of_field("invalid_field", "rate_limit", detail));
+        if input.rate_limit.per_second().is_some_and(|it| !(1..=MAX_RATE).contains(&it)) {
+            return Err(ApiError::of_field("invalid_field", "rate_limit", &format!("rate_limit must be {RATE}")));
         }
         Ok(input)
     }

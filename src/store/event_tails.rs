@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::events::{Cursor, Event};
 use super::{Error, Store};
+use crate::domain::webhook::TEST;
 
 /// How long a round may take before another process may read the same events.
 const LEASE: Duration = Duration::from_secs(90);
@@ -57,7 +58,7 @@ impl Store {
         Ok(())
     }
 
-    /// The names of the organisations of these events, for those of live accounts.
+    /// Of these events, those that everybody of a live account may hear, with the names of their organisations.
     ///
     /// # Errors
     /// When the database fails.
@@ -65,7 +66,7 @@ impl Store {
         let ids: Vec<_> = events.iter().map(|it| it.account.tenant_id.0).collect();
         let rows = sqlx::query!("SELECT id, name FROM tenants WHERE id = ANY($1)", &ids).fetch_all(&self.pool).await?;
         let name = |id: Uuid| rows.iter().find(|row| row.id == id).map(|row| row.name.clone());
-        let told = events.into_iter().filter(|it| !it.account.sandbox).filter_map(|event| {
+        let told = events.into_iter().filter(|it| !it.account.sandbox && it.kind != TEST).filter_map(|event| {
             let organisation = name(event.account.tenant_id.0)?;
             Some(Told { organisation, event })
         });

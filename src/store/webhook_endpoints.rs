@@ -58,9 +58,17 @@ pub struct EndpointChange<'a> {
     pub url: Option<&'a str>,
     pub description: Option<&'a str>,
     pub event_types: Option<&'a [EventType]>,
-    /// `Some(None)`: no limit.
-    pub rate_limit: Option<Option<i32>>,
+    pub rate_limit: RateChange,
     pub enabled: Option<bool>,
+}
+
+/// What becomes of an endpoint's rate limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RateChange {
+    #[default]
+    Keep,
+    Unlimited,
+    PerSecond(i32),
 }
 
 /// Whether a rotation took place.
@@ -182,8 +190,8 @@ impl Store {
             change.url,
             change.description,
             event_types.as_deref(),
-            change.rate_limit.is_some(),
-            change.rate_limit.flatten(),
+            change.rate_limit != RateChange::Keep,
+            change.rate_limit.per_second(),
             change.enabled == Some(true),
         )
         .execute(&mut *tx.inner)
@@ -371,6 +379,14 @@ impl Tx {
             "links": { "self": format!("/v1/webhooks/{id}") },
         });
         self.insert_event(account, None, EventType::EndpointDisabled.name(), &data).await
+    }
+}
+
+impl RateChange {
+    /// None where there is to be no limit.
+    #[must_use]
+    pub fn per_second(self) -> Option<i32> {
+        if let Self::PerSecond(rate) = self { Some(rate) } else { None }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod s3;
 pub mod search;
 pub mod signatures;
 pub mod spoilt;
+pub mod stream;
 pub mod videos;
 pub mod world;
 

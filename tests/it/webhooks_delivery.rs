@@ -19,7 +19,7 @@ use visavis::domain::webhook::EventType;
 use visavis::janitor::erase_due;
 use visavis::net::{Client, Guard, Lookup, Names};
 use visavis::store::deliveries::{Attempt, Due, Next, Room};
-use visavis::store::webhook_endpoints::{EndpointChange, Written};
+use visavis::store::webhook_endpoints::{EndpointChange, RateChange, Written};
 use visavis::webhooks::DispatcherSettings;
 use visavis::webhooks::signature::{Secret, show_public_key};
 
@@ -275,7 +275,7 @@ async fn claims_take_turns_and_give_each_endpoint_what_it_has_room_for() {
     let few = claim(&Room { all: 9, ..room(&narrow) }).await;
     assert_eq!(few, [3, 3, 3], "the first of each, then the second of each");
     assert_eq!(claim(&Room { failing: 0, ..room(&narrow) }).await, [9, 0, 9], "the failing ones' places are taken");
-    let limit = EndpointChange { rate_limit: Some(Some(1)), ..EndpointChange::default() };
+    let limit = EndpointChange { rate_limit: RateChange::PerSecond(1), ..EndpointChange::default() };
     store.change_endpoint(live(&world), fresh, &limit).await.unwrap();
     assert_eq!(claim(&room(&[(busy, 0)])).await, [0, 1, 1], "an unknown endpoint's own limit holds from the first");
 }
@@ -358,7 +358,7 @@ async fn an_endpoint_is_called_no_more_often_than_its_owner_allows() {
     let world = World::new().await;
     let receiver = Receiver::start().await;
     let id = endpoint(&world, &receiver.url()).await.endpoint.id;
-    let limit = EndpointChange { rate_limit: Some(Some(RATE)), ..EndpointChange::default() };
+    let limit = EndpointChange { rate_limit: RateChange::PerSecond(RATE), ..EndpointChange::default() };
     world.store().change_endpoint(live(&world), id, &limit).await.unwrap();
     events(&world, 60).await;
     let since = Instant::now();

@@ -142,8 +142,10 @@ impl World {
     pub async fn permit_producer(&self) {
         let user = self.producer.username();
         let own = format!("^({user}.*|amq.gen-.*)$");
-        let rights = Permissions { configure: &own, write: "^visavis\\.submissions$", read: &own };
+        let (write, read) = (format!("^visavis\\.submissions$|{own}"), format!("^visavis\\.results$|{own}"));
+        let rights = Permissions { configure: &own, write: &write, read: &read };
         self.management.permit(&self.vhost, user, rights).await;
+        self.management.permit_topic(&self.vhost, user, "visavis.results", "^acme\\.").await;
     }
 
     pub fn store(&self) -> &Store {
@@ -225,6 +227,11 @@ impl World {
     /// The registry of identity records.
     pub fn registry(&self) -> Registry {
         Registry::new(self.intake.store.clone(), self.intake.media.clone(), self.intake.pepper.clone())
+    }
+
+    /// The producer's address of this world's virtual host.
+    pub fn producer_url(&self) -> &Url {
+        &self.producer
     }
 
     /// A producer of the organisation; declares the exchanges, in case no process runs yet.
