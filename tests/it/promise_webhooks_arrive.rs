@@ -84,12 +84,12 @@ async fn of_a_thousand_events_every_one_arrives_under_one_id() {
         dispatcher.stop().await;
     }
     assert_eq!(world.count("SELECT count(*) FROM deliveries WHERE state = 'delivered'").await, i64::from(EVENTS));
+    let attempts = world.count("SELECT count(*) FROM delivery_attempts").await;
     let tallies = tallies.lock().unwrap();
     assert_eq!(tallies.len(), usize::try_from(EVENTS).unwrap(), "one id each");
     let sum = |of: fn(&Tally) -> usize| tallies.values().map(of).sum::<usize>();
     let (accepted, refused, hung) = (sum(|it| it.accepted), sum(|it| it.refused), sum(|it| it.hung));
     let duplicates = accepted - tallies.len();
-    let attempts = world.count("SELECT count(*) FROM delivery_attempts").await;
     println!("{accepted} accepted, {duplicates} of them twice; {refused} refused, {hung} hung; {attempts} attempts");
     assert!(tallies.values().all(|it| it.accepted >= 1), "each was accepted");
     assert_eq!(attempts, i64::try_from(accepted + refused + hung).unwrap(), "every attempt is in the ledger");

@@ -197,7 +197,7 @@ async fn after_five_days_without_a_success_an_endpoint_is_disabled_and_not_befor
     let _dispatcher = Running::start(&world, QUICK);
     event(&world).await;
     await_attempts(&world, 1).await;
-    world.pass(FAILING - Duration::from_mins(1)).await;
+    world.pass(FAILING.saturating_sub(Duration::from_mins(1))).await;
     await_attempts(&world, 2).await;
     assert_eq!(disabled(&world, id).await, None, "a minute is left");
     ok.store(1, Ordering::SeqCst);
@@ -409,7 +409,7 @@ async fn deliveries_that_were_over_long_ago_are_forgotten() {
     await_state(&world, "delivered", 1).await;
     dispatcher.stop().await;
     event(&world).await;
-    world.pass(KEPT - Duration::from_mins(1)).await;
+    world.pass(KEPT.saturating_sub(Duration::from_mins(1))).await;
     erase_due(world.store(), &world.intake.media).await.unwrap();
     assert_eq!(world.count("SELECT count(*) FROM deliveries").await, 2, "a minute is left");
     world.pass(Duration::from_mins(1)).await;

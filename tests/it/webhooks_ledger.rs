@@ -166,12 +166,12 @@ async fn a_test_event_goes_to_its_endpoint_alone_whatever_it_subscribed_to() {
     let set = sqlx::query("UPDATE webhook_endpoints SET url = $1 WHERE id = $2::text::uuid");
     set.bind(asked.url()).bind(text(&made, "id")).execute(&world.pool).await.unwrap();
     let path = format!("/v1/webhooks/{}/test", text(&made, "id"));
-    let (status, sent) = api::send(api.request(Method::POST, &path)).await;
-    assert_eq!(status, StatusCode::ACCEPTED, "{sent}");
+    let (status, answer) = api::send(api.request(Method::POST, &path)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
     let _dispatcher = Running::start(&world, QUICK);
     let seen = asked.await_seen(1).await.remove(0);
-    assert_eq!((seen.id.as_str(), &seen.json()["type"]), (text(&sent, "event_id"), &json!("endpoint.test")));
+    assert_eq!((seen.id.as_str(), &seen.json()["type"]), (text(&answer, "event_id"), &json!("endpoint.test")));
     await_state(&world, "delivered", 1).await;
-    assert_eq!(api.get(text(&sent["links"], "delivery")).await.1["status"], "delivered");
+    assert_eq!(api.get(text(&answer["links"], "delivery")).await.1["status"], "delivered");
     assert!(other.seen().is_empty());
 }
