@@ -173,6 +173,23 @@ impl Store {
         Ok(())
     }
 
+    /// Gives up to `limit` deliveries up that are due and whose endpoint is disabled: written in the moment when it was,
+    /// or too many for that moment.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn give_up_disabled(&self, limit: i64) -> Result<u64, Error> {
+        let rows = sqlx::query!(
+            "UPDATE deliveries SET state = 'failed', finished_at = now()
+             WHERE (event_id, endpoint_id) IN
+                 (SELECT event_id, endpoint_id FROM deliveries JOIN webhook_endpoints ON webhook_endpoints.id = endpoint_id
+                  WHERE state = 'pending' AND next_at <= now() AND disabled IS NOT NULL
+                  LIMIT $1 FOR NO KEY UPDATE OF deliveries SKIP LOCKED)",
+            limit,
+        );
+        Ok(rows.execute(&self.pool).await?.rows_affected())
+    }
+
     /// Keeps the attempts, and what follows them, in one commit. An attempt whose delivery was claimed again, or asked for
     /// once more, is kept and changes nothing. An endpoint that is gone, or to which nothing arrived for too long, is
     /// disabled.

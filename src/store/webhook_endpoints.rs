@@ -14,6 +14,9 @@ use crate::domain::webhook::{Disabled, EventType, TEST};
 /// Endpoints of one account: every event costs a row for each.
 pub const MAX_ENDPOINTS: i64 = 50;
 
+/// Deliveries that one statement deletes or gives up.
+const BATCH: i64 = 5000;
+
 /// An endpoint about to be stored.
 pub struct NewEndpoint<'a> {
     pub id: EndpointId,
@@ -209,6 +212,12 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn delete_endpoint(&self, account: Account, id: EndpointId) -> Result<bool, Error> {
+        // Disabled first, and its deliveries bit by bit: jobs that end wait for whoever deletes an endpoint that is theirs.
+        let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
+        if !self.change_endpoint(account, id, &off).await? {
+            return Ok(false);
+        }
+        while self.delete_deliveries(id).await? == BATCH.unsigned_abs() {}
         let rows = sqlx::query!(
             "DELETE FROM webhook_endpoints WHERE tenant_id = $1 AND sandbox = $2 AND id = $3",
             account.tenant_id.0,
@@ -216,6 +225,16 @@ impl Store {
             id.0,
         );
         Ok(rows.execute(&self.pool).await?.rows_affected() == 1)
+    }
+
+    async fn delete_deliveries(&self, id: EndpointId) -> Result<u64, Error> {
+        let rows = sqlx::query!(
+            "DELETE FROM deliveries WHERE endpoint_id = $1 AND event_id IN
+                 (SELECT event_id FROM deliveries WHERE endpoint_id = $1 ORDER BY event_id DESC LIMIT $2)",
+            id.0,
+            BATCH,
+        );
+        Ok(rows.execute(&self.pool).await?.rows_affected())
     }
 
     /// Gives an endpoint a new secret; the old one signs too for `grace`. Two live at once: a third rotation within the
@@ -232,7 +251,7 @@ impl Store {
         let mut tx = self.begin().await?;
         // Rotations of one endpoint wait for each other.
         let found = sqlx::query_scalar!(
-            "SELECT id FROM webhook_endpoints WHERE tenant_id = $1 AND sandbox = $2 AND id = $3 FOR UPDATE",
+            "SELECT id FROM webhook_endpoints WHERE tenant_id = $1 AND sandbox = $2 AND id = $3 FOR NO KEY UPDATE",
             account.tenant_id.0,
             account.sandbox,
             secret.endpoint_id.0,
@@ -363,9 +382,14 @@ impl Tx {
         .fetch_optional(&mut *self.inner)
         .await?;
         let Some(row) = row else { return Ok(()) };
+        // What a long backlog leaves, the dispatcher gives up, see `give_up_disabled`.
         sqlx::query!(
-            "UPDATE deliveries SET state = 'failed', finished_at = now() WHERE endpoint_id = $1 AND state = 'pending'",
+            "UPDATE deliveries SET state = 'failed', finished_at = now()
+             WHERE endpoint_id = $1 AND event_id IN
+                 (SELECT event_id FROM deliveries WHERE endpoint_id = $1 AND state = 'pending'
+                  ORDER BY next_at, event_id LIMIT $2 FOR NO KEY UPDATE)",
             id.0,
+            BATCH,
         )
         .execute(&mut *self.inner)
         .await?;

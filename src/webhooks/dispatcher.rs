@@ -49,6 +49,8 @@ const TROUBLE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(35);
 /// Beyond an attempt's own time, until another dispatcher may make it.
 const LEASE_MARGIN: Duration = Duration::from_secs(45);
+/// Deliveries to disabled endpoints that one round gives up.
+const GIVEN_UP: i64 = 1000;
 /// What is known of an endpoint that nobody calls is forgotten.
 const FORGET: Duration = Duration::from_mins(10);
 
@@ -151,6 +153,10 @@ impl Dispatcher {
             unknown: FIRST,
         };
         let due = self.store.claim_deliveries(&room, self.settings.timeout + LEASE_MARGIN).await?;
+        if due.is_empty() {
+            // Something is due, and may be of an endpoint that is disabled.
+            self.store.give_up_disabled(GIVEN_UP).await?;
+        }
         self.begin(due).await
     }
 

@@ -388,6 +388,18 @@ async fn what_is_deleted_or_disabled_on_the_way_harms_no_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_for_an_endpoint_while_it_was_disabled_is_given_up() {
+    let world = World::new().await;
+    let receiver = Receiver::start().await;
+    endpoint(&world, &receiver.url()).await;
+    event(&world).await;
+    world.execute("UPDATE webhook_endpoints SET disabled = 'gone', disabled_at = now()").await;
+    let _dispatcher = Running::start(&world, QUICK);
+    await_state(&world, "failed", 1).await;
+    assert!(receiver.seen().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_dispatcher_ends_what_it_began_and_records_it() {
     let world = World::new().await;
     let receiver = Receiver::answering(|_, _| Reply::Hang).await;
