@@ -31,7 +31,7 @@ const FAST: i32 = 10_000;
 /// Endpoints of each half.
 const HALF: usize = 50;
 /// Events for each of them.
-const EACH: i32 = 200;
+const EACH: i32 = 500;
 /// Of the other half.
 #[derive(Clone, Copy, PartialEq)]
 enum Others {

@@ -65,8 +65,12 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 pub(super) struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// No body counts as an object without fields.
     pub(super) fn of(body: &[u8]) -> Result<Self, ApiError> {
+        read(body).map(Self)
+    }
+
+    /// Of a body that may be left out.
+    pub(super) fn of_optional(body: &[u8]) -> Result<Self, ApiError> {
         read_optional(body).map(Self)
     }
 

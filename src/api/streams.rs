@@ -20,6 +20,7 @@ use super::ApiContext;
 use super::auth::Caller;
 use super::error::{ApiError, Problem};
 use super::feed::{Full, Listener, Told};
+use crate::docs::answers;
 use crate::domain::ids::JobId;
 use crate::domain::tenant::{Account, Scope};
 use crate::store::Store;
@@ -45,7 +46,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     params(("Last-Event-ID" = Option<String>, Header, format = "uuid",
         description = "Events since then come first. Without it, those that happen from now on come.")),
     responses(
-        (status = 200, body = String, content_type = "text/event-stream", description = "A stream of events."),
+        (status = 200, body = answers::Event, content_type = "text/event-stream", description = "Events, one after the other."),
         (status = 400, body = Problem, content_type = "application/problem+json"),
     ))]
 async fn account_events(
@@ -64,7 +65,7 @@ async fn account_events(
     params(("id" = String, Path, format = "uuid", description = "The job."),
         ("Last-Event-ID" = Option<String>, Header, format = "uuid", description = "Only events since then come.")),
     responses(
-        (status = 200, body = String, content_type = "text/event-stream", description = "A stream of events."),
+        (status = 200, body = answers::Event, content_type = "text/event-stream", description = "Events, one after the other."),
         (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job."),
     ))]
@@ -148,7 +149,11 @@ impl Reading {
         while let Some((from, to)) = self.missed
             && self.ready.is_empty()
         {
-            match self.store.list_account_events(self.account, self.job, (from, to), PAGE).await {
+            let events = match self.job {
+                None => self.store.list_account_events(self.account, (from, to), PAGE).await,
+                Some(job) => self.store.list_job_events(self.account, job, (from, to), PAGE).await,
+            };
+            match events {
                 Ok(events) => {
                     self.missed = events.last().map(|last| (last.cursor, to));
                     self.ready.extend(events.into_iter().map(|it| Arc::new(Told::of(it))));

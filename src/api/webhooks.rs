@@ -248,7 +248,7 @@ async fn rotate(
 ) -> Result<(StatusCode, Json<EndpointWithSecret>), ApiError> {
     caller.may(Scope::Webhooks)?;
     let found = find(&context, caller.account, &id).await?;
-    let mut fields = Fields::of(&body)?;
+    let mut fields = Fields::of_optional(&body)?;
     let grace = fields.take::<u64>("grace_hours", "a whole number of hours, 0 to 168")?.unwrap_or(DEFAULT_GRACE);
     fields.end("grace_hours")?;
     if grace > MAX_GRACE {

@@ -119,14 +119,13 @@ impl Store {
         Ok(rows.into_iter().map(Event::from).collect())
     }
 
-    /// The account's events, or one job's, behind `after` and up to `until`.
+    /// Up to `limit` of the account's events behind `after` and up to `until`, in their order.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn list_account_events(
         &self,
         account: Account,
-        job_id: Option<JobId>,
         (after, until): (Cursor, Cursor),
         limit: i64,
     ) -> Result<Vec<Event>, Error> {
@@ -134,13 +133,44 @@ impl Store {
             Row,
             r#"SELECT id, tenant_id, sandbox, job_id, type AS kind, payload, created_at, xid::text::bigint AS "xid!"
                FROM events
-               WHERE tenant_id = $1 AND sandbox = $2 AND ($3::uuid IS NULL OR job_id = $3)
-                 AND (xid, id) > ($4::bigint::text::xid8, $5) AND (xid, id) <= ($6::bigint::text::xid8, $7)
+               WHERE tenant_id = $1 AND sandbox = $2
+                 AND (xid, id) > ($3::bigint::text::xid8, $4) AND (xid, id) <= ($5::bigint::text::xid8, $6)
                  AND type <> 'endpoint.test'
+               ORDER BY events.xid, id LIMIT $7"#,
+            account.tenant_id.0,
+            account.sandbox,
+            after.xid,
+            after.id,
+            until.xid,
+            until.id,
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(Event::from).collect())
+    }
+
+    /// The same of one of its jobs: found by the job, however many events the account has.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_job_events(
+        &self,
+        account: Account,
+        job_id: JobId,
+        (after, until): (Cursor, Cursor),
+        limit: i64,
+    ) -> Result<Vec<Event>, Error> {
+        let rows = sqlx::query_as!(
+            Row,
+            r#"SELECT id, tenant_id, sandbox, job_id, type AS kind, payload, created_at, xid::text::bigint AS "xid!"
+               FROM events
+               WHERE tenant_id = $1 AND sandbox = $2 AND job_id = $3
+                 AND (xid, id) > ($4::bigint::text::xid8, $5) AND (xid, id) <= ($6::bigint::text::xid8, $7)
                ORDER BY events.xid, id LIMIT $8"#,
             account.tenant_id.0,
             account.sandbox,
-            job_id.map(|it| it.0),
+            job_id.0,
             after.xid,
             after.id,
             until.xid,

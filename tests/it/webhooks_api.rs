@@ -131,6 +131,8 @@ async fn what_is_wrong_is_named_and_nothing_is_stored() {
         let (status, problem) = call(&api, Method::PATCH, &path, &body).await;
         assert_eq!((status, &problem["field"]), (StatusCode::BAD_REQUEST, &json!(field)), "{body} {problem}");
     }
+    let empty = api::send(api.request(Method::PATCH, &path)).await;
+    assert_eq!((empty.0, &empty.1["code"]), (StatusCode::BAD_REQUEST, &json!("malformed_json")), "a patch has a body");
     let grace = call(&api, Method::POST, &format!("{path}/rotate"), &json!({ "grace_hours": 169 })).await;
     assert_eq!((grace.0, &grace.1["field"]), (StatusCode::BAD_REQUEST, &json!("grace_hours")));
     assert_eq!(api.get(&path).await.1["url"], URL, "nothing was changed");

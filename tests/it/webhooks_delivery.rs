@@ -28,6 +28,7 @@ use crate::support::deliveries::{
     finish, live,
 };
 use crate::support::receiver::{Receiver, Reply};
+use crate::support::search::{self, Needle};
 use crate::support::world::request;
 use crate::support::{World, eventually, photos};
 
@@ -385,6 +386,26 @@ async fn what_is_deleted_or_disabled_on_the_way_harms_no_one() {
     assert_eq!(world.count("SELECT count(*) FROM deliveries WHERE state = 'failed'").await, 1, "given up by request");
     assert_eq!(world.store().insert_test_event(live(&world), second).await.unwrap(), Written::Disabled);
     assert_eq!(world.store().insert_test_event(live(&world), first).await.unwrap(), Written::NoSuchEndpoint);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_repeats_what_it_was_told_is_erased_with_the_job() {
+    let world = World::new().await;
+    let receiver = Receiver::answering(|_, seen| Reply::Body(200, seen.body.clone())).await;
+    endpoint(&world, &receiver.url()).await;
+    let mut body = request("face_match", photos::blank(), photos::blank());
+    body["metadata"] = json!({ "case": "case-90210" });
+    let job = world.submit(None, body.to_string().as_bytes()).await.unwrap().subject.id;
+    finish(&world, job).await;
+    let dispatcher = Running::start(&world, QUICK);
+    await_state(&world, "delivered", 1).await;
+    dispatcher.stop().await;
+    let needle = [Needle::text("metadata", "case-90210")];
+    let found = search::database(&world.pool, &needle).await;
+    assert!(found.iter().any(|it| it.contains("delivery_attempts.answer")), "{found:?}");
+    let images = visavis::images::Images::new(world.store().clone(), world.intake.media.clone(), "http://localhost");
+    images.unwrap().erase_job(live(&world), job).await.unwrap().expect("the job is there");
+    assert_eq!(search::database(&world.pool, &needle).await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
