@@ -289,7 +289,7 @@ async fn a_black_hole_slows_nobody_and_has_one_attempt_at_a_time_in_the_end() {
     let lost = endpoint(&world, &hole.url()).await.endpoint.id;
     endpoint(&world, &well.url()).await;
     events(&world, 100).await;
-    let patience = Duration::from_secs(2);
+    let patience = Duration::from_secs(4);
     let _dispatcher = Running::start(&world, DispatcherSettings { timeout: patience, ..QUICK });
     let since = Instant::now();
     well.await_seen(100).await;
