@@ -4,11 +4,13 @@ mod admin;
 mod auth;
 mod billing;
 mod body;
+mod deliveries;
 mod edges;
 mod erasure;
 mod error;
 mod face_match;
 mod faces;
+mod feed;
 mod health;
 mod images;
 mod jobs;
@@ -20,9 +22,11 @@ mod media;
 mod openapi;
 mod organisation;
 mod pages;
+mod streams;
 mod submit;
 mod sync;
 mod waiters;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -37,6 +41,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use admin::AdminToken;
+pub use feed::Feed;
 pub use health::{Probe, ProbeFuture};
 pub use limits::Limits;
 pub use waiters::Waiters;
@@ -44,6 +49,7 @@ pub use waiters::Waiters;
 use crate::domain::request::LARGEST_BODY;
 use crate::images::Images;
 use crate::intake::Intake;
+use crate::webhooks::Endpoints;
 
 /// What handlers need; clones share it.
 #[derive(Clone)]
@@ -51,6 +57,8 @@ pub struct ApiContext {
     pub intake: Intake,
     pub images: Images,
     pub waiters: Waiters,
+    pub endpoints: Endpoints,
+    pub feed: Feed,
     pub limits: Limits,
     /// Without one there is no admin API.
     pub admin: Option<AdminToken>,
@@ -97,7 +105,14 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins.to_vec())
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, IDEMPOTENCY_KEY, PREFER, edges::REQUEST_ID])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            IDEMPOTENCY_KEY,
+            PREFER,
+            edges::REQUEST_ID,
+            LAST_EVENT_ID,
+        ])
         .expose_headers(
             [edges::REQUEST_ID, header::LOCATION, header::RETRY_AFTER]
                 .into_iter()
@@ -108,6 +123,7 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
 }
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// The OpenAPI document of this version.
@@ -121,6 +137,7 @@ fn documented() -> (Router<ApiContext>, utoipa::openapi::OpenApi) {
     let (operations, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
         .merge(jobs::routes())
         .merge(list::routes())
+        .merge(streams::routes())
         .merge(erasure::routes())
         .merge(face_match::routes())
         .merge(faces::routes())
@@ -130,6 +147,8 @@ fn documented() -> (Router<ApiContext>, utoipa::openapi::OpenApi) {
         .merge(jwks::routes())
         .merge(organisation::routes())
         .merge(billing::routes())
+        .merge(webhooks::routes())
+        .merge(deliveries::routes())
         .merge(admin::routes())
         .merge(health::routes())
         .split_for_parts();

@@ -12,15 +12,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::api::{self, AdminToken, ApiContext, Limits, Probe, ProbeFuture, Waiters};
+use crate::api::{self, AdminToken, ApiContext, Feed, Limits, Probe, ProbeFuture, Waiters};
 use crate::config::ServeArgs;
 use crate::images::Images;
 use crate::intake;
 use crate::janitor;
 use crate::jobs;
 use crate::lifecycle::{Lifecycle, PATIENCE};
+use crate::net;
 use crate::relay::{self, RelaySettings};
 use crate::vision::{Engine, EngineSettings, Provider};
+use crate::webhooks::{Dispatcher, Endpoints};
 use crate::worker::Worker;
 use crate::worker::slots::Slots;
 
@@ -37,6 +39,8 @@ pub enum Role {
     Relay,
     /// Comparisons.
     Worker,
+    /// Events to webhook endpoints.
+    Webhooks,
     /// Erasure of images whose time is over.
     Janitor,
 }
@@ -88,6 +92,10 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         intake::amqp::start(&intake, &broker, &life);
         intake::dead_letters::start(&intake, &broker, &life);
     }
+    if plays(Role::Webhooks) {
+        let client = net::Client::new(guard)?;
+        Dispatcher::new(store.clone(), intake.media.clone(), client, args.webhooks.settings()).start(&life);
+    }
     if plays(Role::Janitor) {
         janitor::start(&store, &intake.media, &life);
     }
@@ -114,6 +122,7 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
             probes.push(probe("broker", move || Box::pin(std::future::ready(broker.is_connected()))));
         }
         let waiters = Waiters::start(store.clone(), &life);
+        let feed = Feed::start(store.clone(), &life);
         let limits = Limits::new(args.api.body_budget << 20);
         let admin = args
             .api
@@ -125,7 +134,8 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         let signing = images.clone();
         let signer: api::Signer = Arc::new(move |value| signing.signer().sign_detached(value).ok());
         let (admin, probes, signer) = (admin.transpose()?, probes.into(), Some(signer));
-        let context = ApiContext { intake, images, waiters, limits, admin, probes, provider, signer };
+        let endpoints = Endpoints::new(store.clone(), intake.media.clone(), guard);
+        let context = ApiContext { intake, images, waiters, endpoints, feed, limits, admin, probes, provider, signer };
         let router = api::router(context, &origins);
         let serving = serve_http(listener.into_std()?, router, life.stopping().clone())?;
         life.spawn("api", async move {

@@ -5,11 +5,13 @@ mod dead_letters;
 mod docs;
 mod eval;
 mod identity;
+mod listen;
 mod models;
 mod picture;
 mod submit;
 mod tenant;
 mod wallet;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -62,6 +64,11 @@ enum Command {
     /// What nobody could deal with: list it, send it again
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
+    /// Look on while events are delivered
+    #[command(subcommand)]
+    Webhooks(webhooks::WebhooksCommand),
+    /// Bring events to a program on this machine as they happen, signed as webhooks are
+    Listen(listen::ListenArgs),
     /// Print the API's document
     Docs {
         #[arg(value_enum)]
@@ -116,6 +123,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Wallet(command) => wallet::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Identity(command) => identity::run(command).await,
             Command::DeadLetters(command) => dead_letters::run(command).await,
+            Command::Webhooks(command) => webhooks::run(command).await.map(|()| ExitCode::SUCCESS),
+            Command::Listen(args) => listen::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Docs { document } => {
                 docs::run(document);
                 Ok(ExitCode::SUCCESS)

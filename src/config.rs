@@ -1,8 +1,9 @@
 //! Settings of a deployment, by flag or environment variable; the only room that knows their names.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -24,6 +25,7 @@ use crate::telemetry::LogFormat;
 use crate::video::{Frames, VideoParams};
 use crate::vision::provider::{self, Choice};
 use crate::vision::{Pack, Runtime, Shelf};
+use crate::webhooks::DispatcherSettings;
 
 /// Where Postgres is.
 #[derive(Args, Clone)]
@@ -293,6 +295,24 @@ impl OutgoingArgs {
     }
 }
 
+/// How events are delivered.
+#[derive(Args, Clone)]
+pub struct WebhookArgs {
+    /// Seconds that one attempt of a delivery may take
+    #[arg(long, env = "VISAVIS_WEBHOOK_TIMEOUT", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub webhook_timeout: u64,
+    /// Attempts that this process makes at once
+    #[arg(long, env = "VISAVIS_WEBHOOK_PLACES", default_value = "256")]
+    pub webhook_places: NonZeroU32,
+}
+
+impl WebhookArgs {
+    #[must_use]
+    pub fn settings(&self) -> DispatcherSettings {
+        DispatcherSettings { places: self.webhook_places, timeout: Duration::from_secs(self.webhook_timeout) }
+    }
+}
+
 /// Where identity records come from.
 #[derive(Args, Clone)]
 pub struct IdentityArgs {
@@ -339,6 +359,8 @@ pub struct ServeArgs {
     pub identity: IdentityArgs,
     #[command(flatten)]
     pub outgoing: OutgoingArgs,
+    #[command(flatten)]
+    pub webhooks: WebhookArgs,
     /// Address of the HTTP API: an IP address and a port
     #[arg(long, env = "VISAVIS_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,

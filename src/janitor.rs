@@ -1,5 +1,6 @@
 //! Erases images whose time is over, and all that was made from them: first the keys, which makes them noise everywhere,
-//! backups included; then the blobs; then the rows. A crash in between is mended by the next round.
+//! backups included; then the blobs; then the rows. A crash in between is mended by the next round. Forgets deliveries that
+//! were over long ago.
 
 use std::time::Duration;
 
@@ -70,6 +71,7 @@ pub async fn erase_due(store: &Store, media: &Media) -> Result<u64, Error> {
     while store.erase_due_sealed(BATCH).await? == BATCH.unsigned_abs() {}
     while store.erase_due_prints(BATCH).await? == BATCH.unsigned_abs() {}
     store.forget_expired_challenges().await?;
+    while store.forget_old_deliveries(BATCH).await? == BATCH.unsigned_abs() {}
     let bodies = store.erase_old_bodies(DEAD_LETTERS_KEEP, BATCH).await?;
     for id in &bodies {
         media.delete_dead_letter(*id).await?;

@@ -21,4 +21,5 @@ pub mod store;
 pub mod telemetry;
 pub mod video;
 pub mod vision;
+pub mod webhooks;
 pub mod worker;

@@ -5,6 +5,7 @@
 //! looked at, never to a name that is resolved once more. Time and size of an answer are bounded.
 
 pub mod address;
+pub mod event_stream;
 mod resolver;
 mod target;
 
@@ -46,6 +47,9 @@ pub struct Response {
     pub headers: HeaderMap,
     pub body: Bytes,
 }
+
+/// An answer whose body is still to come.
+pub struct Opened(reqwest::Response);
 
 /// Why there is no answer. No message quotes the URL.
 #[derive(Debug, thiserror::Error)]
@@ -109,14 +113,8 @@ impl Client {
     /// # Errors
     /// When the target is refused, nobody answers in time, or the answer is too large.
     pub async fn send(&self, request: Request) -> Result<Response, Error> {
-        let Request { method, target, headers, body, timeout, max_answer: limit } = request;
-        // An address in the URL never comes to the resolver; and the target may be of a laxer guard.
-        self.guard.examine(target.url())?;
-        let mut call = self.inner.request(method, target.into_url()).headers(headers).timeout(timeout);
-        if let Some(body) = body {
-            call = call.body(body);
-        }
-        let mut answer = call.send().await.map_err(|error| Error::of(&error))?;
+        let limit = request.max_answer;
+        let mut answer = self.begin(request).await?;
         let announced = answer.content_length().and_then(|it| usize::try_from(it).ok());
         if announced.is_some_and(|it| it > limit) {
             return Err(Error::TooLarge { limit });
@@ -129,6 +127,55 @@ impl Client {
             body.extend_from_slice(&chunk);
         }
         Ok(Response { status: answer.status(), headers: answer.headers().clone(), body: body.freeze() })
+    }
+
+    /// Makes a call and reads the beginning of its answer, as far as `max_answer`; the rest is left unread.
+    ///
+    /// # Errors
+    /// When the target is refused, or nobody answers in time.
+    pub async fn send_and_cut(&self, request: Request) -> Result<Response, Error> {
+        let limit = request.max_answer;
+        let mut answer = self.begin(request).await?;
+        let mut body = BytesMut::new();
+        while body.len() < limit {
+            let Some(chunk) = answer.chunk().await.map_err(|error| Error::of(&error))? else { break };
+            body.extend_from_slice(&chunk[..chunk.len().min(limit - body.len())]);
+        }
+        Ok(Response { status: answer.status(), headers: answer.headers().clone(), body: body.freeze() })
+    }
+
+    /// Makes a call whose answer is read as it comes: `timeout` bounds all of it, `max_answer` nothing.
+    ///
+    /// # Errors
+    /// When the target is refused, or nobody answers in time.
+    pub async fn open(&self, request: Request) -> Result<Opened, Error> {
+        self.begin(request).await.map(Opened)
+    }
+
+    async fn begin(&self, request: Request) -> Result<reqwest::Response, Error> {
+        let Request { method, target, headers, body, timeout, max_answer: _ } = request;
+        // An address in the URL never comes to the resolver; and the target may be of a laxer guard.
+        self.guard.examine(target.url())?;
+        let mut call = self.inner.request(method, target.into_url()).headers(headers).timeout(timeout);
+        if let Some(body) = body {
+            call = call.body(body);
+        }
+        call.send().await.map_err(|error| Error::of(&error))
+    }
+}
+
+impl Opened {
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.0.status()
+    }
+
+    /// The next bytes of the body; none at its end.
+    ///
+    /// # Errors
+    /// When the exchange broke off, or its time is over.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        self.0.chunk().await.map_err(|error| Error::of(&error))
     }
 }
 

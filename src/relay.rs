@@ -1,4 +1,5 @@
-//! From the outbox to the broker: doorbells in fair order, replies, and the sweeper that mends what crashes left.
+//! From Postgres to the broker: doorbells in fair order, replies, events for the results exchange, and the sweeper that
+//! mends what crashes left.
 
 use std::time::Duration;
 
@@ -8,10 +9,13 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use crate::domain::job::Lane;
+use crate::domain::webhook::{envelope, routing_key};
 use crate::lifecycle::Lifecycle;
 use crate::queue::connection::{Broker, Reconnect};
 use crate::queue::message::Outgoing;
 use crate::queue::publisher::Publisher;
+use crate::store::event_tails::Told;
+use crate::store::events::Cursor;
 use crate::store::outbox::Reply;
 use crate::store::signals::Signal;
 use crate::store::{self, Store};
@@ -42,6 +46,10 @@ const GAP: Duration = Duration::from_millis(10);
 const ROUND: Duration = Duration::from_mins(1);
 /// Replies published at once.
 const REPLIES: i64 = 64;
+/// Events published at once.
+const RESULTS: i64 = 128;
+/// Where the results exchange's reader keeps its place.
+const TAIL: &str = "results";
 /// Tries of a reply, over about half an hour, before it goes among the dead letters.
 const REPLY_ATTEMPTS: i32 = 8;
 
@@ -59,7 +67,7 @@ enum Error {
 /// Starts the relay and the sweeper. Replies go to queues that producers made, over a connection of their own: what a
 /// producer's queue does to it must not hold up anybody's work.
 pub fn start(store: &Store, broker: &Broker, settings: RelaySettings, life: &Lifecycle) {
-    let (doorbells, replies) = (store.clone(), store.clone());
+    let (doorbells, replies, results) = (store.clone(), store.clone(), store.clone());
     life.spawn("relay of doorbells", {
         let publisher = Publisher::new(broker.clone(), "doorbells");
         let news = store.clone();
@@ -74,6 +82,14 @@ pub fn start(store: &Store, broker: &Broker, settings: RelaySettings, life: &Lif
         let news = async move || news.signalled(Signal::Reply).await;
         rounds(life.clone(), publisher, news, async move |publisher: &mut Publisher| {
             reply_due(&replies, publisher).await
+        })
+    });
+    life.spawn("relay of results", {
+        let publisher = Publisher::new(broker.clone(), "results");
+        let (news, holder) = (store.clone(), Uuid::now_v7());
+        let news = async move || news.signalled(Signal::Result).await;
+        rounds(life.clone(), publisher, news, async move |publisher: &mut Publisher| {
+            tell_results(&results, holder, publisher).await
         })
     });
     life.spawn("sweeper", sweeper(store.clone(), settings, life.clone()));
@@ -197,6 +213,33 @@ async fn reply_due(store: &Store, publisher: &mut Publisher) -> Result<usize, Er
     };
     store.delete_replies(&confirmed).await?;
     Ok(confirmed.len())
+}
+
+/// Publishes the events that came since the last round; says how many were read. One that the broker has may be published
+/// again, under the same id; none is passed over.
+async fn tell_results(store: &Store, holder: Uuid, publisher: &mut Publisher) -> Result<usize, Error> {
+    let Some(from) = store.claim_tail(TAIL, holder).await? else { return Ok(0) };
+    let told = publish_results(store, from, publisher).await;
+    let reached = told.as_ref().map_or(from, |(_, reached)| *reached);
+    store.release_tail(TAIL, holder, reached).await?;
+    told.map(|(count, _)| count)
+}
+
+async fn publish_results(store: &Store, from: Cursor, publisher: &mut Publisher) -> Result<(usize, Cursor), Error> {
+    let events = store.list_events(from, RESULTS).await?;
+    let (count, reached) = (events.len(), events.last().map_or(from, |it| it.cursor));
+    let messages: Vec<_> = store.name_organisations(events).await?.iter().map(result_message).collect();
+    let answers = publisher.publish_all(&messages).await?;
+    if answers.contains(&false) {
+        return Err(crate::queue::Error::Nack.into());
+    }
+    Ok((count, reached))
+}
+
+fn result_message(told: &Told) -> Outgoing {
+    let event = &told.event;
+    let key = routing_key(&told.organisation, &event.kind, &event.data);
+    Outgoing::result(event.id, &event.kind, key, envelope(&event.kind, event.created_at, &event.data))
 }
 
 fn message(reply: &Reply) -> Outgoing {

@@ -13,8 +13,11 @@ use signals::{Signal, Signals};
 pub mod api_keys;
 pub mod challenges;
 pub mod dead_letters;
+pub mod deliveries;
+pub mod delivery_ledger;
 pub mod erasure;
-mod events;
+pub mod event_tails;
+pub mod events;
 pub mod images;
 pub mod jobs;
 pub mod outbox;
@@ -28,6 +31,7 @@ pub mod sweep;
 pub mod tenants;
 pub mod views;
 pub mod wallets;
+pub mod webhook_endpoints;
 
 /// A handle to the database; clones share one pool.
 #[derive(Clone)]

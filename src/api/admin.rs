@@ -11,7 +11,6 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use chrono::{DateTime, Utc};
 use ring::hmac;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -19,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiContext;
-use super::body::JsonBody;
+use super::body::{JsonBody, read, read_optional};
 use super::error::{ApiError, Problem};
 use crate::domain::api_key::ApiKeyText;
 use crate::domain::ids::TenantId;
@@ -143,7 +142,7 @@ struct NewKey {
 struct KeyRequest {
     /// `live`, the default, or `test` for the sandbox.
     environment: Option<Environment>,
-    /// `submit`, `read`, `erase`, `billing`; all of them by default.
+    /// `submit`, `read`, `erase`, `billing`, `webhooks`; all of them by default.
     #[schema(value_type = Option<Vec<String>>)]
     scopes: Option<BTreeSet<Scope>>,
     #[schema(max_length = 100)]
@@ -400,20 +399,6 @@ fn checked(settings: &TenantSettings, change: &OrganisationChange) -> Result<Ten
         amqp_user: change.amqp_user.clone(),
         retention_seconds: change.retention_hours.map(|it| it * 3600),
         settings,
-    })
-}
-
-/// Reads a body that may be left out: no body counts as an object without fields.
-fn read_optional<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    read(if body.is_empty() { b"{}" } else { body })
-}
-
-/// Through a map, because serde takes a list for a struct too.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    let object = serde_json::from_slice::<Map<String, Value>>(body);
-    object.and_then(|it| serde_json::from_value(Value::Object(it))).map_err(|error| {
-        let detail = format!("the body is not what this path takes: {error}");
-        ApiError::new(StatusCode::BAD_REQUEST, "malformed_json", &detail)
     })
 }
 

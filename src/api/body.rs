@@ -5,6 +5,8 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::error::ApiError;
 
@@ -43,6 +45,52 @@ pub(super) async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result
             ApiError::new(StatusCode::REQUEST_TIMEOUT, "unreadable_body", "the body did not come whole, or too slowly")
         }
     })
+}
+
+/// Reads a body that may be left out: no body counts as an object without fields.
+pub(super) fn read_optional<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    read(if body.is_empty() { b"{}" } else { body })
+}
+
+/// Through a map, because serde takes a list for a struct too.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let object = serde_json::from_slice::<Map<String, Value>>(body);
+    object.and_then(|it| serde_json::from_value(Value::Object(it))).map_err(|error| {
+        let detail = format!("the body is not what this path takes: {error}");
+        ApiError::new(StatusCode::BAD_REQUEST, "malformed_json", &detail)
+    })
+}
+
+/// An object whose fields are taken out one by one, so that the one at fault can be named.
+pub(super) struct Fields(Map<String, Value>);
+
+impl Fields {
+    pub(super) fn of(body: &[u8]) -> Result<Self, ApiError> {
+        read(body).map(Self)
+    }
+
+    /// Of a body that may be left out.
+    pub(super) fn of_optional(body: &[u8]) -> Result<Self, ApiError> {
+        read_optional(body).map(Self)
+    }
+
+    /// The field, where it is there; `expected` says what it must be. Null is a value of some types.
+    pub(super) fn take<T: DeserializeOwned>(&mut self, field: &str, expected: &str) -> Result<Option<T>, ApiError> {
+        let Some(value) = self.0.remove(field) else { return Ok(None) };
+        let wrong = |_| ApiError::of_field("invalid_field", field, &format!("{field} must be {expected}"));
+        serde_json::from_value(value).map(Some).map_err(wrong)
+    }
+
+    /// Nothing may be left: a misspelt field that is passed over would mislead.
+    pub(super) fn end(self, known: &str) -> Result<(), ApiError> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(field) => {
+                let detail = format!("there is no field {field} here; there are: {known}");
+                Err(ApiError::of_field("unknown_field", field, &detail))
+            }
+        }
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::domain::ids::RequestId;
 use crate::domain::request::RequestFault;
-use crate::{images, intake, store};
+use crate::{images, intake, store, webhooks};
 
 /// An error: a problem document (RFC 9457) with a stable code.
 #[derive(ToSchema)]
@@ -154,6 +154,18 @@ impl From<intake::Error> for ApiError {
                     "unavailable",
                     "a part of the service does not answer: try again",
                 )
+            }
+        }
+    }
+}
+
+impl From<webhooks::Error> for ApiError {
+    fn from(error: webhooks::Error) -> Self {
+        match error {
+            webhooks::Error::Store(error) => error.into(),
+            other => {
+                error!(error = %other, "a webhook secret could not be made");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an unexpected fault of ours")
             }
         }
     }

@@ -61,9 +61,9 @@ struct JobList {
 }
 
 #[derive(Serialize, ToSchema)]
-struct PageLinks {
-    /// The page of older jobs; null on the last page.
-    next: Option<String>,
+pub(super) struct PageLinks {
+    /// The page of older ones; null on the last page.
+    pub(super) next: Option<String>,
 }
 
 /// Jobs, page by page, the newest first.

@@ -31,6 +31,7 @@ use super::error::Problem;
         (name = "signatures", description = "The keys that verify what is signed."),
         (name = "organisation", description = "Who calls, and what it may do."),
         (name = "billing", description = "The wallet and what was debited."),
+        (name = "webhooks", description = "Endpoints that events are delivered to, after Standard Webhooks; their ledger."),
         (name = "admin", description = "Organisations and their keys, for whoever runs the service; behind the admin token."),
         (name = "health", description = "For supervisors and load balancers."),
     ),

@@ -86,7 +86,7 @@ pub(super) struct KeyArgs {
     /// A key for the sandbox: its jobs use no models and cost nothing
     #[arg(long)]
     test: bool,
-    /// What it may be used for: submit, read, erase, billing [default: everything]
+    /// What it may be used for: submit, read, erase, billing, webhooks [default: everything]
     #[arg(long, value_delimiter = ',', value_parser = parse_scope)]
     scopes: Vec<Scope>,
     /// For people, to tell keys apart

@@ -12,6 +12,7 @@ use crate::domain::job::{Failure, Lane, Verdict};
 use crate::domain::quality::Quality;
 use crate::domain::tenant::Service;
 use crate::domain::warning::Warning;
+use crate::domain::webhook::EventType;
 
 /// Where a job stands. The last four are final.
 #[derive(ToSchema)]
@@ -68,6 +69,18 @@ pub struct Accepted {
     /// Submitted with a test key; absent otherwise.
     #[schema(nullable = false)]
     pub sandbox: Option<bool>,
+}
+
+/// An event, as webhooks, streams and the results exchange carry it.
+#[derive(ToSchema)]
+pub struct Event {
+    #[schema(inline)]
+    pub r#type: EventType,
+    #[schema(format = DateTime)]
+    pub timestamp: String,
+    /// Of `job.completed` and `job.failed`, what the replies `completed` and `failed` say; of the others ids, state and verdict.
+    #[schema(value_type = Object)]
+    pub data: serde_json::Value,
 }
 
 /// The submission was refused and nothing was stored.

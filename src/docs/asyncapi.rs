@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
 
-use super::answers::{Accepted, Completed, Failed, Rejected};
+use super::answers::{Accepted, Completed, Event, Failed, Rejected};
 use super::requests::{self, JobRequest, add};
 use crate::domain::tenant::Service;
 use crate::queue::topology;
@@ -71,8 +71,28 @@ pub fn document() -> Value {
                 "messages": Map::from_iter(replies().map(|(kind, it)| (kind.to_owned(), it))),
                 "bindings": { "amqp": { "is": "queue", "queue": {}, "bindingVersion": "0.3.0" } },
             },
+            "results": {
+                "address": topology::RESULTS,
+                "title": "Results",
+                "description": "Events of live accounts, under the routing key <organisation>.<kind>.<status>, such as \
+                                acme.face_match.in_review. Bind a queue of your own to your organisation's keys.",
+                "servers": [{ "$ref": "#/servers/broker" }],
+                "messages": { "event": { "$ref": "#/components/messages/event" } },
+                "bindings": { "amqp": {
+                    "is": "routingKey",
+                    "exchange": { "name": topology::RESULTS, "type": "topic", "durable": true, "autoDelete": false },
+                    "bindingVersion": "0.3.0",
+                } },
+            },
         },
         "operations": {
+            "tell": {
+                "action": "send",
+                "title": "Tell what happened",
+                "description": "At least once each, under the event's id.",
+                "channel": { "$ref": "#/channels/results" },
+                "messages": [{ "$ref": "#/channels/results/messages/event" }],
+            },
             "submit": {
                 "action": "receive",
                 "title": "Submit a job",
@@ -96,7 +116,8 @@ pub fn document() -> Value {
                     "type": "userPassword",
                     "description": format!(
                         "A broker user that is registered with an organisation. It needs write on `{}`, and configure \
-                         and read on queues of its own.", topology::SUBMISSIONS),
+                         and read on queues of its own; for results, write on them too, and read on `{}` with a topic \
+                         permission for its organisation's keys.", topology::SUBMISSIONS, topology::RESULTS),
                 },
             },
         },
@@ -166,7 +187,24 @@ fn messages() -> Map<String, Value> {
         });
         (kind.to_owned(), reply)
     });
-    [("submission".to_owned(), submission)].into_iter().chain(replies).collect()
+    let event = json!({
+        "name": "event",
+        "title": "Event",
+        "summary": "What happened, as webhooks and streams tell it.",
+        "contentType": "application/json",
+        "headers": {
+            "type": "object",
+            "description": "Properties of AMQP's basic class, not headers of the application's.",
+            "properties": {
+                "content_type": { "type": "string", "const": "application/json" },
+                "type": { "type": "string", "description": "The event's type." },
+                "message_id": { "type": "string", "format": "uuid", "description": "The event's id: one that comes twice has the same." },
+            },
+            "required": ["content_type", "type", "message_id"],
+        },
+        "payload": { "$ref": "#/components/schemas/Event" },
+    });
+    [("submission".to_owned(), submission), ("event".to_owned(), event)].into_iter().chain(replies).collect()
 }
 
 /// The schemas of all messages, by name, as AsyncAPI spells them.
@@ -177,6 +215,7 @@ fn schemas() -> BTreeMap<String, Value> {
     add::<Rejected>(&mut schemas);
     add::<Completed>(&mut schemas);
     add::<Failed>(&mut schemas);
+    add::<Event>(&mut schemas);
     let plain = |(name, schema)| {
         let mut schema = json!(schema);
         name_discriminators(&mut schema);

@@ -39,6 +39,10 @@ uuid_id!(
     /// One stored image.
     ImageId
 );
+uuid_id!(
+    /// One webhook endpoint.
+    EndpointId
+);
 
 /// The 12 characters that people quote: Crockford's base 32, which has no I, L, O or U to misread.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

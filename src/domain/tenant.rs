@@ -37,10 +37,12 @@ pub enum Scope {
     Erase,
     /// Read the wallet and its statement.
     Billing,
+    /// Make webhook endpoints and see to their deliveries.
+    Webhooks,
 }
 
 impl Scope {
-    pub const ALL: [Self; 4] = [Self::Submit, Self::Read, Self::Erase, Self::Billing];
+    pub const ALL: [Self; 5] = [Self::Submit, Self::Read, Self::Erase, Self::Billing, Self::Webhooks];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -49,6 +51,7 @@ impl Scope {
             Self::Read => "read",
             Self::Erase => "erase",
             Self::Billing => "billing",
+            Self::Webhooks => "webhooks",
         }
     }
 
@@ -141,8 +144,6 @@ pub struct TenantSettings {
     pub empty_wallet: EmptyWallet,
     /// Price of a confirmed `id_match`, in minor units of the wallet's currency.
     pub id_match_price: i64,
-    /// Where events of new webhook endpoints go by default.
-    pub webhook_url: Option<String>,
 }
 
 impl Default for TenantSettings {
@@ -162,7 +163,6 @@ impl Default for TenantSettings {
             concurrent_requests: None,
             empty_wallet: EmptyWallet::default(),
             id_match_price: 0,
-            webhook_url: None,
         }
     }
 }
@@ -204,13 +204,6 @@ impl TenantSettings {
         }
         if merged.id_match_price < 0 {
             return Err(fault("id_match_price", "must not be negative".to_owned()));
-        }
-        if merged
-            .webhook_url
-            .as_ref()
-            .is_some_and(|it| !it.starts_with("https://") || it.len() > 2048 || it.contains(char::is_control))
-        {
-            return Err(fault("webhook_url", "must be an https URL of at most 2,048 characters".to_owned()));
         }
         Ok(merged)
     }
@@ -271,7 +264,6 @@ mod tests {
             (json!({"concurrent_requests": 0}), "concurrent_requests"),
             (json!({"requests_per_minute": -1}), "requests_per_minute"),
             (json!({"id_match_price": -1}), "id_match_price"),
-            (json!({"webhook_url": "http://example.com"}), "webhook_url"),
             (json!({"liveness": "sometimes"}), "liveness"),
             (json!({"liveness_threshold": 0.49}), "liveness_threshold"),
             (json!({"liveness_threshold": 1.01}), "liveness_threshold"),

@@ -14,7 +14,14 @@ const MAX_URL: usize = 2048;
 /// Which targets are called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guard {
-    allow_loopback: bool,
+    reach: Reach,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Public,
+    PublicAndLoopback,
+    Anywhere,
 }
 
 /// A URL that the guard has examined. Has neither `Debug` nor `Display`: it may hold somebody's number.
@@ -42,13 +49,20 @@ impl Guard {
     /// Public addresses alone.
     #[must_use]
     pub fn strict() -> Self {
-        Self { allow_loopback: false }
+        Self { reach: Reach::Public }
     }
 
     /// For development: loopback addresses, written out or as `localhost`, as well, over plain HTTP and on any port.
     #[must_use]
     pub fn with_loopback() -> Self {
-        Self { allow_loopback: true }
+        Self { reach: Reach::PublicAndLoopback }
+    }
+
+    /// For a command that a person runs for themselves: wherever they say, as their browser would. Never for a URL that
+    /// somebody else gave.
+    #[must_use]
+    pub fn anywhere() -> Self {
+        Self { reach: Reach::Anywhere }
     }
 
     /// Reads a URL. That it is good today says nothing about what its name resolves to tomorrow: the client looks again.
@@ -76,7 +90,8 @@ impl Guard {
             Host::Ipv4(address) => address.is_loopback(),
             Host::Ipv6(address) => address.is_loopback(),
         };
-        if is_here && self.allow_loopback && matches!(url.scheme(), "http" | "https") {
+        let is_free = self.reach == Reach::Anywhere || (is_here && self.reach == Reach::PublicAndLoopback);
+        if is_free && matches!(url.scheme(), "http" | "https") {
             return Ok(());
         }
         if url.scheme() != "https" {
@@ -97,7 +112,11 @@ impl Guard {
     /// Whether a call to `name` may go to `address`. Only the name `localhost` may mean this machine: another one that
     /// resolves to it does so by mistake or by malice.
     pub(super) fn admits(self, name: &str, address: IpAddr) -> bool {
-        if is_localhost(name) { self.allow_loopback && address.is_loopback() } else { is_public(address) }
+        match self.reach {
+            Reach::Anywhere => true,
+            Reach::PublicAndLoopback if is_localhost(name) => address.is_loopback(),
+            Reach::Public | Reach::PublicAndLoopback => !is_localhost(name) && is_public(address),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is sent: doorbells to ourselves, replies to producers.
+//! What is sent: doorbells to ourselves, replies to producers, events to whoever wants them.
 
 use lapin::BasicProperties;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,13 @@ impl Outgoing {
             properties = properties.with_correlation_id(correlation_id.into());
         }
         Self { exchange: "", routing_key: reply_to.to_owned(), properties, body: payload.to_string().into_bytes() }
+    }
+
+    /// An event, for whoever bound a queue to its routing key: nobody may have. `message_id` is the event's.
+    #[must_use]
+    pub fn result(message_id: uuid::Uuid, kind: &str, routing_key: String, body: String) -> Self {
+        let properties = persistent().with_message_id(message_id.to_string().into()).with_type(kind.into());
+        Self { exchange: topology::RESULTS, routing_key, properties, body: body.into_bytes() }
     }
 
     /// A producer's submission, as `visavis submit` sends it. `user` is what the broker will validate.

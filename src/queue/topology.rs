@@ -15,6 +15,8 @@ pub const SUBMISSIONS: &str = "visavis.submissions";
 pub const SUBMISSIONS_QUEUE: &str = "visavis.submissions.v1";
 /// Where the relay rings; the routing key is the lane.
 pub const JOBS: &str = "visavis.jobs";
+/// Where events go, under `<organisation>.<kind>.<status>`, for consumers that prefer AMQP to webhooks.
+pub const RESULTS: &str = "visavis.results";
 /// What no binding wanted: alarm above 0.
 pub const UNROUTED: &str = "visavis.unrouted";
 pub const UNROUTED_QUEUE: &str = "visavis.unrouted.v1";
@@ -41,6 +43,8 @@ pub(super) async fn declare(channel: &Channel) -> Result<(), Error> {
     // Fanout: whatever routing key a producer chooses, its submission arrives.
     exchange(channel, SUBMISSIONS, ExchangeKind::Fanout, Some(UNROUTED)).await?;
     exchange(channel, JOBS, ExchangeKind::Direct, Some(UNROUTED)).await?;
+    // No alternate exchange: an event that nobody bound a queue for is nobody's loss.
+    exchange(channel, RESULTS, ExchangeKind::Topic, None).await?;
 
     queue(channel, UNROUTED_QUEUE, UNROUTED, "", true).await?;
     queue(channel, DEAD_QUEUE, DEAD, "", false).await?;

@@ -140,14 +140,14 @@ impl Tx {
         if cancelled {
             self.news.push(Signal::Ending);
             let notice = notice::cancelled(&job.subject);
-            self.insert_event(tenant_id, job_id, "job.failed", &notice).await?;
+            self.insert_event(job.account, Some(job_id), "job.failed", &notice).await?;
             if let Some(reply) = &job.reply {
                 self.insert_reply("reply_final", Some((tenant_id, job_id)), reply, &notice).await?;
             }
         }
         let state = if cancelled { "cancelled" } else { &job.state };
         let notice = notice::erased(&job.subject, state, job.verdict, job.now);
-        self.insert_event(tenant_id, job_id, "job.erased", &notice).await
+        self.insert_event(job.account, Some(job_id), "image.erased", &notice).await
     }
 
     /// What was told, or is still to be told, keeps the verdict alone.
@@ -174,6 +174,15 @@ impl Tx {
             job_id.0,
             &kept,
             rest,
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        // A receiver may have answered with what it was told.
+        sqlx::query!(
+            "UPDATE delivery_attempts SET answer = ''
+             WHERE event_id IN (SELECT id FROM events WHERE tenant_id = $1 AND job_id = $2)",
+            tenant_id.0,
+            job_id.0,
         )
         .execute(&mut *self.inner)
         .await?;

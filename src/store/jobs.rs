@@ -401,7 +401,8 @@ impl Tx {
         reply: Option<&ReplyAddress>,
     ) -> Result<(), Error> {
         let job_id = claim.subject.id;
-        self.insert_event(claim.tenant_id, job_id, kind, notice).await?;
+        let account = Account { tenant_id: claim.tenant_id, sandbox: claim.subject.sandbox };
+        self.insert_event(account, Some(job_id), kind, notice).await?;
         sqlx::query!(
             "UPDATE images SET purge_at = jobs.purge_at FROM jobs WHERE images.job_id = $1 AND jobs.id = $1",
             job_id.0,

@@ -16,11 +16,17 @@ pub enum Signal {
     Reply,
     /// A job that is over.
     Ending,
+    /// A delivery to attempt.
+    Delivery,
+    /// An event, for streams.
+    Stream,
+    /// An event, for the results exchange.
+    Result,
 }
 
 /// One listener for each signal; clones share them.
 #[derive(Clone, Default)]
-pub(super) struct Signals(Arc<[Notify; 3]>);
+pub(super) struct Signals(Arc<[Notify; 6]>);
 
 impl Signals {
     pub(super) fn raise(&self, signal: Signal) {

@@ -19,12 +19,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("identity", &["domain", "media", "net", "store"]),
     ("jobs", &["domain", "identity", "video", "vision"]),
     ("images", &["domain", "media", "store", "vision"]),
+    ("webhooks", &["domain", "lifecycle", "media", "net", "store"]),
     ("janitor", &["images", "lifecycle", "media", "store"]),
     ("intake", &["domain", "lifecycle", "media", "queue", "store", "vision"]),
     ("relay", &["domain", "lifecycle", "queue", "store"]),
     ("worker", &["domain", "identity", "jobs", "lifecycle", "media", "queue", "store", "vision"]),
-    ("api", &["docs", "domain", "images", "intake", "lifecycle", "media", "store"]),
-    ("config", &["domain", "identity", "intake", "media", "net", "queue", "store", "telemetry", "video", "vision"]),
+    ("api", &["docs", "domain", "images", "intake", "lifecycle", "media", "store", "webhooks"]),
+    (
+        "config",
+        &["domain", "identity", "intake", "media", "net", "queue", "store", "telemetry", "video", "vision", "webhooks"],
+    ),
     (
         "app",
         &[
@@ -40,6 +44,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "net",
             "relay",
             "vision",
+            "webhooks",
             "worker",
         ],
     ),
@@ -60,6 +65,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "store",
             "telemetry",
             "vision",
+            "webhooks",
         ],
     ),
 ];

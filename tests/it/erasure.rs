@@ -198,7 +198,7 @@ async fn a_job_that_has_not_ended_is_cancelled_and_its_producer_told() {
     assert!(world.store().claim_job(jobs[0]).await.unwrap().is_none());
     assert_eq!(world.count("SELECT count(*) FROM outbox WHERE kind = 'doorbell'").await, 0);
     assert_eq!(world.count("SELECT count(*) FROM usage").await, 0);
-    assert_eq!(world.count("SELECT count(*) FROM events WHERE type = 'job.erased'").await, 2);
+    assert_eq!(world.count("SELECT count(*) FROM events WHERE type = 'image.erased'").await, 2);
     // Who submits it again gets its end again, and no new job.
     let again = producer.properties("queued").with_correlation_id("again".into());
     producer.publish(body.to_string().as_bytes(), again).await;

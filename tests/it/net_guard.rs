@@ -13,7 +13,7 @@ use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 /// URLs that must be refused as they are read.
-const HOSTILE: &[(&str, Refusal)] = &[
+pub const HOSTILE: &[(&str, Refusal)] = &[
     // Not HTTPS.
     ("http://example.com/", Refusal::Scheme),
     ("ftp://example.com/", Refusal::Scheme),

@@ -20,12 +20,14 @@ const WITHOUT_FOREIGN_THINGS: &[&str] = &[
     "/readyz",
     "/v1/billing/statement",
     "/v1/billing/wallet",
+    "/v1/events",
     "/v1/face-match",
     "/v1/face/id-match/",
     "/v1/images",
     "/v1/jobs",
     "/v1/liveness/challenges",
     "/v1/organisation",
+    "/v1/webhooks",
     "/v2/face-recognition/compare-with-liveness",
 ];
 
@@ -62,12 +64,21 @@ async fn on_every_route_a_strangers_thing_is_answered_as_one_that_does_not_exist
     assert_eq!(status, StatusCode::CREATED, "{image}");
     let image = image["id"].as_str().unwrap().to_owned();
 
+    let hook = json!({ "url": "https://example.com/", "event_types": ["job.completed"] });
+    let (status, hook) = api::send(owner.post("/v1/webhooks", &hook)).await;
+    assert_eq!(status, StatusCode::CREATED, "{hook}");
+    let hook = hook["id"].as_str().unwrap().to_owned();
+
     let mut walked = Vec::new();
     for Operation { path, method } in operations(&owner).await {
         if WITHOUT_FOREIGN_THINGS.contains(&path.as_str()) {
             continue;
         }
-        let own = if path.starts_with("/v1/images/") { &image } else { &job };
+        let own = match path.split('/').nth(2) {
+            Some("images") => &image,
+            Some("webhooks") => &hook,
+            _ => &job,
+        };
         let fill = |id: &str| {
             path.split('/').map(|it| if it.starts_with('{') { id } else { it }).collect::<Vec<_>>().join("/")
         };
@@ -84,12 +95,14 @@ async fn on_every_route_a_strangers_thing_is_answered_as_one_that_does_not_exist
         assert_eq!(ask(&stranger, "no-id-at-all").await.0, StatusCode::NOT_FOUND, "{method} {path}");
         walked.push((method, path));
     }
-    let least = ["/v1/face-match/{id}", "/v1/images/{id}", "/v1/jobs/{id}"];
+    let least = ["/v1/face-match/{id}", "/v1/images/{id}", "/v1/jobs/{id}", "/v1/webhooks/{id}"];
     assert!(least.iter().all(|path| walked.iter().any(|it| it.1 == *path)), "{walked:?}");
     // Nothing that was asked for has changed anything.
     assert_eq!(owner.get(&format!("/v1/jobs/{job}")).await.1["erased_at"], Value::Null);
     assert_eq!(owner.get(&format!("/v1/images/{image}")).await.0, StatusCode::OK);
+    assert_eq!(owner.get(&format!("/v1/webhooks/{hook}")).await.1["url"], "https://example.com/");
     // What lists, lists one's own.
+    assert_eq!(stranger.get("/v1/webhooks").await.1["webhooks"], json!([]));
     assert_eq!(stranger.get("/v1/jobs").await.1["jobs"], json!([]));
     // An upload of another's cannot be named by a job either.
     let mut body = request("face_match", photos::blank(), photos::blank());

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod blobs;
 pub mod broker;
+pub mod deliveries;
 pub mod endings;
 pub mod environment;
 pub mod network;
@@ -11,11 +12,13 @@ pub mod photos;
 pub mod poll;
 pub mod process;
 pub mod producer;
+pub mod receiver;
 pub mod rendered;
 pub mod s3;
 pub mod search;
 pub mod signatures;
 pub mod spoilt;
+pub mod stream;
 pub mod videos;
 pub mod world;
 

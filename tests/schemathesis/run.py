@@ -48,12 +48,13 @@ def main() -> int:
         }
         visavis(environment, "migrate")
         visavis(environment, "tenant", "create", "--name", "schemathesis")
+        # Streams have no end to wait for: `/events` is left to tests of our own.
         # A sandbox key: jobs finish without models, and their answers are held against the document too.
         key = visavis(environment, "tenant", "key", "--name", "schemathesis", "--test").strip()
         token = environment["VISAVIS_ADMIN_TOKEN"] = secrets.token_hex(32)
         address = serve(environment, logs / "schemathesis-server.log", undo)
         runs = [
-            judge(address, key, folder, ["--exclude-path-regex", "^/admin/"]),
+            judge(address, key, folder, ["--exclude-path-regex", "^/admin/|/events$"]),
             judge(address, token, folder, ["--include-path-regex", "^/admin/"]),
         ]
         print("schemathesis: " + "; admin API: ".join(told for _, told in runs))

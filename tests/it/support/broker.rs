@@ -54,6 +54,12 @@ impl Management {
         self.call(Method::PUT, &["permissions", vhost, user], body).await;
     }
 
+    /// Which routing keys a user may read in a topic exchange; it may write none.
+    pub async fn permit_topic(&self, vhost: &str, user: &str, exchange: &str, read: &str) {
+        let body = json!({ "exchange": exchange, "write": "^$", "read": read });
+        self.call(Method::PUT, &["topic-permissions", vhost, user], body).await;
+    }
+
     /// The names that our open connections gave themselves. The broker updates this list every few seconds.
     pub async fn connections(&self, vhost: &str) -> Vec<String> {
         let list = self.call(Method::GET, &["vhosts", vhost, "connections"], Value::Null).await;

@@ -36,6 +36,12 @@ fn required(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by ./dev test"))
 }
 
+/// The folder of the example receivers with their libraries.
+#[expect(clippy::disallowed_methods, reason = "tests learn here, and nowhere else, where the services are")]
+pub fn receivers() -> PathBuf {
+    std::env::var("VISAVIS_RECEIVERS").expect("VISAVIS_RECEIVERS is not set: run the tests by ./dev test").into()
+}
+
 /// A folder with the files of optional packs; without one their tests do not run.
 #[expect(clippy::disallowed_methods, reason = "tests learn here, and nowhere else, where the services are")]
 pub fn model_mirror() -> Option<String> {

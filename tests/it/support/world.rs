@@ -142,8 +142,10 @@ impl World {
     pub async fn permit_producer(&self) {
         let user = self.producer.username();
         let own = format!("^({user}.*|amq.gen-.*)$");
-        let rights = Permissions { configure: &own, write: "^visavis\\.submissions$", read: &own };
+        let (write, read) = (format!("^visavis\\.submissions$|{own}"), format!("^visavis\\.results$|{own}"));
+        let rights = Permissions { configure: &own, write: &write, read: &read };
         self.management.permit(&self.vhost, user, rights).await;
+        self.management.permit_topic(&self.vhost, user, "visavis.results", "^acme\\.").await;
     }
 
     pub fn store(&self) -> &Store {
@@ -225,6 +227,11 @@ impl World {
     /// The registry of identity records.
     pub fn registry(&self) -> Registry {
         Registry::new(self.intake.store.clone(), self.intake.media.clone(), self.intake.pepper.clone())
+    }
+
+    /// The producer's address of this world's virtual host.
+    pub fn producer_url(&self) -> &Url {
+        &self.producer
     }
 
     /// A producer of the organisation; declares the exchanges, in case no process runs yet.
@@ -332,6 +339,10 @@ impl World {
              WHERE state IN ('queued', 'running')",
             "UPDATE outbox SET next_at = next_at - make_interval(secs => $1),
                                published_at = published_at - make_interval(secs => $1)",
+            "UPDATE deliveries SET next_at = next_at - make_interval(secs => $1),
+                                   finished_at = finished_at - make_interval(secs => $1)",
+            "UPDATE webhook_endpoints SET failing_since = failing_since - make_interval(secs => $1)",
+            "UPDATE webhook_secrets SET expires_at = expires_at - make_interval(secs => $1)",
         ] {
             let stepped = sqlx::query(statement).bind(time.as_secs_f64()).execute(&self.pool).await;
             stepped.expect("the statement is accepted");

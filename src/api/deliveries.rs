@@ -1,0 +1,274 @@
+//! The ledger of an endpoint: its deliveries, their attempts, and replays.
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use url::form_urlencoded::Serializer;
+use uuid::Uuid;
+
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::ApiContext;
+use super::auth::Caller;
+use super::body::{Fields, JsonBody};
+use super::error::{ApiError, Problem};
+use super::list::PageLinks;
+use super::webhooks::{done, find, no_such, parse};
+use crate::domain::ids::EndpointId;
+use crate::domain::tenant::Scope;
+use crate::store::delivery_ledger::{AttemptView, DeliveryView, Replay};
+
+const DEFAULT_LIMIT: usize = 20;
+const MAX_LIMIT: usize = 100;
+/// Deliveries that one call replays at most.
+const MAX_REPLAY: i64 = 10_000;
+const MAX_BODY: usize = 64 << 10;
+const STATES: [&str; 3] = ["pending", "delivered", "failed"];
+
+pub(super) fn routes() -> OpenApiRouter<ApiContext> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(replay))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+}
+
+/// An event on its way to an endpoint.
+#[derive(Serialize, ToSchema)]
+struct Delivery {
+    /// The `webhook-id` that the endpoint sees.
+    #[schema(format = "uuid")]
+    event_id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    /// `pending`, `delivered` or `failed`.
+    status: String,
+    /// Since it began, or was replayed.
+    attempts: i32,
+    /// When it is attempted next; null when it is over.
+    next_attempt_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    finished_at: Option<DateTime<Utc>>,
+    links: DeliveryLinks,
+}
+
+#[derive(Serialize, ToSchema)]
+struct DeliveryLinks {
+    #[serde(rename = "self")]
+    this: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct DeliveryList {
+    deliveries: Vec<Delivery>,
+    links: PageLinks,
+}
+
+/// An attempt of a delivery.
+#[derive(Serialize, ToSchema)]
+struct DeliveryAttempt {
+    at: DateTime<Utc>,
+    duration_ms: i32,
+    /// What the endpoint answered; null where it did not.
+    status: Option<i16>,
+    /// Why there is no answer: `timeout`, `no_connection`, `broken_off`, `refused_target`, `no_secret`, `malformed_header`.
+    error: Option<String>,
+    /// The first KiB of the answer, as text.
+    answer: String,
+}
+
+/// A delivery with all its attempts, those before a replay too; the first one first.
+#[derive(Serialize, ToSchema)]
+struct DeliveryWithAttempts {
+    #[serde(flatten)]
+    delivery: Delivery,
+    history: Vec<DeliveryAttempt>,
+}
+
+/// Which deliveries, and how many.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Page {
+    /// Deliveries of a page, 1 to 100; 20 when left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    limit: Option<String>,
+    /// Where the page before ended: take it from that page's `links.next`.
+    cursor: Option<String>,
+    /// `pending`, `delivered` or `failed`.
+    status: Option<String>,
+}
+
+/// What to deliver once more: exactly one of `event_id`, `failed`, and `since` with `until`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "for the API's document alone")]
+struct ReplayRequest {
+    /// One delivery.
+    #[schema(format = "uuid", nullable = false)]
+    event_id: Option<String>,
+    /// `true`: every delivery that failed, 10,000 a call.
+    #[schema(nullable = false)]
+    failed: Option<bool>,
+    /// Every event from then on that the endpoint subscribes to, delivered before or not.
+    #[schema(format = DateTime, nullable = false)]
+    since: Option<String>,
+    /// Not from then on.
+    #[schema(format = DateTime, nullable = false)]
+    until: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Replayed {
+    /// Deliveries that begin anew; those that are pending go on as they are.
+    replayed: u64,
+}
+
+/// An endpoint's deliveries, page by page, the newest event first.
+#[utoipa::path(get, path = "/v1/webhooks/{id}/deliveries", operation_id = "list_deliveries", tag = "webhooks",
+    params(("id" = String, Path, format = "uuid"), Page),
+    responses((status = 200, body = DeliveryList),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn list(
+    State(context): State<ApiContext>,
+    caller: Caller,
+    Path(id): Path<String>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<DeliveryList>, ApiError> {
+    caller.may(Scope::Webhooks)?;
+    let endpoint = find(&context, caller.account, &id).await?.id;
+    let Ok(Query(page)) = page else {
+        let detail = "the query may hold limit, cursor and status, each once";
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", detail));
+    };
+    let wrong =
+        |code, field: &str, expected: &str| ApiError::of_field(code, field, &format!("{field} must be {expected}"));
+    let limit = page.limit.as_ref().map_or(Some(DEFAULT_LIMIT), |it| it.parse().ok());
+    let limit = limit.filter(|it| (1..=MAX_LIMIT).contains(it));
+    let limit = limit.ok_or_else(|| wrong("invalid_limit", "limit", "a whole number, 1 to 100"))?;
+    let cursor = page.cursor.as_ref().map(|it| it.parse::<Uuid>()).transpose();
+    let cursor = cursor.map_err(|_| wrong("invalid_cursor", "cursor", "that of the page before's links.next"))?;
+    if page.status.as_ref().is_some_and(|it| !STATES.contains(&it.as_str())) {
+        return Err(wrong("invalid_status", "status", "pending, delivered or failed"));
+    }
+    let store = &context.intake.store;
+    // One more than asked for tells whether there is a next page.
+    let fetched = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let mut found = store.list_deliveries(caller.account, endpoint, page.status.as_deref(), cursor, fetched).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|last| {
+        let mut query = Serializer::new(String::new());
+        query.append_pair("limit", &limit.to_string()).append_pair("cursor", &last.event_id.to_string());
+        if let Some(status) = &page.status {
+            query.append_pair("status", status);
+        }
+        format!("/v1/webhooks/{endpoint}/deliveries?{}", query.finish())
+    });
+    let deliveries = found.into_iter().map(|it| render(endpoint, it)).collect();
+    Ok(Json(DeliveryList { deliveries, links: PageLinks { next } }))
+}
+
+/// A delivery with all its attempts.
+#[utoipa::path(get, path = "/v1/webhooks/{id}/deliveries/{event_id}", operation_id = "get_delivery", tag = "webhooks",
+    params(("id" = String, Path, format = "uuid"), ("event_id" = String, Path, format = "uuid")),
+    responses((status = 200, body = DeliveryWithAttempts),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn show(
+    State(context): State<ApiContext>,
+    caller: Caller,
+    Path((id, event_id)): Path<(String, String)>,
+) -> Result<Json<DeliveryWithAttempts>, ApiError> {
+    caller.may(Scope::Webhooks)?;
+    let endpoint = parse(&id)?;
+    let event_id: Uuid = event_id.parse().map_err(|_| no_such())?;
+    let store = &context.intake.store;
+    let found = store.find_delivery(caller.account, endpoint, event_id).await?.ok_or_else(no_such)?;
+    let history = store.list_attempts(caller.account, endpoint, event_id).await?;
+    let history = history.into_iter().map(DeliveryAttempt::from).collect();
+    Ok(Json(DeliveryWithAttempts { delivery: render(endpoint, found), history }))
+}
+
+/// Delivers once more, from the schedule's begin: one delivery, all that failed, or the events of a time.
+#[utoipa::path(post, path = "/v1/webhooks/{id}/replay", operation_id = "replay_deliveries", tag = "webhooks", request_body = ReplayRequest,
+    params(("id" = String, Path, format = "uuid")),
+    responses((status = 202, body = Replayed),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "The endpoint is disabled.")))]
+async fn replay(
+    State(context): State<ApiContext>,
+    caller: Caller,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody,
+) -> Result<(StatusCode, Json<Replayed>), ApiError> {
+    caller.may(Scope::Webhooks)?;
+    let endpoint = find(&context, caller.account, &id).await?.id;
+    let which = read_replay(&body)?;
+    let store = &context.intake.store;
+    match which {
+        Replay::One(event_id) if store.find_delivery(caller.account, endpoint, event_id).await?.is_none() => {
+            return Err(no_such().at("event_id"));
+        }
+        Replay::Between(since, until) => {
+            let count = store.count_replayable(caller.account, endpoint, since, until, MAX_REPLAY + 1).await?;
+            if count > MAX_REPLAY {
+                let detail = "there are more than 10,000 events between since and until: ask for a shorter time";
+                return Err(ApiError::of_field("too_many_events", "until", detail));
+            }
+        }
+        _ => {}
+    }
+    let replayed = done(store.replay(caller.account, endpoint, which, MAX_REPLAY).await?)?;
+    Ok((StatusCode::ACCEPTED, Json(Replayed { replayed })))
+}
+
+fn read_replay(body: &[u8]) -> Result<Replay, ApiError> {
+    const TIME: &str = "a time of RFC 3339 such as 2026-01-31T08:00:00Z";
+    let mut fields = Fields::of(body)?;
+    let event_id: Option<Uuid> = fields.take("event_id", "the id of an event")?;
+    let failed: Option<bool> = fields.take("failed", "true")?;
+    let since: Option<DateTime<Utc>> = fields.take("since", TIME)?;
+    let until: Option<DateTime<Utc>> = fields.take("until", TIME)?;
+    fields.end("event_id, failed, since, until")?;
+    match (event_id, failed, since, until) {
+        (Some(event_id), None, None, None) => Ok(Replay::One(event_id)),
+        (None, Some(true), None, None) => Ok(Replay::Failed),
+        (None, None, Some(since), Some(until)) if since < until => Ok(Replay::Between(since, until)),
+        (None, None, Some(_), Some(_)) => {
+            Err(ApiError::of_field("invalid_field", "until", "until must be later than since"))
+        }
+        (None, None, Some(_), None) => Err(ApiError::of_field("missing_field", "until", "since needs an until")),
+        (None, None, None, Some(_)) => Err(ApiError::of_field("missing_field", "since", "until needs a since")),
+        (None, Some(false), None, None) => Err(ApiError::of_field("invalid_field", "failed", "failed must be true")),
+        _ => {
+            let detail = "send exactly one of event_id, failed: true, and since with until";
+            Err(ApiError::of_field("ambiguous_replay", "event_id", detail))
+        }
+    }
+}
+
+fn render(endpoint: EndpointId, it: DeliveryView) -> Delivery {
+    Delivery {
+        links: DeliveryLinks { this: format!("/v1/webhooks/{endpoint}/deliveries/{}", it.event_id) },
+        event_id: it.event_id.to_string(),
+        kind: it.kind,
+        next_attempt_at: it.finished_at.is_none().then_some(it.next_at),
+        status: it.state,
+        attempts: it.attempts,
+        created_at: it.created_at,
+        finished_at: it.finished_at,
+    }
+}
+
+impl From<AttemptView> for DeliveryAttempt {
+    fn from(it: AttemptView) -> Self {
+        let AttemptView { at, duration_ms, status, error, answer } = it;
+        Self { at, duration_ms, status, error, answer }
+    }
+}

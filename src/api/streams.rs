@@ -1,0 +1,173 @@
+//! `GET /v1/events` and `GET /v1/jobs/{id}/events`: events as they happen (server-sent events, WHATWG HTML 9.2). With
+//! `Last-Event-ID`, those since then first: whoever comes back misses none.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::{Stream, StreamExt as _, stream};
+use tokio::time::Instant;
+use tracing::warn;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::ApiContext;
+use super::auth::Caller;
+use super::error::{ApiError, Problem};
+use super::feed::{Full, Listener, Told};
+use crate::docs::answers;
+use crate::domain::ids::JobId;
+use crate::domain::tenant::{Account, Scope};
+use crate::store::Store;
+use crate::store::events::Cursor;
+
+/// Between two signs of life: well below what proxies take for an end.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// A stream ends by then, and its client resumes: so a key that was revoked does not listen for ever.
+const LIFETIME: Duration = Duration::from_mins(15);
+/// What a client waits before it resumes.
+const RESUME: Duration = Duration::from_secs(1);
+/// Events that are read at once for one who resumes.
+const PAGE: i64 = 100;
+
+pub(super) fn routes() -> OpenApiRouter<ApiContext> {
+    OpenApiRouter::new().routes(routes!(account_events)).routes(routes!(job_events))
+}
+
+/// Every event of the account as it happens: server-sent events, whose `data` is what webhooks get.
+///
+/// Ends after 15 minutes at most; resume with `Last-Event-ID`, as browsers do by themselves.
+#[utoipa::path(get, path = "/v1/events", operation_id = "stream_events", tag = "jobs",
+    params(("Last-Event-ID" = Option<String>, Header, format = "uuid",
+        description = "Events since then come first. Without it, those that happen from now on come.")),
+    responses(
+        (status = 200, body = answers::Event, content_type = "text/event-stream", description = "Events, one after the other."),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+    ))]
+async fn account_events(
+    State(context): State<ApiContext>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    caller.may(Scope::Read)?;
+    open(&context, caller.account, None, &headers).await
+}
+
+/// Every event of one job, those that have happened first: server-sent events, whose `data` is what webhooks get.
+///
+/// Ends after 15 minutes at most; resume with `Last-Event-ID`, as browsers do by themselves.
+#[utoipa::path(get, path = "/v1/jobs/{id}/events", operation_id = "stream_job_events", tag = "jobs",
+    params(("id" = String, Path, format = "uuid", description = "The job."),
+        ("Last-Event-ID" = Option<String>, Header, format = "uuid", description = "Only events since then come.")),
+    responses(
+        (status = 200, body = answers::Event, content_type = "text/event-stream", description = "Events, one after the other."),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job."),
+    ))]
+async fn job_events(
+    State(context): State<ApiContext>,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    caller.may(Scope::Read)?;
+    let id = id.parse().map(JobId).map_err(|_| ApiError::no_such_job())?;
+    context.intake.store.find_job(caller.account, id).await?.ok_or_else(ApiError::no_such_job)?;
+    open(&context, caller.account, Some(id), &headers).await
+}
+
+async fn open(
+    context: &ApiContext,
+    account: Account,
+    job: Option<JobId>,
+    headers: &HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>> + use<>>, ApiError> {
+    let store = context.intake.store.clone();
+    let resumed = match last_event_id(headers)? {
+        None => None,
+        Some(id) => {
+            let found = store.find_cursor(account, id).await?;
+            Some(found.ok_or_else(|| wrong_id("names no event of yours: leave it out to begin anew"))?)
+        }
+    };
+    let listener = context.feed.listen(account, job).await?.map_err(|full| match full {
+        Full::Process => {
+            let detail = "too many streams are open: try again later, or use webhooks";
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", detail)
+        }
+        Full::Account => {
+            let detail = "100 streams of yours are open: close one, or share one";
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail).after(RESUME)
+        }
+    })?;
+    let from = resumed.or_else(|| job.map(|_| Cursor::START));
+    let reading = Reading {
+        store,
+        account,
+        job,
+        missed: from.map(|from| (from, listener.from)),
+        ready: VecDeque::new(),
+        listener,
+        until: Instant::now() + LIFETIME,
+    };
+    // At once, so that the client knows that it is listened for.
+    let hello = stream::iter([Ok(Event::default().comment("listening").retry(RESUME))]);
+    let events = hello.chain(stream::unfold(reading, |mut it| async { it.next().await.map(|told| (Ok(told), it)) }));
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<Uuid>, ApiError> {
+    let Some(header) = headers.get("last-event-id") else { return Ok(None) };
+    let id = header.to_str().ok().and_then(|it| it.parse().ok());
+    id.map(Some).ok_or_else(|| wrong_id("must be the id of an event"))
+}
+
+fn wrong_id(what: &str) -> ApiError {
+    ApiError::of_field("invalid_last_event_id", "Last-Event-ID", &format!("Last-Event-ID {what}"))
+}
+
+/// How far a stream has come.
+struct Reading {
+    store: Store,
+    account: Account,
+    job: Option<JobId>,
+    /// What happened between these places is still to be read.
+    missed: Option<(Cursor, Cursor)>,
+    ready: VecDeque<Arc<Told>>,
+    listener: Listener,
+    until: Instant,
+}
+
+impl Reading {
+    /// The next event; none when the stream ends, which a client takes for a reason to resume.
+    async fn next(&mut self) -> Option<Event> {
+        while let Some((from, to)) = self.missed
+            && self.ready.is_empty()
+        {
+            let events = match self.job {
+                None => self.store.list_account_events(self.account, (from, to), PAGE).await,
+                Some(job) => self.store.list_job_events(self.account, job, (from, to), PAGE).await,
+            };
+            match events {
+                Ok(events) => {
+                    self.missed = events.last().map(|last| (last.cursor, to));
+                    self.ready.extend(events.into_iter().map(|it| Arc::new(Told::of(it))));
+                }
+                Err(error) => {
+                    warn!(%error, "a stream ends: the database does not answer");
+                    return None;
+                }
+            }
+        }
+        let told = match self.ready.pop_front() {
+            Some(told) => told,
+            None => tokio::time::timeout_at(self.until, self.listener.events.recv()).await.ok()??,
+        };
+        Some(Event::default().id(told.id.to_string()).event(&told.kind).data(&told.body))
+    }
+}

@@ -1,0 +1,136 @@
+//! Events as they go out, in one shape for webhooks, streams and the results exchange: `{type, timestamp, data}`, thin,
+//! with nothing biometric in it.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+/// What an endpoint can subscribe to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+pub enum EventType {
+    /// The job has its verdict.
+    #[serde(rename = "job.completed")]
+    JobCompleted,
+    /// The job ended without a verdict.
+    #[serde(rename = "job.failed")]
+    JobFailed,
+    /// A reviewer decided on it.
+    #[serde(rename = "review.decided")]
+    ReviewDecided,
+    /// A job's images, result and metadata are gone.
+    #[serde(rename = "image.erased")]
+    ImageErased,
+    /// Another endpoint of the account is not delivered to any more.
+    #[serde(rename = "endpoint.disabled")]
+    EndpointDisabled,
+}
+
+impl EventType {
+    pub const ALL: [Self; 5] =
+        [Self::JobCompleted, Self::JobFailed, Self::ReviewDecided, Self::ImageErased, Self::EndpointDisabled];
+
+    /// As it is stored and sent.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::JobCompleted => "job.completed",
+            Self::JobFailed => "job.failed",
+            Self::ReviewDecided => "review.decided",
+            Self::ImageErased => "image.erased",
+            Self::EndpointDisabled => "endpoint.disabled",
+        }
+    }
+
+    /// The type of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+}
+
+/// What an endpoint gets when its owner asks for it, whatever it subscribed to; nobody else sees it.
+pub const TEST: &str = "endpoint.test";
+
+/// Why an endpoint is not delivered to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disabled {
+    ByRequest,
+    /// It answered 410.
+    Gone,
+    /// Nothing arrived for too long.
+    Failing,
+}
+
+impl Disabled {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ByRequest => "by_request",
+            Self::Gone => "gone",
+            Self::Failing => "failing",
+        }
+    }
+}
+
+/// The event as it is sent: the same bytes each time, as long as nothing of it is erased.
+#[must_use]
+pub fn envelope(kind: &str, at: DateTime<Utc>, data: &Value) -> String {
+    json!({ "type": kind, "timestamp": at.to_rfc3339_opts(SecondsFormat::Millis, true), "data": data }).to_string()
+}
+
+/// The routing key in the results exchange: `<organisation>.<kind>.<status>`, in snake case. A name of an organisation has
+/// no dot.
+#[must_use]
+pub fn routing_key(organisation: &str, event: &str, data: &Value) -> String {
+    let word = |field: &str| data[field].as_str();
+    let (kind, status) = match event {
+        "endpoint.disabled" => ("endpoint", "disabled"),
+        "image.erased" => (word("kind").unwrap_or("job"), "erased"),
+        _ => (word("kind").unwrap_or("job"), word("verdict").or(word("state")).unwrap_or("unknown")),
+    };
+    format!("{organisation}.{kind}.{status}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_routing_key_has_organisation_kind_and_status() {
+        for (event, data, expected) in [
+            (
+                "job.completed",
+                json!({"kind": "face_match", "state": "succeeded", "verdict": "in_review"}),
+                "face_match.in_review",
+            ),
+            ("review.decided", json!({"kind": "face_match", "verdict": "approved"}), "face_match.approved"),
+            ("job.failed", json!({"kind": "id_match", "state": "failed"}), "id_match.failed"),
+            ("job.failed", json!({"kind": "id_match", "state": "cancelled"}), "id_match.cancelled"),
+            (
+                "image.erased",
+                json!({"kind": "id_match", "state": "succeeded", "verdict": "approved"}),
+                "id_match.erased",
+            ),
+            ("endpoint.disabled", json!({"endpoint_id": "x"}), "endpoint.disabled"),
+        ] {
+            assert_eq!(routing_key("acme-bank", event, &data), format!("acme-bank.{expected}"));
+        }
+    }
+
+    #[test]
+    fn every_type_is_found_by_its_name_and_spelt_so_in_json() {
+        for kind in EventType::ALL {
+            assert_eq!(EventType::parse(kind.name()), Some(kind));
+            assert_eq!(json!(kind), kind.name());
+        }
+        assert_eq!(EventType::parse(TEST), None);
+    }
+
+    #[test]
+    fn an_envelope_is_type_time_and_data() {
+        let at = DateTime::from_timestamp_millis(1_614_265_330_123).unwrap();
+        let text = envelope("job.completed", at, &json!({"id": 1}));
+        assert_eq!(text, r#"{"type":"job.completed","timestamp":"2021-02-25T15:02:10.123Z","data":{"id":1}}"#);
+    }
+}

@@ -1,0 +1,24 @@
+//! Webhooks after the Standard Webhooks specification: endpoints and their secrets, signatures, and the dispatcher that
+//! brings every event to every endpoint that wants it, at least once.
+
+mod attempt;
+pub mod dispatcher;
+pub mod endpoints;
+mod pace;
+pub mod signature;
+
+pub use dispatcher::{Dispatcher, DispatcherSettings};
+pub use endpoints::{Endpoints, Fresh};
+
+use crate::{media, store};
+
+/// What went wrong on our side.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Media(#[from] media::Error),
+    #[error("a stored webhook secret is malformed")]
+    Malformed,
+}
