@@ -83,6 +83,7 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_due ON deliveries (next_at) WHERE state = 'pending';
 CREATE INDEX deliveries_fair ON deliveries (endpoint_id, next_at, event_id) WHERE state = 'pending';
 CREATE INDEX deliveries_list ON deliveries (endpoint_id, event_id DESC);
+CREATE INDEX deliveries_by_state ON deliveries (endpoint_id, state, event_id DESC);
 CREATE INDEX deliveries_old ON deliveries (finished_at) WHERE state <> 'pending';
 
 CREATE TABLE delivery_attempts (

@@ -230,8 +230,12 @@ async fn publish_results(store: &Store, from: Cursor, publisher: &mut Publisher)
     let (count, reached) = (events.len(), events.last().map_or(from, |it| it.cursor));
     let messages: Vec<_> = store.name_organisations(events).await?.iter().map(result_message).collect();
     let answers = publisher.publish_all(&messages).await?;
-    if answers.contains(&false) {
-        return Err(crate::queue::Error::Nack.into());
+    let refused: Vec<_> = messages.into_iter().zip(answers).filter(|(_, taken)| !taken).map(|(it, _)| it).collect();
+    if !refused.is_empty() {
+        // Some queue that somebody bound is full and refuses more: that must not stop everybody's results.
+        let answers = publisher.publish_all(&refused).await?;
+        let lost = answers.iter().filter(|taken| !**taken).count();
+        warn!(lost, refused = refused.len(), "results that a bound queue does not take were passed over");
     }
     Ok((count, reached))
 }

@@ -94,7 +94,11 @@ impl Store {
     /// # Errors
     /// When a migration fails or the schema is newer than this version.
     pub async fn migrate(&self) -> Result<(), Error> {
-        Ok(sqlx::migrate!().run(&self.pool).await?)
+        // A connection of its own: an index over many rows takes longer than any statement of ours may.
+        let mut connection = self.pool.acquire().await?.detach();
+        sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
+        sqlx::migrate!().run(&mut connection).await?;
+        Ok(connection.close().await?)
     }
 
     /// Whether every migration of this version was applied.

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded::Serializer;
 use uuid::Uuid;
@@ -25,6 +25,8 @@ use crate::store::delivery_ledger::{AttemptView, DeliveryView, Replay};
 
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 100;
+/// Of the time whose events one replay may take in: all of them are counted first.
+const LONGEST_REPLAY: TimeDelta = TimeDelta::days(31);
 /// Deliveries that one call replays at most.
 const MAX_REPLAY: i64 = 10_000;
 const MAX_BODY: usize = 64 << 10;
@@ -239,6 +241,9 @@ fn read_replay(body: &[u8]) -> Result<Replay, ApiError> {
     match (event_id, failed, since, until) {
         (Some(event_id), None, None, None) => Ok(Replay::One(event_id)),
         (None, Some(true), None, None) => Ok(Replay::Failed),
+        (None, None, Some(since), Some(until)) if until > since + LONGEST_REPLAY => {
+            Err(ApiError::of_field("invalid_field", "until", "until must be at most 31 days after since"))
+        }
         (None, None, Some(since), Some(until)) if since < until => Ok(Replay::Between(since, until)),
         (None, None, Some(_), Some(_)) => {
             Err(ApiError::of_field("invalid_field", "until", "until must be later than since"))

@@ -146,6 +146,10 @@ struct Reading {
 impl Reading {
     /// The next event; none when the stream ends, which a client takes for a reason to resume.
     async fn next(&mut self) -> Option<Event> {
+        // However much there is to catch up with: a key that was revoked reads no longer than this.
+        if Instant::now() >= self.until {
+            return None;
+        }
         while let Some((from, to)) = self.missed
             && self.ready.is_empty()
         {

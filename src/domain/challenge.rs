@@ -1,5 +1,5 @@
-//! A liveness challenge: actions in a random order that a person in front of the camera is asked to make, so that neither a
-//! photo nor a video from before can answer.
+//! A liveness challenge: actions in a random order that a person in front of the camera is asked to make. No photo can answer,
+//! and no recording from before as it stands.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -69,7 +69,8 @@ pub fn is_sufficient(actions: &[Action]) -> bool {
 
 /// Actions of one challenge.
 pub const LENGTHS: std::ops::RangeInclusive<usize> = 3..=6;
-/// Of the usual actions there are 66 such challenges, at five 450, at six 2,490: as often a video from before matches by chance.
+/// Of the usual actions there are 66 such challenges, at five 450, at six 2,490: as often a recording matches by chance,
+/// for each that may be drawn.
 pub const DEFAULT_LENGTH: usize = 4;
 /// Seconds from its issue within which the answer must be submitted.
 pub const LIFETIME: i64 = 120;

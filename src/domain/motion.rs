@@ -59,9 +59,9 @@ impl Default for MotionLimits {
     fn default() -> Self {
         Self {
             turned: [0.07, 0.045],
-            nodded: [0.045, 0.03],
+            nodded: [0.04, 0.028],
             closed: [0.76, 0.86],
-            open: [0.07, 0.045],
+            open: [0.06, 0.04],
             closed_frames: 2,
             solid: Parallax { nose_shift: 0.18, unexplained: 0.24, protrusion: 0.1 },
             alike: 0.5,
@@ -108,7 +108,9 @@ pub fn actions(frames: &[Option<Glimpse>], limits: &MotionLimits) -> Vec<Action>
         // may tip the head a little.
         let is_shown = |it: &Glimpse| match action {
             Action::TurnLeft | Action::TurnRight => true,
-            Action::LookUp | Action::LookDown => aside(it).abs() < limits.turned[1] && it.mouth - shut < limits.open[0],
+            Action::LookUp | Action::LookDown => {
+                aside(it).abs() < limits.turned[1] && it.mouth - shut < 2.0 * limits.open[0]
+            }
             Action::CloseEyes | Action::OpenMouth => {
                 aside(it).abs() < limits.turned[1] && down(it).abs() < limits.nodded[0]
             }
@@ -187,7 +189,7 @@ mod tests {
         let blink = Glimpse { eyes: 0.15, ..STILL };
         let frames = [STILL, blink, STILL, STILL, blink, STILL].map(Some);
         assert_eq!(actions(&frames, &MotionLimits::default()), []);
-        assert_eq!(seen(&[Glimpse { mouth: 0.08, ..STILL }, Glimpse { aside: 0.07, along: 0.74, ..STILL }]), []);
+        assert_eq!(seen(&[Glimpse { mouth: 0.07, ..STILL }, Glimpse { aside: 0.07, along: 0.73, ..STILL }]), []);
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub struct Room<'a> {
 pub struct Attempt {
     pub event_id: Uuid,
     pub endpoint_id: EndpointId,
+    /// Where it went.
+    pub url: String,
     pub epoch: i64,
     pub at: DateTime<Utc>,
     pub duration: Duration,
@@ -182,9 +184,13 @@ impl Store {
         let rows = sqlx::query!(
             "UPDATE deliveries SET state = 'failed', finished_at = now()
              WHERE (event_id, endpoint_id) IN
-                 (SELECT event_id, endpoint_id FROM deliveries JOIN webhook_endpoints ON webhook_endpoints.id = endpoint_id
-                  WHERE state = 'pending' AND next_at <= now() AND disabled IS NOT NULL
-                  LIMIT $1 FOR NO KEY UPDATE OF deliveries SKIP LOCKED)",
+                 -- By the endpoint, not by what is due: that may be all of a long backlog.
+                 (SELECT due.event_id, due.endpoint_id FROM webhook_endpoints
+                  CROSS JOIN LATERAL
+                      (SELECT event_id, endpoint_id FROM deliveries
+                       WHERE endpoint_id = webhook_endpoints.id AND state = 'pending' AND next_at <= now()
+                       ORDER BY next_at, event_id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) AS due
+                  WHERE webhook_endpoints.disabled IS NOT NULL LIMIT $1)",
             limit,
         );
         Ok(rows.execute(&self.pool).await?.rows_affected())
@@ -258,6 +264,7 @@ impl Store {
             .await?;
         }
         let gone = those(&|next| next == Next::Gone);
+        let gone_urls: Vec<_> = attempts.iter().filter(|it| it.next == Next::Gone).map(|it| it.url.clone()).collect();
         let mut ill = those(&|next| next != Next::Delivered);
         ill.retain(|it| !well.contains(it));
         if !ill.is_empty() || !gone.is_empty() {
@@ -272,6 +279,16 @@ impl Store {
                  WHERE id = ANY($1) AND disabled IS NULL AND failing_since <= now() - make_interval(secs => $2)",
                 &ill,
                 FAILING.as_secs_f64(),
+            )
+            .fetch_all(&mut *tx.inner)
+            .await?;
+            // What an old address says is no word of the new one.
+            let gone = sqlx::query_scalar!(
+                r#"SELECT webhook_endpoints.id FROM webhook_endpoints
+                   JOIN unnest($1::uuid[], $2::text[]) AS called (id, url)
+                     ON called.id = webhook_endpoints.id AND called.url = webhook_endpoints.url"#,
+                &gone,
+                &gone_urls,
             )
             .fetch_all(&mut *tx.inner)
             .await?;

@@ -175,7 +175,6 @@ impl Store {
             Some(Some(_)) => return Ok(Written::Disabled),
             Some(None) => {}
         }
-        let one = if let Replay::One(event_id) = replay { Some(event_id) } else { None };
         let rows = if let Replay::Between(since, until) = replay {
             sqlx::query!(
                 "INSERT INTO deliveries (event_id, endpoint_id)
@@ -195,17 +194,24 @@ impl Store {
             )
             .execute(&mut *tx.inner)
             .await?
+        } else if let Replay::One(event_id) = replay {
+            sqlx::query!(
+                "UPDATE deliveries
+                 SET state = 'pending', attempts = 0, epoch = epoch + 1, next_at = now(), finished_at = NULL
+                 WHERE endpoint_id = $1 AND event_id = $2 AND state <> 'pending'",
+                endpoint.0,
+                event_id,
+            )
+            .execute(&mut *tx.inner)
+            .await?
         } else {
             sqlx::query!(
                 "UPDATE deliveries
                  SET state = 'pending', attempts = 0, epoch = epoch + 1, next_at = now(), finished_at = NULL
                  WHERE endpoint_id = $1 AND event_id IN (
-                     SELECT event_id FROM deliveries
-                     WHERE endpoint_id = $1 AND state <> 'pending'
-                       AND CASE WHEN $2::uuid IS NULL THEN state = 'failed' ELSE event_id = $2 END
-                     ORDER BY event_id LIMIT $3 FOR UPDATE)",
+                     SELECT event_id FROM deliveries WHERE endpoint_id = $1 AND state = 'failed'
+                     ORDER BY event_id LIMIT $2 FOR UPDATE)",
                 endpoint.0,
-                one,
                 limit,
             )
             .execute(&mut *tx.inner)

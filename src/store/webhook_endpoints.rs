@@ -185,7 +185,7 @@ impl Store {
                  event_types = coalesce($6, event_types), rate_limit = CASE WHEN $7 THEN $8 ELSE rate_limit END,
                  disabled = CASE WHEN $9 THEN NULL ELSE disabled END,
                  disabled_at = CASE WHEN $9 THEN NULL ELSE disabled_at END,
-                 failing_since = CASE WHEN $9 AND disabled IS NOT NULL THEN NULL ELSE failing_since END
+                 failing_since = CASE WHEN ($9 AND disabled IS NOT NULL) OR $4 <> url THEN NULL ELSE failing_since END
              WHERE tenant_id = $1 AND sandbox = $2 AND id = $3",
             account.tenant_id.0,
             account.sandbox,

@@ -31,6 +31,7 @@ pub(super) async fn attempt(client: &Client, due: Due, keys: &[Keys], timeout: D
     Attempt {
         event_id: due.event_id,
         endpoint_id: due.endpoint_id,
+        url: due.url,
         epoch: due.epoch,
         at: due.now,
         duration,

@@ -51,6 +51,8 @@ const PATIENCE: Duration = Duration::from_secs(35);
 const LEASE_MARGIN: Duration = Duration::from_secs(45);
 /// Deliveries to disabled endpoints that one round gives up.
 const GIVEN_UP: i64 = 1000;
+/// An answer that takes longer makes an endpoint no faster, whatever it says.
+const SLOW: Duration = Duration::from_secs(5);
 /// What is known of an endpoint that nobody calls is forgotten.
 const FORGET: Duration = Duration::from_mins(10);
 
@@ -205,7 +207,7 @@ impl Dispatcher {
         };
         self.failing -= u32::from(failing);
         if let Some(pace) = self.paces.get_mut(&attempt.endpoint_id) {
-            pace.end(attempt.next == Next::Delivered);
+            pace.end(attempt.next == Next::Delivered && attempt.duration < SLOW);
         }
         self.ended.push(attempt);
     }

@@ -49,7 +49,7 @@ impl Pace {
         self.used_at = now;
     }
 
-    /// An attempt ended.
+    /// An attempt ended; well: it arrived, and soon. An endpoint that takes its time holds places that others could use.
     pub(super) fn end(&mut self, well: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.window = if well { (self.window + 1.0 / self.window).min(MOST) } else { (self.window / 2.0).max(1.0) };

@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
 use serde_json::{Value, json};
 use visavis::queue::topology::RESULTS;
@@ -97,6 +97,36 @@ async fn events_come_under_their_organisation_s_key_those_before_the_relay_s_sta
         // The last one again, when the relay was killed before it noted that the broker has it; none from before.
         assert!(missing.remove(&id) || new.iter().chain(&old[3..]).any(|it| it.to_string() == id), "{id} was noted");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_full_and_refuses_more_stops_no_other_s_results() {
+    let world = World::new().await;
+    drop(world.producer().await);
+    let reader = Reader::connect(&world).await;
+    reader.bind("acme.#").await.unwrap();
+    let full = reader.queue.replace(".results", ".full");
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-max-length".into(), AMQPValue::LongInt(1));
+    arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+    reader.channel.queue_declare(full.as_str().into(), exclusive, arguments).await.unwrap();
+    let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+    reader.channel.queue_bind(full.as_str().into(), RESULTS.into(), "acme.#".into(), options, arguments).await.unwrap();
+
+    let _relay = world.spawn(&["relay"]).await;
+    let mut results = reader.consume().await;
+    let mut missing = HashSet::new();
+    for _ in 0..5 {
+        let job = event(&world).await;
+        missing.insert(job.to_string());
+    }
+    while !missing.is_empty() {
+        missing.remove(next(&mut results).await.3["data"]["id"].as_str().unwrap());
+    }
+    // And those that come after the refusals.
+    let last = event(&world).await.to_string();
+    while next(&mut results).await.3["data"]["id"] != json!(last) {}
 }
 
 #[tokio::test(flavor = "multi_thread")]

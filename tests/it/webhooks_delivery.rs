@@ -222,7 +222,8 @@ fn attempted(due: &Due, next: Next) -> Attempt {
     let status = Ok(if next == Next::Delivered { 200 } else { 500 });
     let Due { event_id, endpoint_id, epoch, now, .. } = *due;
     let (duration, answer) = (Duration::from_millis(5), String::new());
-    Attempt { event_id, endpoint_id, epoch, at: now, duration, status, answer, next }
+    let url = due.url.clone();
+    Attempt { event_id, endpoint_id, url, epoch, at: now, duration, status, answer, next }
 }
 
 const LEASE: Duration = Duration::from_mins(1);
@@ -246,6 +247,22 @@ async fn what_a_dead_dispatcher_held_comes_back_and_a_zombie_changes_nothing() {
     }
     assert_eq!(world.count("SELECT attempts::int8 FROM deliveries").await, 1, "recorded twice, it counts once");
     assert_eq!(world.count("SELECT count(*) FROM delivery_attempts").await, 2, "every attempt is kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_410_of_an_address_that_was_changed_meanwhile_disables_nothing() {
+    let world = World::new().await;
+    let id = endpoint(&world, "http://127.0.0.1:9/").await.endpoint.id;
+    event(&world).await;
+    let due = world.store().claim_deliveries(&room(&[]), LEASE).await.unwrap().remove(0);
+    world.execute("UPDATE webhook_endpoints SET url = 'http://127.0.0.1:10/'").await;
+    world.store().record_attempts(&[attempted(&due, Next::Gone)]).await.unwrap();
+    assert_eq!(disabled(&world, id).await, None);
+    world.execute("UPDATE webhook_endpoints SET url = 'http://127.0.0.1:9/'").await;
+    event(&world).await;
+    let due = world.store().claim_deliveries(&room(&[]), LEASE).await.unwrap().remove(0);
+    world.store().record_attempts(&[attempted(&due, Next::Gone)]).await.unwrap();
+    assert_eq!(disabled(&world, id).await.as_deref(), Some("gone"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

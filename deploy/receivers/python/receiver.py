@@ -19,7 +19,7 @@ done = set()  # In real life a table with a UNIQUE column: an event may come mor
 class Receiver(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         length = int(self.headers.get("content-length", 0))
-        if length > MAX_BODY:
+        if not 0 <= length <= MAX_BODY:
             return self.answer(413)
         body = self.rfile.read(length)
         try:
