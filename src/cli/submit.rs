@@ -204,7 +204,11 @@ fn because(payload: &Value) -> String {
             None => code.to_owned(),
         },
         (None, Some(code), _) => code.to_owned(),
-        (None, None, Some(warnings)) => warnings.join(", "),
+        (None, None, Some(mut warnings)) => {
+            // Of both images at once, say.
+            warnings.dedup();
+            warnings.join(", ")
+        }
         (None, None, None) => String::new(),
     }
 }
