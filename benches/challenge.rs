@@ -25,7 +25,7 @@ mod rendered;
 #[path = "../tests/it/support/spoilt.rs"]
 mod spoilt;
 
-use rendered::{Attack, Manner, Noise, Subject, jpeg, performed};
+use rendered::{Attack, Manner, Noise, Subject, jpeg, performed, resized};
 use spoilt::Shot;
 
 /// Challenges that each photo answers.
@@ -52,8 +52,7 @@ fn main() {
     tallies.extend(Attack::ALL.map(|it| (format!("sheet, {it:?}").to_lowercase(), Tally::default())));
     for (number, path) in (0..).zip(&photos) {
         let Some(shot) = Shot::of(&mut pipeline, &std::fs::read(path).unwrap()) else { continue };
-        let closer = (shot.inter_eye() > INTER_EYE).then(|| shot.scaled_to(INTER_EYE));
-        let shot = closer.map_or(Some(shot), |it| Shot::of(&mut pipeline, &jpeg(&it)));
+        let shot = if shot.inter_eye() > INTER_EYE { resized(&mut pipeline, &shot, INTER_EYE) } else { Some(shot) };
         let Some(shot) = shot else { continue };
         let (head, sheet) = (Subject::head(&shot.picture, &shot.face), Subject::sheet(&shot.picture, &shot.face));
         for challenge in 0..CHALLENGES {

@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::domain::challenge::Challenge;
 use crate::domain::ids::{ImageId, JobId, RequestId, TenantId};
 use crate::domain::image::FileFormat;
 use crate::domain::job::{ImageContent, Lane, Submission, SubmittedImage};
@@ -26,6 +25,7 @@ use crate::store::jobs::{Change, NewJob, ReplyAddress};
 use crate::store::sealed::{self, SealedRecord};
 use crate::store::{self, Store, Tx};
 use crate::vision::decode;
+use challenges::Answered;
 
 /// What intake needs.
 #[derive(Clone)]
@@ -99,11 +99,11 @@ impl Intake {
         if let Some(earlier) = self.find_earlier(&origin, &hash).await? {
             return self.answer_duplicate(&origin, earlier).await;
         }
-        let challenge = self.read_challenge(origin.account, &mut submission)?;
+        let answered = self.read_challenge(origin.account, &mut submission)?;
 
         let mut images = Vec::with_capacity(submission.images.len());
         let inserted = match self.store_images(origin.account, &submission, &mut images).await {
-            Ok(()) => self.insert(&origin, (&submission, challenge.as_ref()), &hash, &images).await,
+            Ok(()) => self.insert(&origin, (&submission, answered.as_ref()), &hash, &images).await,
             Err(error) => Err(error),
         };
         let (tx, subject) = match inserted {
@@ -248,7 +248,7 @@ impl Intake {
     async fn insert(
         &self,
         origin: &Origin<'_>,
-        (submission, challenge): (&Submission, Option<&Challenge>),
+        (submission, answered): (&Submission, Option<&Answered>),
         hash: &[u8],
         images: &[ImageRow],
     ) -> Result<Option<(Tx, Subject)>, Error> {
@@ -275,7 +275,9 @@ impl Intake {
         if tx.insert_job(&job).await? == Change::Lost {
             return Ok(None);
         }
-        challenges::spend(&mut tx, submission.challenge.as_ref(), challenge, subject.id).await?;
+        if let Some(answered) = answered {
+            answered.spend(&mut tx, subject.id).await?;
+        }
         let tenant_id = origin.account.tenant_id;
         for image in images {
             tx.insert_image(tenant_id, subject.id, image).await?;

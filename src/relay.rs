@@ -235,7 +235,9 @@ async fn publish_results(store: &Store, from: Cursor, publisher: &mut Publisher)
         // Some queue that somebody bound is full and refuses more: that must not stop everybody's results.
         let answers = publisher.publish_all(&refused).await?;
         let lost = answers.iter().filter(|taken| !**taken).count();
-        warn!(lost, refused = refused.len(), "results that a bound queue does not take were passed over");
+        if lost > 0 {
+            warn!(lost, "results that a bound queue does not take were passed over");
+        }
     }
     Ok((count, reached))
 }

@@ -219,13 +219,14 @@ impl Worker {
     fn print(&self, claim: &Claim, finished: &Finished, inputs: &Inputs) -> Option<ProbePrint> {
         let probe = finished.probe.as_ref()?;
         let print = |scene: &Scene| ImagePrint::of(scene.cells(), &self.pepper, claim.tenant_id);
-        let held_against = match (&probe.reference, &inputs.id_number) {
-            (Some(reference), _) => HeldAgainst::Image(print(reference)?),
-            (None, Some(number)) => {
-                let parts = [claim.tenant_id.0.as_bytes().as_slice(), b"number", number.reveal().as_bytes()];
+        let held_against = match (&probe.reference, &claim.params, &inputs.id_number) {
+            (Some(reference), ..) => HeldAgainst::Image(print(reference)?),
+            (None, Params::IdMatch { id_type, .. }, Some(number)) => {
+                let (tenant, id_type, number) = (claim.tenant_id.0, id_type.name(), number.canonical());
+                let parts = [tenant.as_bytes().as_slice(), b"number", id_type.as_bytes(), number.as_bytes()];
                 HeldAgainst::Number(self.pepper.digest(HashPurpose::ImagePrint, &parts))
             }
-            (None, None) => return None,
+            _ => return None,
         };
         let print = print(&probe.scene)?;
         Some(ProbePrint { print, parts: print.parts(&self.pepper, claim.tenant_id), held_against })

@@ -17,14 +17,12 @@ use super::ApiContext;
 use super::auth::Caller;
 use super::body::{Fields, JsonBody};
 use super::error::{ApiError, Problem};
-use super::list::PageLinks;
+use super::list::{PageLinks, read, read_limit};
 use super::webhooks::{done, find, no_such, parse};
 use crate::domain::ids::EndpointId;
 use crate::domain::tenant::Scope;
 use crate::store::delivery_ledger::{AttemptView, DeliveryView, Replay};
 
-const DEFAULT_LIMIT: usize = 20;
-const MAX_LIMIT: usize = 100;
 /// Of the time whose events one replay may take in: all of them are counted first.
 const LONGEST_REPLAY: TimeDelta = TimeDelta::days(31);
 /// Deliveries that one call replays at most.
@@ -149,26 +147,23 @@ async fn list(
         let detail = "the query may hold limit, cursor and status, each once";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", detail));
     };
-    let wrong =
-        |code, field: &str, expected: &str| ApiError::of_field(code, field, &format!("{field} must be {expected}"));
-    let limit = page.limit.as_ref().map_or(Some(DEFAULT_LIMIT), |it| it.parse().ok());
-    let limit = limit.filter(|it| (1..=MAX_LIMIT).contains(it));
-    let limit = limit.ok_or_else(|| wrong("invalid_limit", "limit", "a whole number, 1 to 100"))?;
-    let cursor = page.cursor.as_ref().map(|it| it.parse::<Uuid>()).transpose();
-    let cursor = cursor.map_err(|_| wrong("invalid_cursor", "cursor", "that of the page before's links.next"))?;
-    if page.status.as_ref().is_some_and(|it| !STATES.contains(&it.as_str())) {
-        return Err(wrong("invalid_status", "status", "pending, delivered or failed"));
-    }
+    let limit = read_limit(page.limit.as_ref())?;
+    let cursor =
+        read(page.cursor.as_ref(), "invalid_cursor", "cursor", "that of the page before's links.next", |it| {
+            it.parse::<Uuid>().ok()
+        })?;
+    let state = |it: &str| STATES.contains(&it).then(|| it.to_owned());
+    let status = read(page.status.as_ref(), "invalid_status", "status", "pending, delivered or failed", state)?;
     let store = &context.intake.store;
     // One more than asked for tells whether there is a next page.
     let fetched = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let mut found = store.list_deliveries(caller.account, endpoint, page.status.as_deref(), cursor, fetched).await?;
+    let mut found = store.list_deliveries(caller.account, endpoint, status.as_deref(), cursor, fetched).await?;
     let more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| more).map(|last| {
         let mut query = Serializer::new(String::new());
         query.append_pair("limit", &limit.to_string()).append_pair("cursor", &last.event_id.to_string());
-        if let Some(status) = &page.status {
+        if let Some(status) = &status {
             query.append_pair("status", status);
         }
         format!("/v1/webhooks/{endpoint}/deliveries?{}", query.finish())

@@ -85,7 +85,7 @@ async fn list(
         let detail = "the query takes limit, cursor, status, state, kind, created_after and created_before, each once";
         ApiError::of_field("invalid_query", "query", detail)
     })?;
-    let limit = page.limit()?;
+    let limit = read_limit(page.limit.as_ref())?;
     let cursor = read(page.cursor.as_ref(), "invalid_cursor", "cursor", "taken from links.next of a page", |it| {
         it.parse().ok().map(JobId)
     })?;
@@ -100,13 +100,6 @@ async fn list(
 }
 
 impl Page {
-    fn limit(&self) -> Result<usize, ApiError> {
-        let limit = read(self.limit.as_ref(), "invalid_limit", "limit", "a whole number, 1 to 100", |it| {
-            it.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit))
-        })?;
-        Ok(limit.unwrap_or(DEFAULT_LIMIT))
-    }
-
     fn filter(&self) -> Result<JobFilter, ApiError> {
         const TIME: &str = "a time of RFC 3339 such as 2026-01-31T08:00:00Z";
         let time = |it: &str| DateTime::parse_from_rfc3339(it).ok().map(|it| it.to_utc());
@@ -142,7 +135,16 @@ impl Page {
     }
 }
 
-fn read<T>(
+/// Things of a page: 1 to 100, 20 when left out.
+pub(super) fn read_limit(text: Option<&String>) -> Result<usize, ApiError> {
+    let limit = read(text, "invalid_limit", "limit", "a whole number, 1 to 100", |it| {
+        it.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit))
+    })?;
+    Ok(limit.unwrap_or(DEFAULT_LIMIT))
+}
+
+/// A field of a query, where it is there.
+pub(super) fn read<T>(
     value: Option<&String>,
     code: &'static str,
     field: &str,

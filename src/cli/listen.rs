@@ -7,7 +7,7 @@ use bytes::Bytes;
 use clap::Args;
 
 use crate::net::event_stream::{Message, Parser};
-use crate::net::{Client, Guard, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Target, header};
+use crate::net::{Client, Guard, HeaderMap, HeaderValue, Method, Request, StatusCode, Target, header};
 use crate::webhooks::signature::{self, Secret};
 
 #[derive(Args)]
@@ -118,18 +118,10 @@ impl Session {
     /// Brings it once, and says what came of it: a developer sees what is wrong and replays.
     async fn forward(&self, message: &Message) -> String {
         let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs()).cast_signed();
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        for (name, value) in [
-            (signature::ID, message.id.clone()),
-            (signature::TIMESTAMP, timestamp.to_string()),
-            (signature::SIGNATURE, self.secret.sign(&message.id, timestamp, &message.data)),
-        ] {
-            match HeaderValue::try_from(value) {
-                Ok(value) => drop(headers.insert(HeaderName::from_static(name), value)),
-                Err(_) => return "is malformed".to_owned(),
-            }
-        }
+        let signature = self.secret.sign(&message.id, timestamp, &message.data);
+        let Some(headers) = signature::headers(&message.id, timestamp, &signature) else {
+            return "is malformed".to_owned();
+        };
         let (target, body) = (self.receiver.clone(), Some(Bytes::from(message.data.clone())));
         let request = Request { method: Method::POST, target, headers, body, timeout: PATIENCE, max_answer: 1024 };
         match self.client.send_and_cut(request).await {

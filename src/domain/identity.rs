@@ -60,6 +60,12 @@ impl IdNumber {
     pub fn reveal(&self) -> &str {
         &self.0
     }
+
+    /// One spelling for all: the same number written with other spaces, hyphens or letters' case is the same number.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        self.0.chars().filter(|c| !c.is_whitespace() && *c != '-').flat_map(char::to_uppercase).collect()
+    }
 }
 
 /// What a source knows of a number's holder. Has no `Debug`: it is a person's record.
@@ -80,6 +86,13 @@ mod tests {
             assert_eq!(IdType::parse(name), Some(id_type));
         }
         assert_eq!(IdType::parse("ssn"), None);
+    }
+
+    #[test]
+    fn a_number_is_the_same_however_it_is_written() {
+        let canonical = |text| IdNumber::parse(text).unwrap().canonical();
+        assert_eq!(canonical("ab 12-34"), canonical("AB1234"));
+        assert_ne!(canonical("AB1234"), canonical("AB1235"));
     }
 
     #[test]

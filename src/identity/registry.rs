@@ -133,13 +133,10 @@ impl Registry {
         }
     }
 
-    /// What stands for a number in the database. The same number written with other spaces, hyphens or letters' case is
-    /// the same number.
+    /// What stands for a number in the database, however it is spelt.
     #[must_use]
     pub fn hash(&self, id_type: IdType, number: &IdNumber) -> Vec<u8> {
-        let canonical: String =
-            number.reveal().chars().filter(|c| !c.is_whitespace() && *c != '-').flat_map(char::to_uppercase).collect();
-        self.pepper.digest(Purpose::IdNumber, &[id_type.name().as_bytes(), canonical.as_bytes()])
+        self.pepper.digest(Purpose::IdNumber, &[id_type.name().as_bytes(), number.canonical().as_bytes()])
     }
 }
 

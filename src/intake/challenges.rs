@@ -37,40 +37,44 @@ impl Intake {
         &self,
         account: Account,
         submission: &mut Submission,
-    ) -> Result<Option<Challenge>, Error> {
-        let Some(sent) = &submission.challenge else { return Ok(None) };
-        let claims = self.media.signer()?.read_token(TYPE, &sent.token).ok();
+    ) -> Result<Option<Answered>, Error> {
+        let Some(SentChallenge { field, token }) = submission.challenge.take() else { return Ok(None) };
+        let claims = self.media.signer()?.read_token(TYPE, &token).ok();
         let challenge: Option<Challenge> = claims.and_then(|it| serde_json::from_value(it).ok());
-        let challenge = challenge.filter(|it| it.account == account).ok_or_else(|| {
+        let Some(challenge) = challenge.filter(|it| it.account == account) else {
             let hint =
                 "is not a challenge that was issued to you: send the text that POST /v1/liveness/challenges gave you";
-            refused("invalid_challenge", sent, hint)
-        })?;
+            return Err(refused("invalid_challenge", &field, hint));
+        };
         if let Params::FaceMatch { challenge: actions, .. } = &mut submission.params {
             actions.clone_from(&challenge.actions);
         }
-        Ok(Some(challenge))
+        Ok(Some(Answered { field, challenge }))
     }
 }
 
-/// Takes it for the job, in the job's own commit.
-pub(super) async fn spend(
-    tx: &mut Tx,
-    sent: Option<&SentChallenge>,
-    challenge: Option<&Challenge>,
-    job: JobId,
-) -> Result<(), Error> {
-    let Some((sent, challenge)) = sent.zip(challenge) else { return Ok(()) };
-    match tx.spend_challenge(challenge, job).await? {
-        Spent::Now => Ok(()),
-        Spent::Before => Err(refused("challenge_used", sent, "was answered before: take a new one for each attempt")),
-        Spent::Late => {
-            let hint = format!("is over: an answer must come within {LIFETIME} seconds; take a new one");
-            Err(refused("challenge_expired", sent, &hint))
+/// A genuine challenge, and where it stood in the request.
+pub(super) struct Answered {
+    field: String,
+    challenge: Challenge,
+}
+
+impl Answered {
+    /// Takes it for the job, in the job's own commit.
+    pub(super) async fn spend(&self, tx: &mut Tx, job: JobId) -> Result<(), Error> {
+        match tx.spend_challenge(&self.challenge, job).await? {
+            Spent::Now => Ok(()),
+            Spent::Before => {
+                Err(refused("challenge_used", &self.field, "was answered before: take a new one for each attempt"))
+            }
+            Spent::Late => {
+                let hint = format!("is over: an answer must come within {LIFETIME} seconds; take a new one");
+                Err(refused("challenge_expired", &self.field, &hint))
+            }
         }
     }
 }
 
-fn refused(code: &'static str, sent: &SentChallenge, hint: &str) -> Error {
-    Error::Refused(RequestFault { code, field: Some(sent.field.clone()), message: format!("{} {hint}", sent.field) })
+fn refused(code: &'static str, field: &str, hint: &str) -> Error {
+    Error::Refused(RequestFault { code, field: Some(field.to_owned()), message: format!("{field} {hint}") })
 }

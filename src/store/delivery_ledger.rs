@@ -162,18 +162,10 @@ impl Store {
         limit: i64,
     ) -> Result<Written<u64>, Error> {
         let mut tx = self.begin().await?;
-        let found = sqlx::query_scalar!(
-            "SELECT disabled FROM webhook_endpoints WHERE tenant_id = $1 AND sandbox = $2 AND id = $3 FOR KEY SHARE",
-            account.tenant_id.0,
-            account.sandbox,
-            endpoint.0,
-        )
-        .fetch_optional(&mut *tx.inner)
-        .await?;
-        match found {
-            None => return Ok(Written::NoSuchEndpoint),
-            Some(Some(_)) => return Ok(Written::Disabled),
-            Some(None) => {}
+        match tx.hold_enabled(account, endpoint).await? {
+            Written::Done(()) => {}
+            Written::NoSuchEndpoint => return Ok(Written::NoSuchEndpoint),
+            Written::Disabled => return Ok(Written::Disabled),
         }
         let rows = if let Replay::Between(since, until) = replay {
             sqlx::query!(

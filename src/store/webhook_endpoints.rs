@@ -320,18 +320,10 @@ impl Store {
     /// When the database fails.
     pub async fn insert_test_event(&self, account: Account, id: EndpointId) -> Result<Written<Uuid>, Error> {
         let mut tx = self.begin().await?;
-        let found = sqlx::query_scalar!(
-            "SELECT disabled FROM webhook_endpoints WHERE tenant_id = $1 AND sandbox = $2 AND id = $3 FOR KEY SHARE",
-            account.tenant_id.0,
-            account.sandbox,
-            id.0,
-        )
-        .fetch_optional(&mut *tx.inner)
-        .await?;
-        match found {
-            None => return Ok(Written::NoSuchEndpoint),
-            Some(Some(_)) => return Ok(Written::Disabled),
-            Some(None) => {}
+        match tx.hold_enabled(account, id).await? {
+            Written::Done(()) => {}
+            Written::NoSuchEndpoint => return Ok(Written::NoSuchEndpoint),
+            Written::Disabled => return Ok(Written::Disabled),
         }
         let event_id = Uuid::now_v7();
         sqlx::query!(
@@ -368,6 +360,23 @@ impl Tx {
         .execute(&mut *self.inner)
         .await?;
         Ok(())
+    }
+
+    /// Keeps the endpoint from being deleted until the commit, if the account has it and it is delivered to.
+    pub(super) async fn hold_enabled(&mut self, account: Account, id: EndpointId) -> Result<Written<()>, Error> {
+        let found = sqlx::query_scalar!(
+            "SELECT disabled FROM webhook_endpoints WHERE tenant_id = $1 AND sandbox = $2 AND id = $3 FOR KEY SHARE",
+            account.tenant_id.0,
+            account.sandbox,
+            id.0,
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        Ok(match found {
+            None => Written::NoSuchEndpoint,
+            Some(Some(_)) => Written::Disabled,
+            Some(None) => Written::Done(()),
+        })
     }
 
     /// Gives up what waits for the endpoint, and tells the account unless it was its own doing. Nothing changes for one

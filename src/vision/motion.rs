@@ -3,6 +3,7 @@
 use super::geometry::Point;
 use super::homography::Homography;
 use super::pipeline::Analysis;
+use super::quality::{LEFT_EYE, RIGHT_EYE};
 use crate::domain::motion::{Glimpse, Parallax};
 
 // Points of the mesh, by its published topology. Right and left are the subject's.
@@ -10,8 +11,6 @@ use crate::domain::motion::{Glimpse, Parallax};
 const BROW: [usize; 3] = [168, 8, 9];
 const LIP: [usize; 2] = [0, 164];
 const NOSE_TIP: [usize; 2] = [1, 4];
-const RIGHT_EYE: [usize; 2] = [33, 133];
-const LEFT_EYE: [usize; 2] = [263, 362];
 /// What neither speech nor a smile moves much: forehead, brow ridge, corners of the eyes, nose, cheekbones, temples.
 const RIGID: [usize; 66] = [
     10, 109, 338, 67, 297, 54, 284, 103, 332, 9, 8, 168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 33, 133, 263, 362, 130, 359,

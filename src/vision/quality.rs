@@ -38,8 +38,8 @@ const OVAL: [usize; 36] = [
 const FOREHEAD: usize = 10;
 const CHIN: usize = 152;
 /// Outer and inner corner.
-const RIGHT_EYE: [usize; 2] = [33, 133];
-const LEFT_EYE: [usize; 2] = [263, 362];
+pub(super) const RIGHT_EYE: [usize; 2] = [33, 133];
+pub(super) const LEFT_EYE: [usize; 2] = [263, 362];
 /// Upper lid above lower lid, three times along the eye.
 const RIGHT_LIDS: [[usize; 2]; 3] = [[160, 144], [159, 145], [158, 153]];
 const LEFT_LIDS: [[usize; 2]; 3] = [[387, 373], [386, 374], [385, 380]];

@@ -8,7 +8,7 @@ use chrono::DateTime;
 use super::signature::{self, Keys};
 use crate::domain::delivery;
 use crate::domain::webhook::envelope;
-use crate::net::{self, Client, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use crate::net::{self, Client, HeaderMap, Method, Request, Response, StatusCode, header};
 use crate::store::deliveries::{Attempt, Due, Next};
 
 /// Of an answer so much is kept, and no more is read.
@@ -48,14 +48,7 @@ async fn call(client: &Client, due: &Due, keys: &[Keys], timeout: Duration) -> R
     let (id, timestamp) = (due.event_id.to_string(), due.now.timestamp());
     let body = envelope(&due.kind, due.created_at, &due.data);
     let signature = signature::sign(keys, &id, timestamp, &body);
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    for (name, value) in
-        [(signature::ID, id), (signature::TIMESTAMP, timestamp.to_string()), (signature::SIGNATURE, signature)]
-    {
-        let value = HeaderValue::try_from(value).map_err(|_| "malformed_header")?;
-        headers.insert(HeaderName::from_static(name), value);
-    }
+    let headers = signature::headers(&id, timestamp, &signature).ok_or("malformed_header")?;
     let body = Some(Bytes::from(body));
     let request = Request { method: Method::POST, target, headers, body, timeout, max_answer: ANSWER };
     client.send_and_cut(request).await.map_err(|error| match error {
@@ -85,6 +78,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::{HeaderName, HeaderValue};
 
     fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()

@@ -6,10 +6,23 @@ use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
+use crate::net::{HeaderMap, HeaderName, HeaderValue, header};
+
 /// Names of the headers.
 pub const ID: &str = "webhook-id";
 pub const TIMESTAMP: &str = "webhook-timestamp";
 pub const SIGNATURE: &str = "webhook-signature";
+
+/// The headers of an event that is brought as JSON; `None` where an id or a signature fits into none.
+#[must_use]
+pub fn headers(id: &str, timestamp: i64, signature: &str) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, value) in [(ID, id), (TIMESTAMP, &timestamp.to_string()), (SIGNATURE, signature)] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value).ok()?);
+    }
+    Some(headers)
+}
 
 const PREFIX: &str = "whsec_";
 const PUBLIC_PREFIX: &str = "whpk_";

@@ -10,7 +10,7 @@ use visavis::vision::Pipeline;
 
 use crate::support::api::{Answer, answer};
 use crate::support::photos::{photo, thumbnail};
-use crate::support::rendered::{Attack, Manner, Subject, jpeg, performed};
+use crate::support::rendered::{Attack, MANNER, Subject, jpeg, performed, resized};
 use crate::support::spoilt::Shot;
 use crate::support::{Api, World};
 use crate::vision_support;
@@ -20,6 +20,12 @@ const CHALLENGES: &str = "/v1/liveness/challenges";
 
 fn encoded(bytes: &[u8]) -> Value {
     json!(BASE64_STANDARD.encode(bytes))
+}
+
+/// As a phone shows a face at arm's length.
+fn shot(pipeline: &mut Pipeline, name: &str) -> Shot {
+    let large = Shot::of(pipeline, &photo(name)).unwrap();
+    resized(pipeline, &large, 80.0).unwrap()
 }
 
 async fn issued(api: &Api, wish: &Value) -> (String, Vec<Action>) {
@@ -173,16 +179,12 @@ async fn another_s_actions_beside_a_photo_answer_nothing_however_badly_they_are_
     let wish = json!({ "length": 3, "actions": ["turn_left", "turn_right", "open_mouth"] });
     let shots = tokio::task::block_in_place(|| {
         let mut pipeline = vision_support::pipeline();
-        ["obama.jpg", "astronaut.png"].map(|name| {
-            let large = Shot::of(&mut pipeline, &photo(name)).unwrap();
-            Shot::of(&mut pipeline, &jpeg(&large.scaled_to(80.0))).unwrap()
-        })
+        ["obama.jpg", "astronaut.png"].map(|name| shot(&mut pipeline, name))
     });
     let [victim, actor] = &shots;
     let (token, asked) = issued(&api, &wish).await;
-    let manner = Manner { turn: 28.0, nod: 20.0, hold: 2, tremor: 2.0 };
     let head = Subject::head(&actor.picture, &actor.face);
-    let poses = performed(&asked, &manner, 3);
+    let poses = performed(&asked, &MANNER, 3);
     let blurred = poses.iter().map(|it| jpeg(&image::imageops::blur(&head.frame(it), 3.0)));
     let frames: Vec<_> = std::iter::once(jpeg(&victim.picture)).chain(blurred).collect();
     let job = finished(&api, &answer(api.post(PATH, &request(&frames, &token))).await).await;
@@ -196,16 +198,11 @@ async fn another_s_actions_beside_a_photo_answer_nothing_however_badly_they_are_
 async fn a_head_that_does_what_is_asked_passes_and_a_tilted_photo_of_it_does_not() {
     let (_world, _process, api) = World::new().await.serving(&["all"]).await;
     let wish = json!({ "length": 3, "actions": ["turn_left", "turn_right", "open_mouth"] });
-    let shot = |pipeline: &mut Pipeline| {
-        let large = Shot::of(pipeline, &photo("obama.jpg")).unwrap();
-        Shot::of(pipeline, &jpeg(&large.scaled_to(80.0))).unwrap()
-    };
-    let shot = tokio::task::block_in_place(|| shot(&mut vision_support::pipeline()));
+    let shot = tokio::task::block_in_place(|| shot(&mut vision_support::pipeline(), "obama.jpg"));
     let (head, sheet) = (Subject::head(&shot.picture, &shot.face), Subject::sheet(&shot.picture, &shot.face));
 
     let (token, asked) = issued(&api, &wish).await;
-    let manner = Manner { turn: 28.0, nod: 20.0, hold: 2, tremor: 2.0 };
-    let frames: Vec<_> = performed(&asked, &manner, 3).iter().map(|it| jpeg(&head.frame(it))).collect();
+    let frames: Vec<_> = performed(&asked, &MANNER, 3).iter().map(|it| jpeg(&head.frame(it))).collect();
     let job = finished(&api, &answer(api.post(PATH, &request(&frames, &token))).await).await;
     assert_eq!(job["result"]["challenge"], json!({ "asked": asked, "passed": true }), "{job}");
     let told: Vec<_> = job["warnings"].as_array().unwrap().iter().map(|it| it["risk"].as_str().unwrap()).collect();

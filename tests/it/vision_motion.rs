@@ -6,16 +6,14 @@ use visavis::domain::motion::{MotionLimits, Parallax, actions, is_answer};
 use visavis::vision::pipeline::Analyse as _;
 use visavis::vision::{Analysis, Pipeline, motion};
 
-use super::support::rendered::{Attack, Manner, Pose, Subject, jpeg, performed};
+use super::support::rendered::{Attack, MANNER, Manner, Pose, Subject, jpeg, performed, resized};
 use super::support::spoilt::Shot;
 use super::vision_support::{photo, pipeline};
-
-const MANNER: Manner = Manner { turn: 28.0, nod: 20.0, hold: 2, tremor: 2.0 };
 
 /// A photo with 80 pixels between the eyes, as a phone shows a face at arm's length.
 fn shot(pipeline: &mut Pipeline, name: &str) -> Shot {
     let large = Shot::of(pipeline, &photo(name)).unwrap();
-    Shot::of(pipeline, &jpeg(&large.scaled_to(80.0))).unwrap()
+    resized(pipeline, &large, 80.0).unwrap()
 }
 
 fn seen(pipeline: &mut Pipeline, subject: &Subject<'_>, poses: &[Pose]) -> (Vec<Action>, Parallax) {

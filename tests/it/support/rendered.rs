@@ -14,7 +14,9 @@
 use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};
 use visavis::domain::challenge::Action;
-use visavis::vision::Face;
+use visavis::vision::{Face, Pipeline};
+
+use super::spoilt::Shot;
 
 type Place = [f64; 3];
 
@@ -117,6 +119,9 @@ pub enum Attack {
     Zoomed,
 }
 
+/// Somebody who takes pains.
+pub const MANNER: Manner = Manner { turn: 28.0, nod: 20.0, hold: 2, tremor: 2.0 };
+
 impl Attack {
     pub const ALL: [Self; 4] = [Self::Moved, Self::Tilted, Self::Bent, Self::Zoomed];
 
@@ -165,6 +170,11 @@ impl Attack {
         }
         poses
     }
+}
+
+/// The same photo with so many pixels between the eyes, saved and found again; `None` where no face is found in it any more.
+pub fn resized(pipeline: &mut Pipeline, shot: &Shot, inter_eye: f64) -> Option<Shot> {
+    Shot::of(pipeline, &jpeg(&shot.scaled_to(inter_eye)))
 }
 
 /// As a phone sends it.
