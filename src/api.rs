@@ -46,6 +46,7 @@ pub use health::{Probe, ProbeFuture};
 pub use limits::Limits;
 pub use waiters::Waiters;
 
+use crate::desk::Desk;
 use crate::domain::request::LARGEST_BODY;
 use crate::images::Images;
 use crate::intake::Intake;
@@ -59,6 +60,7 @@ pub struct ApiContext {
     pub waiters: Waiters,
     pub endpoints: Endpoints,
     pub feed: Feed,
+    pub desk: Desk,
     pub limits: Limits,
     /// Without one there is no admin API.
     pub admin: Option<AdminToken>,
@@ -87,6 +89,7 @@ pub fn router(context: ApiContext, origins: &[HeaderValue]) -> Router {
     let (operations, document) = documented();
     let router = operations
         .merge(pages::routes(document))
+        .merge(context.desk.clone().routes())
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))

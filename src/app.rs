@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::api::{self, AdminToken, ApiContext, Feed, Limits, Probe, ProbeFuture, Waiters};
 use crate::config::ServeArgs;
+use crate::desk::Desk;
 use crate::images::Images;
 use crate::intake;
 use crate::janitor;
@@ -135,7 +136,11 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         let signer: api::Signer = Arc::new(move |value| signing.signer().sign_detached(value).ok());
         let (admin, probes, signer) = (admin.transpose()?, probes.into(), Some(signer));
         let endpoints = Endpoints::new(store.clone(), intake.media.clone(), guard);
-        let context = ApiContext { intake, images, waiters, endpoints, feed, limits, admin, probes, provider, signer };
+        let (pepper, rates) = (intake.pepper.clone(), intake.defaults.rates.clone());
+        let is_secure = public_url.starts_with("https://");
+        let desk = Desk::start(store.clone(), images.clone(), pepper, rates, is_secure, &life);
+        let context =
+            ApiContext { intake, images, waiters, endpoints, feed, desk, limits, admin, probes, provider, signer };
         let router = api::router(context, &origins);
         let serving = serve_http(listener.into_std()?, router, life.stopping().clone())?;
         life.spawn("api", async move {

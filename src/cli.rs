@@ -8,6 +8,7 @@ mod identity;
 mod listen;
 mod models;
 mod picture;
+mod reviewer;
 mod submit;
 mod tenant;
 mod wallet;
@@ -55,6 +56,9 @@ enum Command {
     /// Make organisations and their API keys
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
+    /// People who review cases at the desk: add them, set their passwords, shut them out
+    #[command(subcommand)]
+    Reviewer(reviewer::ReviewerCommand),
     /// Top wallets up and look into them
     #[command(subcommand)]
     Wallet(wallet::WalletCommand),
@@ -120,6 +124,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             }
             Command::Models(command) => models::run(command).await,
             Command::Tenant(command) => tenant::run(command).await.map(|()| ExitCode::SUCCESS),
+            Command::Reviewer(command) => reviewer::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Wallet(command) => wallet::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Identity(command) => identity::run(command).await,
             Command::DeadLetters(command) => dead_letters::run(command).await,

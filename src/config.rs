@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -217,13 +218,17 @@ impl VisionArgs {
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Some(Rates::new(move |mode, fmr| {
+        let scorers = Arc::new(scorers);
+        let back = Arc::clone(&scorers);
+        let threshold_at = move |mode, fmr| {
             let calibration = &scorers.of(mode).calibration;
             calibration.threshold_at(fmr).ok_or_else(|| {
                 let (low, high) = calibration.measured_rates().unwrap_or_default();
                 MeasuredRange { low, high }
             })
-        })))
+        };
+        let rate_of = move |mode, threshold| back.of(mode).calibration.false_match_rate(threshold);
+        Ok(Some(Rates::new(threshold_at, rate_of)))
     }
 
     /// The library named, or the first that is found, as an absolute path.

@@ -22,6 +22,7 @@ pub mod provenance;
 pub mod quality;
 pub mod rates;
 pub mod request;
+pub mod review;
 pub mod sandbox;
 pub mod tenant;
 pub mod warning;

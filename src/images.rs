@@ -11,12 +11,13 @@ use tokio::sync::Semaphore;
 use crate::domain::ids::{ImageId, JobId, TenantId};
 use crate::domain::image::{ImageRole, Variant};
 use crate::domain::outcome::{ImageReport, Outcome, Seen};
-use crate::media::{self, Grant, Links, Media, PublicKey, Signer};
+use crate::media::{self, Links, Media, PublicKey, Signer};
 use crate::store::renditions::Shown;
 use crate::store::signing_keys::SigningKey;
 use crate::store::{self, Store};
 use crate::vision::ImageFault;
 
+pub use crate::media::Grant;
 pub use crate::media::links::ROOT;
 pub use renditions::Rendition;
 pub use uploads::Upload;
@@ -65,6 +66,17 @@ pub struct ReportUrls {
     pub source: Option<String>,
     /// All of the probe. None where it could not be read, before the job's end, after erasure.
     pub target: Option<String>,
+}
+
+/// Signed URLs of what a reviewer sees, as paths. None as in [`ReportUrls`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CasePaths {
+    /// The face in the reference.
+    pub reference: Option<String>,
+    /// All of the probe.
+    pub probe: Option<String>,
+    /// The face in it.
+    pub probe_face: Option<String>,
 }
 
 impl Images {
@@ -121,6 +133,34 @@ impl Images {
         Ok(ReportUrls {
             source: url(source(outcome), Variant::Portrait)?,
             target: url(target(outcome), Variant::Whole)?,
+        })
+    }
+
+    /// Fresh URLs of what a reviewer sees of a case.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn case_paths(
+        &self,
+        tenant_id: TenantId,
+        job_id: JobId,
+        outcome: Option<&Outcome>,
+    ) -> Result<CasePaths, Error> {
+        let Some(outcome) = outcome else { return Ok(CasePaths::default()) };
+        let (now, shown) = self.store.list_shown(tenant_id, job_id).await?;
+        let path = |place: Option<(ImageRole, u16)>, variant| {
+            let found = place.and_then(|place| shown.iter().find(|it: &&Shown| (it.role, it.position) == place));
+            found.map(|it| self.links.issue_path(tenant_id, it.id, variant, now)).transpose()
+        };
+        let probe = target(outcome);
+        let with_face = |(role, position): &(ImageRole, u16)| {
+            let seen = outcome.image(*role, *position).map(|it| &it.seen);
+            matches!(seen, Some(Seen::Picture { face: Some(_), .. }))
+        };
+        Ok(CasePaths {
+            reference: path(source(outcome), Variant::Portrait)?,
+            probe: path(probe, Variant::Whole)?,
+            probe_face: path(probe.filter(with_face), Variant::Portrait)?,
         })
     }
 

@@ -4,6 +4,7 @@ pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod desk;
 pub mod docs;
 pub mod domain;
 pub mod eval;

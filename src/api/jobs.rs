@@ -134,6 +134,9 @@ pub(super) fn render(job: &JobView) -> Value {
         "erased_at": job.erased_at.map(time),
         "links": Links::of(&job.subject),
     });
+    if let Some(review) = &job.review {
+        rendered["review"] = review.shown();
+    }
     if job.subject.sandbox {
         rendered["sandbox"] = json!(true);
     }

@@ -16,7 +16,7 @@ use super::ApiContext;
 use super::error::{ApiError, Problem};
 use crate::domain::image::Variant;
 use crate::domain::tenant::Account;
-use crate::images::{ROOT, Rendition};
+use crate::images::{Grant, ROOT, Rendition};
 use crate::store::jobs::JobView;
 
 /// Of every answer, errors among them: nobody keeps it, nobody takes it for anything but an image, it runs nothing, and
@@ -74,7 +74,10 @@ pub(super) async fn issue(
     ))]
 async fn serve(State(context): State<ApiContext>, uri: Uri, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     let mut response = match read(&context, uri.path(), query.as_deref().unwrap_or_default()).await {
-        Ok((variant, rendition)) => answer(variant, &rendition, &headers),
+        Ok((grant, rendition)) => {
+            context.desk.record_view(&headers, grant.image_id, grant.variant).await;
+            answer(grant.variant, &rendition, &headers)
+        }
         Err(error) => error.into_response(),
     };
     for (name, value) in HEADERS {
@@ -83,9 +86,9 @@ async fn serve(State(context): State<ApiContext>, uri: Uri, RawQuery(query): Raw
     response
 }
 
-async fn read(context: &ApiContext, path: &str, query: &str) -> Result<(Variant, Rendition), ApiError> {
+async fn read(context: &ApiContext, path: &str, query: &str) -> Result<(Grant, Rendition), ApiError> {
     let grant = context.images.verify(path, query)?;
-    Ok((grant.variant, context.images.read(grant).await?))
+    Ok((grant, context.images.read(grant).await?))
 }
 
 fn answer(variant: Variant, rendition: &Rendition, asked: &HeaderMap) -> Response {

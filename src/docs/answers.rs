@@ -78,7 +78,8 @@ pub struct Event {
     pub r#type: EventType,
     #[schema(format = DateTime)]
     pub timestamp: String,
-    /// Of `job.completed` and `job.failed`, what the replies `completed` and `failed` say; of the others ids, state and verdict.
+    /// Of `job.completed` and `job.failed`, what the replies `completed` and `failed` say; of `review.decided` the same as of
+    /// `completed` with the reviewer's verdict and, in `review`, what was decided; of the others ids, state and verdict.
     #[schema(value_type = Object)]
     pub data: serde_json::Value,
 }
@@ -174,9 +175,49 @@ pub struct Job {
     #[schema(required, format = "date-time")]
     pub erased_at: Option<String>,
     pub links: Links,
+    /// What a reviewer decided; absent before. `verdict` and `status` say the same.
+    #[schema(nullable = false)]
+    pub review: Option<JobReview>,
     /// Submitted with a test key; absent otherwise.
     #[schema(nullable = false)]
     pub sandbox: Option<bool>,
+}
+
+/// What a reviewer decided.
+#[derive(ToSchema)]
+pub struct JobReview {
+    #[schema(inline)]
+    pub decision: ReviewDecision,
+    /// Chosen from the desk's list; the reviewer's note is not told.
+    pub reasons: Vec<ReviewReason>,
+    /// Grows with each correction.
+    #[schema(minimum = 1)]
+    pub revision: u32,
+    #[schema(format = "date-time")]
+    pub decided_at: String,
+}
+
+/// A reviewer's decision.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum ReviewDecision {
+    Approved,
+    Rejected,
+}
+
+/// Why a reviewer decided so.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum ReviewReason {
+    SamePerson,
+    Aged,
+    AppearanceChanged,
+    DifferentPerson,
+    NotLive,
+    DocumentAltered,
+    WrongFace,
+    TooPoor,
+    Other,
 }
 
 /// The evidence of a verdict, and the thresholds that were applied: which ones depends on the kind.

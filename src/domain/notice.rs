@@ -9,6 +9,7 @@ use super::ids::{JobId, RequestId};
 use super::job::{Failure, Verdict};
 use super::outcome::Outcome;
 use super::request::RequestFault;
+use super::review::Review;
 
 /// The facts of a job that every notice repeats.
 #[derive(Debug, Clone)]
@@ -47,6 +48,19 @@ pub fn completed(subject: &Subject, outcome: &Outcome) -> Value {
     notice
 }
 
+/// A reviewer decided, or corrected what was decided: as [`completed`], with the reviewer's verdict. Neither who it was nor
+/// the note is told.
+#[must_use]
+pub fn decided(subject: &Subject, outcome: Option<&Outcome>, review: &Review) -> Value {
+    let mut notice = base(subject, "succeeded");
+    notice["verdict"] = json!(review.choice);
+    notice["status"] = json!(review.choice.verdict().status());
+    notice["score"] = json!(outcome.and_then(|it| it.comparison.as_ref()).map(|it| it.similarity.percent()));
+    notice["warnings"] = json!(outcome.map(|it| it.warnings.as_slice()).unwrap_or_default());
+    notice["review"] = review.shown();
+    notice
+}
+
 /// The job ended without a verdict, by a fault of ours.
 #[must_use]
 pub fn failed(subject: &Subject, failure: &Failure) -> Value {
@@ -73,8 +87,8 @@ pub fn erased(subject: &Subject, state: &str, verdict: Option<Verdict>, at: Date
 }
 
 /// What earlier notices of an erased job keep of their fields.
-pub const KEPT_AFTER_ERASURE: [&str; 10] =
-    ["id", "request_id", "kind", "state", "links", "sandbox", "duplicate", "verdict", "status", "failure"];
+pub const KEPT_AFTER_ERASURE: [&str; 11] =
+    ["id", "request_id", "kind", "state", "links", "sandbox", "duplicate", "verdict", "status", "failure", "review"];
 
 fn without_metadata(subject: &Subject) -> Subject {
     Subject { metadata: BTreeMap::new(), ..subject.clone() }

@@ -19,6 +19,10 @@ pub enum Purpose {
     RegistryEntry,
     /// A picture, to know it again; and whose face it was said to be.
     ImagePrint,
+    /// A session's cookie.
+    Session,
+    /// What a page of a session sends back with each change.
+    Csrf,
 }
 
 impl Pepper {
@@ -61,6 +65,8 @@ impl Purpose {
             Self::IdNumber => b"id-number\0",
             Self::RegistryEntry => b"registry-entry\0",
             Self::ImagePrint => b"image-print\0",
+            Self::Session => b"session\0",
+            Self::Csrf => b"csrf\0",
         }
     }
 }

@@ -12,22 +12,35 @@ pub struct MeasuredRange {
     pub high: f64,
 }
 
-type Lookup = dyn Fn(Mode, f64) -> Result<Threshold, MeasuredRange> + Send + Sync;
+type ThresholdAt = dyn Fn(Mode, f64) -> Result<Threshold, MeasuredRange> + Send + Sync;
+type RateOf = dyn Fn(Mode, Threshold) -> Option<f64> + Send + Sync;
 
-/// A lookup of thresholds by false match rate; clones share it.
+/// A lookup of thresholds by false match rate, and back; clones share it.
 #[derive(Clone)]
-pub struct Rates(Arc<Lookup>);
+pub struct Rates {
+    threshold_at: Arc<ThresholdAt>,
+    rate_of: Arc<RateOf>,
+}
 
 impl Rates {
     #[must_use]
-    pub fn new(lookup: impl Fn(Mode, f64) -> Result<Threshold, MeasuredRange> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(lookup))
+    pub fn new(
+        threshold_at: impl Fn(Mode, f64) -> Result<Threshold, MeasuredRange> + Send + Sync + 'static,
+        rate_of: impl Fn(Mode, Threshold) -> Option<f64> + Send + Sync + 'static,
+    ) -> Self {
+        Self { threshold_at: Arc::new(threshold_at), rate_of: Arc::new(rate_of) }
     }
 
     /// # Errors
     /// Outside the measured range, where nothing is known.
     pub fn threshold_at(&self, mode: Mode, fmr: f64) -> Result<Threshold, MeasuredRange> {
-        (self.0)(mode, fmr)
+        (self.threshold_at)(mode, fmr)
+    }
+
+    /// The share of pairs of different people whose score is at or above that; `None` where nothing was measured.
+    #[must_use]
+    pub fn rate_of(&self, mode: Mode, threshold: Threshold) -> Option<f64> {
+        (self.rate_of)(mode, threshold)
     }
 }
 

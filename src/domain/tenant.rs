@@ -144,6 +144,9 @@ pub struct TenantSettings {
     pub empty_wallet: EmptyWallet,
     /// Price of a confirmed `id_match`, in minor units of the wallet's currency.
     pub id_match_price: i64,
+    /// Two reviewers must agree where the score stands for a false match rate at or above it, in [0, 1]; 0: on every
+    /// case; none: on no case.
+    pub four_eyes_fmr: Option<f64>,
 }
 
 impl Default for TenantSettings {
@@ -163,6 +166,7 @@ impl Default for TenantSettings {
             concurrent_requests: None,
             empty_wallet: EmptyWallet::default(),
             id_match_price: 0,
+            four_eyes_fmr: None,
         }
     }
 }
@@ -204,6 +208,9 @@ impl TenantSettings {
         }
         if merged.id_match_price < 0 {
             return Err(fault("id_match_price", "must not be negative".to_owned()));
+        }
+        if merged.four_eyes_fmr.is_some_and(|it| !(0.0..=1.0).contains(&it)) {
+            return Err(fault("four_eyes_fmr", "must lie in 0 to 1, or be null for no second opinion".to_owned()));
         }
         Ok(merged)
     }
@@ -264,6 +271,8 @@ mod tests {
             (json!({"concurrent_requests": 0}), "concurrent_requests"),
             (json!({"requests_per_minute": -1}), "requests_per_minute"),
             (json!({"id_match_price": -1}), "id_match_price"),
+            (json!({"four_eyes_fmr": 1.5}), "four_eyes_fmr"),
+            (json!({"four_eyes_fmr": "always"}), "four_eyes_fmr"),
             (json!({"liveness": "sometimes"}), "liveness"),
             (json!({"liveness_threshold": 0.49}), "liveness_threshold"),
             (json!({"liveness_threshold": 1.01}), "liveness_threshold"),

@@ -59,12 +59,26 @@ impl Links {
     /// # Errors
     /// When there is no key.
     pub fn issue(&self, tenant_id: TenantId, image_id: ImageId, variant: Variant, now: i64) -> Result<String, Error> {
+        Ok(format!("{}{}", self.base, self.issue_path(tenant_id, image_id, variant, now)?))
+    }
+
+    /// The same for pages of our own, which are read at whatever address.
+    ///
+    /// # Errors
+    /// When there is no key.
+    pub fn issue_path(
+        &self,
+        tenant_id: TenantId,
+        image_id: ImageId,
+        variant: Variant,
+        now: i64,
+    ) -> Result<String, Error> {
         let (id, key) = self.keys.first().ok_or_else(|| Error::Keys("there is none".to_owned()))?;
         let (tenant, expires) = (tenant_id.to_string(), now.saturating_add(LIFETIME).to_string());
         let path = format!("{ROOT}{tenant}/{image_id}/{}.jpg", variant.name());
         let signature = hmac::sign(key, message(&path, &tenant, &expires, id).as_bytes());
         let signature = BASE64_URL_SAFE_NO_PAD.encode(signature);
-        Ok(format!("{}{path}?expires={expires}&key={id}&signature={signature}", self.base))
+        Ok(format!("{path}?expires={expires}&key={id}&signature={signature}"))
     }
 
     /// What the URL of `path` and `query` lets its holder read; whether its time is over is for the database's clock to

@@ -52,8 +52,9 @@ impl Tx {
     /// When the database fails.
     pub async fn lock_job(&mut self, account: Account, id: JobId) -> Result<Option<LockedJob>, Error> {
         let row = sqlx::query!(
-            r#"SELECT id, request_id, kind, sandbox, state, verdict, reply_to, correlation_id, now() AS "now!",
-                      metadata AS "metadata: Json<BTreeMap<String, String>>", erasure_receipt
+            r#"SELECT id, request_id, kind, sandbox, state, reply_to, correlation_id, now() AS "now!",
+                      metadata AS "metadata: Json<BTreeMap<String, String>>", erasure_receipt,
+                      coalesce((SELECT review_cases.verdict FROM review_cases WHERE job_id = jobs.id), verdict) AS verdict
                FROM jobs WHERE tenant_id = $1 AND sandbox = $2 AND id = $3 FOR UPDATE"#,
             account.tenant_id.0,
             account.sandbox,
@@ -135,6 +136,7 @@ impl Tx {
             return Err(Error::Unreadable { what: "job that was erased while it was locked" });
         }
         self.delete_doorbells(job_id).await?;
+        self.erase_case(job.account, job_id).await?;
         self.thin_notices(tenant_id, job_id).await?;
         let cancelled = matches!(job.state.as_str(), "queued" | "running");
         if cancelled {

@@ -63,10 +63,22 @@ impl Tx {
         kind: &str,
         data: &Value,
     ) -> Result<(), Error> {
+        self.insert_revision(account, job_id, (kind, 0), data).await
+    }
+
+    /// The same of what can happen to a job more than once: each time under a revision of its own.
+    pub(super) async fn insert_revision(
+        &mut self,
+        account: Account,
+        job_id: Option<JobId>,
+        (kind, revision): (&str, i32),
+        data: &Value,
+    ) -> Result<(), Error> {
         sqlx::query!(
             // The lock, because an endpoint that is deleted meanwhile must not undo what happened to the job.
             "WITH event AS (
-                 INSERT INTO events (id, tenant_id, sandbox, job_id, type, payload) VALUES ($1, $2, $3, $4, $5, $6)
+                 INSERT INTO events (id, tenant_id, sandbox, job_id, type, payload, revision)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)
                  RETURNING id)
              INSERT INTO deliveries (event_id, endpoint_id)
              SELECT event.id, endpoint.id FROM event, webhook_endpoints AS endpoint
@@ -79,6 +91,7 @@ impl Tx {
             job_id.map(|it| it.0),
             kind,
             data,
+            revision,
         )
         .execute(&mut *self.inner)
         .await?;

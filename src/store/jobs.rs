@@ -299,6 +299,9 @@ impl Store {
         if let Some(print) = print {
             tx.insert_print(claim.tenant_id, claim.subject.id, print).await?;
         }
+        if outcome.verdict == Verdict::InReview {
+            tx.open_case(claim, outcome).await?;
+        }
         let notice = notice::completed(&claim.subject, outcome);
         let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);
         tx.insert_ending(claim, "job.completed", &notice, reply.as_ref()).await?;
@@ -403,18 +406,23 @@ impl Tx {
         let job_id = claim.subject.id;
         let account = Account { tenant_id: claim.tenant_id, sandbox: claim.subject.sandbox };
         self.insert_event(account, Some(job_id), kind, notice).await?;
+        self.share_last_day(job_id).await?;
+        if let Some(reply) = reply {
+            self.insert_reply("reply_final", Some((claim.tenant_id, job_id)), reply, notice).await?;
+        }
+        self.news.push(Signal::Ending);
+        self.delete_doorbells(job_id).await
+    }
+
+    /// Images and sealed records go when the job's time is over.
+    pub(super) async fn share_last_day(&mut self, job_id: JobId) -> Result<(), Error> {
         sqlx::query!(
             "UPDATE images SET purge_at = jobs.purge_at FROM jobs WHERE images.job_id = $1 AND jobs.id = $1",
             job_id.0,
         )
         .execute(&mut *self.inner)
         .await?;
-        self.end_sealed(job_id).await?;
-        if let Some(reply) = reply {
-            self.insert_reply("reply_final", Some((claim.tenant_id, job_id)), reply, notice).await?;
-        }
-        self.news.push(Signal::Ending);
-        self.delete_doorbells(job_id).await
+        self.end_sealed(job_id).await
     }
 }
 

@@ -22,11 +22,13 @@ pub enum Signal {
     Stream,
     /// An event, for the results exchange.
     Result,
+    /// A case that changed, for the desk.
+    Case,
 }
 
 /// One listener for each signal; clones share them.
 #[derive(Clone, Default)]
-pub(super) struct Signals(Arc<[Notify; 6]>);
+pub(super) struct Signals(Arc<[Notify; 7]>);
 
 impl Signals {
     pub(super) fn raise(&self, signal: Signal) {

@@ -6,12 +6,14 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::decisions::reasons;
 use super::jobs::subject;
 use super::{Error, Store};
 use crate::domain::ids::JobId;
 use crate::domain::job::{Failure, Params, Verdict};
 use crate::domain::notice::Subject;
 use crate::domain::outcome::Outcome;
+use crate::domain::review::{Choice, Review};
 use crate::domain::tenant::{Account, Service};
 
 /// A job as its owner may see it.
@@ -22,9 +24,12 @@ pub struct JobView {
     pub lane: String,
     pub state: String,
     pub attempt: i32,
-    /// Stays when the outcome is erased.
+    /// A reviewer's, once one decided. Stays when the outcome is erased.
     pub verdict: Option<Verdict>,
+    /// Its verdict is the one above.
     pub outcome: Option<Outcome>,
+    /// What a reviewer decided.
+    pub review: Option<Review>,
     pub failure: Option<Failure>,
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
@@ -71,6 +76,10 @@ struct JobRow {
     started_at: Option<DateTime<Utc>>,
     finished_at: Option<DateTime<Utc>>,
     erased_at: Option<DateTime<Utc>>,
+    choice: Option<String>,
+    revision: Option<i32>,
+    decided_at: Option<DateTime<Utc>>,
+    reasons: Option<Vec<String>>,
 }
 
 impl Store {
@@ -81,10 +90,15 @@ impl Store {
     pub async fn find_job(&self, account: Account, id: JobId) -> Result<Option<JobView>, Error> {
         let row = sqlx::query_as!(
             JobRow,
-            r#"SELECT id, request_id, kind, sandbox, lane, state, attempt, verdict, params AS "params: Json<Params>",
-                      metadata AS "metadata: Json<BTreeMap<String, String>>", result AS "result: Json<Outcome>",
-                      failure AS "failure: Json<Failure>", created_at, started_at, finished_at, erased_at
-               FROM jobs WHERE tenant_id = $1 AND sandbox = $2 AND id = $3"#,
+            r#"SELECT jobs.id, request_id, kind, jobs.sandbox, lane, jobs.state, attempt, jobs.verdict,
+                      params AS "params: Json<Params>", metadata AS "metadata: Json<BTreeMap<String, String>>",
+                      result AS "result: Json<Outcome>", failure AS "failure: Json<Failure>", jobs.created_at, started_at,
+                      finished_at, erased_at, review.verdict AS "choice?", review.revision AS "revision?", decided_at,
+                      entry.reasons AS "reasons?"
+               FROM jobs
+               LEFT JOIN review_cases AS review ON review.job_id = jobs.id AND review.verdict IS NOT NULL
+               LEFT JOIN review_decisions AS entry ON entry.job_id = jobs.id AND entry.revision = review.revision
+               WHERE jobs.tenant_id = $1 AND jobs.sandbox = $2 AND jobs.id = $3"#,
             account.tenant_id.0,
             account.sandbox,
             id.0,
@@ -107,17 +121,21 @@ impl Store {
     ) -> Result<Vec<JobView>, Error> {
         let rows = sqlx::query_as!(
             JobRow,
-            r#"SELECT id, request_id, kind, sandbox, lane, state, attempt, verdict, params AS "params: Json<Params>",
-                      metadata AS "metadata: Json<BTreeMap<String, String>>", result AS "result: Json<Outcome>",
-                      failure AS "failure: Json<Failure>", created_at, started_at, finished_at, erased_at
+            r#"SELECT jobs.id, request_id, kind, jobs.sandbox, lane, jobs.state, attempt, jobs.verdict,
+                      params AS "params: Json<Params>", metadata AS "metadata: Json<BTreeMap<String, String>>",
+                      result AS "result: Json<Outcome>", failure AS "failure: Json<Failure>", jobs.created_at, started_at,
+                      finished_at, erased_at, review.verdict AS "choice?", review.revision AS "revision?", decided_at,
+                      entry.reasons AS "reasons?"
                FROM jobs
-               WHERE tenant_id = $1 AND sandbox = $2 AND id < $3
-                 AND ($4::text IS NULL OR verdict = $4)
-                 AND ($5::text IS NULL OR state = $5)
+               LEFT JOIN review_cases AS review ON review.job_id = jobs.id AND review.verdict IS NOT NULL
+               LEFT JOIN review_decisions AS entry ON entry.job_id = jobs.id AND entry.revision = review.revision
+               WHERE jobs.tenant_id = $1 AND jobs.sandbox = $2 AND jobs.id < $3
+                 AND ($4::text IS NULL OR coalesce(review.verdict, jobs.verdict) = $4)
+                 AND ($5::text IS NULL OR jobs.state = $5)
                  AND ($6::text IS NULL OR kind = $6)
-                 AND ($7::timestamptz IS NULL OR created_at >= $7)
-                 AND ($8::timestamptz IS NULL OR created_at < $8)
-               ORDER BY id DESC LIMIT $9"#,
+                 AND ($7::timestamptz IS NULL OR jobs.created_at >= $7)
+                 AND ($8::timestamptz IS NULL OR jobs.created_at < $8)
+               ORDER BY jobs.id DESC LIMIT $9"#,
             account.tenant_id.0,
             account.sandbox,
             // Without a cursor one above all: a bound that may be absent would not use the index.
@@ -137,14 +155,24 @@ impl Store {
 
 impl From<JobRow> for JobView {
     fn from(row: JobRow) -> Self {
+        let choice = row.choice.as_deref().and_then(Choice::parse);
+        let review = choice.zip(row.revision).zip(row.decided_at).map(|((choice, revision), decided_at)| Review {
+            choice,
+            reasons: reasons(&row.reasons.unwrap_or_default()),
+            revision,
+            decided_at,
+        });
+        let verdict = choice.map(Choice::verdict).or_else(|| row.verdict.as_deref().and_then(Verdict::parse));
+        let outcome = row.result.map(|it| Outcome { verdict: verdict.unwrap_or(it.0.verdict), ..it.0 });
         Self {
             subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
             params: row.params.0,
             lane: row.lane,
             state: row.state,
             attempt: row.attempt,
-            verdict: row.verdict.as_deref().and_then(Verdict::parse),
-            outcome: row.result.map(|it| it.0),
+            verdict,
+            outcome,
+            review,
             failure: row.failure.map(|it| it.0),
             created_at: row.created_at,
             started_at: row.started_at,

@@ -24,7 +24,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("intake", &["domain", "lifecycle", "media", "queue", "store", "vision"]),
     ("relay", &["domain", "lifecycle", "queue", "store"]),
     ("worker", &["domain", "identity", "jobs", "lifecycle", "media", "queue", "store", "vision"]),
-    ("api", &["docs", "domain", "images", "intake", "lifecycle", "media", "store", "webhooks"]),
+    ("desk", &["domain", "images", "lifecycle", "store"]),
+    ("api", &["desk", "docs", "domain", "images", "intake", "lifecycle", "media", "store", "webhooks"]),
     (
         "config",
         &["domain", "identity", "intake", "media", "net", "queue", "store", "telemetry", "video", "vision", "webhooks"],
@@ -34,6 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "api",
             "config",
+            "desk",
             "domain",
             "identity",
             "images",
@@ -54,6 +56,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "api",
             "app",
             "config",
+            "desk",
             "docs",
             "domain",
             "eval",
@@ -76,7 +79,7 @@ const SOLE_OWNERS: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
     ("ort", &["vision/session.rs"]),
     ("turbojpeg", &["vision/decode/reduced.rs"]),
-    ("axum", &["api"]),
+    ("axum", &["api", "desk"]),
     ("object_store", &["media"]),
     ("reqwest", &["net"]),
 ];

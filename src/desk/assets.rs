@@ -1,0 +1,51 @@
+//! Stylesheet, script and icon, all of our own and within the binary.
+
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use ring::digest::{SHA256, digest};
+
+use super::Desk;
+
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// Name, type, content.
+const FILES: [(&str, &str, &str); 6] = [
+    ("desk.css", STYLE, include_str!("desk.css")),
+    ("case.css", STYLE, include_str!("case.css")),
+    ("desk.js", SCRIPT, include_str!("desk.js")),
+    ("case.js", SCRIPT, include_str!("case.js")),
+    ("viewer.js", SCRIPT, include_str!("viewer.js")),
+    ("icon.svg", "image/svg+xml", include_str!("icon.svg")),
+];
+
+/// Kept by browsers for a year: whatever changes has another address.
+const HEADERS: [(HeaderName, &str); 2] = [
+    (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'"),
+];
+
+pub(super) fn routes() -> Router<Desk> {
+    Router::new().route("/desk/assets/{file}", get(serve))
+}
+
+/// Changes when a file does.
+pub(super) fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let all: String = FILES.iter().map(|(_, _, content)| *content).collect();
+        hex::encode(&digest(&SHA256, all.as_bytes()).as_ref()[..6])
+    });
+    &VERSION
+}
+
+async fn serve(Path(file): Path<String>) -> Response {
+    match FILES.iter().find(|(name, ..)| *name == file) {
+        Some((_, kind, content)) => (HEADERS, [(header::CONTENT_TYPE, *kind)], *content).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}

@@ -1,0 +1,260 @@
+//! One case: what is shown of it, to whom, and what they may do.
+
+use askama::Template as _;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::Html;
+use serde_json::{Value, json};
+
+use super::Desk;
+use super::error::DeskError;
+use super::measures;
+use super::pages::{Case, CaseFragment, CasePage, DecisionView, Settling, Shown, TrailRow};
+use super::session::Session;
+use super::words;
+use crate::domain::evidence::{Mode, Similarity};
+use crate::domain::ids::JobId;
+use crate::domain::image::ImageRole;
+use crate::domain::job::Verdict;
+use crate::domain::outcome::{Outcome, Seen};
+use crate::domain::review::{CaseState, Choice, Reason, Reviewer, Stage, needs_two};
+use crate::images::CasePaths;
+use crate::store::cases::CaseView;
+use crate::store::decisions::{DecisionFilter, DecisionRow};
+use crate::store::jobs::JobView;
+use crate::store::trail::{Action, TrailEntry};
+
+/// Entries of a case's trail that are shown.
+const TRAIL: i64 = 100;
+/// Decisions of a case that are shown.
+const DECISIONS: i64 = 50;
+
+pub(super) async fn show(
+    State(desk): State<Desk>,
+    session: Session,
+    Path(id): Path<String>,
+) -> Result<Html<String>, DeskError> {
+    let case = read(&desk, session.reviewer(), case_id(&id)?).await?;
+    if case.mine {
+        desk.0.store.record(session.reviewer(), Some(case_id(&id)?), Action::Opened).await?;
+    }
+    let title = format!("Case {}", case.request_id);
+    Ok(Html(CasePage { frame: session.frame(&title, "queue"), case, notice: None }.render()?))
+}
+
+/// Fresh URLs of a case's pictures.
+pub(super) async fn images(
+    State(desk): State<Desk>,
+    session: Session,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, DeskError> {
+    let (id, account) = (case_id(&id)?, session.reviewer().account);
+    desk.0.store.find_case(account, id).await?.ok_or(DeskError::NoSuchCase)?;
+    let job = desk.0.store.find_job(account, id).await?.ok_or(DeskError::NoSuchCase)?;
+    let paths = desk.0.images.case_paths(account.tenant_id, id, job.outcome.as_ref()).await?;
+    Ok(Json(json!({
+        "reference": paths.reference,
+        "reference_crop": paths.reference,
+        "probe": paths.probe,
+        "probe_crop": paths.probe_face,
+    })))
+}
+
+/// The case as a part of a page.
+pub(super) async fn fragment(desk: &Desk, session: &Session, id: JobId) -> Result<Html<String>, DeskError> {
+    let case = read(desk, session.reviewer(), id).await?;
+    let is_lead = session.reviewer().is_lead;
+    Ok(Html(CaseFragment { case, csrf: session.csrf(), is_lead }.render()?))
+}
+
+/// An id out of a path; what is none names no case.
+pub(super) fn case_id(text: &str) -> Result<JobId, DeskError> {
+    text.parse().map(JobId).map_err(|_| DeskError::NoSuchCase)
+}
+
+/// Why a reviewer cannot do that with the case.
+pub(super) async fn moved_on(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<DeskError, DeskError> {
+    let case = desk.0.store.find_case(reviewer.account, id).await?.ok_or(DeskError::NoSuchCase)?;
+    let why = why_not(&case, reviewer).unwrap_or_else(|| "It is not yours any more: take it again.".to_owned());
+    Ok(DeskError::Conflict(why))
+}
+
+/// Whether two reviewers must agree on the job.
+pub(super) async fn is_for_two(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<bool, DeskError> {
+    let rule = four_eyes(desk, reviewer).await?;
+    if rule.is_none() {
+        return Ok(false);
+    }
+    let job = desk.0.store.find_job(reviewer.account, id).await?.ok_or(DeskError::NoSuchCase)?;
+    Ok(needs_two(rule, desk.0.rates.as_ref(), scored(job.outcome.as_ref())))
+}
+
+/// The organisation's rule.
+async fn four_eyes(desk: &Desk, reviewer: &Reviewer) -> Result<Option<f64>, DeskError> {
+    let tenant = desk.0.store.show_tenant(reviewer.account.tenant_id).await?;
+    Ok(tenant.and_then(|it| it.settings.four_eyes_fmr))
+}
+
+fn scored(outcome: Option<&Outcome>) -> Option<(Mode, Similarity)> {
+    outcome?.comparison.as_ref().map(|it| (it.mode, it.similarity))
+}
+
+async fn read(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Case, DeskError> {
+    let (store, account) = (&desk.0.store, reviewer.account);
+    let view = store.find_case(account, id).await?.ok_or(DeskError::NoSuchCase)?;
+    let job = store.find_job(account, id).await?.ok_or(DeskError::NoSuchCase)?;
+    let paths = desk.0.images.case_paths(account.tenant_id, id, job.outcome.as_ref()).await?;
+    let filter = DecisionFilter { job: Some(id), ..DecisionFilter::default() };
+    let mut decisions = store.list_decisions(account, &filter, None, DECISIONS).await?;
+    decisions.reverse();
+    let trail = store.list_trail(account, id, TRAIL).await?;
+    let rule = four_eyes(desk, reviewer).await?;
+    let for_two = needs_two(rule, desk.0.rates.as_ref(), scored(job.outcome.as_ref()));
+    let colleagues =
+        if reviewer.is_lead && view.state.is_open() { store.list_colleagues(account).await? } else { Vec::new() };
+
+    let is_mine = view.holder.as_ref().is_some_and(|(holder, _)| *holder == reviewer.id);
+    let last_by = decisions.last().map(|it| it.by.0);
+    let outcome = job.outcome.as_ref();
+    Ok(Case {
+        id: id.to_string(),
+        request_id: job.subject.request_id.to_string(),
+        kind: words::kind(&job.subject.kind),
+        state: view.state.name(),
+        state_words: view.state.words(),
+        age: words::age(view.opened_at, view.now),
+        opened_at: words::moment(view.opened_at).0,
+        holder: view.holder.as_ref().map(|(_, name)| name.clone()),
+        mine: is_mine,
+        can_decide: is_mine && view.state.is_open(),
+        can_take: !is_mine && why_not(&view, reviewer).is_none(),
+        why_not: if is_mine { None } else { why_not(&view, reviewer) },
+        can_correct: view.state == CaseState::Decided && (reviewer.is_lead || last_by == Some(reviewer.id)),
+        rule: rule_words(&view, for_two),
+        settling: view.settling.as_ref().map(|(by, name, opinion, left)| Settling {
+            decision: opinion.choice.name(),
+            by: name.clone(),
+            mine: *by == reviewer.id,
+            milliseconds_left: *left,
+        }),
+        reference: shown(&job, &paths, ImageRole::Reference),
+        probe: shown(&job, &paths, ImageRole::Probe),
+        scale: outcome.and_then(|it| measures::scale(it, desk.0.rates.as_ref())),
+        liveness: outcome.and_then(measures::liveness),
+        warnings: outcome.map(|it| it.warnings.iter().map(measures::warning).collect()).unwrap_or_default(),
+        quality: outcome.map(measures::quality).unwrap_or_default(),
+        facts: measures::facts(&job),
+        metadata: job.subject.metadata.into_iter().collect(),
+        approve_reasons: reasons(Choice::Approved),
+        reject_reasons: reasons(Choice::Rejected),
+        decisions: decisions.into_iter().map(decision).collect(),
+        trail: trail.into_iter().map(entry).collect(),
+        colleagues: colleagues.into_iter().map(|it| (it.id.0.to_string(), it.name)).collect(),
+    })
+}
+
+/// Why the reviewer may not take the case; `None` where they may.
+fn why_not(case: &CaseView, reviewer: &Reviewer) -> Option<String> {
+    match case.state {
+        CaseState::Settling => {
+            let who = case.settling.as_ref().map_or("Somebody", |(_, name, ..)| name.as_str());
+            Some(format!("{who} has decided on it."))
+        }
+        CaseState::Decided => {
+            let verdict = case.verdict.map_or("decided", Choice::name);
+            Some(format!("It is {verdict} already."))
+        }
+        CaseState::Lapsed => Some("Nobody decided in time: its pictures are erased.".to_owned()),
+        CaseState::Erased => Some("It was erased on request.".to_owned()),
+        _ if case.lapses_at <= case.now => {
+            Some("Its pictures are erased: there is nothing left to decide on.".to_owned())
+        }
+        _ if case.holder.as_ref().is_some_and(|(holder, _)| *holder != reviewer.id) => {
+            case.holder.as_ref().map(|(_, name)| format!("{name} has it."))
+        }
+        CaseState::Second if case.first_by == Some(reviewer.id) => {
+            Some("You gave the first opinion: somebody else must give the second.".to_owned())
+        }
+        CaseState::Disputed if !reviewer.is_lead => Some("Two opinions differ: a lead decides.".to_owned()),
+        _ => None,
+    }
+}
+
+fn rule_words(case: &CaseView, for_two: bool) -> Option<String> {
+    match case.state {
+        CaseState::Waiting if for_two => Some("Two reviewers must agree on this case: yours is the first opinion."),
+        CaseState::Second => Some("This is the second opinion. The first is not shown, so that yours is your own."),
+        CaseState::Disputed => Some("Two opinions differ. What you decide stands."),
+        _ => None,
+    }
+    .map(str::to_owned)
+}
+
+fn reasons(choice: Choice) -> Vec<(&'static str, &'static str)> {
+    Reason::ALL.into_iter().filter(|it| it.is_for(choice)).map(|it| (it.name(), it.words())).collect()
+}
+
+fn shown(job: &JobView, paths: &CasePaths, role: ImageRole) -> Option<Shown> {
+    let outcome = job.outcome.as_ref()?;
+    let (url, crop_url) = match role {
+        ImageRole::Reference => (paths.reference.clone()?, paths.reference.clone()),
+        ImageRole::Probe => (paths.probe.clone()?, paths.probe_face.clone()),
+    };
+    let report = match role {
+        ImageRole::Reference => outcome.images.iter().find(|it| it.role == role),
+        ImageRole::Probe => outcome.probe(),
+    };
+    let (caption, level_deg) = match report.map(|it| &it.seen) {
+        Some(Seen::Picture { width, height, faces, quality, .. }) => {
+            let plural = if *faces == 1 { "" } else { "s" };
+            (format!("{width} × {height} pixels, {faces} face{plural}"), quality.map_or(0.0, |it| -it.roll_deg))
+        }
+        _ => (String::new(), 0.0),
+    };
+    let label = match (role, outcome.frames.is_some()) {
+        (ImageRole::Reference, _) => "Document portrait",
+        (ImageRole::Probe, true) => "Best frame",
+        (ImageRole::Probe, false) => "Selfie",
+    };
+    Some(Shown { label: label.to_owned(), url, crop_url, level_deg, caption })
+}
+
+fn decision(it: DecisionRow) -> DecisionView {
+    let seen = if it.seen.is_empty() { "no picture".to_owned() } else { it.seen.join(", ") };
+    DecisionView {
+        revision: it.revision,
+        decision: it.choice.name(),
+        stage: stage(it.stage),
+        by: it.by.1,
+        at: words::moment(it.at),
+        reasons: it.reasons.into_iter().map(Reason::words).collect(),
+        note: it.note,
+        seen,
+    }
+}
+
+pub(super) fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Opinion => "opinion",
+        Stage::Decision => "decision",
+        Stage::Correction => "correction",
+    }
+}
+
+fn entry(it: TrailEntry) -> TrailRow {
+    let verdict = |detail: &str| {
+        Verdict::parse(detail).map_or("decided", |it| if it == Verdict::Approved { "approved" } else { "rejected" })
+    };
+    let what = match it.action {
+        Some(Action::Taken) => "took the case".to_owned(),
+        Some(Action::Opened) => "opened it".to_owned(),
+        Some(Action::Viewed) => format!("was sent the picture {}", it.detail),
+        Some(Action::HandedBack) => "handed it back".to_owned(),
+        Some(Action::Assigned) => format!("gave it to {}", it.detail),
+        Some(Action::Decided) => format!("decided: {}", verdict(&it.detail)),
+        Some(Action::Undone) => "took that back".to_owned(),
+        Some(Action::Corrected) => format!("corrected it: {}", verdict(&it.detail)),
+        _ => it.detail,
+    };
+    TrailRow { at: words::moment(it.at), who: it.who, what }
+}

@@ -1,0 +1,139 @@
+//! How the desk is doing. Counting takes a while where there are many cases, so what was counted is kept for a minute.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use askama::Template as _;
+use axum::extract::State;
+use axum::response::Html;
+use tokio::sync::Mutex;
+
+use super::Desk;
+use super::error::DeskError;
+use super::pages::{DashboardPage, DayBar, PersonRow, ScoreBar};
+use super::session::Session;
+use super::words;
+use crate::domain::tenant::Account;
+use crate::store::review_figures::{DayCount, ReviewTotals, ReviewerCount, ScoreCount};
+use crate::store::{self, Store};
+
+const KEPT_FOR: Duration = Duration::from_mins(1);
+
+/// What was counted lately, for each account.
+#[derive(Default)]
+pub(super) struct Kept(Mutex<HashMap<Account, Arc<Place>>>);
+
+type Place = Mutex<Option<(Instant, Arc<Figures>)>>;
+
+struct Figures {
+    totals: ReviewTotals,
+    days: Vec<DayCount>,
+    scores: Vec<ScoreCount>,
+    reviewers: Vec<ReviewerCount>,
+}
+
+impl Kept {
+    /// One counts, and whoever asks meanwhile waits for it.
+    async fn get(&self, store: &Store, account: Account) -> Result<Arc<Figures>, store::Error> {
+        let place = Arc::clone(self.0.lock().await.entry(account).or_default());
+        let mut kept = place.lock().await;
+        if let Some((at, figures)) = &*kept
+            && at.elapsed() < KEPT_FOR
+        {
+            return Ok(Arc::clone(figures));
+        }
+        let figures = Arc::new(Figures {
+            totals: store.count_reviews(account).await?,
+            days: store.count_days(account).await?,
+            scores: store.count_scores(account).await?,
+            reviewers: store.count_reviewers(account).await?,
+        });
+        *kept = Some((Instant::now(), Arc::clone(&figures)));
+        Ok(figures)
+    }
+}
+
+pub(super) async fn show(State(desk): State<Desk>, session: Session) -> Result<Html<String>, DeskError> {
+    let figures = desk.0.figures.get(&desk.0.store, session.reviewer().account).await?;
+    let counts = desk.0.store.count_cases(session.reviewer()).await?;
+    let totals = &figures.totals;
+    let span = |it: Option<f64>| it.map_or_else(|| "–".to_owned(), duration);
+    let waiting = counts.waiting + counts.second + counts.disputed;
+    let oldest = counts
+        .oldest
+        .map_or_else(|| "nothing waits".to_owned(), |it| format!("the oldest since {}", words::age(it, counts.now)));
+    let page = DashboardPage {
+        frame: session.frame("Dashboard", "dashboard"),
+        figures: vec![
+            ("Waiting", waiting.to_string(), oldest),
+            ("Opened", totals.opened.to_string(), "cases in 30 days".to_owned()),
+            ("Decided", totals.decided.to_string(), format!("{} approved", share(totals.approved, totals.decided))),
+            (
+                "Median wait",
+                span(totals.median_wait_seconds),
+                format!("nine of ten within {}", span(totals.p90_wait_seconds)),
+            ),
+            (
+                "Agreement",
+                share(totals.agreed, totals.doubled),
+                format!("of {} cases with two opinions", totals.doubled),
+            ),
+            ("Corrected", totals.corrected.to_string(), "decisions changed later".to_owned()),
+            ("Lapsed", totals.lapsed.to_string(), "cases nobody decided in time".to_owned()),
+        ],
+        days: figures.days.iter().map(day).collect(),
+        scores: figures.scores.iter().map(score).collect(),
+        people: figures.reviewers.iter().map(person).collect(),
+        as_of: words::moment(totals.now).1,
+    };
+    Ok(Html(page.render()?))
+}
+
+fn day(it: &DayCount) -> DayBar {
+    let label = it.day.format("%-d %b").to_string();
+    let DayCount { approved, in_review, rejected, not_finished, .. } = *it;
+    DayBar { label, approved, in_review, rejected, not_finished }
+}
+
+fn score(it: &ScoreCount) -> ScoreBar {
+    let ScoreCount { from, approved, rejected, waiting } = *it;
+    ScoreBar { from: i64::from(from), approved, rejected, waiting }
+}
+
+fn person(it: &ReviewerCount) -> PersonRow {
+    PersonRow {
+        name: it.name.clone(),
+        decisions: it.decisions,
+        approved: share(it.approved, it.decisions),
+        median: it.median_seconds.map_or_else(|| "–".to_owned(), duration),
+        agreement: if it.shared == 0 {
+            "–".to_owned()
+        } else {
+            format!("{} of {}", share(it.agreed, it.shared), it.shared)
+        },
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "seconds of months are far below the limits of an integer")]
+fn duration(seconds: f64) -> String {
+    words::seconds(seconds.round() as i64)
+}
+
+/// `62 %`, or a dash of nothing.
+fn share(part: i64, whole: i64) -> String {
+    if whole == 0 { "–".to_owned() } else { format!("{} %", (part * 200 + whole) / (2 * whole)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_rounded_and_nothing_has_none() {
+        assert_eq!(share(0, 0), "–");
+        assert_eq!(share(1, 3), "33 %");
+        assert_eq!(share(2, 3), "67 %");
+        assert_eq!(share(7, 7), "100 %");
+    }
+}

@@ -1,0 +1,194 @@
+//! Signing in and out, and a reviewer's own password.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use askama::Template as _;
+use axum::Form;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum_extra::extract::CookieJar;
+use serde::Deserialize;
+use tracing::info;
+
+use super::Desk;
+use super::change::{Change, Nothing};
+use super::error::DeskError;
+use super::pages::{AccountPage, Frame, SignInPage};
+use super::password;
+use super::session::{self, Session};
+use crate::store::trail::Action;
+
+/// For a turn to check a password, and for the check.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Deserialize)]
+pub(super) struct Arriving {
+    #[serde(default)]
+    next: String,
+    /// Sent here because a session was over.
+    ended: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct SignIn {
+    login: String,
+    password: String,
+    #[serde(default)]
+    next: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct NewPassword {
+    current: String,
+    new: String,
+    again: String,
+}
+
+pub(super) async fn show(Query(arriving): Query<Arriving>) -> Result<Html<String>, DeskError> {
+    let notice = arriving.ended.map(|_| "Sign in to go on: your session has ended, or had not begun.".to_owned());
+    page("", &arriving.next, None, notice)
+}
+
+pub(super) async fn sign_in(
+    State(desk): State<Desk>,
+    jar: CookieJar,
+    Form(form): Form<SignIn>,
+) -> Result<Response, DeskError> {
+    let store = &desk.0.store;
+    let login = form.login.trim().to_lowercase();
+    let known = if login.contains('\0') { None } else { store.find_reviewer(&login).await? };
+    let hash = known.as_ref().map(|it| it.password_hash.clone());
+    let is_right = verify(&desk, form.password, hash).await?;
+    let refuse = |status: StatusCode, why: &str| {
+        let page = page(&form.login, &form.next, Some(why.to_owned()), None)?;
+        Ok((status, page).into_response())
+    };
+    // Whoever guesses learns of a lock only with the right password.
+    match known {
+        Some(known) if is_right && known.locked_until.is_none() => {
+            let (token, cookie) = session::begin(desk.0.is_secure);
+            store.insert_session(known.reviewer.id, &session::hmac(&desk.0.pepper, &token)).await?;
+            store.record(&known.reviewer, None, Action::SignedIn).await?;
+            info!(reviewer = %known.reviewer.id.0, "signed in");
+            Ok((jar.add(cookie), Redirect::to(within_desk(&form.next))).into_response())
+        }
+        Some(_) if is_right => refuse(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many wrong passwords: wait 15 minutes, or have your operator set a new one.",
+        ),
+        known => {
+            if let Some(known) = known.filter(|it| it.locked_until.is_none())
+                && store.count_failure(known.reviewer.id).await?
+            {
+                store.record(&known.reviewer, None, Action::LockedOut).await?;
+                info!(reviewer = %known.reviewer.id.0, "locked out after wrong passwords");
+            }
+            refuse(StatusCode::UNAUTHORIZED, "This login and password do not belong together.")
+        }
+    }
+}
+
+pub(super) async fn sign_out(
+    State(desk): State<Desk>,
+    jar: CookieJar,
+    change: Change<Nothing>,
+) -> Result<(CookieJar, Redirect), DeskError> {
+    desk.0.store.record(change.session.reviewer(), None, Action::SignedOut).await?;
+    desk.0.store.delete_session(&change.session.hmac()).await?;
+    Ok((jar.add(session::end(desk.0.is_secure)), Redirect::to("/desk/sign-in")))
+}
+
+pub(super) async fn account(session: Session) -> Result<Html<String>, DeskError> {
+    account_page(&session, None, None)
+}
+
+pub(super) async fn change_password(
+    State(desk): State<Desk>,
+    Change { session, form, .. }: Change<NewPassword>,
+) -> Result<Response, DeskError> {
+    let refuse =
+        |why: String| Ok((StatusCode::UNPROCESSABLE_ENTITY, account_page(&session, Some(why), None)?).into_response());
+    let login = session.reviewer().login.clone();
+    let known = desk.0.store.find_reviewer(&login).await?.ok_or(DeskError::SignedOut)?;
+    if known.locked_until.is_some() {
+        return refuse("Too many wrong passwords: wait 15 minutes.".to_owned());
+    }
+    if !verify(&desk, form.current, Some(known.password_hash)).await? {
+        if desk.0.store.count_failure(known.reviewer.id).await? {
+            desk.0.store.record(&known.reviewer, None, Action::LockedOut).await?;
+        }
+        return refuse("The current password is wrong.".to_owned());
+    }
+    if form.new != form.again {
+        return refuse("The new password was typed differently the second time.".to_owned());
+    }
+    let hashed = match in_turn(&desk, move || password::hash(&form.new)).await? {
+        Ok(hashed) => hashed,
+        Err(fault) => return refuse(format!("{fault}.")),
+    };
+    desk.0.store.set_password(&login, &hashed, Some(&session.hmac())).await?;
+    desk.0.store.record(session.reviewer(), None, Action::PasswordChanged).await?;
+    let notice = "The password is changed. Wherever else you were signed in, you are not any more.".to_owned();
+    Ok(account_page(&session, None, Some(notice))?.into_response())
+}
+
+async fn verify(desk: &Desk, password: String, hash: Option<String>) -> Result<bool, DeskError> {
+    in_turn(desk, move || password::verify(&password, hash.as_deref())).await
+}
+
+/// Few at once, whoever asks: each takes a core and memory.
+async fn in_turn<T: Send + 'static>(desk: &Desk, work: impl FnOnce() -> T + Send + 'static) -> Result<T, DeskError> {
+    let turn = tokio::time::timeout(PATIENCE, Arc::clone(&desk.0.checking).acquire_owned());
+    let turn = turn.await.map_err(|_| DeskError::Busy)?.map_err(|_| DeskError::Busy)?;
+    let worked = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    worked.await.map_err(|_| DeskError::Unavailable)
+}
+
+fn page(login: &str, next: &str, error: Option<String>, notice: Option<String>) -> Result<Html<String>, DeskError> {
+    let frame = Frame { title: "Sign in".to_owned(), reader: None, active: "", assets: super::assets::version() };
+    let next = within_desk(next).to_owned();
+    Ok(Html(SignInPage { frame, login: login.to_owned(), next, error, notice }.render()?))
+}
+
+fn account_page(session: &Session, error: Option<String>, notice: Option<String>) -> Result<Html<String>, DeskError> {
+    let login = session.reviewer().login.clone();
+    Ok(Html(AccountPage { frame: session.frame("Your account", "account"), login, error, notice }.render()?))
+}
+
+/// Only to a page of the desk: nobody is sent elsewhere after signing in.
+fn within_desk(next: &str) -> &str {
+    let is_plain = |it: char| it.is_ascii_graphic() && it != '\\';
+    let is_page = next.strip_prefix("/desk/").is_some_and(|rest| !rest.starts_with("sign-") && !rest.contains("//"));
+    if is_page && !next.contains("..") && next.chars().all(is_plain) { next } else { "/desk/queue" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_led_away_from_the_desk() {
+        for good in ["/desk/cases/019ab", "/desk/queue?risk=BLURRED&after=1", "/desk/history"] {
+            assert_eq!(within_desk(good), good);
+        }
+        for bad in [
+            "",
+            "https://evil.example/desk/queue",
+            "//evil.example/desk/",
+            "/desk/../docs",
+            "/desk//evil.example",
+            "/desk/\\evil.example",
+            "/desk/sign-in",
+            "/desk/a\r\nset-cookie: x",
+            "/docs",
+            "javascript:alert(1)",
+        ] {
+            assert_eq!(within_desk(bad), "/desk/queue", "{bad}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Numbers, times and codes in plain words.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use crate::domain::evidence::{Mode, Threshold};
+use crate::domain::rates::Rates;
+
+/// `3 h 12 min`, from one moment to another.
+pub(super) fn age(from: DateTime<Utc>, to: DateTime<Utc>) -> String {
+    seconds((to - from).num_seconds())
+}
+
+/// A span of time by its two largest units.
+pub(super) fn seconds(seconds: i64) -> String {
+    match seconds.max(0) {
+        it @ 0..60 => format!("{it} s"),
+        it @ 60..3600 => format!("{} min", it / 60),
+        it @ 3600..86_400 => format!("{} h {} min", it / 3600, it % 3600 / 60),
+        it => format!("{} d {} h", it / 86_400, it % 86_400 / 3600),
+    }
+}
+
+/// For machines, and for people.
+pub(super) fn moment(at: DateTime<Utc>) -> (String, String) {
+    (at.to_rfc3339_opts(SecondsFormat::Secs, true), at.format("%-d %b %Y, %H:%M UTC").to_string())
+}
+
+/// `LOW_FACE_MATCH_SIMILARITY` as `Low face match similarity`.
+pub(super) fn risk(code: &str) -> String {
+    sentence(&code.to_lowercase())
+}
+
+/// `face_match` as `Face match`.
+pub(super) fn kind(kind: &str) -> &'static str {
+    match kind {
+        "likeness_check" => "Likeness check",
+        "id_match" => "ID match",
+        "face_match" => "Face match",
+        _ => "Compare with liveness",
+    }
+}
+
+/// `eyes_open` as `Eyes open`.
+pub(super) fn sentence(name: &str) -> String {
+    let name = name.replace('_', " ");
+    let mut letters = name.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// What a warning measured: `image=probe sharpness=0.10 limit=0.16` as names and values. A value may have spaces.
+pub(super) fn measured(data: &str) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    for word in data.split(' ') {
+        let named =
+            word.split_once('=').filter(|(name, _)| name.bytes().all(|it| it.is_ascii_lowercase() || it == b'_'));
+        match (named, found.last_mut()) {
+            (Some((name, value)), _) => found.push((name.to_owned(), value.to_owned())),
+            (None, Some((_, value))) => *value = format!("{value} {word}"),
+            (None, None) => {}
+        }
+    }
+    found.into_iter().map(|(name, value)| (measure(&name), value)).collect()
+}
+
+fn measure(name: &str) -> String {
+    let words = match name {
+        "image" => "Picture",
+        "score" => "Score",
+        "threshold" | "wanted" => "Needed",
+        "limit" => "Limit",
+        "liveness_score" => "Liveness score",
+        "context" => "Shown around the face, in face widths",
+        "jobs" => "Other jobs with it",
+        "latest" => "The latest of them",
+        "code" => "What is wrong",
+        "without_face" => "Frames without a face",
+        "other_person" => "Frames with another person",
+        "inter_eye_px" => "Pixels between the eyes",
+        "yaw_deg" => "Turned by degrees",
+        "pitch_deg" => "Tilted by degrees",
+        other => return sentence(other),
+    };
+    words.to_owned()
+}
+
+/// How many pairs of different people reach the score, in a sentence.
+pub(super) fn false_matches(rates: Option<&Rates>, mode: Mode, score: f64) -> String {
+    let (Some(rates), Ok(threshold)) = (rates, Threshold::new(score.clamp(0.0, 1.0))) else {
+        return "How many pairs of different people score so high is not known here.".to_owned();
+    };
+    if let Some(rate) = rates.rate_of(mode, threshold) {
+        return format!("About {} pairs of different people score so high.", one_in(rate));
+    }
+    // Beyond what was measured: a rate above 1 names the range.
+    let Err(measured) = rates.threshold_at(mode, 2.0) else { return String::new() };
+    let highest = rates.threshold_at(mode, measured.high);
+    if highest.is_ok_and(|it| threshold < it) {
+        format!("More than {} pairs of different people score so high.", one_in(measured.high))
+    } else {
+        format!("Fewer than {} pairs of different people score so high.", one_in(measured.low))
+    }
+}
+
+/// `1 in 330`, to two digits.
+fn one_in(rate: f64) -> String {
+    let pairs = (1.0 / rate.clamp(1e-12, 1.0)).round();
+    let digits = pairs.log10().floor().max(1.0) - 1.0;
+    let unit = 10_f64.powf(digits);
+    let mut text = format!("{:.0}", (pairs / unit).round() * unit);
+    let mut at = text.len();
+    while at > 3 {
+        at -= 3;
+        text.insert(at, ',');
+    }
+    format!("1 in {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::rates::MeasuredRange;
+
+    #[test]
+    fn spans_are_said_in_their_two_largest_units() {
+        for (span, words) in
+            [(-3, "0 s"), (59, "59 s"), (60, "1 min"), (3599, "59 min"), (11_520, "3 h 12 min"), (90_000, "1 d 1 h")]
+        {
+            assert_eq!(seconds(span), words);
+        }
+    }
+
+    #[test]
+    fn codes_and_measures_are_said_in_words() {
+        assert_eq!(risk("LOW_FACE_MATCH_SIMILARITY"), "Low face match similarity");
+        let words = measured("image=target_frames[2] sharpness=0.10 limit=0.16");
+        let expected = [("Picture", "target_frames[2]"), ("Sharpness", "0.10"), ("Limit", "0.16")];
+        assert_eq!(words, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let words = measured("image=photo code=too_many_pixels: 100 megapixels, x=3 allowed");
+        assert_eq!(words[1], ("What is wrong".to_owned(), "too_many_pixels: 100 megapixels,".to_owned()));
+        assert_eq!(measured("no pairs"), []);
+    }
+
+    #[test]
+    fn a_rate_is_said_as_one_in_so_many_and_beyond_the_measured_as_a_bound() {
+        for (rate, words) in [
+            (0.01, "1 in 100"),
+            (0.00302, "1 in 330"),
+            (1e-4, "1 in 10,000"),
+            (0.5, "1 in 2"),
+            (8.1e-6, "1 in 120,000"),
+        ] {
+            assert_eq!(one_in(rate), words);
+        }
+        let rates = Rates::new(
+            |_, fmr| {
+                let measured = MeasuredRange { low: 1e-4, high: 1e-2 };
+                if fmr > 1e-2 { Err(measured) } else { Ok(Threshold::new(0.6).unwrap()) }
+            },
+            |_, it| (0.6..=0.85).contains(&it.get()).then_some(2e-3),
+        );
+        let said = |score| false_matches(Some(&rates), Mode::Fast, score);
+        assert_eq!(said(0.7), "About 1 in 500 pairs of different people score so high.");
+        assert_eq!(said(0.5), "More than 1 in 100 pairs of different people score so high.");
+        assert_eq!(said(0.9), "Fewer than 1 in 10,000 pairs of different people score so high.");
+        assert!(false_matches(None, Mode::Fast, 0.7).contains("not known"));
+    }
+}

@@ -1,0 +1,495 @@
+//! The cases that wait for reviewers: listed in pages, taken by one reviewer at a time, handed back.
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::events::Cursor;
+use super::jobs::Claim;
+use super::signals::Signal;
+use super::trail::Action;
+use super::{Error, Store, Tx};
+use crate::domain::ids::{JobId, TenantId};
+use crate::domain::outcome::Outcome;
+use crate::domain::review::{CaseState, Choice, LEASE, Opinion, Reviewer, ReviewerId};
+use crate::domain::tenant::Account;
+use crate::domain::warning::LogType;
+
+/// A case as a list shows it.
+#[derive(Debug, Clone)]
+pub struct CaseRow {
+    pub job_id: JobId,
+    pub request_id: String,
+    pub kind: String,
+    /// In percent.
+    pub score: Option<f64>,
+    pub risks: Vec<String>,
+    pub opened_at: DateTime<Utc>,
+    pub state: CaseState,
+    pub holder: Option<(ReviewerId, String)>,
+}
+
+/// Which cases to list; an empty filter lists all that wait.
+#[derive(Debug, Clone, Default)]
+pub struct CaseFilter {
+    pub state: Option<CaseState>,
+    /// With a warning of that risk.
+    pub risk: Option<String>,
+    /// Waiting for so many seconds or more.
+    pub older_than: Option<i64>,
+    /// Held by that reviewer.
+    pub holder: Option<ReviewerId>,
+    /// Held by nobody.
+    pub free: bool,
+}
+
+/// How many cases wait, each counted up to [`MOST_COUNTED`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseCounts {
+    pub waiting: i64,
+    pub second: i64,
+    pub disputed: i64,
+    /// Held by who asks.
+    pub mine: i64,
+    pub oldest: Option<DateTime<Utc>>,
+    /// The database's time.
+    pub now: DateTime<Utc>,
+}
+
+/// Beyond it, counting would take the longer the more there are.
+pub const MOST_COUNTED: i64 = 10_000;
+
+/// Where a case stands.
+#[derive(Debug, Clone)]
+pub struct CaseView {
+    pub state: CaseState,
+    pub opened_at: DateTime<Utc>,
+    pub lapses_at: DateTime<Utc>,
+    pub holder: Option<(ReviewerId, String)>,
+    pub first_by: Option<ReviewerId>,
+    pub first_choice: Option<Choice>,
+    /// Who decided, what, and for how many milliseconds more it can be undone.
+    pub settling: Option<(ReviewerId, String, Opinion, i64)>,
+    pub verdict: Option<Choice>,
+    /// The database's time.
+    pub now: DateTime<Utc>,
+}
+
+/// A case that changed, for whoever looks on.
+#[derive(Debug, Clone)]
+pub struct CaseChange {
+    pub account: Account,
+    pub job_id: JobId,
+    pub state: CaseState,
+    pub holder: Option<(ReviewerId, String)>,
+    pub cursor: Cursor,
+}
+
+/// What came of asking for a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Taken {
+    Done,
+    /// It is not to be had: held by somebody else, over, or not for this reviewer.
+    Refused,
+}
+
+struct Row {
+    job_id: Uuid,
+    request_id: String,
+    kind: String,
+    score: Option<f64>,
+    risks: Vec<String>,
+    opened_at: DateTime<Utc>,
+    state: String,
+    holder: Option<Uuid>,
+    holder_name: Option<String>,
+}
+
+impl Tx {
+    /// A job came out in doubt: it waits for a reviewer from now on.
+    pub(super) async fn open_case(&mut self, claim: &Claim, outcome: &Outcome) -> Result<(), Error> {
+        let weighty = outcome.warnings.iter().filter(|it| it.log_type != LogType::Information);
+        let mut risks: Vec<String> = Vec::new();
+        for risk in weighty.filter_map(|it| serde_json::to_value(it.risk).ok()?.as_str().map(str::to_owned)) {
+            if !risks.contains(&risk) {
+                risks.push(risk);
+            }
+        }
+        sqlx::query!(
+            "INSERT INTO review_cases (job_id, tenant_id, sandbox, score, risks, opened_at, lapses_at)
+             SELECT id, tenant_id, sandbox, $2, $3, finished_at, purge_at FROM jobs WHERE id = $1",
+            claim.subject.id.0,
+            outcome.comparison.as_ref().map(|it| it.similarity.percent()),
+            &risks,
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        self.news.push(Signal::Case);
+        Ok(())
+    }
+
+    /// An erased job is nobody's case any more; what was decided stays, without anybody's words.
+    pub(super) async fn erase_case(&mut self, account: Account, job_id: JobId) -> Result<(), Error> {
+        sqlx::query!(
+            "UPDATE review_cases
+             SET state = 'erased', holder = NULL, taken_at = NULL, lease_until = NULL, pending = NULL, pending_by = NULL,
+                 settles_at = NULL, came_from = NULL, risks = '{}', score = NULL
+             WHERE job_id = $1 AND tenant_id = $2",
+            job_id.0,
+            account.tenant_id.0,
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        sqlx::query!(
+            "UPDATE review_decisions SET note = '' WHERE job_id = $1 AND tenant_id = $2 AND note <> ''",
+            job_id.0,
+            account.tenant_id.0,
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        self.news.push(Signal::Case);
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Up to `limit` of the account's cases that wait, the oldest first; those behind `after`, where one is given.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_cases(
+        &self,
+        account: Account,
+        filter: &CaseFilter,
+        after: Option<(DateTime<Utc>, JobId)>,
+        limit: i64,
+    ) -> Result<Vec<CaseRow>, Error> {
+        let (opened, id) = after.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, JobId(Uuid::nil())));
+        let rows = sqlx::query_as!(
+            Row,
+            r#"SELECT job_id, request_id, kind, score, risks, opened_at, review_cases.state,
+                      CASE WHEN review_cases.lease_until > now() THEN holder END AS holder,
+                      CASE WHEN review_cases.lease_until > now() THEN reviewers.name END AS holder_name
+               FROM review_cases
+               JOIN jobs ON jobs.id = job_id
+               LEFT JOIN reviewers ON reviewers.id = holder
+               WHERE review_cases.tenant_id = $1 AND review_cases.sandbox = $2
+                 AND review_cases.state IN ('waiting', 'second', 'disputed', 'settling')
+                 AND (opened_at, job_id) > ($3, $4)
+                 AND ($5::text IS NULL OR review_cases.state = $5)
+                 AND ($6::text IS NULL OR risks @> ARRAY[$6])
+                 AND opened_at <= now() - make_interval(secs => $7)
+                 AND ($8::uuid IS NULL OR (holder = $8 AND review_cases.lease_until > now()))
+                 AND (NOT $9 OR holder IS NULL OR review_cases.lease_until <= now())
+               ORDER BY opened_at, job_id LIMIT $10"#,
+            account.tenant_id.0,
+            account.sandbox,
+            opened,
+            id.0,
+            filter.state.map(CaseState::name),
+            filter.risk,
+            // Seconds of ages are far from where a double stops counting.
+            i32::try_from(filter.older_than.unwrap_or_default()).map_or(f64::from(i32::MAX), f64::from),
+            filter.holder.map(|it| it.0),
+            filter.free,
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(CaseRow::try_from).collect()
+    }
+
+    /// # Errors
+    /// When the database fails.
+    pub async fn count_cases(&self, who: &Reviewer) -> Result<CaseCounts, Error> {
+        let counts = sqlx::query_as!(
+            CaseCounts,
+            r#"SELECT
+                 (SELECT count(*) FROM (SELECT 1 FROM review_cases WHERE tenant_id = $1 AND sandbox = $2
+                    AND state IN ('waiting', 'second', 'disputed', 'settling') AND state = 'waiting' LIMIT $4) AS it) AS "waiting!",
+                 (SELECT count(*) FROM (SELECT 1 FROM review_cases WHERE tenant_id = $1 AND sandbox = $2
+                    AND state = 'second' LIMIT $4) AS it) AS "second!",
+                 (SELECT count(*) FROM (SELECT 1 FROM review_cases WHERE tenant_id = $1 AND sandbox = $2
+                    AND state = 'disputed' LIMIT $4) AS it) AS "disputed!",
+                 (SELECT count(*) FROM review_cases WHERE holder = $3 AND lease_until > now()) AS "mine!",
+                 (SELECT opened_at FROM review_cases WHERE tenant_id = $1 AND sandbox = $2
+                    AND state IN ('waiting', 'second', 'disputed', 'settling') AND state <> 'settling'
+                  ORDER BY opened_at, job_id LIMIT 1) AS oldest,
+                 now() AS "now!""#,
+            who.account.tenant_id.0,
+            who.account.sandbox,
+            who.id.0,
+            MOST_COUNTED + 1,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(counts)
+    }
+
+    /// One of the account's cases.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_case(&self, account: Account, job_id: JobId) -> Result<Option<CaseView>, Error> {
+        let row = sqlx::query!(
+            r#"SELECT state, opened_at, lapses_at, first_by, first_choice, verdict, pending AS "pending: Json<Opinion>",
+                      pending_by, decider.name AS "pending_name?", now() AS "now!",
+                      (extract(epoch FROM settles_at - now()) * 1000)::bigint AS milliseconds_left,
+                      CASE WHEN lease_until > now() THEN holder END AS holder,
+                      CASE WHEN lease_until > now() THEN keeper.name END AS holder_name
+               FROM review_cases
+               LEFT JOIN reviewers AS keeper ON keeper.id = holder
+               LEFT JOIN reviewers AS decider ON decider.id = pending_by
+               WHERE job_id = $1 AND review_cases.tenant_id = $2 AND review_cases.sandbox = $3"#,
+            job_id.0,
+            account.tenant_id.0,
+            account.sandbox,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let settling = row.pending_by.zip(row.pending_name).zip(row.pending).zip(row.milliseconds_left);
+        Ok(Some(CaseView {
+            state: state(&row.state)?,
+            opened_at: row.opened_at,
+            lapses_at: row.lapses_at,
+            holder: row.holder.map(ReviewerId).zip(row.holder_name),
+            first_by: row.first_by.map(ReviewerId),
+            first_choice: row.first_choice.as_deref().and_then(Choice::parse),
+            settling: settling.map(|(((by, name), opinion), left)| (ReviewerId(by), name, opinion.0, left.max(0))),
+            verdict: row.verdict.as_deref().and_then(Choice::parse),
+            now: row.now,
+        }))
+    }
+
+    /// Takes a case that nobody else holds. Once it is the reviewer's, taking it again holds it for longer.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn take_case(&self, who: &Reviewer, job_id: JobId) -> Result<Taken, Error> {
+        let mut tx = self.begin().await?;
+        let before = sqlx::query_scalar!(
+            r#"UPDATE review_cases AS it
+               SET holder = $2, lease_until = now() + make_interval(secs => $5),
+                   taken_at = CASE WHEN it.holder = $2 AND it.lease_until > now() THEN it.taken_at ELSE now() END
+               FROM (SELECT holder FROM review_cases WHERE job_id = $1 FOR UPDATE) AS old
+               WHERE job_id = $1 AND tenant_id = $3 AND sandbox = $4 AND state IN ('waiting', 'second', 'disputed')
+                 AND (it.holder IS NULL OR lease_until <= now() OR it.holder = $2) AND lapses_at > now()
+                 AND first_by IS DISTINCT FROM (CASE WHEN state = 'second' THEN $2::uuid END) AND (state <> 'disputed' OR $6)
+               RETURNING old.holder IS NOT DISTINCT FROM $2 AS "was_mine!""#,
+            job_id.0,
+            who.id.0,
+            who.account.tenant_id.0,
+            who.account.sandbox,
+            LEASE.as_secs_f64(),
+            who.is_lead,
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        let Some(was_mine) = before else { return Ok(Taken::Refused) };
+        if !was_mine {
+            tx.insert_trail(who.id, who.account, Some(job_id), (Action::Taken, "")).await?;
+            tx.news.push(Signal::Case);
+        }
+        tx.commit().await?;
+        Ok(Taken::Done)
+    }
+
+    /// Takes the oldest case that the reviewer may have, other than `but`; one that is theirs already goes first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn take_next_case(&self, who: &Reviewer, but: Option<JobId>) -> Result<Option<JobId>, Error> {
+        let mut tx = self.begin().await?;
+        let mine = sqlx::query_scalar!(
+            "UPDATE review_cases SET lease_until = now() + make_interval(secs => $5)
+             WHERE job_id = (SELECT job_id FROM review_cases
+                             WHERE holder = $1 AND lease_until > now() AND tenant_id = $2 AND sandbox = $3
+                               AND job_id IS DISTINCT FROM $4 AND state IN ('waiting', 'second', 'disputed')
+                             ORDER BY opened_at, job_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+             RETURNING job_id",
+            who.id.0,
+            who.account.tenant_id.0,
+            who.account.sandbox,
+            but.map(|it| it.0),
+            LEASE.as_secs_f64(),
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        if let Some(id) = mine {
+            tx.commit().await?;
+            return Ok(Some(JobId(id)));
+        }
+        let free = sqlx::query_scalar!(
+            "UPDATE review_cases SET holder = $1, taken_at = now(), lease_until = now() + make_interval(secs => $5)
+             WHERE job_id = (SELECT job_id FROM review_cases
+                             WHERE tenant_id = $2 AND sandbox = $3 AND job_id IS DISTINCT FROM $4
+                               AND state IN ('waiting', 'second', 'disputed', 'settling') AND state <> 'settling'
+                               AND (holder IS NULL OR lease_until <= now()) AND lapses_at > now()
+                               AND first_by IS DISTINCT FROM (CASE WHEN state = 'second' THEN $1::uuid END)
+                               AND (state <> 'disputed' OR $6)
+                             ORDER BY opened_at, job_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+             RETURNING job_id",
+            who.id.0,
+            who.account.tenant_id.0,
+            who.account.sandbox,
+            but.map(|it| it.0),
+            LEASE.as_secs_f64(),
+            who.is_lead,
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        let Some(id) = free.map(JobId) else { return Ok(None) };
+        tx.insert_trail(who.id, who.account, Some(id), (Action::Taken, "")).await?;
+        tx.news.push(Signal::Case);
+        tx.commit().await?;
+        Ok(Some(id))
+    }
+
+    /// Holds a case for another [`LEASE`]; `Refused` when it is not the reviewer's any more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn renew_case(&self, who: &Reviewer, job_id: JobId) -> Result<Taken, Error> {
+        let rows = sqlx::query!(
+            "UPDATE review_cases SET lease_until = now() + make_interval(secs => $5)
+             WHERE job_id = $1 AND holder = $2 AND tenant_id = $3 AND sandbox = $4 AND lease_until > now()
+               AND state IN ('waiting', 'second', 'disputed')",
+            job_id.0,
+            who.id.0,
+            who.account.tenant_id.0,
+            who.account.sandbox,
+            LEASE.as_secs_f64(),
+        )
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        Ok(if rows == 1 { Taken::Done } else { Taken::Refused })
+    }
+
+    /// Gives a case back to the queue, where it keeps its place.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn hand_back_case(&self, who: &Reviewer, job_id: JobId) -> Result<Taken, Error> {
+        let mut tx = self.begin().await?;
+        let rows = sqlx::query!(
+            "UPDATE review_cases SET holder = NULL, taken_at = NULL, lease_until = NULL
+             WHERE job_id = $1 AND holder = $2 AND tenant_id = $3 AND sandbox = $4",
+            job_id.0,
+            who.id.0,
+            who.account.tenant_id.0,
+            who.account.sandbox,
+        )
+        .execute(&mut *tx.inner)
+        .await?
+        .rows_affected();
+        if rows == 0 {
+            return Ok(Taken::Refused);
+        }
+        tx.insert_trail(who.id, who.account, Some(job_id), (Action::HandedBack, "")).await?;
+        tx.news.push(Signal::Case);
+        tx.commit().await?;
+        Ok(Taken::Done)
+    }
+
+    /// Gives a case to a reviewer, whoever holds it; `Refused` when it is over, or not for that reviewer.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn assign_case(&self, lead: &Reviewer, job_id: JobId, to: ReviewerId) -> Result<Taken, Error> {
+        let mut tx = self.begin().await?;
+        let name = sqlx::query_scalar!(
+            "UPDATE review_cases SET holder = $2, taken_at = now(), lease_until = now() + make_interval(secs => $5)
+             FROM reviewers
+             WHERE job_id = $1 AND review_cases.tenant_id = $3 AND review_cases.sandbox = $4
+               AND state IN ('waiting', 'second', 'disputed') AND lapses_at > now()
+               AND reviewers.id = $2 AND reviewers.tenant_id = $3 AND reviewers.sandbox = $4 AND disabled_at IS NULL
+               AND first_by IS DISTINCT FROM (CASE WHEN state = 'second' THEN $2::uuid END) AND (state <> 'disputed' OR is_lead)
+             RETURNING reviewers.name",
+            job_id.0,
+            to.0,
+            lead.account.tenant_id.0,
+            lead.account.sandbox,
+            LEASE.as_secs_f64(),
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        let Some(name) = name else { return Ok(Taken::Refused) };
+        tx.insert_trail(lead.id, lead.account, Some(job_id), (Action::Assigned, &name)).await?;
+        tx.news.push(Signal::Case);
+        tx.commit().await?;
+        Ok(Taken::Done)
+    }
+
+    /// Up to `limit` cases that changed behind `after`, in the order of the changes; none that a transaction changed which
+    /// may still run.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_case_changes(&self, after: Cursor, limit: i64) -> Result<Vec<CaseChange>, Error> {
+        let rows = sqlx::query!(
+            r#"SELECT job_id, review_cases.tenant_id, review_cases.sandbox, state, xid::text::bigint AS "xid!",
+                      CASE WHEN lease_until > now() THEN holder END AS holder,
+                      CASE WHEN lease_until > now() THEN reviewers.name END AS holder_name
+               FROM review_cases LEFT JOIN reviewers ON reviewers.id = holder
+               WHERE (xid, job_id) > ($1::bigint::text::xid8, $2) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+               ORDER BY xid, job_id LIMIT $3"#,
+            after.xid,
+            after.id,
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(CaseChange {
+                    account: Account { tenant_id: TenantId(row.tenant_id), sandbox: row.sandbox },
+                    job_id: JobId(row.job_id),
+                    state: state(&row.state)?,
+                    holder: row.holder.map(ReviewerId).zip(row.holder_name),
+                    cursor: Cursor { xid: row.xid, id: row.job_id },
+                })
+            })
+            .collect()
+    }
+
+    /// Closes up to `limit` cases whose images are erased before anybody decided; says how many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn close_lapsed_cases(&self, limit: i64) -> Result<u64, Error> {
+        let closed = sqlx::query!(
+            "UPDATE review_cases SET state = 'lapsed', holder = NULL, taken_at = NULL, lease_until = NULL
+             WHERE job_id IN (SELECT job_id FROM review_cases
+                              WHERE lapses_at <= now() AND state IN ('waiting', 'second', 'disputed')
+                              ORDER BY lapses_at LIMIT $1 FOR UPDATE SKIP LOCKED)",
+            limit,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(closed.rows_affected())
+    }
+}
+
+impl TryFrom<Row> for CaseRow {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        Ok(Self {
+            job_id: JobId(row.job_id),
+            request_id: row.request_id,
+            kind: row.kind,
+            score: row.score,
+            risks: row.risks,
+            opened_at: row.opened_at,
+            state: state(&row.state)?,
+            holder: row.holder.map(ReviewerId).zip(row.holder_name),
+        })
+    }
+}
+
+fn state(name: &str) -> Result<CaseState, Error> {
+    CaseState::parse(name).ok_or(Error::Unreadable { what: "state of a case" })
+}

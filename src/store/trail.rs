@@ -1,0 +1,169 @@
+//! Who did what at the desk: only added to.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Error, Store, Tx};
+use crate::domain::ids::{ImageId, JobId};
+use crate::domain::image::Variant;
+use crate::domain::review::{Reviewer, ReviewerId};
+use crate::domain::tenant::Account;
+
+/// What somebody did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    SignedIn,
+    SignedOut,
+    /// Wrong passwords, too many in a row.
+    LockedOut,
+    PasswordChanged,
+    /// A case: by its reviewer, or for them, ahead of its being shown.
+    Taken,
+    /// A case came on the screen.
+    Opened,
+    /// A picture was sent to the reviewer's browser.
+    Viewed,
+    HandedBack,
+    /// To the reviewer, by a lead.
+    Assigned,
+    Decided,
+    Undone,
+    Corrected,
+}
+
+impl Action {
+    pub const ALL: [Self; 12] = [
+        Self::SignedIn,
+        Self::SignedOut,
+        Self::LockedOut,
+        Self::PasswordChanged,
+        Self::Taken,
+        Self::Opened,
+        Self::Viewed,
+        Self::HandedBack,
+        Self::Assigned,
+        Self::Decided,
+        Self::Undone,
+        Self::Corrected,
+    ];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SignedIn => "signed_in",
+            Self::SignedOut => "signed_out",
+            Self::LockedOut => "locked_out",
+            Self::PasswordChanged => "password_changed",
+            Self::Taken => "taken",
+            Self::Opened => "opened",
+            Self::Viewed => "viewed",
+            Self::HandedBack => "handed_back",
+            Self::Assigned => "assigned",
+            Self::Decided => "decided",
+            Self::Undone => "undone",
+            Self::Corrected => "corrected",
+        }
+    }
+
+    /// The action of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+}
+
+/// An entry as it is shown.
+#[derive(Debug, Clone)]
+pub struct TrailEntry {
+    pub at: DateTime<Utc>,
+    pub who: String,
+    pub action: Option<Action>,
+    pub detail: String,
+}
+
+impl Tx {
+    pub(super) async fn insert_trail(
+        &mut self,
+        who: ReviewerId,
+        account: Account,
+        job_id: Option<JobId>,
+        (action, detail): (Action, &str),
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "INSERT INTO review_trail (id, tenant_id, sandbox, reviewer_id, job_id, action, detail)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            Uuid::now_v7(),
+            account.tenant_id.0,
+            account.sandbox,
+            who.0,
+            job_id.map(|it| it.0),
+            action.name(),
+            detail,
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Records a deed that stands in no other table.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn record(&self, who: &Reviewer, job_id: Option<JobId>, action: Action) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        tx.insert_trail(who.id, who.account, job_id, (action, "")).await?;
+        tx.commit().await
+    }
+
+    /// Records that a picture is sent to the reviewer's browser; `false` when it is none of a case of their account.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn record_view(&self, who: &Reviewer, image: ImageId, variant: Variant) -> Result<bool, Error> {
+        let rows = sqlx::query!(
+            "INSERT INTO review_trail (id, tenant_id, sandbox, reviewer_id, job_id, action, detail)
+             SELECT $1, review_cases.tenant_id, review_cases.sandbox, $2, review_cases.job_id, $3,
+                    images.role || ' ' || images.position || ' ' || $4::text
+             FROM images JOIN review_cases ON review_cases.job_id = images.job_id
+             WHERE images.id = $5 AND review_cases.tenant_id = $6 AND review_cases.sandbox = $7",
+            Uuid::now_v7(),
+            who.id.0,
+            Action::Viewed.name(),
+            variant.name(),
+            image.0,
+            who.account.tenant_id.0,
+            who.account.sandbox,
+        )
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        Ok(rows == 1)
+    }
+
+    /// What was done with a case, the latest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_trail(&self, account: Account, job_id: JobId, limit: i64) -> Result<Vec<TrailEntry>, Error> {
+        let rows = sqlx::query!(
+            "SELECT at, name, action, detail FROM review_trail JOIN reviewers ON reviewers.id = reviewer_id
+             WHERE job_id = $1 AND review_trail.tenant_id = $2 AND review_trail.sandbox = $3
+             ORDER BY review_trail.id DESC LIMIT $4",
+            job_id.0,
+            account.tenant_id.0,
+            account.sandbox,
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let entry = rows.into_iter().map(|row| TrailEntry {
+            at: row.at,
+            who: row.name,
+            action: Action::parse(&row.action),
+            detail: row.detail,
+        });
+        Ok(entry.collect())
+    }
+}
