@@ -13,6 +13,7 @@ mod contract_jobs;
 mod contract_likeness_check;
 mod contract_sync;
 mod contract_table;
+mod desk_browser_harness;
 mod documents;
 mod duplicates;
 mod edges;

@@ -198,7 +198,7 @@ fn a_provider_that_is_named_is_used_or_refused_and_auto_says_what_it_cannot_use(
     if !cfg!(any(feature = "openvino", feature = "cuda", feature = "tensorrt")) {
         let auto = shelf.run(&["models", "bench", "--repeat", "1", "--provider", "auto"]);
         assert!(line(&succeeded(&auto), "dlib_resnet@").contains(" cpu "));
-        let logged = String::from_utf8(auto.stdout).unwrap() + &String::from_utf8(auto.stderr).unwrap();
+        let logged = String::from_utf8(auto.stdout).unwrap() + String::from_utf8(auto.stderr).unwrap().as_str();
         assert!(logged.contains("without the provider cuda"), "{logged}");
     }
 }

@@ -1,8 +1,10 @@
 //! What tests stand on: a world of its own for each, processes to start and kill, a network to break.
 
 pub mod api;
+pub mod axe;
 pub mod blobs;
 pub mod broker;
+pub mod browser;
 pub mod deliveries;
 pub mod endings;
 pub mod environment;
@@ -20,9 +22,11 @@ pub mod signatures;
 pub mod spoilt;
 pub mod stream;
 pub mod videos;
+pub mod window;
 pub mod world;
 
 pub use api::Api;
+pub use browser::Browser;
 pub use poll::{eventually, obtain};
 pub use producer::Producer;
 pub use world::World;

@@ -117,7 +117,7 @@ async fn an_endpoint_is_told_what_it_subscribed_to_of_its_own_account_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_delivery_is_attempted_ten_times_on_schedule_and_then_given_up() {
     let world = World::new().await;
-    let receiver = Receiver::answering(|_, _| Reply::Body(500, "no\0".to_owned() + &"!".repeat(5000))).await;
+    let receiver = Receiver::answering(|_, _| Reply::Body(500, "no\0".to_owned() + "!".repeat(5000).as_str())).await;
     endpoint(&world, &receiver.url()).await;
     let job = event(&world).await;
     let _dispatcher = Running::start(&world, QUICK);

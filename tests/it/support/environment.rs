@@ -17,8 +17,7 @@ pub struct Services {
 }
 
 pub static SERVICES: LazyLock<Services> = LazyLock::new(|| {
-    // HTTP clients want a TLS provider even where they speak none.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    tls_provider();
     Services {
         database: url("DATABASE_URL"),
         amqp: url("AMQP_URL"),
@@ -26,6 +25,12 @@ pub static SERVICES: LazyLock<Services> = LazyLock::new(|| {
         onnxruntime: required("VISAVIS_ONNXRUNTIME").into(),
     }
 });
+
+/// HTTP clients want one even where they speak no TLS.
+pub fn tls_provider() {
+    // Fails where another test installed it, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
 
 fn url(name: &str) -> Url {
     required(name).parse().unwrap_or_else(|_| panic!("{name} is not a URL"))
@@ -40,6 +45,31 @@ fn required(name: &str) -> String {
 #[expect(clippy::disallowed_methods, reason = "tests learn here, and nowhere else, where the services are")]
 pub fn receivers() -> PathBuf {
     std::env::var("VISAVIS_RECEIVERS").expect("VISAVIS_RECEIVERS is not set: run the tests by ./dev test").into()
+}
+
+/// What tests of pages need.
+pub struct BrowserTools {
+    pub chromedriver: PathBuf,
+    /// The script of axe-core.
+    pub axe: PathBuf,
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests learn here, and nowhere else, where the services are")]
+pub fn browser() -> BrowserTools {
+    const OR: &str = "run the tests by ./dev test, or leave those of pages out by -- --skip desk_browser";
+    let path = |name: &str| {
+        let path = std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: {OR}"));
+        // What ./dev says where it finds no Chromium.
+        assert!(path != "none", "{name} is none: {OR}");
+        PathBuf::from(path)
+    };
+    BrowserTools { chromedriver: path("VISAVIS_CHROMEDRIVER"), axe: path("VISAVIS_AXE") }
+}
+
+/// A folder for pictures of pages, for whoever wants to look at them.
+#[expect(clippy::disallowed_methods, reason = "tests learn here, and nowhere else, where the services are")]
+pub fn screenshots() -> Option<PathBuf> {
+    std::env::var("VISAVIS_SCREENSHOTS").ok().map(PathBuf::from)
 }
 
 /// A folder with the files of optional packs; without one their tests do not run.
