@@ -6,6 +6,7 @@ pub mod blobs;
 pub mod broker;
 pub mod browser;
 pub mod deliveries;
+pub mod desk;
 pub mod endings;
 pub mod environment;
 pub mod network;

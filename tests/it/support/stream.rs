@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use reqwest::{Method, Response};
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 use visavis::net::event_stream::{Message, Parser};
 
@@ -31,6 +31,14 @@ impl Stream {
         let mut stream = Self { response, parser: Parser::default(), ready: VecDeque::new() };
         assert!(stream.bytes().await.expect("a greeting").starts_with(": listening"));
         stream
+    }
+
+    /// Any stream, from its first byte on.
+    pub async fn of(request: RequestBuilder) -> Self {
+        let response = request.send().await.expect("the server answers");
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { response, parser: Parser::default(), ready: VecDeque::new() }
     }
 
     /// The next event; none when the server ends the stream.

@@ -343,6 +343,13 @@ impl World {
                                    finished_at = finished_at - make_interval(secs => $1)",
             "UPDATE webhook_endpoints SET failing_since = failing_since - make_interval(secs => $1)",
             "UPDATE webhook_secrets SET expires_at = expires_at - make_interval(secs => $1)",
+            "UPDATE reviewers SET locked_until = locked_until - make_interval(secs => $1)",
+            "UPDATE reviewer_sessions SET seen_at = seen_at - make_interval(secs => $1),
+                                          created_at = created_at - make_interval(secs => $1)",
+            "UPDATE review_cases SET lease_until = lease_until - make_interval(secs => $1),
+                                     settles_at = settles_at - make_interval(secs => $1),
+                                     lapses_at = lapses_at - make_interval(secs => $1),
+                                     opened_at = opened_at - make_interval(secs => $1)",
         ] {
             let stepped = sqlx::query(statement).bind(time.as_secs_f64()).execute(&self.pool).await;
             stepped.expect("the statement is accepted");

@@ -1,0 +1,186 @@
+//! Two reviewers never work on one case: leases, the race, hand-backs, assignments, and what a page hears of them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use visavis::domain::ids::JobId;
+use visavis::domain::review::LEASE;
+use visavis::store::cases::{CaseFilter, Taken};
+
+use crate::support::desk::Desk;
+use crate::support::stream::Stream;
+use crate::support::{World, photos};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_reach_for_a_case_one_gets_it_and_the_other_learns_who_has_it() {
+    let (world, process, _api) = World::with_api().await;
+    for login in ["ada", "bob"] {
+        world.reviewer(login).await;
+    }
+    let (ada, bob) = (Desk::signed_in(&process, "ada").await, Desk::signed_in(&process, "bob").await);
+    for _ in 0..10 {
+        let case = world.case_of(68.0, photos::blank(), photos::blank()).await;
+        let take = format!("/desk/cases/{case}/take");
+        let (first, second) = tokio::join!(ada.post(&take, &[]), bob.post(&take, &[]));
+        let (loser, winner) = if first.status == 303 { (second, "ADA") } else { (first, "BOB") };
+        assert_eq!(loser.status, 409);
+        assert!(loser.text.contains(&format!("{winner} has it.")), "{}", loser.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_reviewers_who_take_the_next_case_at_once_share_forty_without_a_double() {
+    let world = World::without_broker().await;
+    let mut cases = BTreeSet::new();
+    for _ in 0..40 {
+        cases.insert(world.case_of(68.0, photos::blank(), photos::blank()).await);
+    }
+    let mut reviewers = Vec::new();
+    for i in 0..8 {
+        reviewers.push(world.reviewer(&format!("reviewer-{i}")).await);
+    }
+    let store = world.store();
+    let takers = stream::iter(&reviewers).map(|who| async move {
+        let mut taken: Vec<JobId> = Vec::new();
+        // Without handing back or deciding: each next one must be another.
+        while let Some(id) = store.take_next_case(who, taken.last().copied()).await.unwrap() {
+            if taken.contains(&id) {
+                break;
+            }
+            taken.push(id);
+        }
+        taken
+    });
+    let taken: Vec<_> = takers.buffer_unordered(8).concat().await;
+    assert_eq!(taken.len(), 40);
+    assert_eq!(taken.into_iter().collect::<BTreeSet<_>>(), cases);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_held_by_signs_of_life_and_without_them_the_case_is_anybodys_again() {
+    let world = World::without_broker().await;
+    let case = world.case(68.0).await;
+    let (ada, bob) = (world.reviewer("ada").await, world.reviewer("bob").await);
+    let store = world.store();
+    assert_eq!(store.take_case(&ada, case).await.unwrap(), Taken::Done);
+    for _ in 0..3 {
+        world.pass(LEASE - Duration::from_secs(5)).await;
+        assert_eq!(store.renew_case(&ada, case).await.unwrap(), Taken::Done);
+        assert_eq!(store.take_case(&bob, case).await.unwrap(), Taken::Refused);
+    }
+    world.pass(LEASE).await;
+    assert_eq!(store.renew_case(&ada, case).await.unwrap(), Taken::Refused, "too late");
+    assert_eq!(store.take_next_case(&bob, None).await.unwrap(), Some(case));
+    assert_eq!(store.hand_back_case(&ada, case).await.unwrap(), Taken::Refused, "it is Bob's");
+    assert_eq!(store.hand_back_case(&bob, case).await.unwrap(), Taken::Done);
+    assert_eq!(store.take_case(&ada, case).await.unwrap(), Taken::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lead_gives_a_case_to_somebody_else_and_nobody_else_may() {
+    let (world, process, _api) = World::with_api().await;
+    let case = world.case(68.0).await;
+    let bob = world.reviewer("bob").await;
+    world.reviewer("ada").await;
+    world.lead("zoe").await;
+    let (ada, zoe) = (Desk::signed_in(&process, "ada").await, Desk::signed_in(&process, "zoe").await);
+    ada.post(&format!("/desk/cases/{case}/take"), &[]).await;
+    let (assign, to) = (format!("/desk/cases/{case}/assign"), bob.id.0.to_string());
+    assert_eq!(ada.post(&assign, &[("reviewer", &to)]).await.status, 403);
+    assert_eq!(zoe.post(&assign, &[("reviewer", &to)]).await.status, 303);
+    assert_eq!(ada.ask(&format!("/desk/cases/{case}/heartbeat"), &[]).await.status, 409);
+    let late = ada.ask(&format!("/desk/cases/{case}/decision"), &[("decision", "approved")]).await;
+    assert!(late.status == 409 && late.text.contains("BOB has it."), "{late:?}");
+    let nobody = uuid::Uuid::now_v7().to_string();
+    assert_eq!(zoe.post(&assign, &[("reviewer", &nobody)]).await.status, 409);
+    assert_eq!(zoe.post(&assign, &[("reviewer", "x")]).await.status, 422);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_page_hears_within_a_moment_who_took_a_case_and_that_it_was_decided() {
+    let (world, process, _api) = World::with_api().await;
+    let case = world.case(68.0).await;
+    world.reviewer("ada").await;
+    world.reviewer("bob").await;
+    let (ada, bob) = (Desk::signed_in(&process, "ada").await, Desk::signed_in(&process, "bob").await);
+    let mut page = Stream::of(bob.request(reqwest::Method::GET, "/desk/live").header("cookie", bob.cookie())).await;
+    assert_eq!(page.next().await.unwrap().kind, "hello");
+    let told = async |page: &mut Stream| {
+        let event = page.next().await.unwrap();
+        assert_eq!(event.kind, "case");
+        let data: serde_json::Value = serde_json::from_str(&event.data).unwrap();
+        assert_eq!(data["id"], case.to_string());
+        (data["state"].as_str().unwrap().to_owned(), data["holder"].as_str().unwrap_or("nobody").to_owned())
+    };
+    ada.post(&format!("/desk/cases/{case}/take"), &[]).await;
+    let mut last = told(&mut page).await;
+    while last != ("waiting".to_owned(), "ADA".to_owned()) {
+        last = told(&mut page).await;
+    }
+    ada.ask(&format!("/desk/cases/{case}/decision"), &[("decision", "approved")]).await;
+    while last.0 != "settling" {
+        last = told(&mut page).await;
+    }
+    world.pass(Duration::from_secs(10)).await;
+    while last.0 != "decided" {
+        last = told(&mut page).await;
+    }
+    assert_eq!(last.1, "nobody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_is_paged_without_gap_or_double_and_filtered() {
+    let (world, process, _api) = World::with_api().await;
+    let mut cases = Vec::new();
+    for i in 0..120 {
+        cases.push(world.case_of(60.5 + f64::from(i) / 10.0, photos::blank(), photos::blank()).await);
+    }
+    let ada = world.reviewer("ada").await;
+    let desk = Desk::signed_in(&process, "ada").await;
+    let rows = |text: &str| -> Vec<JobId> {
+        text.split("data-row=\"").skip(1).map(|it| JobId(it.split('"').next().unwrap().parse().unwrap())).collect()
+    };
+    let (mut listed, mut path) = (Vec::new(), "/desk/queue".to_owned());
+    loop {
+        let page = desk.get(&path).await.text;
+        listed.extend(rows(&page));
+        let Some(next) = page.split("/desk/queue?").skip(1).find(|it| it.starts_with("after=") || it.contains("after=")) else {
+            break;
+        };
+        let next = next.split('"').next().unwrap().replace("&amp;", "&").replace("&#38;", "&");
+        path = format!("/desk/queue?{next}");
+    }
+    assert_eq!(listed, cases, "the oldest first, each once");
+
+    assert_eq!(world.store().take_case(&ada, cases[7]).await.unwrap(), Taken::Done);
+    assert_eq!(rows(&desk.get("/desk/queue?held=mine").await.text), [cases[7]]);
+    assert_eq!(rows(&desk.get("/desk/queue?held=free").await.text)[7], cases[8]);
+    assert_eq!(rows(&desk.get("/desk/queue?risk=BLURRED").await.text), []);
+    assert_eq!(rows(&desk.get("/desk/queue?risk=LOW_LIVENESS_SCORE").await.text).len(), 50);
+    assert_eq!(rows(&desk.get("/desk/queue?age=900").await.text), []);
+    world.pass(Duration::from_mins(16)).await;
+    assert_eq!(rows(&desk.get("/desk/queue?age=900").await.text).len(), 50);
+    assert_eq!(rows(&desk.get("/desk/queue?state=second").await.text), []);
+    // What cannot be asked for is passed over.
+    assert_eq!(rows(&desk.get("/desk/queue?risk=%27%3B--&age=x&state=decided&after=nonsense").await.text).len(), 50);
+    let filter = CaseFilter { older_than: Some(i64::MAX), ..CaseFilter::default() };
+    assert!(world.store().list_cases(ada.account, &filter, None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_that_nobody_decides_lapses_when_its_pictures_are_erased() {
+    let world = World::without_broker().await;
+    let case = world.case(68.0).await;
+    let ada = world.reviewer("ada").await;
+    world.execute("UPDATE jobs SET purge_at = purge_at - interval '30 days'").await;
+    world.execute("UPDATE images SET purge_at = purge_at - interval '30 days'").await;
+    world.pass(Duration::from_hours(30 * 24)).await;
+    assert_eq!(world.store().take_next_case(&ada, None).await.unwrap(), None);
+    visavis::janitor::erase_due(world.store(), &world.intake.media).await.unwrap();
+    let state: String = world.scalar("SELECT state FROM review_cases WHERE job_id = $1", case).await;
+    assert_eq!(state, "lapsed");
+    let job = world.store().find_job(ada.account, case).await.unwrap().unwrap();
+    assert_eq!(job.verdict.unwrap().status(), "In Review", "nobody decided");
+}

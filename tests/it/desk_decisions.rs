@@ -1,0 +1,365 @@
+//! What a decision does: it settles, is told by every channel, is never changed, and is corrected by a further entry.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+use visavis::domain::ids::JobId;
+use visavis::domain::review::{Choice, Opinion, Reason, Reviewer, UNDO};
+use visavis::domain::tenant::{Account, TenantSettings};
+use visavis::store::cases::Taken;
+use visavis::store::decisions::{Decided, DecisionFilter};
+
+use crate::support::deliveries::{QUICK, Running, endpoint, live};
+use crate::support::desk::Desk;
+use crate::support::receiver::Receiver;
+use crate::support::stream::Stream;
+use crate::support::{Api, World, eventually, photos};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn approved() -> Opinion {
+    Opinion { choice: Choice::Approved, reasons: vec![Reason::Aged], note: "a scar on both".to_owned() }
+}
+
+fn rejected() -> Opinion {
+    Opinion { choice: Choice::Rejected, reasons: vec![Reason::DifferentPerson], note: String::new() }
+}
+
+async fn decide(world: &World, who: &Reviewer, case: JobId, opinion: &Opinion, needs_two: bool) {
+    assert_eq!(world.store().take_case(who, case).await.unwrap(), Taken::Done);
+    assert_eq!(world.store().decide_case(who, case, opinion, needs_two).await.unwrap(), Decided::Done);
+}
+
+async fn settle(world: &World) -> u64 {
+    world.pass(UNDO).await;
+    world.store().settle_decisions(100).await.unwrap()
+}
+
+async fn state(world: &World, case: JobId) -> String {
+    world.scalar("SELECT state FROM review_cases WHERE job_id = $1", case).await
+}
+
+/// Choice, stage, revision and reviewer of each entry.
+async fn entries(world: &World, case: JobId) -> Vec<(String, String, i32, String)> {
+    sqlx::query_as(
+        "SELECT choice, stage, revision, login FROM review_decisions JOIN reviewers ON reviewers.id = reviewer_id
+         WHERE job_id = $1 ORDER BY revision",
+    )
+    .bind(case.0)
+    .fetch_all(&world.pool)
+    .await
+    .unwrap()
+}
+
+fn entry(choice: &str, stage: &str, revision: i32, login: &str) -> (String, String, i32, String) {
+    (choice.to_owned(), stage.to_owned(), revision, login.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_changes_report_and_job_and_is_told_by_webhook_stream_and_poll_once_it_settled() {
+    let world = World::new().await;
+    let receiver = Receiver::start().await;
+    let process = world.spawn(&["api"]).await;
+    let api = Api::of(&process, &world.tenant.api_key);
+    let case = world.case(68.0).await;
+    endpoint(&world, &receiver.url()).await;
+    let _dispatcher = Running::start(&world, QUICK);
+    let mut stream = Stream::open(&api, "/v1/events", None).await;
+    world.reviewer("ada").await;
+    let desk = Desk::signed_in(&process, "ada").await;
+    assert_eq!(desk.post("/desk/next", &[]).await.case(), case);
+    let images: Value = serde_json::from_str(&desk.get(&format!("/desk/cases/{case}/images")).await.text).unwrap();
+    for side in ["reference", "probe", "probe_crop"] {
+        let shown = desk.send(desk.request(Method::GET, images[side].as_str().unwrap())).await;
+        assert_eq!(shown.status, 200, "{side}");
+    }
+
+    let form = [("decision", "rejected"), ("reason", "different_person"), ("reason", "not_live"), ("note", "the ears")];
+    let answer = desk.ask(&format!("/desk/cases/{case}/decision"), &form).await;
+    assert_eq!((answer.status, answer.text.as_str()), (200, "{\"undo_ms\":8000}"));
+    let (_, before) = api.get(&format!("/v1/jobs/{case}")).await;
+    assert_eq!((&before["verdict"], before.get("review")), (&json!("in_review"), None), "it can still be undone");
+    assert!(receiver.seen().is_empty());
+
+    // The API's own task settles it.
+    world.pass(UNDO).await;
+    eventually("the decision settles", SOON, async || state(&world, case).await == "decided").await;
+    let seen = receiver.await_seen(1).await;
+    let told = seen[0].json();
+    assert_eq!((&told["type"], &told["data"]["id"]), (&json!("review.decided"), &json!(case)));
+    let data = &told["data"];
+    assert_eq!((&data["verdict"], &data["status"], &data["score"]), (&json!("rejected"), &json!("Rejected"), &json!(68.0)));
+    let review = &data["review"];
+    let expected = (&json!("rejected"), &json!(["different_person", "not_live"]), &json!(1));
+    assert_eq!((&review["decision"], &review["reasons"], &review["revision"]), expected);
+    for secret in ["the ears", "ada", "ADA"] {
+        assert!(!seen[0].body.contains(secret), "{secret} stays at the desk");
+    }
+    let (id, kind, streamed) = stream.event().await;
+    assert_eq!((kind.as_str(), &streamed), ("review.decided", data));
+    assert_eq!(seen[0].id, id, "one event, by every channel");
+    let (_, job) = api.get(&format!("/v1/jobs/{case}")).await;
+    assert_eq!((&job["verdict"], &job["status"], &job["review"]), (&json!("rejected"), &json!("Rejected"), review));
+    let (_, report) = api.get(&format!("/v1/face-match/{case}")).await;
+    assert_eq!(report["status"], "Rejected", "{report}");
+    for (query, found) in [("status=rejected", 1), ("status=in_review", 0)] {
+        let (_, list) = api.get(&format!("/v1/jobs?{query}")).await;
+        assert_eq!(list["jobs"].as_array().map(Vec::len), Some(found), "{query}: {list}");
+    }
+
+    let filter = DecisionFilter { job: Some(case), ..DecisionFilter::default() };
+    let written = world.store().list_decisions(live(&world), &filter, None, 9).await.unwrap();
+    assert_eq!(written[0].by.1, "ADA");
+    assert_eq!(written[0].seen, ["probe 0 portrait", "probe 0 whole", "reference 0 portrait"]);
+    assert_eq!((written[0].note.as_str(), written[0].revision), ("the ears", 1));
+    // The images go as those of any other job.
+    let day: bool = world.scalar("SELECT purge_at < now() + interval '25 hours' FROM jobs WHERE id = $1", case).await;
+    let same: bool = world.scalar("SELECT bool_and(images.purge_at = jobs.purge_at) FROM images JOIN jobs ON jobs.id = job_id WHERE job_id = $1", case).await;
+    assert!(day && same);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_undone_in_time_was_never_told_and_the_case_is_its_reviewers_again() {
+    let (world, process, _api) = World::with_api().await;
+    let case = world.case(68.0).await;
+    world.reviewer("ada").await;
+    world.reviewer("bob").await;
+    let (ada, bob) = (Desk::signed_in(&process, "ada").await, Desk::signed_in(&process, "bob").await);
+    let path = |deed: &str| format!("/desk/cases/{case}/{deed}");
+    ada.post(&path("take"), &[]).await;
+    assert_eq!(ada.ask(&path("decision"), &[("decision", "approved")]).await.status, 200);
+    assert_eq!(ada.ask(&path("decision"), &[("decision", "rejected"), ("reason", "not_live")]).await.status, 409, "once");
+    assert_eq!(bob.ask(&path("take"), &[]).await.status, 409);
+    assert_eq!(bob.ask(&path("undo"), &[]).await.status, 409, "it is not his");
+    assert_eq!(ada.ask(&path("undo"), &[]).await.status, 200);
+    assert_eq!(ada.ask(&path("undo"), &[]).await.status, 409, "nothing is left to undo");
+    assert_eq!(settle(&world).await, 0);
+    assert_eq!(state(&world, case).await, "waiting");
+    assert_eq!(bob.ask(&path("take"), &[]).await.status, 409, "it is still Ada's");
+    assert_eq!(ada.ask(&path("heartbeat"), &[]).await.status, 204);
+    assert_eq!(ada.ask(&path("decision"), &[("decision", "approved")]).await.status, 200);
+    settle(&world).await;
+    eventually("it settles", SOON, async || state(&world, case).await == "decided").await;
+    assert_eq!(ada.ask(&path("undo"), &[]).await.status, 409, "too late");
+    assert_eq!(entries(&world, case).await, [entry("approved", "decision", 1, "ada")]);
+    assert_eq!(world.count("SELECT count(*) FROM events WHERE type = 'review.decided'").await, 1);
+    let page = ada.get(&path("").trim_end_matches('/').to_owned()).await.text;
+    assert!(page.contains("took that back"), "the trail keeps it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_says_too_little_is_refused_by_its_field_and_changes_nothing() {
+    let (world, process, _api) = World::with_api().await;
+    let case = world.case(68.0).await;
+    world.reviewer("ada").await;
+    let desk = Desk::signed_in(&process, "ada").await;
+    desk.post(&format!("/desk/cases/{case}/take"), &[]).await;
+    let long = "x".repeat(2001);
+    for (form, field) in [
+        (vec![("decision", "in_review")], "decision"),
+        (vec![("decision", "rejected")], "reason"),
+        (vec![("decision", "rejected"), ("reason", "<b>")], "reason"),
+        (vec![("decision", "rejected"), ("reason", "other")], "note"),
+        (vec![("decision", "approved"), ("note", long.as_str())], "note"),
+    ] {
+        let answer = desk.ask(&format!("/desk/cases/{case}/decision"), &form).await;
+        let body: Value = serde_json::from_str(&answer.text).unwrap();
+        assert_eq!((answer.status, body["field"].as_str()), (422, Some(field)), "{body}");
+        let page = desk.post(&format!("/desk/cases/{case}/decision"), &form).await;
+        assert!(page.status == 422 && page.text.contains("Back to the case"), "{page:?}");
+    }
+    assert_eq!(desk.ask(&format!("/desk/cases/{case}/decision"), &[]).await.status, 422, "no decision at all");
+    assert_eq!(state(&world, case).await, "waiting");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn above_the_organisations_risk_two_must_agree_and_a_lead_settles_what_they_dispute() {
+    let world = World::without_broker().await;
+    let (ada, bob, zoe) = (world.reviewer("ada").await, world.reviewer("bob").await, world.lead("zoe").await);
+    let store = world.store();
+    // Two who agree.
+    let case = world.case(62.0).await;
+    decide(&world, &ada, case, &approved(), true).await;
+    assert_eq!(settle(&world).await, 1);
+    assert_eq!(state(&world, case).await, "second");
+    assert_eq!(world.count("SELECT count(*) FROM events WHERE type = 'review.decided'").await, 0);
+    assert_eq!(store.take_case(&ada, case).await.unwrap(), Taken::Refused, "not both by one");
+    assert_eq!(store.take_next_case(&ada, None).await.unwrap(), None);
+    assert_eq!(store.take_next_case(&bob, None).await.unwrap(), Some(case));
+    assert_eq!(store.decide_case(&bob, case, &approved(), true).await.unwrap(), Decided::Done);
+    settle(&world).await;
+    assert_eq!(state(&world, case).await, "decided");
+    let both = [entry("approved", "opinion", 1, "ada"), entry("approved", "decision", 2, "bob")];
+    assert_eq!(entries(&world, case).await, both);
+    // Two who do not.
+    let case = world.case(62.0).await;
+    decide(&world, &ada, case, &approved(), true).await;
+    settle(&world).await;
+    decide(&world, &bob, case, &rejected(), true).await;
+    settle(&world).await;
+    assert_eq!(state(&world, case).await, "disputed");
+    for who in [&ada, &bob] {
+        assert_eq!(store.take_case(who, case).await.unwrap(), Taken::Refused);
+    }
+    assert_eq!(store.assign_case(&zoe, case, ada.id).await.unwrap(), Taken::Refused);
+    decide(&world, &zoe, case, &rejected(), true).await;
+    settle(&world).await;
+    assert_eq!(state(&world, case).await, "decided");
+    let job = store.find_job(live(&world), case).await.unwrap().unwrap();
+    assert_eq!(job.verdict.unwrap().status(), "Rejected");
+    let totals = store.count_reviews(live(&world)).await.unwrap();
+    assert_eq!((totals.opened, totals.decided, totals.doubled, totals.agreed), (2, 2, 2, 1));
+    let people = store.count_reviewers(live(&world)).await.unwrap();
+    let of = |name: &str| people.iter().find(|it| it.name == name).map(|it| (it.decisions, it.shared, it.agreed));
+    assert_eq!((of("ADA"), of("BOB"), of("ZOE")), (Some((2, 3, 1)), Some((2, 3, 2)), Some((1, 2, 1))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_desk_asks_for_two_where_the_score_stands_for_too_many_false_matches() {
+    let (world, process, _api) = World::with_api().await;
+    let settings = TenantSettings { four_eyes_fmr: Some(5e-3), ..TenantSettings::default() };
+    let settings = serde_json::to_value(settings).unwrap();
+    sqlx::query("UPDATE tenants SET settings = $1").bind(settings).execute(&world.pool).await.unwrap();
+    world.reviewer("ada").await;
+    let desk = Desk::signed_in(&process, "ada").await;
+    // A score of 60 stands for one false match in 100, one of 75 for one in 1,000.
+    for (score, expected) in [(61.0, "second"), (74.0, "decided")] {
+        let case = world.case(score).await;
+        desk.post(&format!("/desk/cases/{case}/take"), &[]).await;
+        let page = desk.get(&format!("/desk/cases/{case}")).await.text;
+        assert_eq!(page.contains("Two reviewers must agree"), expected == "second", "{score}");
+        assert!(page.contains("pairs of different people score so high."), "{score}");
+        assert_eq!(desk.ask(&format!("/desk/cases/{case}/decision"), &[("decision", "approved")]).await.status, 200);
+        world.pass(UNDO).await;
+        eventually("it settles", SOON, async || state(&world, case).await == expected).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_is_a_further_entry_by_who_decided_or_a_lead_and_is_told_anew() {
+    let (world, process, api) = World::with_api().await;
+    let case = world.case(68.0).await;
+    let ada = world.reviewer("ada").await;
+    world.reviewer("bob").await;
+    world.lead("zoe").await;
+    decide(&world, &ada, case, &approved(), false).await;
+    world.pass(UNDO).await;
+    eventually("it settles", SOON, async || state(&world, case).await == "decided").await;
+    let correct = async |login: &str, note: &str| {
+        let desk = Desk::signed_in(&process, login).await;
+        let form = [("decision", "rejected"), ("reason", "document_altered"), ("note", note)];
+        desk.post(&format!("/desk/cases/{case}/correction"), &form).await.status
+    };
+    assert_eq!(correct("bob", "not mine").await, 403);
+    assert_eq!(correct("ada", "").await, 422, "it must say why");
+    assert_eq!(correct("zoe", "the photo was glued in").await, 303);
+    let (_, job) = api.get(&format!("/v1/jobs/{case}")).await;
+    assert_eq!((&job["verdict"], &job["review"]["revision"]), (&json!("rejected"), &json!(2)));
+    let both = [entry("approved", "decision", 1, "ada"), entry("rejected", "correction", 2, "zoe")];
+    assert_eq!(entries(&world, case).await, both);
+    let told: Vec<(i32, Value)> =
+        sqlx::query_as("SELECT revision, payload->'verdict' FROM events WHERE type = 'review.decided' ORDER BY revision")
+            .fetch_all(&world.pool)
+            .await
+            .unwrap();
+    assert_eq!(told, [(1, json!("approved")), (2, json!("rejected"))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decisions_and_trail_are_only_added_to_and_the_job_itself_never_changes() {
+    let world = World::without_broker().await;
+    let case = world.case(68.0).await;
+    let ada = world.reviewer("ada").await;
+    let kept = "SELECT verdict || result::text || finished_at FROM jobs WHERE id = $1";
+    let before: String = world.scalar(kept, case).await;
+    decide(&world, &ada, case, &approved(), false).await;
+    settle(&world).await;
+    assert_eq!(world.scalar::<String>(kept, case).await, before);
+    for statement in [
+        "UPDATE review_decisions SET choice = 'rejected'",
+        "UPDATE review_decisions SET note = 'another'",
+        "UPDATE review_decisions SET reasons = '{}', note = ''",
+        "DELETE FROM review_decisions",
+        "UPDATE review_trail SET action = 'opened'",
+        "DELETE FROM review_trail",
+    ] {
+        let error = sqlx::query(AssertSqlSafe(statement)).execute(&world.pool).await.expect_err(statement);
+        assert!(error.to_string().contains("is only added to"), "{statement}: {error}");
+    }
+    let tables = "SELECT count(*) FROM review_decisions WHERE choice = 'approved' AND note = 'a scar on both'";
+    assert_eq!(world.count(tables).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn erasing_a_job_ends_its_case_and_leaves_of_decisions_who_and_what_alone() {
+    let (world, process, api) = World::with_api().await;
+    let (open, decided, settling) = (world.case(68.0).await, world.case(68.0).await, world.case(68.0).await);
+    let ada = world.reviewer("ada").await;
+    decide(&world, &ada, decided, &approved(), false).await;
+    world.pass(UNDO).await;
+    eventually("it settles", SOON, async || state(&world, decided).await == "decided").await;
+    decide(&world, &ada, settling, &approved(), false).await;
+    assert_eq!(world.store().take_case(&ada, open).await.unwrap(), Taken::Done);
+    for case in [open, decided, settling] {
+        let (status, body) = api.delete(&format!("/v1/jobs/{case}")).await;
+        assert!(status.is_success(), "{body}");
+        assert_eq!(state(&world, case).await, "erased");
+    }
+    settle(&world).await;
+    assert_eq!(world.count("SELECT count(*) FROM review_decisions").await, 1, "what could be undone was never written");
+    assert_eq!(world.count("SELECT count(*) FROM review_decisions WHERE note = '' AND choice = 'approved'").await, 1);
+    let (_, job) = api.get(&format!("/v1/jobs/{decided}")).await;
+    assert_eq!((&job["verdict"], &job["result"]), (&json!("approved"), &Value::Null), "{job}");
+    let (_, job) = api.get(&format!("/v1/jobs/{open}")).await;
+    assert_eq!(job["verdict"], "in_review");
+    let desk = Desk::signed_in(&process, "ada").await;
+    for case in [open, decided, settling] {
+        let page = desk.get(&format!("/desk/cases/{case}")).await;
+        assert_eq!(page.status, 200);
+        assert!(page.text.contains("erased") && !page.text.contains("a scar on both"));
+        assert_eq!(desk.ask(&format!("/desk/cases/{case}/take"), &[]).await.status, 409);
+    }
+    let left = "SELECT payload::text FROM events WHERE type = 'review.decided' AND job_id = $1";
+    let left: String = world.scalar(left, decided).await;
+    assert!(!left.contains("68") && left.contains("approved"), "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_shows_whatever_it_is_given_and_runs_none_of_it() {
+    let (world, process, api) = World::with_api().await;
+    let evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
+    let mut body = crate::support::world::request("face_match", photos::small_face(), photos::small_face());
+    body["metadata"] = json!({ "name": evil });
+    let (status, job) = api.submit(None, &body).await;
+    assert!(status.is_success(), "{job}");
+    let case = JobId(job["id"].as_str().unwrap().parse().unwrap());
+    world.end_in_doubt(case, 68.0).await;
+    let mut ada = world.reviewer("ada").await;
+    evil.clone_into(&mut ada.name);
+    sqlx::query("UPDATE reviewers SET name = $1").bind(evil).execute(&world.pool).await.unwrap();
+    let noted = Opinion { note: evil.to_owned(), ..approved() };
+    decide(&world, &ada, case, &noted, false).await;
+    world.pass(UNDO).await;
+    eventually("it settles", SOON, async || state(&world, case).await == "decided").await;
+    let desk = Desk::signed_in(&process, "ada").await;
+    let query = "%3Cscript%3Ealert(1)%3C/script%3E";
+    for path in [
+        format!("/desk/cases/{case}"),
+        "/desk/history".to_owned(),
+        "/desk/dashboard".to_owned(),
+        "/desk/account".to_owned(),
+        format!("/desk/queue?risk={query}&state={query}&after={query}"),
+        format!("/desk/history?by={query}&before={query}"),
+        format!("/desk/sign-in?next={query}&ended={query}"),
+    ] {
+        let page = desk.get(&path).await;
+        assert_eq!(page.status, 200, "{path}");
+        assert!(!page.text.contains("<script>alert") && !page.text.contains("<img src=x"), "{path}");
+    }
+    let page = desk.get(&format!("/desk/cases/{case}")).await.text;
+    assert!(page.contains("&#60;script&#62;alert(1)"), "it is shown all the same");
+    let sandbox = Account { sandbox: true, ..live(&world) };
+    assert!(world.store().list_decisions(sandbox, &DecisionFilter::default(), None, 9).await.unwrap().is_empty());
+}

@@ -1,0 +1,171 @@
+//! The reviewers' desk as a browser without a screen sees it: pages, forms, a cookie; and cases to review.
+
+use std::sync::Mutex;
+
+use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+use reqwest::redirect::Policy;
+use reqwest::{Client, RequestBuilder};
+use uuid::Uuid;
+use visavis::desk::password;
+use visavis::domain::evidence::Judgement;
+use visavis::domain::ids::JobId;
+use visavis::domain::job::Verdict;
+use visavis::domain::outcome::Seen;
+use visavis::domain::policy::{self, Evidence};
+use visavis::domain::review::{Reviewer, ReviewerId};
+use visavis::domain::tenant::Account;
+use visavis::store::jobs::Change;
+
+use super::endings::{compared, live, picture, seen};
+use super::outcomes::success;
+use super::process::Process;
+use super::{World, photos};
+
+/// What everybody at the desk signs in with here.
+pub const PASSWORD: &str = "a few plain words";
+
+impl World {
+    /// Somebody who reviews the first organisation's live cases.
+    pub async fn reviewer(&self, login: &str) -> Reviewer {
+        self.make_reviewer(Account::live(self.tenant.id), login, false).await
+    }
+
+    /// The same, who leads the others.
+    pub async fn lead(&self, login: &str) -> Reviewer {
+        self.make_reviewer(Account::live(self.tenant.id), login, true).await
+    }
+
+    pub async fn make_reviewer(&self, account: Account, login: &str, is_lead: bool) -> Reviewer {
+        let (login, name) = (login.to_owned(), login.to_uppercase());
+        let reviewer = Reviewer { id: ReviewerId(Uuid::now_v7()), account, login, name, is_lead };
+        let hash = password::hash(PASSWORD).expect("long enough");
+        assert!(self.store().insert_reviewer(&reviewer, &hash).await.expect("the database answers"));
+        reviewer
+    }
+
+    /// A case in doubt, of a score in percent between the thresholds, with pictures that can be shown.
+    pub async fn case(&self, score: f64) -> JobId {
+        self.case_of(score, photos::small_face(), photos::small_face()).await
+    }
+
+    /// The same of those pictures: 256 pixels wide and high at most, with the face in the middle.
+    pub async fn case_of(&self, score: f64, reference: &[u8], probe: &[u8]) -> JobId {
+        let id = self.submit_pair("face_match", reference, probe).await;
+        self.end_in_doubt(id, score).await;
+        id
+    }
+
+    /// Ends a submitted `face_match` so.
+    pub async fn end_in_doubt(&self, id: JobId, score: f64) {
+        let claim = self.store().claim_job(id).await.expect("the database answers").expect("nobody else takes it");
+        let face = |it| match it {
+            Seen::Picture { faces, quality, provenance, .. } => {
+                let face = Some([70.0, 60.0, 170.0, 180.0]);
+                Seen::Picture { width: 205, height: 256, faces, face, quality, provenance }
+            }
+            other @ Seen::Unreadable { .. } => other,
+        };
+        let images = seen(face(picture(1)), face(picture(1))).images;
+        let liveness = Some(live(0.45, Judgement::Uncertain));
+        let outcome = policy::decide(claim.params.clone(), Evidence { images, liveness, ..compared(score / 100.0) });
+        assert_eq!(outcome.verdict, Verdict::InReview, "{score} is between the thresholds");
+        let ended = self.store().finish_succeeded(&claim, &success(outcome)).await;
+        assert_eq!(ended.expect("the database answers"), Change::Done);
+    }
+}
+
+/// An answer of the desk.
+#[derive(Debug)]
+pub struct Page {
+    pub status: u16,
+    pub location: String,
+    pub text: String,
+}
+
+impl Page {
+    /// The id of the case that it leads to.
+    pub fn case(&self) -> JobId {
+        let id = self.location.strip_prefix("/desk/cases/").unwrap_or_else(|| panic!("no case: {self:?}"));
+        JobId(id.parse().expect("an id"))
+    }
+}
+
+/// Somebody's browser.
+pub struct Desk {
+    client: Client,
+    base: String,
+    cookie: Mutex<String>,
+    csrf: Mutex<String>,
+}
+
+impl Desk {
+    /// A browser in which nobody is signed in.
+    pub fn of(process: &Process) -> Self {
+        let client = Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client can be made");
+        let base = format!("http://{}", process.address());
+        Self { client, base, cookie: Mutex::default(), csrf: Mutex::default() }
+    }
+
+    pub async fn signed_in(process: &Process, login: &str) -> Self {
+        let desk = Self::of(process);
+        let page = desk.sign_in(login, PASSWORD).await;
+        assert_eq!((page.status, page.location.as_str()), (303, "/desk/queue"), "{}", page.text);
+        desk
+    }
+
+    /// Sends the form, and keeps the cookie and the token of the next page.
+    pub async fn sign_in(&self, login: &str, password: &str) -> Page {
+        let form = [("login", login), ("password", password), ("next", "")];
+        let page = self.send(self.client.post(self.url("/desk/sign-in")).form(&form)).await;
+        if page.status == 303 {
+            let account = self.get("/desk/account").await.text;
+            let token = account.split("name=\"csrf\" value=\"").nth(1).and_then(|it| it.split('"').next());
+            *self.csrf.lock().unwrap() = token.expect("a page has a token").to_owned();
+        }
+        page
+    }
+
+    pub async fn get(&self, path: &str) -> Page {
+        self.send(self.client.get(self.url(path))).await
+    }
+
+    /// A form as a page sends it.
+    pub async fn post(&self, path: &str, form: &[(&str, &str)]) -> Page {
+        let token = self.csrf.lock().unwrap().clone();
+        let form: Vec<_> = form.iter().copied().chain([("csrf", token.as_str())]).collect();
+        self.send(self.client.post(self.url(path)).form(&form)).await
+    }
+
+    /// A form as the script sends it.
+    pub async fn ask(&self, path: &str, form: &[(&str, &str)]) -> Page {
+        let token = self.csrf.lock().unwrap().clone();
+        self.send(self.client.post(self.url(path)).header("x-csrf-token", token).form(form)).await
+    }
+
+    /// A request of the test's own making, with the cookie.
+    pub fn request(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
+        self.client.request(method, self.url(path))
+    }
+
+    pub async fn send(&self, request: RequestBuilder) -> Page {
+        let cookie = self.cookie.lock().unwrap().clone();
+        let response = request.header(COOKIE, cookie).send().await.expect("the desk answers");
+        if let Some(cookie) = response.headers().get(SET_COOKIE) {
+            let cookie = cookie.to_str().expect("a cookie is text");
+            *self.cookie.lock().unwrap() = cookie.split(';').next().unwrap_or_default().to_owned();
+        }
+        let header = |name| response.headers().get(name).map_or("", |it| it.to_str().expect("headers are text"));
+        let (status, location) = (response.status().as_u16(), header(LOCATION).to_owned());
+        let text = response.bytes().await.expect("the desk answers in full");
+        Page { status, location, text: String::from_utf8_lossy(&text).into_owned() }
+    }
+
+    /// The cookie as it is sent; to steal it.
+    pub fn cookie(&self) -> String {
+        self.cookie.lock().unwrap().clone()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+}
