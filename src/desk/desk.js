@@ -167,7 +167,7 @@ const desk = (() => {
     let again = 0;
     const say = (state) => {
       sign.dataset.live = state;
-      sign.querySelector(".live-words").textContent = state === "open" ? "Live" : "Reconnecting…";
+      sign.querySelector(".link-words").textContent = state === "open" ? "Live" : "Reconnecting…";
       sign.hidden = false;
     };
     const open = () => {
