@@ -167,7 +167,7 @@ const desk = (() => {
     let again = 0;
     const say = (state) => {
       sign.dataset.live = state;
-      sign.querySelector(".live-words").textContent = state === "open" ? "Live" : "Reconnecting…";
+      sign.querySelector(".link-words").textContent = state === "open" ? "Live" : "Reconnecting…";
       sign.hidden = false;
     };
     const open = () => {
@@ -184,8 +184,9 @@ const desk = (() => {
     // An EventSource that gives up does not say why: ask once more.
     const ask = async () => {
       const stop = new AbortController();
-      await send("/desk/live", { method: "GET", signal: stop.signal }).catch((failure) => failure);
+      const answer = await send("/desk/live", { method: "GET", signal: stop.signal }).catch((failure) => failure);
       stop.abort();
+      if (answer.status === 401) return;
       again = setTimeout(() => { if (!document.hidden) open(); }, 5000);
     };
     const close = () => {
