@@ -276,7 +276,7 @@ impl Store {
                FROM (SELECT holder FROM review_cases WHERE job_id = $1 FOR UPDATE) AS old
                WHERE job_id = $1 AND tenant_id = $3 AND sandbox = $4 AND state IN ('waiting', 'second', 'disputed')
                  AND (it.holder IS NULL OR lease_until <= now() OR it.holder = $2) AND lapses_at > now()
-                 AND first_by IS DISTINCT FROM (CASE WHEN state = 'second' THEN $2::uuid END) AND (state <> 'disputed' OR $6)
+                 AND (state <> 'second' OR first_by IS DISTINCT FROM $2) AND (state <> 'disputed' OR $6)
                RETURNING old.holder IS NOT DISTINCT FROM $2 AS "was_mine!""#,
             job_id.0,
             who.id.0,
@@ -327,7 +327,7 @@ impl Store {
                              WHERE tenant_id = $2 AND sandbox = $3 AND job_id IS DISTINCT FROM $4
                                AND state IN ('waiting', 'second', 'disputed', 'settling') AND state <> 'settling'
                                AND (holder IS NULL OR lease_until <= now()) AND lapses_at > now()
-                               AND first_by IS DISTINCT FROM (CASE WHEN state = 'second' THEN $1::uuid END)
+                               AND (state <> 'second' OR first_by IS DISTINCT FROM $1)
                                AND (state <> 'disputed' OR $6)
                              ORDER BY opened_at, job_id LIMIT 1 FOR UPDATE SKIP LOCKED)
              RETURNING job_id",
@@ -406,7 +406,7 @@ impl Store {
              WHERE job_id = $1 AND review_cases.tenant_id = $3 AND review_cases.sandbox = $4
                AND state IN ('waiting', 'second', 'disputed') AND lapses_at > now()
                AND reviewers.id = $2 AND reviewers.tenant_id = $3 AND reviewers.sandbox = $4 AND disabled_at IS NULL
-               AND first_by IS DISTINCT FROM (CASE WHEN state = 'second' THEN $2::uuid END) AND (state <> 'disputed' OR is_lead)
+               AND (state <> 'second' OR first_by IS DISTINCT FROM $2) AND (state <> 'disputed' OR is_lead)
              RETURNING reviewers.name",
             job_id.0,
             to.0,

@@ -6,7 +6,7 @@ use reqwest::Method;
 use visavis::domain::ids::JobId;
 use visavis::domain::tenant::Account;
 
-use crate::support::desk::{Desk, PASSWORD};
+use crate::support::desk::{Desk, PASSWORD, with_form};
 use crate::support::{World, photos};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,14 +89,15 @@ async fn a_change_needs_the_token_of_a_page_and_comes_from_no_other_site() {
     let eves = eve.get("/desk/account").await.text;
     let eves = eves.split("name=\"csrf\" value=\"").nth(1).and_then(|it| it.split('"').next()).unwrap().to_owned();
     for token in ["", "AAAA", eves.as_str()] {
-        let page = ada.send(ada.request(Method::POST, &take).form(&[("csrf", token)])).await;
+        let page = ada.send(with_form(ada.request(Method::POST, &take), &[("csrf", token)])).await;
         assert_eq!(page.status, 403, "{token}");
-        let page = ada.send(ada.request(Method::POST, &take).header("x-csrf-token", token).form(&[("x", "y")])).await;
+        let page =
+            ada.send(with_form(ada.request(Method::POST, &take).header("x-csrf-token", token), &[("x", "y")])).await;
         assert_eq!(page.status, 403, "{token}");
     }
     for (name, value) in [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site"), ("origin", "null")] {
         let form = [("login", "ada"), ("password", PASSWORD)];
-        let page = ada.send(ada.request(Method::POST, "/desk/sign-in").header(name, value).form(&form)).await;
+        let page = ada.send(with_form(ada.request(Method::POST, "/desk/sign-in").header(name, value), &form)).await;
         assert_eq!(page.status, 403, "{name}: {value}");
     }
     assert_eq!(world.count("SELECT count(*) FROM review_cases WHERE holder IS NOT NULL").await, 0);

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder};
+use url::form_urlencoded::Serializer;
 use uuid::Uuid;
 use visavis::desk::password;
 use visavis::domain::evidence::Judgement;
@@ -90,6 +91,12 @@ impl Page {
     }
 }
 
+/// The request with a form as its body.
+pub fn with_form(request: RequestBuilder, form: &[(&str, &str)]) -> RequestBuilder {
+    let body = Serializer::new(String::new()).extend_pairs(form).finish();
+    request.header("content-type", "application/x-www-form-urlencoded").body(body)
+}
+
 /// Somebody's browser.
 pub struct Desk {
     client: Client,
@@ -116,11 +123,11 @@ impl Desk {
     /// Sends the form, and keeps the cookie and the token of the next page.
     pub async fn sign_in(&self, login: &str, password: &str) -> Page {
         let form = [("login", login), ("password", password), ("next", "")];
-        let page = self.send(self.client.post(self.url("/desk/sign-in")).form(&form)).await;
+        let page = self.send(with_form(self.client.post(self.url("/desk/sign-in")), &form)).await;
         if page.status == 303 {
             let account = self.get("/desk/account").await.text;
             let token = account.split("name=\"csrf\" value=\"").nth(1).and_then(|it| it.split('"').next());
-            *self.csrf.lock().unwrap() = token.expect("a page has a token").to_owned();
+            token.expect("a page has a token").clone_into(&mut self.csrf.lock().unwrap());
         }
         page
     }
@@ -133,13 +140,13 @@ impl Desk {
     pub async fn post(&self, path: &str, form: &[(&str, &str)]) -> Page {
         let token = self.csrf.lock().unwrap().clone();
         let form: Vec<_> = form.iter().copied().chain([("csrf", token.as_str())]).collect();
-        self.send(self.client.post(self.url(path)).form(&form)).await
+        self.send(with_form(self.client.post(self.url(path)), &form)).await
     }
 
     /// A form as the script sends it.
     pub async fn ask(&self, path: &str, form: &[(&str, &str)]) -> Page {
         let token = self.csrf.lock().unwrap().clone();
-        self.send(self.client.post(self.url(path)).header("x-csrf-token", token).form(form)).await
+        self.send(with_form(self.client.post(self.url(path)).header("x-csrf-token", token), form)).await
     }
 
     /// A request of the test's own making, with the cookie.
@@ -152,7 +159,7 @@ impl Desk {
         let response = request.header(COOKIE, cookie).send().await.expect("the desk answers");
         if let Some(cookie) = response.headers().get(SET_COOKIE) {
             let cookie = cookie.to_str().expect("a cookie is text");
-            *self.cookie.lock().unwrap() = cookie.split(';').next().unwrap_or_default().to_owned();
+            cookie.split(';').next().unwrap_or_default().clone_into(&mut self.cookie.lock().unwrap());
         }
         let header = |name| response.headers().get(name).map_or("", |it| it.to_str().expect("headers are text"));
         let (status, location) = (response.status().as_u16(), header(LOCATION).to_owned());
