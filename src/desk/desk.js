@@ -129,7 +129,7 @@ const desk = (() => {
   }
 
   // Single keys.
-  const keys = new Map();
+  const keys = new Map([["u", () => undoLast()]]);
   const keysOn = () => localStorage.getItem("desk:keys") !== "off";
   const showKeys = () => document.documentElement.classList.toggle("keys-off", !keysOn());
   showKeys();
@@ -244,7 +244,6 @@ const desk = (() => {
 
   function start() {
     document.addEventListener("keydown", onKeyDown);
-    keys.set("u", () => undoLast());
     const toastBox = byId("toast");
     toastBox?.querySelector("[data-action=undo]").addEventListener("click", undoLast);
     toastBox?.querySelector("[data-action=dismiss]").addEventListener("click", closeToast);
