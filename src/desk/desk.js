@@ -44,7 +44,10 @@ const desk = (() => {
 
   const leaving = new EventTarget();
 
+  let over = false;
+
   function sessionOver() {
+    over = true;
     const dialog = byId("session");
     if (!dialog || dialog.open) return;
     dialog.querySelector("[data-action=sign-in]").href = `/desk/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
@@ -271,5 +274,5 @@ const desk = (() => {
   }
   addEventListener("DOMContentLoaded", start);
 
-  return { byId, calm, csrf, send, announce, leaving, toast, countDown, closeToast, undoLast, keys, live };
+  return { byId, calm, csrf, send, announce, leaving, isOver: () => over, toast, countDown, closeToast, undoLast, keys, live };
 })();
