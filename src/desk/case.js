@@ -312,7 +312,7 @@
   // What was typed when the session ended.
   desk.leaving.addEventListener("session-over", () => {
     for (const item of [current, undoable]) {
-      const note = item && noteOf(item);
+      const note = item && formOf(item) && noteOf(item);
       if (!note) continue;
       const reasons = [...item.article.querySelectorAll("input[name=reason]:checked")].map((box) => box.value);
       sessionStorage.setItem(`desk:draft:${item.id}`, JSON.stringify({ note: note.value, reasons }));
