@@ -223,6 +223,8 @@ const desk = (() => {
       if (!row) {
         if (over || news.holder || news.mine) fresh.delete(news.id);
         else if (news.state === "waiting") fresh.add(news.id);
+        // Where nothing is listed there is nothing to disturb.
+        if (fresh.size > 0 && document.querySelector("[data-empty]")) return location.reload();
         const place = document.querySelector(".fresh");
         place.hidden = fresh.size === 0;
         place.firstElementChild.textContent = fresh.size === 1 ? "1 new case: show" : `${fresh.size} new cases: show`;
