@@ -36,6 +36,7 @@
       if (event.key === "Escape") desk.byId("case-heading").focus({ preventScroll: true });
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && isRejecting(item)) reject(event.timeStamp);
     });
+    form.querySelector("[data-action=stop-rejecting]").addEventListener("click", () => keys.Escape());
     const unfold = form.querySelector("[data-action=unfold]");
     unfold.addEventListener("click", () => setUnfolded(item, !sectionOf(item).classList.contains("unfolded")));
     restoreDraft(item);
@@ -122,7 +123,6 @@
     item.busy = true;
     banner(item, "");
     stopRejecting(item);
-    performance.mark("desk:decided", { startTime: pressed });
     const sent = desk.send(`/desk/cases/${item.id}/decision`, { body, keepalive: true });
     sent.catch(() => {});
     const words = decision === "approved" ? "Approved." : "Rejected.";
@@ -206,7 +206,7 @@
   }
 
   function preload() {
-    if (preloading || ahead.length > 0 || !current?.canDecide) return;
+    if (preloading || ahead.length > 0 || !current?.canDecide || desk.isOver()) return;
     preloading = load().catch(() => {}).finally(() => { preloading = null; });
   }
 
@@ -312,7 +312,7 @@
   // What was typed when the session ended.
   desk.leaving.addEventListener("session-over", () => {
     for (const item of [current, undoable]) {
-      const note = item && noteOf(item);
+      const note = item && formOf(item) && noteOf(item);
       if (!note) continue;
       const reasons = [...item.article.querySelectorAll("input[name=reason]:checked")].map((box) => box.value);
       sessionStorage.setItem(`desk:draft:${item.id}`, JSON.stringify({ note: note.value, reasons }));
@@ -353,7 +353,7 @@
   }
 
   function beat() {
-    if (document.hidden) return;
+    if (document.hidden || desk.isOver()) return;
     for (const item of [current, ...ahead]) {
       if (!item.mine || item.busy) continue;
       desk.send(`/desk/cases/${item.id}/heartbeat`).catch((failure) => {

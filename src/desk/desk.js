@@ -44,7 +44,10 @@ const desk = (() => {
 
   const leaving = new EventTarget();
 
+  let over = false;
+
   function sessionOver() {
+    over = true;
     const dialog = byId("session");
     if (!dialog || dialog.open) return;
     dialog.querySelector("[data-action=sign-in]").href = `/desk/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
@@ -129,7 +132,7 @@ const desk = (() => {
   }
 
   // Single keys.
-  const keys = new Map();
+  const keys = new Map([["u", () => undoLast()]]);
   const keysOn = () => localStorage.getItem("desk:keys") !== "off";
   const showKeys = () => document.documentElement.classList.toggle("keys-off", !keysOn());
   showKeys();
@@ -220,6 +223,8 @@ const desk = (() => {
       if (!row) {
         if (over || news.holder || news.mine) fresh.delete(news.id);
         else if (news.state === "waiting") fresh.add(news.id);
+        // Where nothing is listed there is nothing to disturb.
+        if (fresh.size > 0 && document.querySelector("[data-empty]")) return location.reload();
         const place = document.querySelector(".fresh");
         place.hidden = fresh.size === 0;
         place.firstElementChild.textContent = fresh.size === 1 ? "1 new case: show" : `${fresh.size} new cases: show`;
@@ -244,7 +249,6 @@ const desk = (() => {
 
   function start() {
     document.addEventListener("keydown", onKeyDown);
-    keys.set("u", () => undoLast());
     const toastBox = byId("toast");
     toastBox?.querySelector("[data-action=undo]").addEventListener("click", undoLast);
     toastBox?.querySelector("[data-action=dismiss]").addEventListener("click", closeToast);
@@ -272,5 +276,5 @@ const desk = (() => {
   }
   addEventListener("DOMContentLoaded", start);
 
-  return { byId, calm, csrf, send, announce, leaving, toast, countDown, closeToast, undoLast, keys, live };
+  return { byId, calm, csrf, send, announce, leaving, isOver: () => over, toast, countDown, closeToast, undoLast, keys, live };
 })();

@@ -185,10 +185,9 @@ const viewer = (() => {
     const pictures = [...article.querySelectorAll("img[data-role]")];
 
     function broken(picture, words) {
-      const frame = picture.closest(".frame");
-      frame.querySelector(".broken")?.remove();
+      mend(picture);
       const note = document.createElement("div");
-      note.className = "broken";
+      note.className = `broken ${picture.className}`;
       const says = document.createElement("p");
       says.textContent = words;
       const again = document.createElement("button");
@@ -201,7 +200,12 @@ const viewer = (() => {
         for (const each of pictures) if (each.complete && each.naturalWidth === 0) renew(each);
       });
       note.append(says, again);
-      frame.append(note);
+      picture.closest(".frame").append(note);
+    }
+
+    // The note on a picture has the class of that picture: `crop` or `whole`.
+    function mend(picture) {
+      picture.closest(".frame").querySelector(`.broken.${picture.className}`)?.remove();
     }
 
     async function renew(picture) {
@@ -219,7 +223,7 @@ const viewer = (() => {
 
     for (const picture of pictures) {
       picture.addEventListener("error", () => renew(picture));
-      picture.addEventListener("load", () => picture.closest(".frame").querySelector(".broken")?.remove());
+      picture.addEventListener("load", () => mend(picture));
       if (picture.complete && picture.naturalWidth === 0) renew(picture);
     }
   }
