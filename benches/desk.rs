@@ -96,12 +96,13 @@ impl World {
             assert!(store.insert_reviewer(who, "none").await.expect("it answers"));
         }
         fill(&pool, tenant_id, &other, cases).await;
-        let deep = sqlx::query_as("SELECT opened_at, job_id FROM review_cases ORDER BY opened_at, job_id OFFSET $1 LIMIT 1")
-            .bind(cases * 9 / 10)
-            .fetch_one(&pool)
-            .await
-            .map(|(at, id): (DateTime<Utc>, Uuid)| (at, JobId(id)))
-            .expect("so many were made");
+        let deep =
+            sqlx::query_as("SELECT opened_at, job_id FROM review_cases ORDER BY opened_at, job_id OFFSET $1 LIMIT 1")
+                .bind(cases * 9 / 10)
+                .fetch_one(&pool)
+                .await
+                .map(|(at, id): (DateTime<Utc>, Uuid)| (at, JobId(id)))
+                .expect("so many were made");
         Self { name, pool, store, reviewer, deep }
     }
 
@@ -121,7 +122,8 @@ impl World {
             Question::TakeNext => {
                 let taken = self.store.take_next_case(&self.reviewer, None).await.expect("it answers");
                 let spent = since.elapsed();
-                let _ = self.store.hand_back_case(&self.reviewer, taken.expect("cases wait")).await.expect("it answers");
+                let _ =
+                    self.store.hand_back_case(&self.reviewer, taken.expect("cases wait")).await.expect("it answers");
                 return spent;
             }
         };

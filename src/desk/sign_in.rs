@@ -163,7 +163,7 @@ fn account_page(session: &Session, error: Option<String>, notice: Option<String>
 /// Only to a page of the desk: nobody is sent elsewhere after signing in.
 fn within_desk(next: &str) -> &str {
     let is_plain = |it: char| it.is_ascii_graphic() && it != '\\';
-    let is_page = next.strip_prefix("/desk/").is_some_and(|rest| !rest.starts_with("sign-") && !rest.contains("//"));
+    let is_page = next.strip_prefix("/desk/").is_some_and(|rest| !rest.starts_with("sign-") && !next.contains("//"));
     if is_page && !next.contains("..") && next.chars().all(is_plain) { next } else { "/desk/queue" }
 }
 

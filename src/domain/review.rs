@@ -195,10 +195,10 @@ impl Opinion {
             .ok_or_else(|| fault("decision", "the decision must be approved or rejected".to_owned()))?;
         let mut read = Vec::new();
         for name in reasons {
-            let reason = Reason::parse(name).filter(|it| it.is_for(choice));
-            let reason =
-                reason.ok_or_else(|| fault("reason", "one of the reasons is none for this decision".to_owned()))?;
-            if !read.contains(&reason) {
+            let reason = Reason::parse(name)
+                .ok_or_else(|| fault("reason", "one of the reasons is not on the list".to_owned()))?;
+            // A form sends every box that is ticked, those of the other decision, too.
+            if reason.is_for(choice) && !read.contains(&reason) {
                 read.push(reason);
             }
         }
@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn what_is_no_decision_no_reason_or_no_note_is_refused_by_its_name() {
         assert_eq!(read("in_review", &[], ""), Err("decision"));
-        assert_eq!(read("approved", &["not_live"], ""), Err("reason"));
+        assert_eq!(read("approved", &["not_live", "aged"], "").unwrap().reasons, [Reason::Aged]);
         assert_eq!(read("rejected", &["same_person"], ""), Err("reason"));
         assert_eq!(read("approved", &["<script>"], ""), Err("reason"));
         assert_eq!(read("approved", &[], &"ä".repeat(LONGEST_NOTE + 1)), Err("note"));

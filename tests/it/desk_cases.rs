@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use visavis::domain::ids::JobId;
-use visavis::domain::review::LEASE;
+use visavis::domain::review::{Choice, LEASE, Opinion};
 use visavis::store::cases::{CaseFilter, Taken};
+use visavis::store::decisions::Decided;
 
 use crate::support::desk::Desk;
 use crate::support::stream::Stream;
@@ -42,16 +43,17 @@ async fn eight_reviewers_who_take_the_next_case_at_once_share_forty_without_a_do
         reviewers.push(world.reviewer(&format!("reviewer-{i}")).await);
     }
     let store = world.store();
-    let takers = stream::iter(&reviewers).map(|who| async move {
-        let mut taken: Vec<JobId> = Vec::new();
-        // Without handing back or deciding: each next one must be another.
-        while let Some(id) = store.take_next_case(who, taken.last().copied()).await.unwrap() {
-            if taken.contains(&id) {
-                break;
+    let opinion = Opinion { choice: Choice::Approved, reasons: Vec::new(), note: String::new() };
+    let takers = stream::iter(&reviewers).map(|who| {
+        let opinion = &opinion;
+        async move {
+            let mut taken: Vec<JobId> = Vec::new();
+            while let Some(id) = store.take_next_case(who, None).await.unwrap() {
+                assert_eq!(store.decide_case(who, id, opinion, false).await.unwrap(), Decided::Done);
+                taken.push(id);
             }
-            taken.push(id);
+            taken
         }
-        taken
     });
     let taken: Vec<_> = takers.buffer_unordered(8).concat().await;
     assert_eq!(taken.len(), 40);
@@ -147,7 +149,9 @@ async fn the_queue_is_paged_without_gap_or_double_and_filtered() {
         let page = desk.get(&path).await.text;
         listed.extend(rows(&page));
         let links = page.split("/desk/queue?").skip(1).map(|it| it.split('"').next().unwrap());
-        let Some(next) = links.filter(|it| it.contains("after=")).last().map(|it| it.replace("&#38;", "&")) else { break };
+        let Some(next) = links.filter(|it| it.contains("after=")).last().map(|it| it.replace("&#38;", "&")) else {
+            break;
+        };
         path = format!("/desk/queue?{next}");
     }
     assert_eq!(listed, cases, "the oldest first, each once");
