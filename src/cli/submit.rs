@@ -20,7 +20,7 @@ use crate::queue::producer::{Answer, Producer};
 
 #[derive(Args)]
 pub(super) struct SubmitArgs {
-    /// CSV with the columns name, kind, reference, probe; image paths are relative to the file
+    /// CSV with the columns name, kind, reference, probe, and perhaps `approve_score`; image paths are relative to the file
     pairs: PathBuf,
     /// Submit the whole list so many times: a load
     #[arg(long, default_value_t = 1)]
@@ -44,6 +44,9 @@ struct Pair {
     kind: String,
     reference: PathBuf,
     probe: PathBuf,
+    /// Of a `face_match`, 0-100; the organisation's where it is left out.
+    #[serde(default)]
+    approve_score: Option<f64>,
 }
 
 /// One submission on its way.
@@ -139,10 +142,9 @@ pub(super) async fn run(args: SubmitArgs) -> anyhow::Result<ExitCode> {
 fn read_pairs(path: &Path, mode: Option<&str>) -> anyhow::Result<(Vec<Pair>, Vec<Vec<u8>>)> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut reader = csv::Reader::from_path(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let pairs: Vec<Pair> = reader
-        .deserialize()
-        .collect::<Result<_, _>>()
-        .with_context(|| format!("{} must have the columns name, kind, reference, probe", path.display()))?;
+    let pairs: Vec<Pair> = reader.deserialize().collect::<Result<_, _>>().with_context(|| {
+        format!("{} must have the columns name, kind, reference, probe, and may have approve_score", path.display())
+    })?;
     if pairs.is_empty() {
         bail!("{} has no pairs", path.display());
     }
@@ -161,6 +163,9 @@ fn read_pairs(path: &Path, mode: Option<&str>) -> anyhow::Result<(Vec<Pair>, Vec
             reference: images[pair.reference.as_path()],
             probe: images[pair.probe.as_path()],
         });
+        if let Some(score) = pair.approve_score {
+            request["approve_score"] = json!(score);
+        }
         if let Some(mode) = mode {
             request["search_mode"] = json!(mode);
         }
