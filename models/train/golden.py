@@ -44,7 +44,10 @@ def _network(picture, box, photo, name, session):
     height, width = picture.shape[:2]
     sees = evaluate.window_of(name)
     left, top, right, bottom, scale = windows.window(box, simulate.SCALES[sees], width, height)
-    chip = imaging.resize(picture[top : bottom + 1, left : right + 1], simulate.SIDE, simulate.SIDE)
+    crop = picture[top : bottom + 1, left : right + 1]
+    # rounded in between where one axis shrinks and the other grows, as in training and in the product
+    small = imaging.resize(crop, min(simulate.SIDE, crop.shape[1]), min(simulate.SIDE, crop.shape[0]))
+    chip = imaging.resize(small, simulate.SIDE, simulate.SIDE)
     if photo == CHIPS:
         imaging.save(chip, MODELS / "golden" / f"{Path(photo).stem}_liveness_{sees}{simulate.SIDE}.png")
     planes = np.ascontiguousarray(chip[None, ..., ::-1].transpose(0, 3, 1, 2), np.float32)
