@@ -41,7 +41,7 @@ pub struct LivenessSpec {
 pub enum Resize {
     /// Each pixel the mean of what it covers.
     Area,
-    /// Bilinear as OpenCV's, aliasing included.
+    /// Bilinear as `cv2.resize` does it, aliasing included.
     Bilinear,
 }
 

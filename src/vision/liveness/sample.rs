@@ -1,4 +1,4 @@
-//! Bilinear sampling as OpenCV does it (`INTER_LINEAR` of bytes), to the last bit: networks that were trained behind it are
+//! Bilinear sampling as `cv2.resize` does it (`INTER_LINEAR`, of bytes), to the last bit: networks that were trained behind it are
 //! sensitive to single grey levels.
 
 use crate::vision::picture::{CHANNELS, Picture};
@@ -74,7 +74,7 @@ mod tests {
         Picture::new(width, height, pixels).unwrap()
     }
 
-    /// What `cv2.resize(noise, (4, 4), interpolation=cv2.INTER_LINEAR)` of OpenCV 5.0 gives.
+    /// What `cv2.resize(noise, (4, 4), interpolation=cv2.INTER_LINEAR)` gives, version 5.0.
     #[test]
     fn pixels_are_opencvs() {
         let wanted = [
