@@ -38,7 +38,7 @@ def report(real):
     """Lines about the networks as the manifest puts them together, alone and with the pack where it was measured."""
     default = manifest("manifest.toml")
     own = sum(
-        entry["weight"] * score(session(MODELS / f"{entry['model']}.onnx"), real[entry["model"].rsplit("_", 1)[1]])
+        entry["weight"] * score(session(MODELS / f"{entry['model']}.onnx"), real[window_of(entry["model"])])
         for entry in default["models"]
     )
     lines = table(real, own) + verdicts("ours", real, sigmoid(logit(own) + default["shift"]), default["spoof_below"])
@@ -47,6 +47,11 @@ def report(real):
     pack = manifest("packs/minifasnet.toml")
     fused = pack["fusion"]["default"] * logit(own) + pack["fusion"]["own"] * logit(real["pack"]) + pack["shift"]
     return lines + verdicts("both", real, sigmoid(fused), pack["spoof_below"])
+
+
+def window_of(model):
+    """"wide" or "tight", of a network's name in the manifest."""
+    return model.split("_")[2]
 
 
 def manifest(file):

@@ -26,8 +26,8 @@ CHIPS = "astronaut.png"
 
 def main():
     pipeline = Pipeline()
-    networks = {name: evaluate.session(MODELS / f"visavis_liveness_{name}.onnx") for name in simulate.SCALES}
-    weights = {it["model"].rsplit("_", 1)[1]: it["weight"] for it in evaluate.manifest("manifest.toml")["models"]}
+    weights = {it["model"]: it["weight"] for it in evaluate.manifest("manifest.toml")["models"]}
+    networks = {name: evaluate.session(MODELS / f"{name}.onnx") for name in weights}
     golden = {}
     for photo in NAMES:
         picture = imaging.load(PHOTOS / photo)
@@ -42,10 +42,14 @@ def main():
 
 def _network(picture, box, photo, name, session):
     height, width = picture.shape[:2]
-    left, top, right, bottom, scale = windows.window(box, simulate.SCALES[name], width, height)
-    chip = imaging.resize(picture[top : bottom + 1, left : right + 1], simulate.SIDE, simulate.SIDE)
+    sees = evaluate.window_of(name)
+    left, top, right, bottom, scale = windows.window(box, simulate.SCALES[sees], width, height)
+    crop = picture[top : bottom + 1, left : right + 1]
+    # rounded in between where one axis shrinks and the other grows, as in training and in the product
+    small = imaging.resize(crop, min(simulate.SIDE, crop.shape[1]), min(simulate.SIDE, crop.shape[0]))
+    chip = imaging.resize(small, simulate.SIDE, simulate.SIDE)
     if photo == CHIPS:
-        imaging.save(chip, MODELS / "golden" / f"{Path(photo).stem}_liveness_{name}{simulate.SIDE}.png")
+        imaging.save(chip, MODELS / "golden" / f"{Path(photo).stem}_liveness_{sees}{simulate.SIDE}.png")
     planes = np.ascontiguousarray(chip[None, ..., ::-1].transpose(0, 3, 1, 2), np.float32)
     logits = session.run(None, {"input": planes})[0]
     return {

@@ -1,45 +1,43 @@
 """The network: depthwise bottlenecks in the manner of MiniFASNet and MobileFaceNet, with a head that guesses the chip's Fourier
-spectrum while training (Silent-Face-Anti-Spoofing's idea: it makes the trunk keep the fine structure). About 0.3 M parameters.
+spectrum while training (Silent-Face-Anti-Spoofing's idea: it makes the trunk keep the fine structure).
 """
 
 import torch
 from torch import nn
 
 # (output channels, stride, expansion, repeats)
-STAGES = ((64, 2, 3, 3), (96, 2, 3, 3))
-STEM = (16, 32)
-# Side of the spectrum that the auxiliary head guesses.
-SPECTRUM = 16
+STAGES = ((64, 1, 2, 2), (96, 2, 3, 3), (128, 2, 3, 3))
+STEM = (24, 48)
+# The stage whose features the auxiliary head sees, and the side of the spectrum that it guesses.
+SEEN, SPECTRUM = 1, 16
 
 
 class Liveness(nn.Module):
     """[N, 3, S, S] BGR 0..255 -> logits [N, 3]: print, live, screen; while training also the spectrum [N, 16, 16]."""
 
-    def __init__(self, dropout=0.3):
+    def __init__(self, stem=STEM, stages=STAGES, dropout=0.3):
         super().__init__()
-        blocks, channels = [_convolution(3, STEM[0], 5, 2), _convolution(STEM[0], STEM[1], 3, 2)], STEM[1]
-        for output, stride, expansion, repeats in STAGES:
+        self.stem = nn.Sequential(_convolution(3, stem[0], 5, 2), _convolution(stem[0], stem[1], 3, 2))
+        self.stages, channels = nn.ModuleList(), stem[1]
+        for output, stride, expansion, repeats in stages:
+            blocks = []
             for repeat in range(repeats):
                 blocks.append(Bottleneck(channels, output, stride if repeat == 0 else 1, expansion))
                 channels = output
-        self.trunk = nn.ModuleList(blocks)
-        self.spectrum = nn.Sequential(_convolution(64, 32, 3, 1), nn.Conv2d(32, 1, 1))
-        self.last = _convolution(channels, 160, 1, 1)
+            self.stages.append(nn.Sequential(*blocks))
+        self.spectrum = nn.Sequential(_convolution(stages[SEEN][0], 32, 3, 1), nn.Conv2d(32, 1, 1))
+        self.last = _convolution(channels, 192, 1, 1)
         self.dropout = nn.Dropout(dropout)
-        self.classes = nn.Linear(160, 3)
+        self.classes = nn.Linear(192, 3)
 
     def forward(self, chips):
-        features = chips / 127.5 - 1
-        spectrum = None
-        for block in self.trunk:
-            features = block(features)
-            if self.training and features.shape[1] == 64:
-                spectrum = features
+        features = self.stem(chips / 127.5 - 1)
+        for number, stage in enumerate(self.stages):
+            features = stage(features)
+            if self.training and number == SEEN:
+                guessed = nn.functional.adaptive_avg_pool2d(self.spectrum(features), SPECTRUM).squeeze(1)
         logits = self.classes(self.dropout(self.last(features).mean((2, 3))))
-        if not self.training:
-            return logits
-        guessed = nn.functional.adaptive_avg_pool2d(self.spectrum(spectrum), SPECTRUM)
-        return logits, guessed.squeeze(1)
+        return (logits, guessed) if self.training else logits
 
 
 class Bottleneck(nn.Module):

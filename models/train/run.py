@@ -1,4 +1,4 @@
-"""From nothing to ../visavis_liveness_*.onnx. Run: python run.py FOLDER [--sources MIRROR] [--pack FOLDER] [--samples N] [--workers N]
+"""From nothing to ../visavis_liveness_*_large.onnx. Run: python run.py FOLDER [--sources MIRROR] [--pack FOLDER] [--samples N] [--workers N]
 
 FOLDER takes everything that is made on the way, some 6 GB; a step whose result lies there is not taken again.
 """
@@ -18,9 +18,9 @@ from export import export
 from train import train
 
 MODELS = Path(__file__).resolve().parent.parent
-# The number behind a network's name is the seed of its weights.
+# What each network sees; the number is the seed of its weights.
 NETWORKS = (("wide", 1), ("tight", 1))
-SAMPLES = 9_000
+SAMPLES = 66_000
 
 
 def main():
@@ -41,10 +41,9 @@ def main():
         if options.only in (None, name):
             network = step(name, train, folder, name, seed)
             torch.save(network.state_dict(), folder / f"{name}-{seed}.pt")
-            export(network, MODELS / f"visavis_liveness_{name}.onnx")
+            export(network, MODELS / f"visavis_liveness_{name}_large.onnx")
     real = step("real pictures", evaluate.cut, folder, found, "validate", options.pack)
     print("\n".join(evaluate.report(real)))
-
 
 
 def step(name, function, *arguments):

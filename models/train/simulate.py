@@ -13,15 +13,20 @@ import staging
 import subjects
 import windows
 
-SEED = 20
+SEED = 21
 SIDE = 128
 # Sides of the windows in sides of the face, by the network's name.
 SCALES = {"wide": 2.7, "tight": 1.2}
 # print, live, screen: as the classes of the networks.
 CLASSES = ("print", "live", "screen")
-SHARES = (0.28, 0.42, 0.30)
+SHARES = (0.33, 0.40, 0.27)
+# Sources that every HELD_EVERY-th sample shows, and no other: never trained on.
+HELD_OUT = ("csvconf/csvconf.com", "rladies/rladies.github.io", "Openscapes/website")
+HELD_EVERY = 25
 # Of ten subjects this many are things instead of faces.
 THINGS = 1
+# The share of screens that are real recaptures, where a source allows it; and of pictures shown larger than they are.
+REAL, ENLARGED = 0.04, 0.25
 FIELDS = ["number", "class", "source", "subject", "kind", "context"]
 
 
@@ -56,39 +61,45 @@ def _store(folder, name, count):
 
 
 def _start(folder, rows):
-    global FOLDER, FACES, OTHERS, RECAPTURES
+    global FOLDER, STOCKS
     cv2.setNumThreads(1)
     FOLDER = folder
-    real = [row for row in rows if row["label"] != "live"]
+    held = [row for row in rows if row["source"] in HELD_OUT]
+    STOCKS = {False: _stock([row for row in rows if row["source"] not in HELD_OUT]), True: _stock(held)}
+
+
+def _stock(rows):
+    """(faces, things, real recaptures) to be drawn from."""
     alive = [row for row in rows if row["label"] == "live"]
-    FACES, OTHERS = (_by_source(row for row in alive if row["kind"] == kind) for kind in ("face", "thing"))
-    RECAPTURES = real
+    faces, things = (_by_source(row for row in alive if row["kind"] == kind) for kind in ("face", "thing"))
+    return faces, things, [row for row in rows if row["label"] != "live"]
 
 
 def _sample(number):
     random = np.random.default_rng((SEED, number))
+    faces, things, recaptures = STOCKS[number % HELD_EVERY == 0]
     kind = CLASSES[random.choice(3, p=SHARES)]
-    thing = random.random() < THINGS / 10
-    if kind == "screen" and RECAPTURES and random.random() < 0.04:  # real ones, where a source allows it
-        row = RECAPTURES[random.integers(len(RECAPTURES))]
-        scene, box = subjects.read(FOLDER, row)
+    like = things if random.random() < THINGS / 10 else faces
+    recapture = kind == "screen" and recaptures and random.random() < REAL
+    row = recaptures[random.integers(len(recaptures))] if recapture else _one(like, random)
+    subject = subjects.read(FOLDER, row)
+    height = staging.height_of(subject, random)
+    if kind == "live" or recapture:
+        subject = staging.scaled(subject, height)
+        scene, box = staging.living(subject, staging.frame_of(subject, random), random)
     else:
-        row = _one(OTHERS if thing else FACES, random)
-        subject = subjects.read(FOLDER, row)
-        if kind == "live":
-            scene, box = staging.living(subject, random)
-        else:
-            backdrop = _one(FACES if random.random() < 0.5 else OTHERS, random)
-            scene, box, _ = staging.recaptured(subject, _backdrop(backdrop), random, kind)
+        if random.random() < ENLARGED:
+            height *= random.uniform(1, 1.8)
+        # framed as another person's photograph is
+        frame = staging.frame_of(subjects.read(FOLDER, _one(like, random)), random)
+        backdrop = _one(faces if random.random() < 0.5 else things, random)
+        picture, around = subjects.read(FOLDER, backdrop)
+        behind = picture, around if backdrop["kind"] == "face" else None
+        scene, box = staging.recaptured(staging.scaled(subject, height), frame, behind, random, kind)
     photograph, box = staging.photographed(scene, box, random)
     chips, context = chips_of(photograph, _jittered(box, random))
     sample = {"number": number, "class": kind, "source": row["source"], "subject": row["file"], "kind": row["kind"]}
     return {**sample, "context": f"{context:.3f}"}, chips
-
-
-def _backdrop(row):
-    picture, box = subjects.read(FOLDER, row)
-    return picture, box if row["kind"] == "face" else None
 
 
 def _jittered(box, random):

@@ -13,8 +13,9 @@ import numpy as np
 import faces
 import windows
 
-SUBJECT_FACE = 170
-REACH = 4.4
+SUBJECT_FACE = 140
+REACH = 3.4
+QUALITY = 80
 # Lower faces hold too little detail to be photographed once more.
 LEAST_FACE = 64
 # Grey pictures are no selfies.
@@ -67,9 +68,9 @@ def _cut(job):
                 continue
         else:
             box, kind = _thing(picture), "thing"
-        file = f"subjects/{number:05}-{face}.jpg"
+        file = f"subjects/{number:05}-{face}.webp"
         crop, box = _crop(picture, box)
-        cv2.imwrite(str(folder / file), crop[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 97])
+        cv2.imwrite(str(folder / file), crop[:, :, ::-1], [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
         sides = dict(zip(("left", "top", "right", "bottom"), (f"{value:.2f}" for value in box)))
         found.append({"file": file, "source": row["source"], "role": row["role"], "label": row["label"], "kind": kind, **sides})
     return found

@@ -1,73 +1,57 @@
-"""Train one network on the simulated chips. Seeded: the same folder and seed give the same weights on the same machine."""
+"""Train one network on the simulated chips, on a GPU where there is one. Seeded: the same folder and seed give the same weights
+on the same machine, but for what the order of a GPU's sums leaves.
+"""
 
 import copy
 import csv
-import math
 
 import numpy as np
 import torch
 from torch import nn
 
+import augment
+from evaluate import auc
 from network import Liveness, spectrum_of
-from simulate import CLASSES
+from simulate import CLASSES, HELD_OUT
 
-# Epochs of each cycle of the learning rate; a cycle starts from the averaged weights of the one before. From the second on the
-# chips' tone is drawn anew: simulated recaptures are duller than portraits from the web, and real ones are not.
-CYCLES = (5, 4)
-# The range of brightness, and the colourfulness, that such a chip is given: 0..255, and the logarithm's mean and deviation.
-DARKEST, BRIGHTEST = (0, 60), (150, 255)
-COLOURFULNESS = (2.5, 0.5)
-BATCH = 64
-RATE = 2.5e-3
+EPOCHS = 22
+BATCH = 256
+RATE = 3e-3
+WEIGHT_DECAY = 0.05
 SMOOTHING = 0.05
 # Weight of guessing the spectrum, beside telling the classes.
 SPECTRUM_WEIGHT = 0.25
 # Averaging of the weights over steps.
-DECAY = 0.995
+DECAY = 0.998
 
 
-def train(folder, name, seed, cycles=CYCLES, without=(), after_epoch=None):
-    """The network called `name` ("wide" or "tight"), trained on all sources but `without`. Returns it in evaluation mode.
-
-    `after_epoch(cycle, epoch, network)` is called with the averaged network as it stands.
-    """
+def train(folder, name, seed, epochs=EPOCHS):
+    """The network called `name` ("wide" or "tight"), trained on all sources but those held out. Returns it in evaluation mode."""
     torch.manual_seed(seed)
-    chips = np.load(folder / "chips" / f"{name}.npy", mmap_mode="r")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    random = torch.Generator(device).manual_seed(seed)
     with open(folder / "samples.csv", newline="") as opened:
-        samples = [row for row in csv.DictReader(opened) if row["source"] not in without]
-    numbers = np.array([int(row["number"]) for row in samples])
-    labels = np.array([CLASSES.index(row["class"]) for row in samples])
-    network = Liveness()
-    for cycle, epochs in enumerate(cycles):
-        network = _cycle(network, chips, numbers, labels, (seed, cycle), epochs, after_epoch)
-    return network
-
-
-def _cycle(network, chips, numbers, labels, seed, epochs, after_epoch):
-    cycle = seed[1]
-    if cycle:  # the first goes on from the state that made the weights
-        torch.manual_seed(seed[0] + 1000 * cycle)
-    random = np.random.default_rng(seed if cycle else seed[0])
-    network = network.to(memory_format=torch.channels_last).train()
+        samples = list(csv.DictReader(opened))
+    labels = torch.tensor([CLASSES.index(row["class"]) for row in samples], device=device)
+    held = torch.tensor([row["source"] in HELD_OUT for row in samples], device=device)
+    chips = torch.from_numpy(np.load(folder / "chips" / f"{name}.npy")).to(device)
+    numbers = torch.arange(len(samples), device=device)[~held]
+    network = Liveness().to(device, memory_format=torch.channels_last).train()
     averaged = copy.deepcopy(network).eval()
     steps = len(numbers) // BATCH * epochs
-    rate = RATE / (1 + cycle)
-    optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.15)
-    classes, spectra = nn.CrossEntropyLoss(label_smoothing=SMOOTHING), nn.MSELoss()
-    step = 0
+    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=WEIGHT_DECAY, fused=device.type == "cuda")
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.15)
+    classes, step = nn.CrossEntropyLoss(label_smoothing=SMOOTHING), 0
     for epoch in range(epochs):
-        order = random.permutation(len(numbers))
-        losses = []
-        for start in range(0, len(order) - BATCH + 1, BATCH):
-            chosen = order[start : start + BATCH]
-            # RGB to BGR on the way
-            batch = torch.from_numpy(np.stack([chips[n] for n in numbers[chosen]])[..., ::-1].copy()).permute(0, 3, 1, 2).float()
-            batch = augmented(levelled(batch, random) if cycle else batch, random)
-            logits, guessed = network(batch.contiguous(memory_format=torch.channels_last))
-            loss = classes(logits, torch.from_numpy(labels[chosen]))
-            losses.append(loss.item())
-            loss = loss + SPECTRUM_WEIGHT * spectra(guessed, spectrum_of(batch))
+        losses = torch.zeros((), device=device)
+        order = numbers[torch.randperm(len(numbers), generator=random, device=device)]
+        for chosen in order.split(BATCH)[: steps // epochs]:
+            batch = augment.augmented(planes(chips[chosen]), random)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                logits, guessed = network(batch.contiguous(memory_format=torch.channels_last))
+            loss = classes(logits.float(), labels[chosen])
+            losses += loss.detach()
+            loss = loss + SPECTRUM_WEIGHT * nn.functional.mse_loss(guessed.float(), spectrum_of(batch))
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -75,55 +59,34 @@ def _cycle(network, chips, numbers, labels, seed, epochs, after_epoch):
             schedule.step()
             step += 1
             _average(averaged, network, min(DECAY, step / (step + 20)))
-        print(f"seed {seed} epoch {epoch + 1}/{epochs}: loss {np.mean(losses):.4f}", flush=True)
-        if after_epoch:
-            after_epoch(cycle, epoch, averaged)
-    return averaged
+        scores = predicted(averaged, chips[held])
+        figures = ", ".join(f"{kind} {held_auc(scores, labels[held], kind):.4f}" for kind in ("print", "screen"))
+        print(f"{name} {seed} epoch {epoch + 1}/{epochs}: loss {losses.item() * epochs / steps:.4f}; held out, AUC {figures}", flush=True)
+    return averaged.cpu()
 
 
-def levelled(batch, random, share=0.85):
-    """Most chips with contrast, brightness, colourfulness and white balance at random, whatever they were. [N, 3, S, S] 0..255."""
-    count = len(batch)
-    drawn = lambda low, high: torch.from_numpy(random.uniform(low, high, (count, 1, 1, 1))).float()  # noqa: E731
-    grey = batch.mean(1, keepdim=True)
-    values = nn.functional.avg_pool2d(grey, 4).flatten(1)
-    dark, bright = (torch.quantile(values, q, dim=1)[:, None, None, None] for q in (0.03, 0.97))
-    darkest, brightest = drawn(*DARKEST), drawn(*BRIGHTEST)
-    gain = ((brightest - darkest) / (bright - dark).clamp(min=25)).clamp(0.3, 3)
-    colour = batch - grey
-    wanted = torch.from_numpy(np.exp(random.normal(*COLOURFULNESS, (count, 1, 1, 1)))).float()
-    ratio = (wanted / colour.abs().mean((1, 2, 3), keepdim=True).clamp(min=2)).clamp(0.3, 3)
-    balance = torch.from_numpy(np.exp(random.normal(0, 0.06, (count, 3, 1, 1)))).float()
-    changed = (((grey - dark) * gain + darkest + colour * ratio) * balance).clamp(0, 255)
-    return torch.where(torch.from_numpy(random.random(count) < share)[:, None, None, None], changed, batch)
+def planes(chips):
+    """RGB uint8 [N, S, S, 3] -> BGR [N, 3, S, S] 0..255."""
+    return chips.flip(3).permute(0, 3, 1, 2).float()
 
 
-def augmented(batch, random):
-    """Mirrored, moved by a few pixels, tinted, partly hidden. [N, 3, S, S] 0..255."""
-    count, _, side, _ = batch.shape
-    mirrored = torch.from_numpy(random.random(count) < 0.5)
-    batch = torch.where(mirrored[:, None, None, None], batch.flip(3), batch)
-    padded = nn.functional.pad(batch, (6, 6, 6, 6), mode="replicate")
-    moved = torch.empty_like(batch)
-    for index, (y, x) in enumerate(random.integers(0, 13, (count, 2))):
-        moved[index] = padded[index, :, y : y + side, x : x + side]
-    gain = torch.from_numpy(np.exp(random.normal(0, 0.05, (count, 3, 1, 1)) + random.normal(0, 0.12, (count, 1, 1, 1)))).float()
-    batch = (moved * gain).clamp(0, 255)
-    for index in np.flatnonzero(random.random(count) < 0.35):
-        height, width = (int(side * v) for v in random.uniform(0.1, 0.45, 2))
-        y, x = random.integers(0, side - height), random.integers(0, side - width)
-        batch[index, :, y : y + height, x : x + width] = torch.from_numpy(random.uniform(0, 255, (3, 1, 1))).float()
-    return batch
+@torch.no_grad()
+def predicted(network, chips, batch=1024):
+    """Probabilities of `live` [N]."""
+    live = CLASSES.index("live")
+    return torch.cat([network(planes(part)).softmax(1)[:, live] for part in chips.split(batch)])
+
+
+def held_auc(scores, labels, kind):
+    scores, labels = scores.cpu().numpy(), labels.cpu().numpy()
+    return auc(scores[labels == CLASSES.index("live")], scores[labels == CLASSES.index(kind)])
 
 
 @torch.no_grad()
 def _average(averaged, network, decay):
-    for kept, now in zip(averaged.state_dict().values(), network.state_dict().values()):
-        if kept.dtype.is_floating_point:
-            kept.lerp_(now, 1 - decay)
-        else:
+    pairs = list(zip(averaged.state_dict().values(), network.state_dict().values()))
+    floating = [pair for pair in pairs if pair[0].dtype.is_floating_point]
+    torch._foreach_lerp_([kept for kept, _ in floating], [now for _, now in floating], 1 - decay)
+    for kept, now in pairs:
+        if not kept.dtype.is_floating_point:
             kept.copy_(now)
-
-
-def parameters(network):
-    return sum(math.prod(p.shape) for name, p in network.named_parameters() if not name.startswith("spectrum"))

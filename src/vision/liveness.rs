@@ -4,6 +4,7 @@
 //! tightly cannot be judged.
 
 mod judge;
+mod sample;
 mod window;
 
 use serde::Deserialize;
@@ -40,7 +41,7 @@ pub struct LivenessSpec {
 pub enum Resize {
     /// Each pixel the mean of what it covers.
     Area,
-    /// Plain bilinear, aliasing included.
+    /// Bilinear as `cv2.resize` does it, aliasing included.
     Bilinear,
 }
 
@@ -62,7 +63,7 @@ impl LivenessSpec {
         let side = self.input.side;
         match self.resize {
             Resize::Area => resample::resize(&crop, side, side),
-            Resize::Bilinear => resample::grow(&crop, side, side),
+            Resize::Bilinear => sample::sampled(&crop, side),
         }
     }
 }

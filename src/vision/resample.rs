@@ -46,8 +46,7 @@ pub fn shrink(source: &Picture, width: usize, height: usize) -> Picture {
 }
 
 /// Bilinear between pixel centres, the border repeated.
-#[must_use]
-pub fn grow(source: &Picture, width: usize, height: usize) -> Picture {
+fn grow(source: &Picture, width: usize, height: usize) -> Picture {
     let mut target = Picture::black(width, height);
     let taps = |from: usize, to: usize| -> Vec<(usize, usize, f32)> {
         let step = from as f64 / to as f64;

@@ -147,11 +147,13 @@ fn liveness_is_measured_with_the_models_in_use_and_said_to_be_missing_where_ther
         assert!(report["bpcer"].is_number() && report["auc"].is_null());
         assert_eq!(report["in_context"]["bona_fide"], 2, "both show their surroundings");
     };
-    measured("visavis_liveness_wide@1+visavis_liveness_tight@1");
+    let ours =
+        "visavis_liveness_wide@1+visavis_liveness_tight@1+visavis_liveness_wide_large@1+visavis_liveness_tight_large@1";
+    measured(ours);
     let Some(mirror) = crate::support::environment::model_mirror() else {
         eprintln!("not run: VISAVIS_MODEL_MIRROR names no folder with the files of the pack minifasnet");
         return;
     };
     succeeded(&run(&["models", "pull", "minifasnet", "--accept-licence", "Apache-2.0", "--mirror", &mirror]));
-    measured("visavis_liveness_wide@1+visavis_liveness_tight@1+minifasnet_v2@1+minifasnet_v1se@1");
+    measured(&format!("{ours}+minifasnet_v2@1+minifasnet_v1se@1"));
 }

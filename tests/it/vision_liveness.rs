@@ -20,9 +20,12 @@ use super::vision_support::{models, pack, photo, pipeline, runtime};
 
 /// Rounding of the golden numbers, and sums in another order. Measured: 1.3e-5.
 const LOGIT: f64 = 1e-3;
-/// Mean difference of a chip to the reference's, in levels of 255: a pixel in a hundred by one level. Where one side of the crop
-/// shrinks and the other grows, ours is rounded between the two, as in training, and the reference's is not.
-const CHIP_LEVELS: [(&str, f64); 2] = [("wide", 0.01), ("tight", 0.25)];
+/// Mean difference of a chip to the reference's, in levels of 255: a pixel in a hundred by one level.
+const CHIP_LEVELS: f64 = 0.01;
+
+/// The default pack's networks.
+const OURS: &str =
+    "visavis_liveness_wide@1+visavis_liveness_tight@1+visavis_liveness_wide_large@1+visavis_liveness_tight_large@1";
 
 #[derive(Deserialize)]
 struct Golden {
@@ -53,6 +56,11 @@ fn tested(pipeline: &mut Pipeline, file: &[u8]) -> Liveness {
     let analysis = pipeline.analyse(file, Mode::Fast, &|| Ok(())).unwrap();
     let face = analysis.primary_face().unwrap();
     pipeline.liveness(file, face, &|| Ok(())).unwrap().unwrap()
+}
+
+/// `wide` or `tight`: which of the two windows a network sees.
+fn window(network: &str) -> &str {
+    network.split('_').nth(2).unwrap()
 }
 
 fn logit(p: f64) -> f64 {
@@ -87,8 +95,8 @@ fn fused() -> Option<Pack> {
 fn the_networks_say_of_a_chip_what_they_say_in_the_reference() {
     let (pack, golden) = (pack(), golden());
     for network in pack.liveness().unwrap().networks() {
-        let name = network.onnx.name.strip_prefix("visavis_liveness_").unwrap();
-        let chip = std::fs::read(models().join(format!("golden/astronaut_liveness_{name}128.png"))).unwrap();
+        let name = network.onnx.name.as_str();
+        let chip = std::fs::read(models().join(format!("golden/astronaut_liveness_{}128.png", window(name)))).unwrap();
         let mut model = network.open(&runtime()).unwrap();
         let mut outputs = network.spec.input.run(model.as_mut(), &picture(&chip)).unwrap();
         let logits = outputs.take(name, "logits", 3).unwrap();
@@ -103,15 +111,14 @@ fn chips_are_cut_and_averaged_as_in_the_reference() {
     let (pack, golden) = (pack(), golden());
     let astronaut = picture(&photo("astronaut.png"));
     for network in pack.liveness().unwrap().networks() {
-        let name = network.onnx.name.strip_prefix("visavis_liveness_").unwrap();
+        let name = window(&network.onnx.name);
         let expected = std::fs::read(models().join(format!("golden/astronaut_liveness_{name}128.png"))).unwrap();
         let (found, expected) =
             (network.spec.chip(&astronaut, rect(golden["astronaut.png"].tight_box)), picture(&expected));
         let pairs = found.pixels().iter().zip(expected.pixels());
         let sum: u32 = pairs.map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
         let mean = f64::from(sum) / f64::from(128 * 128 * 3);
-        let most = CHIP_LEVELS.iter().find(|it| it.0 == name).unwrap().1;
-        assert!(mean <= most, "{name}: {mean} levels apart");
+        assert!(mean <= CHIP_LEVELS, "{name}: {mean} levels apart");
     }
 }
 
@@ -126,10 +133,10 @@ fn photos_get_the_probabilities_of_the_reference_and_the_score_of_the_manifest()
         let probability = tester.probabilities(&picture(&file), rect(golden.tight_box)).unwrap();
         assert!((probability[0] - golden.live).abs() < tolerance, "{name}: {probability:?}, {}", golden.live);
         let found = tested(&mut pipeline, &file);
-        let score = sigmoid(logit(golden.live) - 0.23);
+        let score = sigmoid(logit(golden.live) - 0.33);
         assert!((found.score.get() - score).abs() < 0.02, "{name}: {:?}, {score}", found.score);
         assert_eq!(found.judgement, Judgement::Live, "{name}");
-        assert_eq!(found.model, "visavis_liveness_wide@1+visavis_liveness_tight@1");
+        assert_eq!(found.model, OURS);
         assert!(found.context >= Some(2.0), "{name}: {:?}", found.context);
     }
 }
@@ -160,7 +167,7 @@ fn a_real_photo_that_was_cropped_to_the_face_is_not_judged() {
 fn with_minifasnet_both_tests_make_one_score() {
     let Some(pack) = fused() else { return };
     let liveness = pack.liveness().unwrap();
-    assert_eq!(liveness.name(), "visavis_liveness_wide@1+visavis_liveness_tight@1+minifasnet_v2@1+minifasnet_v1se@1");
+    assert_eq!(liveness.name(), format!("{OURS}+minifasnet_v2@1+minifasnet_v1se@1"));
     let mut tester = liveness.open(&runtime()).unwrap();
     for (name, golden) in golden() {
         let (picture, tight) = (picture(&photo(&name)), rect(golden.tight_box));
@@ -186,7 +193,7 @@ fn a_liveness_test_that_is_not_fused_replaces_the_default_packs_where_it_is_name
     std::fs::create_dir(folder.path().join("packs")).unwrap();
     std::fs::write(folder.path().join("packs/minifasnet.toml"), alone).unwrap();
     for (named, pack, model) in [
-        (&[][..], "default", "visavis_liveness_wide@1+visavis_liveness_tight@1"),
+        (&[][..], "default", OURS),
         (&["minifasnet".to_owned()], "default+minifasnet", "minifasnet_v2@1+minifasnet_v1se@1"),
     ] {
         let loaded = shelf.load(named).unwrap();
@@ -215,15 +222,12 @@ fn minifasnet_says_what_it_says_in_its_own_implementation() {
     for line in text.lines() {
         let Reference { image, box_xywh: [x, y, width, height], live } = serde_json::from_str(line).unwrap();
         let picture = picture(&std::fs::read(folder.join(image)).unwrap());
-        // So that a sum of decimals is not a little less than a whole number.
-        let tight = rect([x, y, x + width + 1e-6, y + height + 1e-6]);
-        let found = tester.probabilities(&picture, tight).unwrap();
+        let found = tester.probabilities(&picture, rect([x, y, x + width, y + height])).unwrap();
         apart.push((found[1] - live).abs());
     }
     apart.sort_by(f64::total_cmp);
     let at = |share: usize| apart[(apart.len() - 1) * share / 100];
-    // The reference samples in fixed point and decodes JPEG otherwise, and the networks are sensitive to single levels: with its
-    // decoder and exact bilinear sampling the probabilities still differ by 5e-4 (median), 1.1e-2 (95 %) and 1.9e-2 (all).
-    // Measured here: 1.0e-3, 2.1e-2 and 5.0e-2.
+    println!("apart by {:.1e} (median), {:.1e} (95 %), {:.1e} (all)", at(50), at(95), at(100));
+    // What is left is the JPEG decoder: of the same photos as PNGs of the reference's pixels see models/packs/README.md.
     assert!(at(50) < 2e-3 && at(95) < 3e-2 && at(100) < 6e-2, "{} {} {}", at(50), at(95), at(100));
 }

@@ -99,21 +99,29 @@ fn a_network_that_does_not_fit_its_task_is_refused_when_it_is_opened() {
 fn a_liveness_test_with_wrong_numbers_is_refused_and_the_number_named() {
     for (from, to, said) in [
         (
-            "weight = 0.6 }, { model = \"visavis_liveness_tight",
-            "weight = 0.5 }, { model = \"visavis_liveness_tight",
+            "visavis_liveness_wide\", weight = 0.4",
+            "visavis_liveness_wide\", weight = 0.3",
             "the weights of liveness.models must add up to 1, not to 0.900000",
         ),
-        ("weight = 0.4 }]", "weight = -0.4 }]", "the weight of visavis_liveness_tight must be in"),
-        ("weight = 0.4 }]", "weight = nan }]", "the weight of visavis_liveness_tight must be in"),
-        ("shift = -0.23", "shift = -23.0", "liveness.shift must be in [-10, 10], not -23"),
-        ("spoof_below = 0.40", "spoof_below = 0.6", "liveness.spoof_below must be in [0, 0.5], not 0.6"),
+        (
+            "visavis_liveness_tight\", weight = 0.2",
+            "visavis_liveness_tight\", weight = -0.2",
+            "the weight of visavis_liveness_tight must be in",
+        ),
+        (
+            "visavis_liveness_tight\", weight = 0.2",
+            "visavis_liveness_tight\", weight = nan",
+            "the weight of visavis_liveness_tight must be in",
+        ),
+        ("shift = -0.33", "shift = -23.0", "liveness.shift must be in [-10, 10], not -23"),
+        ("spoof_below = 0.34", "spoof_below = 0.6", "liveness.spoof_below must be in [0, 0.5], not 0.6"),
         ("least_context = 2.0", "least_context = 0.2", "liveness.least_context must be in [1, 10], not 0.2"),
         ("scale = 2.7", "scale = 27.0", "scale of visavis_liveness_wide must be in [1, 10], not 27"),
         ("live = 1\n", "live = 3\n", "live of visavis_liveness_wide is no class of 3"),
         ("model = \"visavis_liveness_wide\"", "model = \"faceres\"", "faceres is a model for embedder, not liveness"),
         (
-            "shift = -0.23",
-            "fusion = { own = 0.5, default = 0.5 }\nshift = -0.23",
+            "shift = -0.33",
+            "fusion = { own = 0.5, default = 0.5 }\nshift = -0.33",
             "liveness.fusion needs a liveness test of the default pack",
         ),
     ] {
