@@ -113,6 +113,16 @@ CREATE TABLE review_decisions (
     UNIQUE (job_id, revision)
 );
 CREATE INDEX review_decisions_account ON review_decisions (tenant_id, sandbox, id DESC);
+CREATE INDEX review_decisions_reviewer ON review_decisions (tenant_id, sandbox, reviewer_id, id DESC);
+CREATE INDEX review_decisions_corrections ON review_decisions (tenant_id, sandbox, id DESC) WHERE stage = 'correction';
+
+-- Whether somebody may take a case, or have it: no second opinion by who gave the first, no end of a dispute by a party to it.
+CREATE FUNCTION may_review(it review_cases, reviewer uuid, is_lead boolean) RETURNS boolean STABLE LANGUAGE sql AS $$
+    SELECT it.state IN ('waiting', 'second', 'disputed') AND it.lapses_at > now()
+           AND (it.state <> 'second' OR it.first_by IS DISTINCT FROM reviewer)
+           AND (it.state <> 'disputed' OR (is_lead AND NOT EXISTS
+               (SELECT 1 FROM review_decisions AS entry WHERE entry.job_id = it.job_id AND entry.reviewer_id = reviewer)))
+$$;
 
 -- Who did what at the desk, for ever.
 CREATE TABLE review_trail (
@@ -127,6 +137,7 @@ CREATE TABLE review_trail (
     at          timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX review_trail_job ON review_trail (job_id, id) WHERE job_id IS NOT NULL;
+CREATE INDEX review_trail_views ON review_trail (job_id, reviewer_id, action, detail, at) WHERE action IN ('opened', 'viewed');
 CREATE INDEX review_trail_reviewer ON review_trail (reviewer_id, id);
 
 -- Neither changes. Of a decision the note alone is taken away, when its job is erased.
@@ -134,16 +145,26 @@ CREATE FUNCTION refuse_change_of_record() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% is only added to', TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation';
 END $$;
+CREATE FUNCTION refuse_change_of_decision() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.note = '' AND EXISTS (SELECT 1 FROM review_cases WHERE job_id = OLD.job_id AND state = 'erased') THEN
+        OLD.note := '';
+        IF NEW IS NOT DISTINCT FROM OLD THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    RAISE EXCEPTION '% is only added to', TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation';
+END $$;
 CREATE TRIGGER review_trail_is_final BEFORE UPDATE OR DELETE ON review_trail
     FOR EACH ROW EXECUTE FUNCTION refuse_change_of_record();
-CREATE TRIGGER review_decisions_are_final BEFORE UPDATE ON review_decisions FOR EACH ROW
-    WHEN (NEW.note <> '' OR (NEW.id, NEW.job_id, NEW.tenant_id, NEW.sandbox, NEW.revision, NEW.reviewer_id, NEW.stage, NEW.choice,
-                             NEW.reasons, NEW.seen, NEW.taken_at, NEW.created_at)
-             IS DISTINCT FROM (OLD.id, OLD.job_id, OLD.tenant_id, OLD.sandbox, OLD.revision, OLD.reviewer_id, OLD.stage, OLD.choice,
-                               OLD.reasons, OLD.seen, OLD.taken_at, OLD.created_at))
-    EXECUTE FUNCTION refuse_change_of_record();
+CREATE TRIGGER review_trail_stays BEFORE TRUNCATE ON review_trail
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_record();
+CREATE TRIGGER review_decisions_are_final BEFORE UPDATE ON review_decisions
+    FOR EACH ROW EXECUTE FUNCTION refuse_change_of_decision();
 CREATE TRIGGER review_decisions_stay BEFORE DELETE ON review_decisions
     FOR EACH ROW EXECUTE FUNCTION refuse_change_of_record();
+CREATE TRIGGER review_decisions_are_kept BEFORE TRUNCATE ON review_decisions
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_record();
 
 -- What waits already.
 INSERT INTO review_cases (job_id, tenant_id, sandbox, score, risks, opened_at, lapses_at)

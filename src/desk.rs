@@ -35,15 +35,17 @@ use crate::domain::pepper::Pepper;
 use crate::domain::rates::Rates;
 use crate::images::Images;
 use crate::lifecycle::Lifecycle;
-use crate::store::Store;
 use crate::store::signals::Signal;
+use crate::store::{self, Store};
 
 /// Bytes of a form, at most: the longest note, percent-encoded, and some.
 const LARGEST_FORM: usize = 64 << 10;
+/// Passwords that wait to be checked: about half a second's worth.
+const MOST_WAITING: usize = 40;
 /// Between looks for decisions whose seconds are over.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
 /// Decisions that one look settles.
-const BATCH: u64 = 100;
+const BATCH: i64 = 100;
 
 /// What the desk's handlers need; clones share it.
 #[derive(Clone)]
@@ -58,6 +60,8 @@ struct Shared {
     is_secure: bool,
     /// Passwords that are checked at once: each takes a core, and 19 MiB.
     checking: Arc<Semaphore>,
+    /// Who may wait for that.
+    waiting: Semaphore,
     updates: live::Live,
     figures: dashboard::Kept,
 }
@@ -75,8 +79,9 @@ impl Desk {
     ) -> Self {
         let updates = live::Live::start(store.clone(), life);
         life.spawn("desk's decisions", settle(store.clone(), life.clone()));
-        let (checking, figures) = (Arc::new(Semaphore::new(2)), dashboard::Kept::default());
-        Self(Arc::new(Shared { store, images, pepper, rates, is_secure, checking, updates, figures }))
+        let (checking, waiting) = (Arc::new(Semaphore::new(2)), Semaphore::new(MOST_WAITING));
+        let figures = dashboard::Kept::new(life);
+        Self(Arc::new(Shared { store, images, pepper, rates, is_secure, checking, waiting, updates, figures }))
     }
 
     /// Every path below `/desk`.
@@ -107,17 +112,15 @@ impl Desk {
     }
 
     /// Records that a picture is sent to a reviewer, when one of ours asks for it.
-    pub async fn record_view(&self, headers: &HeaderMap, image: ImageId, variant: Variant) {
-        let Some(token) = session::token(headers) else { return };
-        let store = &self.0.store;
-        let recorded = async {
-            match store.find_session(&session::hmac(&self.0.pepper, &token), false).await? {
-                Some(signed_in) => store.record_view(&signed_in.reviewer, image, variant).await.map(drop),
-                None => Ok(()),
-            }
-        };
-        if let Err(error) = recorded.await {
-            warn!(%error, "a reviewer's view could not be recorded");
+    ///
+    /// # Errors
+    /// When it cannot be recorded: then it must not be sent.
+    pub async fn record_view(&self, headers: &HeaderMap, image: ImageId, variant: Variant) -> Result<(), store::Error> {
+        let Some(token) = session::token(headers, self.0.is_secure) else { return Ok(()) };
+        let hmac = session::hmac(&self.0.pepper, &token);
+        match self.0.store.find_session(&hmac, false).await? {
+            Some(signed_in) => self.0.store.record_view(&signed_in.reviewer, image, variant).await,
+            None => Ok(()),
         }
     }
 }
@@ -130,15 +133,8 @@ async fn settle(store: Store, life: Lifecycle) {
             () = life.stopping().cancelled() => return,
             _ = ticks.tick() => {}
         }
-        loop {
-            match store.settle_decisions(BATCH).await {
-                Ok(settled) if settled == BATCH => {}
-                Ok(_) => break,
-                Err(error) => {
-                    warn!(%error, "not every decision was settled that is due");
-                    break;
-                }
-            }
+        if let Err(error) = store.settle_decisions(BATCH).await {
+            warn!(%error, "not every decision was settled that is due");
         }
     }
 }

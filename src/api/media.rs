@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http_range_header::parse_range_header;
@@ -72,11 +72,24 @@ pub(super) async fn issue(
         (status = 416, description = "no such range"),
         (status = 503, body = Problem, content_type = "application/problem+json"),
     ))]
-async fn serve(State(context): State<ApiContext>, uri: Uri, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+async fn serve(
+    State(context): State<ApiContext>,
+    method: Method,
+    uri: Uri,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     let mut response = match read(&context, uri.path(), query.as_deref().unwrap_or_default()).await {
         Ok((grant, rendition)) => {
-            context.desk.record_view(&headers, grant.image_id, grant.variant).await;
-            answer(grant.variant, &rendition, &headers)
+            let response = answer(grant.variant, &rendition, &headers);
+            let is_sent = method == Method::GET && response.status().is_success();
+            let recorded = async {
+                if is_sent {
+                    context.desk.record_view(&headers, grant.image_id, grant.variant).await?;
+                }
+                Ok::<_, ApiError>(response)
+            };
+            recorded.await.unwrap_or_else(IntoResponse::into_response)
         }
         Err(error) => error.into_response(),
     };

@@ -1,13 +1,15 @@
-//! Stylesheet, script and icon, all of our own and within the binary.
+//! Stylesheet, script and icon, all of our own and within the binary. Browsers keep them for a year: whatever changes has another
+//! address.
 
 use std::sync::LazyLock;
 
 use axum::Router;
-use axum::extract::Path;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::extract::{Path, Query};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use ring::digest::{SHA256, digest};
+use serde::Deserialize;
 
 use super::Desk;
 
@@ -24,12 +26,6 @@ const FILES: [(&str, &str, &str); 6] = [
     ("icon.svg", "image/svg+xml", include_str!("icon.svg")),
 ];
 
-/// Kept by browsers for a year: whatever changes has another address.
-const HEADERS: [(HeaderName, &str); 2] = [
-    (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
-    (header::CONTENT_SECURITY_POLICY, "default-src 'none'"),
-];
-
 pub(super) fn routes() -> Router<Desk> {
     Router::new().route("/desk/assets/{file}", get(serve))
 }
@@ -43,9 +39,23 @@ pub(super) fn version() -> &'static str {
     &VERSION
 }
 
-async fn serve(Path(file): Path<String>) -> Response {
+#[derive(Deserialize)]
+struct Asked {
+    v: Option<String>,
+}
+
+async fn serve(Path(file): Path<String>, Query(asked): Query<Asked>) -> Response {
+    // While versions change, one may be asked for another's file: that is kept by nobody.
+    let kept = if asked.v.as_deref() == Some(version()) { "public, max-age=31536000, immutable" } else { "no-cache" };
     match FILES.iter().find(|(name, ..)| *name == file) {
-        Some((_, kind, content)) => (HEADERS, [(header::CONTENT_TYPE, *kind)], *content).into_response(),
+        Some((_, kind, content)) => {
+            let headers = [
+                (header::CACHE_CONTROL, kept),
+                (header::CONTENT_SECURITY_POLICY, "default-src 'none'"),
+                (header::CONTENT_TYPE, kind),
+            ];
+            (headers, *content).into_response()
+        }
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

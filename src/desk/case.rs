@@ -19,8 +19,8 @@ use crate::domain::job::Verdict;
 use crate::domain::outcome::{Outcome, Seen};
 use crate::domain::review::{CaseState, Choice, Reason, Reviewer, Stage, needs_two};
 use crate::images::CasePaths;
-use crate::store::cases::CaseView;
-use crate::store::decisions::{DecisionFilter, DecisionRow};
+use crate::store::cases::{CaseView, MOST_HELD};
+use crate::store::decisions::{DecisionFilter, DecisionRow, MOST_REVISIONS};
 use crate::store::jobs::JobView;
 use crate::store::trail::{Action, TrailEntry};
 
@@ -34,10 +34,9 @@ pub(super) async fn show(
     session: Session,
     Path(id): Path<String>,
 ) -> Result<Html<String>, DeskError> {
-    let case = read(&desk, session.reviewer(), case_id(&id)?).await?;
-    if case.mine {
-        desk.0.store.record(session.reviewer(), Some(case_id(&id)?), Action::Opened).await?;
-    }
+    let id = case_id(&id)?;
+    let case = read(&desk, session.reviewer(), id).await?;
+    desk.0.store.record_opened(session.reviewer(), id).await?;
     let title = format!("Case {}", case.request_id);
     Ok(Html(CasePage { frame: session.frame(&title, "queue"), case, notice: None }.render()?))
 }
@@ -51,6 +50,7 @@ pub(super) async fn images(
     let (id, account) = (case_id(&id)?, session.reviewer().account);
     desk.0.store.find_case(account, id).await?.ok_or(DeskError::NoSuchCase)?;
     let job = desk.0.store.find_job(account, id).await?.ok_or(DeskError::NoSuchCase)?;
+    desk.0.store.record_opened(session.reviewer(), id).await?;
     let paths = desk.0.images.case_paths(account.tenant_id, id, job.outcome.as_ref()).await?;
     Ok(Json(json!({
         "reference": paths.reference,
@@ -75,18 +75,40 @@ pub(super) fn case_id(text: &str) -> Result<JobId, DeskError> {
 /// Why a reviewer cannot do that with the case.
 pub(super) async fn moved_on(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<DeskError, DeskError> {
     let case = desk.0.store.find_case(reviewer.account, id).await?.ok_or(DeskError::NoSuchCase)?;
-    let why = why_not(&case, reviewer).unwrap_or_else(|| "It is not yours any more: take it again.".to_owned());
+    let is_party = entries(desk, reviewer, id).await?.iter().any(|it| it.by.0 == reviewer.id);
+    let why = why_not(&case, reviewer, is_party).unwrap_or_else(|| {
+        format!("It is not yours any more, or you hold {MOST_HELD} cases already: decide or hand back one.")
+    });
     Ok(DeskError::Conflict(why))
 }
 
-/// Whether two reviewers must agree on the job.
+/// Whether two reviewers must agree on the job. Reads it in any case: what cannot be read cannot be decided on.
 pub(super) async fn is_for_two(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<bool, DeskError> {
     let rule = four_eyes(desk, reviewer).await?;
-    if rule.is_none() {
-        return Ok(false);
-    }
     let job = desk.0.store.find_job(reviewer.account, id).await?.ok_or(DeskError::NoSuchCase)?;
     Ok(needs_two(rule, desk.0.rates.as_ref(), scored(job.outcome.as_ref())))
+}
+
+/// The revision of the last entry, and whether the reviewer may correct it.
+pub(super) async fn last_word(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<(i32, bool), DeskError> {
+    let case = desk.0.store.find_case(reviewer.account, id).await?.ok_or(DeskError::NoSuchCase)?;
+    let last = entries(desk, reviewer, id).await?.pop().ok_or(DeskError::NoSuchCase)?;
+    let for_two = is_for_two(desk, reviewer, id).await?;
+    Ok((last.revision, may_correct(&case, for_two, &last, reviewer)))
+}
+
+fn may_correct(case: &CaseView, for_two: bool, last: &DecisionRow, reviewer: &Reviewer) -> bool {
+    let is_own = last.by.0 == reviewer.id && case.first_by.is_none() && !for_two;
+    case.state == CaseState::Decided && last.revision < MOST_REVISIONS && (reviewer.is_lead || is_own)
+}
+
+/// The case's entries that the reviewer may see, in their order.
+async fn entries(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Vec<DecisionRow>, DeskError> {
+    let filter = DecisionFilter { job: Some(id), ..DecisionFilter::default() };
+    let mut entries = desk.0.store.list_decisions(reviewer, &filter, None, DECISIONS).await?;
+    // Ids are of the clocks of several machines.
+    entries.sort_by_key(|it| it.revision);
+    Ok(entries)
 }
 
 /// The organisation's rule.
@@ -104,9 +126,7 @@ async fn read(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Case, DeskE
     let view = store.find_case(account, id).await?.ok_or(DeskError::NoSuchCase)?;
     let job = store.find_job(account, id).await?.ok_or(DeskError::NoSuchCase)?;
     let paths = desk.0.images.case_paths(account.tenant_id, id, job.outcome.as_ref()).await?;
-    let filter = DecisionFilter { job: Some(id), ..DecisionFilter::default() };
-    let mut decisions = store.list_decisions(account, &filter, None, DECISIONS).await?;
-    decisions.reverse();
+    let decisions = entries(desk, reviewer, id).await?;
     let trail = store.list_trail(account, id, TRAIL).await?;
     let rule = four_eyes(desk, reviewer).await?;
     let for_two = needs_two(rule, desk.0.rates.as_ref(), scored(job.outcome.as_ref()));
@@ -114,7 +134,8 @@ async fn read(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Case, DeskE
         if reviewer.is_lead && view.state.is_open() { store.list_colleagues(account).await? } else { Vec::new() };
 
     let is_mine = view.holder.as_ref().is_some_and(|(holder, _)| *holder == reviewer.id);
-    let last_by = decisions.last().map(|it| it.by.0);
+    let is_blind = is_blind(&view, reviewer);
+    let is_party = decisions.iter().any(|it| it.by.0 == reviewer.id);
     let outcome = job.outcome.as_ref();
     Ok(Case {
         id: id.to_string(),
@@ -127,15 +148,15 @@ async fn read(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Case, DeskE
         holder: view.holder.as_ref().map(|(_, name)| name.clone()),
         mine: is_mine,
         can_decide: is_mine && view.state.is_open(),
-        can_take: !is_mine && why_not(&view, reviewer).is_none(),
-        why_not: if is_mine { None } else { why_not(&view, reviewer) },
-        can_correct: view.state == CaseState::Decided && (reviewer.is_lead || last_by == Some(reviewer.id)),
+        can_take: !is_mine && why_not(&view, reviewer, is_party).is_none(),
+        why_not: if is_mine { None } else { why_not(&view, reviewer, is_party) },
+        can_correct: decisions.last().is_some_and(|last| may_correct(&view, for_two, last, reviewer)),
         rule: rule_words(&view, for_two),
-        settling: view.settling.as_ref().map(|(by, name, opinion, left)| Settling {
-            decision: opinion.choice.name(),
-            by: name.clone(),
-            mine: *by == reviewer.id,
-            milliseconds_left: *left,
+        settling: view.settling.as_ref().filter(|_| !is_blind).map(|it| Settling {
+            decision: it.opinion.choice.name(),
+            by: it.by.1.clone(),
+            mine: it.by.0 == reviewer.id,
+            milliseconds_left: it.milliseconds_left,
         }),
         reference: shown(&job, &paths, ImageRole::Reference),
         probe: shown(&job, &paths, ImageRole::Probe),
@@ -148,16 +169,27 @@ async fn read(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Case, DeskE
         approve_reasons: reasons(Choice::Approved),
         reject_reasons: reasons(Choice::Rejected),
         decisions: decisions.into_iter().map(decision).collect(),
-        trail: trail.into_iter().map(entry).collect(),
+        trail: trail.into_iter().map(|it| entry(it, is_blind)).collect(),
         colleagues: colleagues.into_iter().map(|it| (it.id.0.to_string(), it.name)).collect(),
     })
 }
 
+/// Whether the reviewer must not know yet what somebody else thinks: there is a first opinion, and no second.
+fn is_blind(case: &CaseView, reviewer: &Reviewer) -> bool {
+    match (case.state, &case.settling) {
+        (CaseState::Second, _) => case.first_by != Some(reviewer.id),
+        (CaseState::Settling, Some(it)) if it.by.0 == reviewer.id => false,
+        (CaseState::Settling, Some(it)) if it.came_from == CaseState::Second => case.first_by != Some(reviewer.id),
+        (CaseState::Settling, Some(it)) => it.needs_two,
+        _ => false,
+    }
+}
+
 /// Why the reviewer may not take the case; `None` where they may.
-fn why_not(case: &CaseView, reviewer: &Reviewer) -> Option<String> {
+fn why_not(case: &CaseView, reviewer: &Reviewer, is_party: bool) -> Option<String> {
     match case.state {
         CaseState::Settling => {
-            let who = case.settling.as_ref().map_or("Somebody", |(_, name, ..)| name.as_str());
+            let who = case.settling.as_ref().map_or("Somebody", |it| it.by.1.as_str());
             Some(format!("{who} has decided on it."))
         }
         CaseState::Decided => {
@@ -176,6 +208,7 @@ fn why_not(case: &CaseView, reviewer: &Reviewer) -> Option<String> {
             Some("You gave the first opinion: somebody else must give the second.".to_owned())
         }
         CaseState::Disputed if !reviewer.is_lead => Some("Two opinions differ: a lead decides.".to_owned()),
+        CaseState::Disputed if is_party => Some("You gave one of the two opinions: another lead decides.".to_owned()),
         _ => None,
     }
 }
@@ -241,7 +274,7 @@ pub(super) fn stage(stage: Stage) -> &'static str {
     }
 }
 
-fn entry(it: TrailEntry) -> TrailRow {
+fn entry(it: TrailEntry, is_blind: bool) -> TrailRow {
     let verdict = |detail: &str| {
         Verdict::parse(detail).map_or("decided", |it| if it == Verdict::Approved { "approved" } else { "rejected" })
     };
@@ -251,6 +284,7 @@ fn entry(it: TrailEntry) -> TrailRow {
         Some(Action::Viewed) => format!("was sent the picture {}", it.detail),
         Some(Action::HandedBack) => "handed it back".to_owned(),
         Some(Action::Assigned) => format!("gave it to {}", it.detail),
+        Some(Action::Decided) if is_blind => "gave an opinion".to_owned(),
         Some(Action::Decided) => format!("decided: {}", verdict(&it.detail)),
         Some(Action::Undone) => "took that back".to_owned(),
         Some(Action::Corrected) => format!("corrected it: {}", verdict(&it.detail)),

@@ -1,5 +1,7 @@
 //! A change that somebody at the desk asks for: read only from a form, and only with the token of a page of theirs.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts as _, Request};
 use axum::http::{HeaderMap, HeaderName};
@@ -9,6 +11,9 @@ use serde::de::DeserializeOwned;
 use super::Desk;
 use super::error::DeskError;
 use super::session::{Glance, Session};
+
+/// For a form to come in.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the script sends the token in; its presence says that the script asks.
 pub(super) const CSRF: HeaderName = HeaderName::from_static("x-csrf-token");
@@ -60,7 +65,9 @@ async fn read<T: DeserializeOwned>(
     desk: &Desk,
 ) -> Result<Change<T>, DeskError> {
     let malformed = |what: &str| DeskError::Invalid { field: None, detail: what.to_owned() };
-    let body = Bytes::from_request(request, desk).await.map_err(|_| malformed("the form is too large"))?;
+    let body = tokio::time::timeout(PATIENCE, Bytes::from_request(request, desk)).await;
+    let body = body.map_err(|_| malformed("the form came too slowly"))?;
+    let body = body.map_err(|_| malformed("the form is too large"))?;
     let by_script = headers.contains_key(CSRF);
     let sent = match headers.get(CSRF).and_then(|it| it.to_str().ok()) {
         Some(token) => Some(token.to_owned()),

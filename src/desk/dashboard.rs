@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use askama::Template as _;
 use axum::extract::State;
 use axum::response::Html;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore, oneshot};
+use tracing::warn;
 
 use super::Desk;
 use super::error::DeskError;
@@ -15,16 +16,23 @@ use super::pages::{DashboardPage, DayBar, PersonRow, ScoreBar};
 use super::session::Session;
 use super::words;
 use crate::domain::tenant::Account;
+use crate::lifecycle::Lifecycle;
 use crate::store::review_figures::{DayCount, ReviewTotals, ReviewerCount, ScoreCount};
 use crate::store::{self, Store};
 
 const KEPT_FOR: Duration = Duration::from_mins(1);
+/// After a fault nobody counts again for so long.
+const RESTS_FOR: Duration = Duration::from_secs(10);
 
 /// What was counted lately, for each account.
-#[derive(Default)]
-pub(super) struct Kept(Mutex<HashMap<Account, Arc<Place>>>);
+pub(super) struct Kept {
+    places: Arc<Mutex<HashMap<Account, Arc<Place>>>>,
+    /// One count at a time in this process, whoever asks: other work needs the database, too.
+    turn: Arc<Semaphore>,
+    life: Lifecycle,
+}
 
-type Place = Mutex<Option<(Instant, Arc<Figures>)>>;
+type Place = Mutex<Option<(Instant, Option<Arc<Figures>>)>>;
 
 struct Figures {
     totals: ReviewTotals,
@@ -34,24 +42,43 @@ struct Figures {
 }
 
 impl Kept {
-    /// One counts, and whoever asks meanwhile waits for it.
-    async fn get(&self, store: &Store, account: Account) -> Result<Arc<Figures>, store::Error> {
-        let place = Arc::clone(self.0.lock().await.entry(account).or_default());
-        let mut kept = place.lock().await;
-        if let Some((at, figures)) = &*kept
-            && at.elapsed() < KEPT_FOR
-        {
-            return Ok(Arc::clone(figures));
-        }
-        let figures = Arc::new(Figures {
-            totals: store.count_reviews(account).await?,
-            days: store.count_days(account).await?,
-            scores: store.count_scores(account).await?,
-            reviewers: store.count_reviewers(account).await?,
-        });
-        *kept = Some((Instant::now(), Arc::clone(&figures)));
-        Ok(figures)
+    pub(super) fn new(life: &Lifecycle) -> Self {
+        Self { places: Arc::default(), turn: Arc::new(Semaphore::new(1)), life: life.clone() }
     }
+
+    /// One counts, and whoever asks meanwhile waits for it. In a task of its own: a client that goes away would leave the query
+    /// running, and the next would start another.
+    async fn get(&self, store: &Store, account: Account) -> Result<Arc<Figures>, DeskError> {
+        let place = Arc::clone(self.places.lock().await.entry(account).or_default());
+        let (turn, store) = (Arc::clone(&self.turn), store.clone());
+        let (told, counted) = oneshot::channel();
+        self.life.spawn("dashboard's count", async move {
+            let mut kept = place.lock().await;
+            let fresh = kept.as_ref().filter(|(at, it)| at.elapsed() < if it.is_some() { KEPT_FOR } else { RESTS_FOR });
+            let figures = if let Some((_, figures)) = fresh {
+                figures.clone()
+            } else {
+                let _turn = turn.acquire().await;
+                let counted = count(&store, account).await;
+                let counted = counted.inspect_err(|error| warn!(%error, "the dashboard could not be counted"));
+                let figures = counted.ok().map(Arc::new);
+                *kept = Some((Instant::now(), figures.clone()));
+                figures
+            };
+            // Nobody may wait any more.
+            let _ = told.send(figures);
+        });
+        counted.await.ok().flatten().ok_or(DeskError::Unavailable)
+    }
+}
+
+async fn count(store: &Store, account: Account) -> Result<Figures, store::Error> {
+    Ok(Figures {
+        totals: store.count_reviews(account).await?,
+        days: store.count_days(account).await?,
+        scores: store.count_scores(account).await?,
+        reviewers: store.count_reviewers(account).await?,
+    })
 }
 
 pub(super) async fn show(State(desk): State<Desk>, session: Session) -> Result<Html<String>, DeskError> {

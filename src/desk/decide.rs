@@ -11,7 +11,7 @@ use super::case::{self, case_id};
 use super::change::{Change, Nothing};
 use super::error::DeskError;
 use crate::domain::review::{Opinion, UNDO};
-use crate::store::decisions::{Decided, DecisionFilter};
+use crate::store::decisions::Decided;
 
 #[derive(Deserialize)]
 pub(super) struct Said {
@@ -57,7 +57,7 @@ pub(super) async fn undo(
     }
 }
 
-/// By a lead, or by who decided. It must say why.
+/// By a lead, or by who decided where no two had to agree. It must say why.
 pub(super) async fn correct(
     State(desk): State<Desk>,
     Path(id): Path<String>,
@@ -69,13 +69,11 @@ pub(super) async fn correct(
         let detail = "Say in the note why the decision is corrected.".to_owned();
         return Err(DeskError::Invalid { field: Some("note"), detail });
     }
-    let filter = DecisionFilter { job: Some(id), ..DecisionFilter::default() };
-    let last = desk.0.store.list_decisions(reviewer.account, &filter, None, 1).await?;
-    let last = last.first().ok_or(DeskError::NoSuchCase)?;
-    if !reviewer.is_lead && last.by.0 != reviewer.id {
-        return Err(DeskError::Forbidden("Only a lead, or who decided, corrects a decision."));
+    let (last, may) = case::last_word(&desk, reviewer, id).await?;
+    if !may {
+        return Err(DeskError::Forbidden("A lead corrects decisions, or who decided, where no two had to agree."));
     }
-    match desk.0.store.correct_decision(reviewer, id, &opinion).await? {
+    match desk.0.store.correct_decision(reviewer, id, last, &opinion).await? {
         Decided::Done => Ok(Redirect::to(&format!("/desk/cases/{id}"))),
         Decided::Refused => Err(case::moved_on(&desk, reviewer, id).await?),
     }

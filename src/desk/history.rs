@@ -44,7 +44,7 @@ pub(super) async fn show(
         job: None,
     };
     let before: Option<Uuid> = asked.before.parse().ok();
-    let mut rows = desk.0.store.list_decisions(account, &filter, before, PAGE + 1).await?;
+    let mut rows = desk.0.store.list_decisions(session.reviewer(), &filter, before, PAGE + 1).await?;
     let colleagues = desk.0.store.list_colleagues(account).await?;
     let is_full = rows.len() > usize::try_from(PAGE).unwrap_or(usize::MAX);
     rows.truncate(usize::try_from(PAGE).unwrap_or(usize::MAX));

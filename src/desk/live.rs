@@ -1,7 +1,8 @@
 //! What changes while a page is open, as server-sent events: who has which case, and where it stands.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -14,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::error::DeskError;
-use super::session::Glance;
+use super::session::{Glance, Session};
 use super::{Desk, SIGNAL};
-use crate::domain::review::Reviewer;
+use crate::domain::review::{Reviewer, ReviewerId};
 use crate::lifecycle::Lifecycle;
 use crate::store::cases::CaseChange;
 use crate::store::events::Cursor;
@@ -34,6 +35,10 @@ const PAGE: i64 = 500;
 const BEHIND: usize = 1024;
 /// Pages that listen to one process.
 const MOST: usize = 1000;
+/// Pages of one reviewer among them.
+const MOST_OF_ONE: usize = 16;
+/// Between looks whether the reviewer is still signed in.
+const CHECK_EVERY: Duration = Duration::from_secs(30);
 /// Between two signs of life: well below what proxies take for an end.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A stream ends by then and the page asks anew: so that nobody listens longer than their session lives.
@@ -44,14 +49,40 @@ const LIFETIME: Duration = Duration::from_mins(5);
 pub(super) struct Live {
     changes: broadcast::Sender<Arc<CaseChange>>,
     places: Arc<Semaphore>,
+    pages: Arc<Mutex<HashMap<ReviewerId, usize>>>,
     stopping: CancellationToken,
+}
+
+/// A page's place among those of its reviewer; dropping it gives it up.
+struct OwnPlace(Arc<Mutex<HashMap<ReviewerId, usize>>>, ReviewerId);
+
+impl OwnPlace {
+    fn take(pages: &Arc<Mutex<HashMap<ReviewerId, usize>>>, who: ReviewerId) -> Option<Self> {
+        let mut counts = pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(who).or_default();
+        (*count < MOST_OF_ONE).then(|| {
+            *count += 1;
+            Self(Arc::clone(pages), who)
+        })
+    }
+}
+
+impl Drop for OwnPlace {
+    fn drop(&mut self) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.1);
+            }
+        }
+    }
 }
 
 impl Live {
     pub(super) fn start(store: Store, life: &Lifecycle) -> Self {
-        let (changes, places, stopping) =
-            (broadcast::channel(BEHIND).0, Arc::new(Semaphore::new(MOST)), life.stopping().clone());
-        let updates = Self { changes, places, stopping };
+        let (changes, places, pages) = (broadcast::channel(BEHIND).0, Arc::new(Semaphore::new(MOST)), Arc::default());
+        let updates = Self { changes, places, pages, stopping: life.stopping().clone() };
         life.spawn("desk's live updates", updates.clone().look(store));
         updates
     }
@@ -93,11 +124,12 @@ impl Live {
 }
 
 struct Listening {
-    reviewer: Reviewer,
     changes: broadcast::Receiver<Arc<CaseChange>>,
     until: Instant,
-    stopping: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    check_at: Instant,
+    desk: Desk,
+    session: Session,
+    _places: (OwnedSemaphorePermit, OwnPlace),
 }
 
 pub(super) async fn listen(
@@ -106,13 +138,10 @@ pub(super) async fn listen(
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, DeskError> {
     let live = &desk.0.updates;
     let place = Arc::clone(&live.places).try_acquire_owned().map_err(|_| DeskError::Busy)?;
-    let listening = Listening {
-        reviewer: session.reviewer().clone(),
-        changes: live.changes.subscribe(),
-        until: Instant::now() + LIFETIME,
-        stopping: live.stopping.clone(),
-        _place: place,
-    };
+    let own = OwnPlace::take(&live.pages, session.reviewer().id).ok_or(DeskError::Busy)?;
+    let (changes, now) = (live.changes.subscribe(), Instant::now());
+    let (until, check_at, desk) = (now + LIFETIME, now + CHECK_EVERY, desk.clone());
+    let listening = Listening { changes, until, check_at, desk, session, _places: (place, own) };
     let hello = stream::iter([Ok(Event::default().event("hello").data("{}").retry(Duration::from_secs(2)))]);
     let events = stream::unfold(listening, |mut it| async { it.next().await.map(|event| (Ok(event), it)) });
     Ok(Sse::new(hello.chain(events)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
@@ -124,10 +153,15 @@ impl Listening {
             let change = tokio::select! {
                 change = self.changes.recv() => change.ok()?,
                 () = tokio::time::sleep_until(self.until) => return None,
-                () = self.stopping.cancelled() => return None,
+                () = tokio::time::sleep_until(self.check_at) => {
+                    self.desk.0.store.find_session(&self.session.hmac(), false).await.ok()??;
+                    self.check_at = Instant::now() + CHECK_EVERY;
+                    continue;
+                }
+                () = self.desk.0.updates.stopping.cancelled() => return None,
             };
-            if change.account == self.reviewer.account {
-                return Some(told(&change, &self.reviewer));
+            if change.account == self.session.reviewer().account {
+                return Some(told(&change, self.session.reviewer()));
             }
         }
     }

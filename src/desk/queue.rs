@@ -19,7 +19,6 @@ use super::words;
 use crate::domain::ids::JobId;
 use crate::domain::review::{CaseState, ReviewerId};
 use crate::store::cases::{CaseFilter, CaseRow, MOST_COUNTED, Taken};
-use crate::store::trail::Action;
 
 /// Rows of a page.
 const PAGE: i64 = 50;
@@ -200,8 +199,11 @@ pub(super) async fn opened(
     change: Change<Nothing>,
 ) -> Result<StatusCode, DeskError> {
     let (id, reviewer) = (case_id(&id)?, change.session.reviewer());
-    desk.0.store.find_case(reviewer.account, id).await?.ok_or(DeskError::NoSuchCase)?;
-    desk.0.store.record(reviewer, Some(id), Action::Opened).await?;
+    let case = desk.0.store.find_case(reviewer.account, id).await?.ok_or(DeskError::NoSuchCase)?;
+    if case.holder.is_none_or(|(holder, _)| holder != reviewer.id) {
+        return Err(case::moved_on(&desk, reviewer, id).await?);
+    }
+    desk.0.store.record_opened(reviewer, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -232,7 +234,9 @@ fn counted(cases: i64) -> String {
 /// `<microseconds>.<id>`, as [`Asked::query`] writes it.
 fn place(after: &str) -> Option<(DateTime<Utc>, JobId)> {
     let (at, id) = after.split_once('.')?;
-    Some((DateTime::from_timestamp_micros(at.parse().ok()?)?, JobId(id.parse().ok()?)))
+    // Within what the database can say, up to the year 9999.
+    let at = at.parse().ok().filter(|it| (0..253_402_300_800_000_000).contains(it))?;
+    Some((DateTime::from_timestamp_micros(at)?, JobId(id.parse().ok()?)))
 }
 
 impl Asked {
@@ -281,7 +285,7 @@ mod tests {
         let after = query.split_once("after=").unwrap().1;
         assert!(query.starts_with("risk=BLURRED&"));
         assert_eq!(place(after), Some((at, id)));
-        for wrong in ["", "1", "x.y", &format!("{}.{id}", i64::MAX)] {
+        for wrong in ["", "1", "x.y", &format!("{}.{id}", i64::MAX), &format!("-1.{id}")] {
             assert_eq!(place(wrong), None, "{wrong}");
         }
     }

@@ -70,7 +70,7 @@ impl Session {
 
     async fn find(parts: &Parts, desk: &Desk, acts: bool) -> Result<Self, DeskError> {
         let over = || DeskError::SignedOut;
-        let token = token(&parts.headers).ok_or_else(over)?;
+        let token = token(&parts.headers, desk.0.is_secure).ok_or_else(over)?;
         let pepper = desk.0.pepper.clone();
         let signed_in = desk.0.store.find_session(&hmac(&pepper, &token), acts).await?.ok_or_else(over)?;
         Ok(Self { signed_in, token, pepper })
@@ -94,9 +94,10 @@ impl FromRequestParts<Desk> for Glance {
 }
 
 /// The cookie's token, where a request brings one.
-pub(super) fn token(headers: &HeaderMap) -> Option<Vec<u8>> {
+pub(super) fn token(headers: &HeaderMap, is_secure: bool) -> Option<Vec<u8>> {
     let jar = CookieJar::from_headers(headers);
-    let cookie = jar.get(SECURE_NAME).or_else(|| jar.get(NAME))?;
+    // Never the other name: a neighbour without TLS could have set that.
+    let cookie = jar.get(name(is_secure))?;
     BASE64_URL_SAFE_NO_PAD.decode(cookie.value()).ok().filter(|it| it.len() == TOKEN)
 }
 
@@ -118,14 +119,13 @@ pub(super) fn end(is_secure: bool) -> Cookie<'static> {
     cookie
 }
 
+fn name(is_secure: bool) -> &'static str {
+    if is_secure { SECURE_NAME } else { NAME }
+}
+
 fn cookie(is_secure: bool, value: String) -> Cookie<'static> {
     // It ends with the browser, or earlier: the database knows when. Lax: who follows a colleague's link to a case is still signed in. Changes need more than the cookie.
-    Cookie::build((if is_secure { SECURE_NAME } else { NAME }, value))
-        .path("/")
-        .http_only(true)
-        .secure(is_secure)
-        .same_site(SameSite::Lax)
-        .build()
+    Cookie::build((name(is_secure), value)).path("/").http_only(true).secure(is_secure).same_site(SameSite::Lax).build()
 }
 
 #[cfg(test)]
@@ -174,10 +174,11 @@ mod tests {
             let mut headers = HeaderMap::new();
             let sent = format!("theme=dark; {}={}", cookie.name(), cookie.value());
             headers.insert(COOKIE, HeaderValue::try_from(sent).unwrap());
-            assert_eq!(token(&headers), Some(made));
+            assert_eq!(token(&headers, is_secure), Some(made));
+            assert_eq!(token(&headers, !is_secure), None);
         }
         let mut headers = HeaderMap::new();
         headers.insert(COOKIE, HeaderValue::from_static("visavis_desk=AAAA"));
-        assert_eq!(token(&headers), None);
+        assert_eq!(token(&headers, false), None);
     }
 }

@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum_extra::extract::CookieJar;
 use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::info;
 
 use super::Desk;
@@ -18,9 +19,10 @@ use super::error::DeskError;
 use super::pages::{AccountPage, Frame, SignInPage};
 use super::password;
 use super::session::{self, Session};
+use crate::domain::review::Reviewer;
 use crate::store::trail::Action;
 
-/// For a turn to check a password, and for the check.
+/// For a turn to check a password.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
@@ -58,36 +60,38 @@ pub(super) async fn sign_in(
 ) -> Result<Response, DeskError> {
     let store = &desk.0.store;
     let login = form.login.trim().to_lowercase();
+    // From before the look at the lock to behind the count: who guesses in many requests at once gets no more tries.
+    let turn = turn(&desk).await?;
     let known = if login.contains('\0') { None } else { store.find_reviewer(&login).await? };
+    let known = known.filter(|it| it.locked_until.is_none());
     let hash = known.as_ref().map(|it| it.password_hash.clone());
-    let is_right = verify(&desk, form.password, hash).await?;
-    let refuse = |status: StatusCode, why: &str| {
-        let page = page(&form.login, &form.next, Some(why.to_owned()), None)?;
-        Ok((status, page).into_response())
-    };
-    // Whoever guesses learns of a lock only with the right password.
-    match known {
-        Some(known) if is_right && known.locked_until.is_none() => {
-            let (token, cookie) = session::begin(desk.0.is_secure);
-            store.insert_session(known.reviewer.id, &session::hmac(&desk.0.pepper, &token)).await?;
+    let (is_right, turn) = in_turn(turn, move || password::verify(&form.password, hash.as_deref())).await?;
+    if let Some(known) = known {
+        let (token, cookie) = session::begin(desk.0.is_secure);
+        let hmac = session::hmac(&desk.0.pepper, &token);
+        if is_right && store.insert_session(known.reviewer.id, &known.password_hash, &hmac).await? {
             store.record(&known.reviewer, None, Action::SignedIn).await?;
             info!(reviewer = %known.reviewer.id.0, "signed in");
-            Ok((jar.add(cookie), Redirect::to(within_desk(&form.next))).into_response())
+            return Ok((jar.add(cookie), Redirect::to(within_desk(&form.next))).into_response());
         }
-        Some(_) if is_right => refuse(
-            StatusCode::TOO_MANY_REQUESTS,
-            "Too many wrong passwords: wait 15 minutes, or have your operator set a new one.",
-        ),
-        known => {
-            if let Some(known) = known.filter(|it| it.locked_until.is_none())
-                && store.count_failure(known.reviewer.id).await?
-            {
-                store.record(&known.reviewer, None, Action::LockedOut).await?;
-                info!(reviewer = %known.reviewer.id.0, "locked out after wrong passwords");
-            }
-            refuse(StatusCode::UNAUTHORIZED, "This login and password do not belong together.")
+        if !is_right {
+            count_failure(&desk, &known.reviewer).await?;
         }
     }
+    drop(turn);
+    // The same words whether the login, the password or the time is wrong.
+    let why =
+        "This login and password do not belong together, or there were too many wrong passwords: then wait 15 minutes.";
+    let page = page(&form.login, &form.next, Some(why.to_owned()), None)?;
+    Ok((StatusCode::UNAUTHORIZED, page).into_response())
+}
+
+async fn count_failure(desk: &Desk, reviewer: &Reviewer) -> Result<(), DeskError> {
+    if desk.0.store.count_failure(reviewer.id).await? {
+        desk.0.store.record(reviewer, None, Action::LockedOut).await?;
+        info!(reviewer = %reviewer.id.0, "locked out after wrong passwords");
+    }
+    Ok(())
 }
 
 pub(super) async fn sign_out(
@@ -95,8 +99,8 @@ pub(super) async fn sign_out(
     jar: CookieJar,
     change: Change<Nothing>,
 ) -> Result<(CookieJar, Redirect), DeskError> {
-    desk.0.store.record(change.session.reviewer(), None, Action::SignedOut).await?;
     desk.0.store.delete_session(&change.session.hmac()).await?;
+    desk.0.store.record(change.session.reviewer(), None, Action::SignedOut).await?;
     Ok((jar.add(session::end(desk.0.is_secure)), Redirect::to("/desk/sign-in")))
 }
 
@@ -111,20 +115,20 @@ pub(super) async fn change_password(
     let refuse =
         |why: String| Ok((StatusCode::UNPROCESSABLE_ENTITY, account_page(&session, Some(why), None)?).into_response());
     let login = session.reviewer().login.clone();
+    let turn = turn(&desk).await?;
     let known = desk.0.store.find_reviewer(&login).await?.ok_or(DeskError::SignedOut)?;
-    if known.locked_until.is_some() {
-        return refuse("Too many wrong passwords: wait 15 minutes.".to_owned());
-    }
-    if !verify(&desk, form.current, Some(known.password_hash)).await? {
-        if desk.0.store.count_failure(known.reviewer.id).await? {
-            desk.0.store.record(&known.reviewer, None, Action::LockedOut).await?;
+    let hash = known.password_hash.clone();
+    let (is_right, turn) = in_turn(turn, move || password::verify(&form.current, Some(&hash))).await?;
+    if known.locked_until.is_some() || !is_right {
+        if known.locked_until.is_none() {
+            count_failure(&desk, &known.reviewer).await?;
         }
-        return refuse("The current password is wrong.".to_owned());
+        return refuse("The current password is wrong, or was wrong too often: then wait 15 minutes.".to_owned());
     }
     if form.new != form.again {
         return refuse("The new password was typed differently the second time.".to_owned());
     }
-    let hashed = match in_turn(&desk, move || password::hash(&form.new)).await? {
+    let hashed = match in_turn(turn, move || password::hash(&form.new)).await?.0 {
         Ok(hashed) => hashed,
         Err(fault) => return refuse(format!("{fault}.")),
     };
@@ -134,19 +138,19 @@ pub(super) async fn change_password(
     Ok(account_page(&session, None, Some(notice))?.into_response())
 }
 
-async fn verify(desk: &Desk, password: String, hash: Option<String>) -> Result<bool, DeskError> {
-    in_turn(desk, move || password::verify(&password, hash.as_deref())).await
+/// The right to check or make a password. Few at once, whoever asks: each takes a core and memory; and not many wait.
+async fn turn(desk: &Desk) -> Result<OwnedSemaphorePermit, DeskError> {
+    let _waiting = desk.0.waiting.try_acquire().map_err(|_| DeskError::Busy)?;
+    let turn = tokio::time::timeout(PATIENCE, Arc::clone(&desk.0.checking).acquire_owned());
+    turn.await.map_err(|_| DeskError::Busy)?.map_err(|_| DeskError::Busy)
 }
 
-/// Few at once, whoever asks: each takes a core and memory.
-async fn in_turn<T: Send + 'static>(desk: &Desk, work: impl FnOnce() -> T + Send + 'static) -> Result<T, DeskError> {
-    let turn = tokio::time::timeout(PATIENCE, Arc::clone(&desk.0.checking).acquire_owned());
-    let turn = turn.await.map_err(|_| DeskError::Busy)?.map_err(|_| DeskError::Busy)?;
-    let worked = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        work()
-    });
-    worked.await.map_err(|_| DeskError::Unavailable)
+/// Held to the end, also where nobody waits any more.
+async fn in_turn<T: Send + 'static>(
+    turn: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<(T, OwnedSemaphorePermit), DeskError> {
+    tokio::task::spawn_blocking(move || (work(), turn)).await.map_err(|_| DeskError::Unavailable)
 }
 
 fn page(login: &str, next: &str, error: Option<String>, notice: Option<String>) -> Result<Html<String>, DeskError> {

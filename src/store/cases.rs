@@ -56,6 +56,9 @@ pub struct CaseCounts {
     pub now: DateTime<Utc>,
 }
 
+/// Cases that one reviewer may hold at once.
+pub const MOST_HELD: i64 = 10;
+
 /// Beyond it, counting would take the longer the more there are.
 pub const MOST_COUNTED: i64 = 10_000;
 
@@ -68,11 +71,22 @@ pub struct CaseView {
     pub holder: Option<(ReviewerId, String)>,
     pub first_by: Option<ReviewerId>,
     pub first_choice: Option<Choice>,
-    /// Who decided, what, and for how many milliseconds more it can be undone.
-    pub settling: Option<(ReviewerId, String, Opinion, i64)>,
+    pub settling: Option<Settling>,
     pub verdict: Option<Choice>,
     /// The database's time.
     pub now: DateTime<Utc>,
+}
+
+/// A decision that can still be undone.
+#[derive(Debug, Clone)]
+pub struct Settling {
+    pub by: (ReviewerId, String),
+    pub opinion: Opinion,
+    /// Where the case was before.
+    pub came_from: CaseState,
+    /// It is one of two that must agree.
+    pub needs_two: bool,
+    pub milliseconds_left: i64,
 }
 
 /// A case that changed, for whoever looks on.
@@ -234,7 +248,8 @@ impl Store {
     pub async fn find_case(&self, account: Account, job_id: JobId) -> Result<Option<CaseView>, Error> {
         let row = sqlx::query!(
             r#"SELECT state, opened_at, lapses_at, first_by, first_choice, verdict, pending AS "pending: Json<Opinion>",
-                      pending_by, decider.name AS "pending_name?", now() AS "now!",
+                      pending_by, decider.name AS "pending_name?", came_from,
+                      (pending->>'needs_two')::boolean AS needs_two, now() AS "now!",
                       (extract(epoch FROM settles_at - now()) * 1000)::bigint AS milliseconds_left,
                       CASE WHEN lease_until > now() THEN holder END AS holder,
                       CASE WHEN lease_until > now() THEN keeper.name END AS holder_name
@@ -249,7 +264,15 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        let settling = row.pending_by.zip(row.pending_name).zip(row.pending).zip(row.milliseconds_left);
+        let by = row.pending_by.map(ReviewerId).zip(row.pending_name);
+        let came_from = row.came_from.as_deref().map(state).transpose()?;
+        let settling = by.zip(row.pending).zip(came_from).map(|((by, opinion), came_from)| Settling {
+            by,
+            opinion: opinion.0,
+            came_from,
+            needs_two: row.needs_two.unwrap_or_default(),
+            milliseconds_left: row.milliseconds_left.unwrap_or_default().max(0),
+        });
         Ok(Some(CaseView {
             state: state(&row.state)?,
             opened_at: row.opened_at,
@@ -257,7 +280,7 @@ impl Store {
             holder: row.holder.map(ReviewerId).zip(row.holder_name),
             first_by: row.first_by.map(ReviewerId),
             first_choice: row.first_choice.as_deref().and_then(Choice::parse),
-            settling: settling.map(|(((by, name), opinion), left)| (ReviewerId(by), name, opinion.0, left.max(0))),
+            settling,
             verdict: row.verdict.as_deref().and_then(Choice::parse),
             now: row.now,
         }))
@@ -269,21 +292,28 @@ impl Store {
     /// When the database fails.
     pub async fn take_case(&self, who: &Reviewer, job_id: JobId) -> Result<Taken, Error> {
         let mut tx = self.begin().await?;
+        // One after the other, so that the count below is right.
+        sqlx::query!("SELECT id FROM reviewers WHERE id = $1 FOR NO KEY UPDATE", who.id.0)
+            .fetch_optional(&mut *tx.inner)
+            .await?;
         let before = sqlx::query_scalar!(
             r#"UPDATE review_cases AS it
                SET holder = $2, lease_until = now() + make_interval(secs => $5),
                    taken_at = CASE WHEN it.holder = $2 AND it.lease_until > now() THEN it.taken_at ELSE now() END
-               FROM (SELECT holder FROM review_cases WHERE job_id = $1 FOR UPDATE) AS old
-               WHERE job_id = $1 AND tenant_id = $3 AND sandbox = $4 AND state IN ('waiting', 'second', 'disputed')
-                 AND (it.holder IS NULL OR lease_until <= now() OR it.holder = $2) AND lapses_at > now()
-                 AND (state <> 'second' OR first_by IS DISTINCT FROM $2) AND (state <> 'disputed' OR $6)
-               RETURNING old.holder IS NOT DISTINCT FROM $2 AS "was_mine!""#,
+               FROM (SELECT coalesce(holder = $2 AND lease_until > now(), false) AS was_mine FROM review_cases
+                     WHERE job_id = $1 AND tenant_id = $3 AND sandbox = $4 FOR UPDATE) AS old
+               WHERE job_id = $1 AND tenant_id = $3 AND sandbox = $4 AND may_review(it, $2, $6)
+                 AND (it.holder IS NULL OR lease_until <= now() OR it.holder = $2)
+                 AND (old.was_mine OR (SELECT count(*) FROM review_cases AS other
+                                       WHERE other.holder = $2 AND other.lease_until > now()) < $7)
+               RETURNING old.was_mine AS "was_mine!""#,
             job_id.0,
             who.id.0,
             who.account.tenant_id.0,
             who.account.sandbox,
             LEASE.as_secs_f64(),
             who.is_lead,
+            MOST_HELD,
         )
         .fetch_optional(&mut *tx.inner)
         .await?;
@@ -326,9 +356,7 @@ impl Store {
              WHERE job_id = (SELECT job_id FROM review_cases
                              WHERE tenant_id = $2 AND sandbox = $3 AND job_id IS DISTINCT FROM $4
                                AND state IN ('waiting', 'second', 'disputed', 'settling') AND state <> 'settling'
-                               AND (holder IS NULL OR lease_until <= now()) AND lapses_at > now()
-                               AND (state <> 'second' OR first_by IS DISTINCT FROM $1)
-                               AND (state <> 'disputed' OR $6)
+                               AND (holder IS NULL OR lease_until <= now()) AND may_review(review_cases, $1, $6)
                              ORDER BY opened_at, job_id LIMIT 1 FOR UPDATE SKIP LOCKED)
              RETURNING job_id",
             who.id.0,
@@ -355,7 +383,7 @@ impl Store {
         let rows = sqlx::query!(
             "UPDATE review_cases SET lease_until = now() + make_interval(secs => $5)
              WHERE job_id = $1 AND holder = $2 AND tenant_id = $3 AND sandbox = $4 AND lease_until > now()
-               AND state IN ('waiting', 'second', 'disputed')",
+               AND lapses_at > now() AND state IN ('waiting', 'second', 'disputed')",
             job_id.0,
             who.id.0,
             who.account.tenant_id.0,
@@ -376,7 +404,8 @@ impl Store {
         let mut tx = self.begin().await?;
         let rows = sqlx::query!(
             "UPDATE review_cases SET holder = NULL, taken_at = NULL, lease_until = NULL
-             WHERE job_id = $1 AND holder = $2 AND tenant_id = $3 AND sandbox = $4",
+             WHERE job_id = $1 AND holder = $2 AND tenant_id = $3 AND sandbox = $4
+               AND state IN ('waiting', 'second', 'disputed')",
             job_id.0,
             who.id.0,
             who.account.tenant_id.0,
@@ -404,9 +433,8 @@ impl Store {
             "UPDATE review_cases SET holder = $2, taken_at = now(), lease_until = now() + make_interval(secs => $5)
              FROM reviewers
              WHERE job_id = $1 AND review_cases.tenant_id = $3 AND review_cases.sandbox = $4
-               AND state IN ('waiting', 'second', 'disputed') AND lapses_at > now()
                AND reviewers.id = $2 AND reviewers.tenant_id = $3 AND reviewers.sandbox = $4 AND disabled_at IS NULL
-               AND (state <> 'second' OR first_by IS DISTINCT FROM $2) AND (state <> 'disputed' OR is_lead)
+               AND may_review(review_cases, $2, is_lead)
              RETURNING reviewers.name",
             job_id.0,
             to.0,

@@ -52,6 +52,9 @@ pub struct DecisionFilter {
     pub job: Option<JobId>,
 }
 
+/// Entries of one case.
+pub const MOST_REVISIONS: i32 = 20;
+
 /// An entry about to be written.
 struct Entry<'a> {
     account: Account,
@@ -83,7 +86,7 @@ impl Store {
              SET came_from = state, state = 'settling', pending = $5, pending_by = $2,
                  settles_at = now() + make_interval(secs => $6), lease_until = now() + make_interval(secs => $7)
              WHERE job_id = $1 AND holder = $2 AND tenant_id = $3 AND sandbox = $4 AND lease_until > now()
-               AND state IN ('waiting', 'second', 'disputed')",
+               AND may_review(review_cases, $2, $8)",
             job_id.0,
             who.id.0,
             who.account.tenant_id.0,
@@ -91,6 +94,7 @@ impl Store {
             pending,
             UNDO.as_secs_f64(),
             LEASE.as_secs_f64(),
+            who.is_lead,
         )
         .execute(&mut *tx.inner)
         .await?
@@ -134,33 +138,51 @@ impl Store {
         Ok(Decided::Done)
     }
 
-    /// Writes and tells up to `limit` decisions whose seconds are over, each in a commit of its own; says how many.
+    /// Writes and tells up to `limit` decisions whose seconds are over, each in a commit of its own; says how many. One that
+    /// cannot be written is put off for a minute, and holds up no other.
     ///
     /// # Errors
-    /// When the database fails; what was settled until then stays.
-    pub async fn settle_decisions(&self, limit: u64) -> Result<u64, Error> {
-        for settled in 0..limit {
-            if !self.settle_one().await? {
-                return Ok(settled);
+    /// The last of them, when one or more were put off; when the database fails.
+    pub async fn settle_decisions(&self, limit: i64) -> Result<u64, Error> {
+        let due = sqlx::query_scalar!(
+            "SELECT job_id FROM review_cases WHERE state = 'settling' AND settles_at <= now() ORDER BY settles_at LIMIT $1",
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let (mut settled, mut fault) = (0, None);
+        for id in due {
+            match self.settle_one(JobId(id)).await {
+                Ok(done) => settled += u64::from(done),
+                Err(error) => {
+                    sqlx::query!(
+                        "UPDATE review_cases SET settles_at = now() + interval '1 minute'
+                         WHERE job_id = $1 AND state = 'settling' AND settles_at <= now()",
+                        id,
+                    )
+                    .execute(&self.pool)
+                    .await?;
+                    fault = Some(error);
+                }
             }
         }
-        Ok(limit)
+        fault.map_or(Ok(settled), Err)
     }
 
-    async fn settle_one(&self) -> Result<bool, Error> {
+    async fn settle_one(&self, job_id: JobId) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
         let row = sqlx::query!(
-            r#"SELECT job_id, tenant_id, sandbox, revision, taken_at, first_choice, pending AS "pending!: Json<Pending>",
+            r#"SELECT tenant_id, sandbox, revision, taken_at, first_choice, pending AS "pending!: Json<Pending>",
                       pending_by AS "pending_by!", came_from AS "came_from!"
-               FROM review_cases WHERE state = 'settling' AND settles_at <= now()
-               ORDER BY settles_at LIMIT 1 FOR UPDATE SKIP LOCKED"#,
+               FROM review_cases WHERE job_id = $1 AND state = 'settling' AND settles_at <= now()
+               FOR UPDATE SKIP LOCKED"#,
+            job_id.0,
         )
         .fetch_optional(&mut *tx.inner)
         .await?;
         let Some(row) = row else { return Ok(false) };
         let account = Account { tenant_id: TenantId(row.tenant_id), sandbox: row.sandbox };
-        let (job_id, by, Pending { opinion, needs_two }) =
-            (JobId(row.job_id), ReviewerId(row.pending_by), row.pending.0);
+        let (by, Pending { opinion, needs_two }) = (ReviewerId(row.pending_by), row.pending.0);
         let from = CaseState::parse(&row.came_from).ok_or(Error::Unreadable { what: "state of a case" })?;
         let first = row.first_choice.as_deref().and_then(Choice::parse);
         let (stage, to) = from.after(opinion.choice, first, needs_two);
@@ -196,19 +218,31 @@ impl Store {
         Ok(true)
     }
 
-    /// A further entry that replaces what was decided.
+    /// A further entry that replaces the one of that revision; a lead's, where two had agreed. A case has
+    /// [`MOST_REVISIONS`] at most.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn correct_decision(&self, who: &Reviewer, job_id: JobId, opinion: &Opinion) -> Result<Decided, Error> {
+    pub async fn correct_decision(
+        &self,
+        who: &Reviewer,
+        job_id: JobId,
+        revision: i32,
+        opinion: &Opinion,
+    ) -> Result<Decided, Error> {
         let mut tx = self.begin().await?;
         let revision = sqlx::query_scalar!(
             "UPDATE review_cases SET verdict = $4, decided_at = now(), revision = revision + 1
-             WHERE job_id = $1 AND tenant_id = $2 AND sandbox = $3 AND state = 'decided' RETURNING revision",
+             WHERE job_id = $1 AND tenant_id = $2 AND sandbox = $3 AND state = 'decided' AND revision = $5 AND revision < $6
+               AND ($7 OR first_by IS NULL)
+             RETURNING revision",
             job_id.0,
             who.account.tenant_id.0,
             who.account.sandbox,
             opinion.choice.name(),
+            revision,
+            MOST_REVISIONS,
+            who.is_lead,
         )
         .fetch_optional(&mut *tx.inner)
         .await?;
@@ -222,13 +256,14 @@ impl Store {
         Ok(Decided::Done)
     }
 
-    /// Up to `limit` of the account's entries, the latest first; those before `before`, where one is given.
+    /// Up to `limit` of the account's entries, the latest first; those before `before`, where one is given. A first opinion is
+    /// shown to who gave it alone, until the second is given.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn list_decisions(
         &self,
-        account: Account,
+        reader: &Reviewer,
         filter: &DecisionFilter,
         before: Option<Uuid>,
         limit: i64,
@@ -241,15 +276,19 @@ impl Store {
                WHERE entry.tenant_id = $1 AND entry.sandbox = $2 AND entry.id < $3
                  AND ($4::text IS NULL OR choice = $4) AND ($5::text IS NULL OR stage = $5)
                  AND ($6::uuid IS NULL OR reviewer_id = $6) AND ($7::uuid IS NULL OR entry.job_id = $7)
+                 AND (stage <> 'opinion' OR reviewer_id = $9 OR NOT EXISTS
+                     (SELECT 1 FROM review_cases AS open WHERE open.job_id = entry.job_id
+                        AND (open.state = 'second' OR (open.state = 'settling' AND open.came_from = 'second'))))
                ORDER BY entry.id DESC LIMIT $8"#,
-            account.tenant_id.0,
-            account.sandbox,
+            reader.account.tenant_id.0,
+            reader.account.sandbox,
             before.unwrap_or(Uuid::max()),
             filter.choice.map(Choice::name),
             filter.stage.map(Stage::name),
             filter.by.map(|it| it.0),
             filter.job.map(|it| it.0),
             limit,
+            reader.id.0,
         )
         .fetch_all(&self.pool)
         .await?;

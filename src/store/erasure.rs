@@ -51,10 +51,18 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn lock_job(&mut self, account: Account, id: JobId) -> Result<Option<LockedJob>, Error> {
+        // Its case first, as whoever decides on it does: two that lock in different orders wait for each other for ever.
+        let decided = sqlx::query_scalar!(
+            "SELECT verdict FROM review_cases WHERE job_id = $1 AND tenant_id = $2 FOR UPDATE",
+            id.0,
+            account.tenant_id.0,
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?
+        .flatten();
         let row = sqlx::query!(
-            r#"SELECT id, request_id, kind, sandbox, state, reply_to, correlation_id, now() AS "now!",
-                      metadata AS "metadata: Json<BTreeMap<String, String>>", erasure_receipt,
-                      coalesce((SELECT review_cases.verdict FROM review_cases WHERE job_id = jobs.id), verdict) AS verdict
+            r#"SELECT id, request_id, kind, sandbox, state, verdict, reply_to, correlation_id, now() AS "now!",
+                      metadata AS "metadata: Json<BTreeMap<String, String>>", erasure_receipt
                FROM jobs WHERE tenant_id = $1 AND sandbox = $2 AND id = $3 FOR UPDATE"#,
             account.tenant_id.0,
             account.sandbox,
@@ -66,7 +74,7 @@ impl Tx {
             account,
             subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
             state: row.state,
-            verdict: row.verdict.as_deref().and_then(Verdict::parse),
+            verdict: decided.or(row.verdict).as_deref().and_then(Verdict::parse),
             now: row.now,
             receipt: row.erasure_receipt,
             reply: ReplyAddress::of(row.reply_to, row.correlation_id),

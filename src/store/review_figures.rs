@@ -146,16 +146,15 @@ impl Store {
     pub async fn count_reviews(&self, account: Account) -> Result<ReviewTotals, Error> {
         let totals = sqlx::query_as!(
             ReviewTotals,
-            r#"WITH opened AS (
-                   SELECT job_id, verdict, state, first_choice, revision,
-                          (SELECT min(created_at) FROM review_decisions AS entry
-                           WHERE entry.job_id = review_cases.job_id AND stage = 'decision') - opened_at AS wait,
-                          (SELECT choice FROM review_decisions AS entry
-                           WHERE entry.job_id = review_cases.job_id AND entry.revision = 2
-                             AND stage IN ('opinion', 'decision')) AS second_choice,
-                          EXISTS (SELECT 1 FROM review_decisions AS entry
-                                  WHERE entry.job_id = review_cases.job_id AND stage = 'correction') AS corrected
-                   FROM review_cases
+            r#"WITH said AS (
+                   SELECT job_id, min(created_at) FILTER (WHERE stage = 'decision') AS decided,
+                          max(choice) FILTER (WHERE revision = 2 AND stage <> 'correction') AS second_choice,
+                          bool_or(stage = 'correction') AS corrected
+                   FROM review_decisions
+                   WHERE tenant_id = $1 AND sandbox = $2 AND created_at > now() - interval '30 days' GROUP BY job_id),
+               opened AS (
+                   SELECT verdict, state, first_choice, second_choice, corrected, decided - opened_at AS wait
+                   FROM review_cases LEFT JOIN said USING (job_id)
                    WHERE tenant_id = $1 AND sandbox = $2 AND opened_at > now() - interval '30 days')
                SELECT count(*) AS "opened!", count(verdict) AS "decided!",
                       count(*) FILTER (WHERE verdict = 'approved') AS "approved!",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::trail::Action;
 use super::{Error, Store};
 use crate::domain::ids::TenantId;
 use crate::domain::review::{Reviewer, ReviewerId};
@@ -161,7 +162,7 @@ impl Store {
         }))
     }
 
-    /// One more wrong password; says whether that locks the reviewer out.
+    /// One more wrong password; says whether that locks the reviewer out. Those of who is locked out are not counted.
     ///
     /// # Errors
     /// When the database fails.
@@ -170,25 +171,36 @@ impl Store {
             r#"UPDATE reviewers
                SET failures = CASE WHEN failures + 1 >= $2 THEN 0 ELSE failures + 1 END,
                    locked_until = CASE WHEN failures + 1 >= $2 THEN now() + make_interval(secs => $3) ELSE locked_until END
-               WHERE id = $1 RETURNING coalesce(locked_until > now(), false) AS "locked!""#,
+               WHERE id = $1 AND (locked_until IS NULL OR locked_until <= now())
+               RETURNING coalesce(locked_until > now(), false) AS "locked!""#,
             id.0,
             MOST_FAILURES,
             LOCKED.as_secs_f64(),
         )
-        .fetch_one(&self.pool)
+        .fetch_optional(&self.pool)
         .await?;
-        Ok(locked)
+        Ok(locked.unwrap_or(false))
     }
 
-    /// Opens a session, and forgets those that are over.
+    /// Opens a session, and forgets those that are over. `false`: the reviewer was locked out or disabled, or got another
+    /// password, since this one was read.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn insert_session(&self, id: ReviewerId, token_hmac: &[u8]) -> Result<(), Error> {
+    pub async fn insert_session(&self, id: ReviewerId, password_hash: &str, token_hmac: &[u8]) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
-        sqlx::query!("UPDATE reviewers SET failures = 0, locked_until = NULL WHERE id = $1", id.0)
-            .execute(&mut *tx.inner)
-            .await?;
+        let rows = sqlx::query!(
+            "UPDATE reviewers SET failures = 0, locked_until = NULL
+             WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL AND (locked_until IS NULL OR locked_until <= now())",
+            id.0,
+            password_hash,
+        )
+        .execute(&mut *tx.inner)
+        .await?
+        .rows_affected();
+        if rows == 0 {
+            return Ok(false);
+        }
         sqlx::query!(
             "DELETE FROM reviewer_sessions WHERE seen_at < now() - make_interval(secs => $1)",
             LONGEST.as_secs_f64(),
@@ -198,7 +210,8 @@ impl Store {
         sqlx::query!("INSERT INTO reviewer_sessions (token_hmac, reviewer_id) VALUES ($1, $2)", token_hmac, id.0)
             .execute(&mut *tx.inner)
             .await?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Whose session that is, unless it is over. `acts`: the reviewer does something, and the session lives on.
@@ -280,6 +293,19 @@ impl Store {
         let Some(id) = id else { return Ok(false) };
         if disabled {
             sqlx::query!("DELETE FROM reviewer_sessions WHERE reviewer_id = $1", id).execute(&mut *tx.inner).await?;
+            // What has not settled is not told any more: whoever stole the account decided it, perhaps.
+            sqlx::query!(
+                "WITH undone AS (
+                     UPDATE review_cases SET state = came_from, came_from = NULL, pending = NULL, pending_by = NULL,
+                                             settles_at = NULL
+                     WHERE pending_by = $1 AND state = 'settling' RETURNING job_id, tenant_id, sandbox)
+                 INSERT INTO review_trail (id, tenant_id, sandbox, reviewer_id, job_id, action, detail)
+                 SELECT gen_random_uuid(), tenant_id, sandbox, $1, job_id, $2, 'disabled' FROM undone",
+                id,
+                Action::Undone.name(),
+            )
+            .execute(&mut *tx.inner)
+            .await?;
             sqlx::query!(
                 "UPDATE review_cases SET holder = NULL, taken_at = NULL, lease_until = NULL WHERE holder = $1",
                 id,

@@ -76,6 +76,7 @@ impl Action {
 #[derive(Debug, Clone)]
 pub struct TrailEntry {
     pub at: DateTime<Utc>,
+    /// By name.
     pub who: String,
     pub action: Option<Action>,
     pub detail: String,
@@ -117,17 +118,44 @@ impl Store {
         tx.commit().await
     }
 
-    /// Records that a picture is sent to the reviewer's browser; `false` when it is none of a case of their account.
+    /// Records that a case was shown to the reviewer: with it come links to its pictures. Once a minute is enough.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn record_view(&self, who: &Reviewer, image: ImageId, variant: Variant) -> Result<bool, Error> {
-        let rows = sqlx::query!(
+    pub async fn record_opened(&self, who: &Reviewer, job_id: JobId) -> Result<(), Error> {
+        sqlx::query!(
+            "INSERT INTO review_trail (id, tenant_id, sandbox, reviewer_id, job_id, action)
+             SELECT $1, $2, $3, $4, $5, $6
+             WHERE NOT EXISTS (SELECT 1 FROM review_trail WHERE job_id = $5 AND reviewer_id = $4 AND action = $6 AND detail = ''
+                                 AND at > now() - interval '1 minute' AND action IN ('opened', 'viewed'))",
+            Uuid::now_v7(),
+            who.account.tenant_id.0,
+            who.account.sandbox,
+            who.id.0,
+            job_id.0,
+            Action::Opened.name(),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Records that a picture of a case of their account is sent to the reviewer's browser. Once a minute is enough.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn record_view(&self, who: &Reviewer, image: ImageId, variant: Variant) -> Result<(), Error> {
+        sqlx::query!(
             "INSERT INTO review_trail (id, tenant_id, sandbox, reviewer_id, job_id, action, detail)
-             SELECT $1, review_cases.tenant_id, review_cases.sandbox, $2, review_cases.job_id, $3,
-                    images.role || ' ' || images.position || ' ' || $4::text
-             FROM images JOIN review_cases ON review_cases.job_id = images.job_id
-             WHERE images.id = $5 AND review_cases.tenant_id = $6 AND review_cases.sandbox = $7",
+             SELECT $1, shown.tenant_id, shown.sandbox, $2, shown.job_id, $3, shown.detail
+             FROM (SELECT review_cases.tenant_id, review_cases.sandbox, review_cases.job_id,
+                          images.role || ' ' || images.position || ' ' || $4::text AS detail
+                   FROM images JOIN review_cases ON review_cases.job_id = images.job_id
+                   WHERE images.id = $5 AND review_cases.tenant_id = $6 AND review_cases.sandbox = $7) AS shown
+             WHERE NOT EXISTS (SELECT 1 FROM review_trail AS old
+                               WHERE old.job_id = shown.job_id AND old.reviewer_id = $2 AND old.action = $3
+                                 AND old.detail = shown.detail AND old.at > now() - interval '1 minute'
+                                 AND old.action IN ('opened', 'viewed'))",
             Uuid::now_v7(),
             who.id.0,
             Action::Viewed.name(),
@@ -137,20 +165,27 @@ impl Store {
             who.account.sandbox,
         )
         .execute(&self.pool)
-        .await?
-        .rows_affected();
-        Ok(rows == 1)
+        .await?;
+        Ok(())
     }
 
-    /// What was done with a case, the latest first.
+    /// What was done with a case, the latest first: up to `limit` deeds, and up to `limit` looks, so that these do not push
+    /// those away.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn list_trail(&self, account: Account, job_id: JobId, limit: i64) -> Result<Vec<TrailEntry>, Error> {
         let rows = sqlx::query!(
-            "SELECT at, name, action, detail FROM review_trail JOIN reviewers ON reviewers.id = reviewer_id
-             WHERE job_id = $1 AND review_trail.tenant_id = $2 AND review_trail.sandbox = $3
-             ORDER BY review_trail.id DESC LIMIT $4",
+            r#"SELECT at AS "at!", name AS "name!", action AS "action!", detail AS "detail!"
+               FROM ((SELECT id, at, reviewer_id, action, detail FROM review_trail
+                      WHERE job_id = $1 AND tenant_id = $2 AND sandbox = $3 AND action NOT IN ('opened', 'viewed')
+                      ORDER BY id DESC LIMIT $4)
+                     UNION ALL
+                     (SELECT id, at, reviewer_id, action, detail FROM review_trail
+                      WHERE job_id = $1 AND tenant_id = $2 AND sandbox = $3 AND action IN ('opened', 'viewed')
+                      ORDER BY id DESC LIMIT $4)) AS deed
+               JOIN reviewers ON reviewers.id = reviewer_id
+               ORDER BY at DESC, deed.id DESC"#,
             job_id.0,
             account.tenant_id.0,
             account.sandbox,

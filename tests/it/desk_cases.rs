@@ -81,6 +81,18 @@ async fn a_lease_is_held_by_signs_of_life_and_without_them_the_case_is_anybodys_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_hoards_cases() {
+    let world = World::without_broker().await;
+    let ada = world.reviewer("ada").await;
+    let mut taken = Vec::new();
+    for _ in 0..12 {
+        let case = world.case_of(68.0, photos::blank(), photos::blank()).await;
+        taken.push(world.store().take_case(&ada, case).await.unwrap());
+    }
+    assert_eq!(taken.iter().filter(|it| **it == Taken::Done).count(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lead_gives_a_case_to_somebody_else_and_nobody_else_may() {
     let (world, process, _api) = World::with_api().await;
     let case = world.case(68.0).await;
