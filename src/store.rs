@@ -20,6 +20,7 @@ pub mod delivery_ledger;
 pub mod erasure;
 pub mod event_tails;
 pub mod events;
+pub mod holding;
 pub mod images;
 pub mod jobs;
 pub mod outbox;

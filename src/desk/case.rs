@@ -19,8 +19,9 @@ use crate::domain::job::Verdict;
 use crate::domain::outcome::{Outcome, Seen};
 use crate::domain::review::{CaseState, Choice, Reason, Reviewer, Stage, needs_two};
 use crate::images::CasePaths;
-use crate::store::cases::{CaseView, MOST_HELD};
+use crate::store::cases::CaseView;
 use crate::store::decisions::{DecisionFilter, DecisionRow, MOST_REVISIONS};
+use crate::store::holding::MOST_HELD;
 use crate::store::jobs::JobView;
 use crate::store::trail::{Action, TrailEntry};
 

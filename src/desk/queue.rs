@@ -18,7 +18,8 @@ use super::session::Session;
 use super::words;
 use crate::domain::ids::JobId;
 use crate::domain::review::{CaseState, ReviewerId};
-use crate::store::cases::{CaseFilter, CaseRow, MOST_COUNTED, Taken};
+use crate::store::cases::{CaseFilter, CaseRow, MOST_COUNTED};
+use crate::store::holding::Taken;
 
 /// Rows of a page.
 const PAGE: i64 = 50;

@@ -7,8 +7,9 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use visavis::domain::ids::JobId;
 use visavis::domain::review::{Choice, LEASE, Opinion};
-use visavis::store::cases::{CaseFilter, Taken};
+use visavis::store::cases::CaseFilter;
 use visavis::store::decisions::Decided;
+use visavis::store::holding::Taken;
 
 use crate::support::desk::Desk;
 use crate::support::stream::Stream;

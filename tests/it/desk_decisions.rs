@@ -8,8 +8,8 @@ use sqlx::AssertSqlSafe;
 use visavis::domain::ids::JobId;
 use visavis::domain::review::{Choice, Opinion, Reason, Reviewer, UNDO};
 use visavis::domain::tenant::{Account, TenantSettings};
-use visavis::store::cases::Taken;
 use visavis::store::decisions::{Decided, DecisionFilter};
+use visavis::store::holding::Taken;
 
 use crate::support::deliveries::{QUICK, Running, endpoint, live};
 use crate::support::desk::Desk;
