@@ -13,6 +13,7 @@ use visavis::domain::ids::JobId;
 use visavis::domain::job::Verdict;
 use visavis::domain::outcome::Seen;
 use visavis::domain::policy::{self, Evidence};
+use visavis::domain::quality::Quality;
 use visavis::domain::review::{Reviewer, ReviewerId};
 use visavis::domain::tenant::Account;
 use visavis::store::jobs::Change;
@@ -24,6 +25,27 @@ use super::{World, photos};
 
 /// What everybody at the desk signs in with here.
 pub const PASSWORD: &str = "a few plain words";
+
+/// Of a face that is as it should be.
+const GOOD: Quality = Quality {
+    inter_eye_px: 48.0,
+    sharpness: 0.4,
+    brightness: 0.5,
+    dynamic_range: 0.45,
+    overexposed: 0.0,
+    underexposed: 0.0,
+    yaw_deg: 2.0,
+    pitch_deg: -3.0,
+    roll_deg: 1.0,
+    eyes_open: 0.27,
+    mouth_open: 0.02,
+    eyes_darkness: 0.3,
+    eyes_detail: 1.1,
+    mouth_detail: 1.0,
+    mouth_tint: 6.0,
+    margin: 1.4,
+    dominance: 1.0,
+};
 
 impl World {
     /// Somebody who reviews the first organisation's live cases.
@@ -60,9 +82,9 @@ impl World {
     pub async fn end_in_doubt(&self, id: JobId, score: f64) {
         let claim = self.store().claim_job(id).await.expect("the database answers").expect("nobody else takes it");
         let face = |it| match it {
-            Seen::Picture { faces, quality, provenance, .. } => {
+            Seen::Picture { faces, provenance, .. } => {
                 let face = Some([70.0, 60.0, 170.0, 180.0]);
-                Seen::Picture { width: 205, height: 256, faces, face, quality, provenance }
+                Seen::Picture { width: 205, height: 256, faces, face, quality: Some(GOOD), provenance }
             }
             other @ Seen::Unreadable { .. } => other,
         };
