@@ -178,7 +178,10 @@
   function bringBack(item) {
     const displaced = current;
     item.busy = false;
-    if (displaced !== item && displaced.canDecide && !displaced.busy) ahead.unshift(displaced);
+    if (displaced !== item && displaced.canDecide && !displaced.busy) {
+      ahead.unshift(displaced);
+      document.documentElement.dataset.next = displaced.id;
+    }
     show(item);
   }
 

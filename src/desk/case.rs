@@ -104,12 +104,15 @@ async fn read(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Case, DeskE
     let view = store.find_case(account, id).await?.ok_or(DeskError::NoSuchCase)?;
     let job = store.find_job(account, id).await?.ok_or(DeskError::NoSuchCase)?;
     let paths = desk.0.images.case_paths(account.tenant_id, id, job.outcome.as_ref()).await?;
-    let filter = DecisionFilter { job: Some(id), ..DecisionFilter::default() };
+    let filter = DecisionFilter { job: Some(id), reader: Some(reviewer.id), ..DecisionFilter::default() };
     let mut decisions = store.list_decisions(account, &filter, None, DECISIONS).await?;
     decisions.reverse();
     let trail = store.list_trail(account, id, TRAIL).await?;
     let rule = four_eyes(desk, reviewer).await?;
     let for_two = needs_two(rule, desk.0.rates.as_ref(), scored(job.outcome.as_ref()));
+    // A second opinion is worth something only from who does not know the first.
+    let is_secret = matches!(view.state, CaseState::Waiting | CaseState::Second | CaseState::Settling)
+        && (for_two || view.first_by.is_some());
     let colleagues =
         if reviewer.is_lead && view.state.is_open() { store.list_colleagues(account).await? } else { Vec::new() };
 
@@ -131,12 +134,14 @@ async fn read(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Case, DeskE
         why_not: if is_mine { None } else { why_not(&view, reviewer) },
         can_correct: view.state == CaseState::Decided && (reviewer.is_lead || last_by == Some(reviewer.id)),
         rule: rule_words(&view, for_two),
-        settling: view.settling.as_ref().map(|(by, name, opinion, left)| Settling {
-            decision: opinion.choice.name(),
-            by: name.clone(),
-            mine: *by == reviewer.id,
-            milliseconds_left: *left,
-        }),
+        settling: view.settling.as_ref().filter(|it| !is_secret || it.0 == reviewer.id).map(
+            |(by, name, opinion, left)| Settling {
+                decision: opinion.choice.name(),
+                by: name.clone(),
+                mine: *by == reviewer.id,
+                milliseconds_left: *left,
+            },
+        ),
         reference: shown(&job, &paths, ImageRole::Reference),
         probe: shown(&job, &paths, ImageRole::Probe),
         scale: outcome.and_then(|it| measures::scale(it, desk.0.rates.as_ref())),
@@ -148,7 +153,7 @@ async fn read(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Case, DeskE
         approve_reasons: reasons(Choice::Approved),
         reject_reasons: reasons(Choice::Rejected),
         decisions: decisions.into_iter().map(decision).collect(),
-        trail: trail.into_iter().map(entry).collect(),
+        trail: trail.into_iter().map(|it| entry(it, is_secret)).collect(),
         colleagues: colleagues.into_iter().map(|it| (it.id.0.to_string(), it.name)).collect(),
     })
 }
@@ -241,7 +246,8 @@ pub(super) fn stage(stage: Stage) -> &'static str {
     }
 }
 
-fn entry(it: TrailEntry) -> TrailRow {
+/// `is_secret`: what was decided is not said.
+fn entry(it: TrailEntry, is_secret: bool) -> TrailRow {
     let verdict = |detail: &str| {
         Verdict::parse(detail).map_or("decided", |it| if it == Verdict::Approved { "approved" } else { "rejected" })
     };
@@ -251,6 +257,7 @@ fn entry(it: TrailEntry) -> TrailRow {
         Some(Action::Viewed) => format!("was sent the picture {}", it.detail),
         Some(Action::HandedBack) => "handed it back".to_owned(),
         Some(Action::Assigned) => format!("gave it to {}", it.detail),
+        Some(Action::Decided) if is_secret => "gave an opinion".to_owned(),
         Some(Action::Decided) => format!("decided: {}", verdict(&it.detail)),
         Some(Action::Undone) => "took that back".to_owned(),
         Some(Action::Corrected) => format!("corrected it: {}", verdict(&it.detail)),

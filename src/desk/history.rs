@@ -42,6 +42,7 @@ pub(super) async fn show(
         stage: Stage::parse(&asked.stage),
         by: asked.by.parse().ok().map(ReviewerId),
         job: None,
+        reader: Some(session.reviewer().id),
     };
     let before: Option<Uuid> = asked.before.parse().ok();
     let mut rows = desk.0.store.list_decisions(account, &filter, before, PAGE + 1).await?;

@@ -54,12 +54,22 @@ pub(super) fn measured(data: &str) -> Vec<(String, String)> {
         let named =
             word.split_once('=').filter(|(name, _)| name.bytes().all(|it| it.is_ascii_lowercase() || it == b'_'));
         match (named, found.last_mut()) {
-            (Some((name, value)), _) => found.push((name.to_owned(), value.to_owned())),
+            (Some((name, value)), _) => found.push((name.to_owned(), picture(name, value))),
             (None, Some((_, value))) => *value = format!("{value} {word}"),
             (None, None) => {}
         }
     }
     found.into_iter().map(|(name, value)| (measure(&name), value)).collect()
+}
+
+/// A request's name of a picture as the desk calls it; any other value as it is.
+fn picture(name: &str, value: &str) -> String {
+    let words = match value {
+        "source_image" | "photo" if name == "image" => "Document portrait",
+        "target_image" | "probe_image" | "selfie" if name == "image" => "Selfie",
+        other => other,
+    };
+    words.to_owned()
 }
 
 fn measure(name: &str) -> String {
@@ -136,6 +146,7 @@ mod tests {
         let expected = [("Picture", "target_frames[2]"), ("Sharpness", "0.10"), ("Limit", "0.16")];
         assert_eq!(words, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let words = measured("image=photo code=too_many_pixels: 100 megapixels, x=3 allowed");
+        assert_eq!(words[0].1, "Document portrait");
         assert_eq!(words[1], ("What is wrong".to_owned(), "too_many_pixels: 100 megapixels,".to_owned()));
         assert_eq!(measured("no pairs"), []);
     }

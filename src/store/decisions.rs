@@ -50,6 +50,8 @@ pub struct DecisionFilter {
     pub stage: Option<Stage>,
     pub by: Option<ReviewerId>,
     pub job: Option<JobId>,
+    /// Leaves out what this reader must not know yet: the first opinion of somebody else, while a second is wanted.
+    pub reader: Option<ReviewerId>,
 }
 
 /// An entry about to be written.
@@ -241,6 +243,11 @@ impl Store {
                WHERE entry.tenant_id = $1 AND entry.sandbox = $2 AND entry.id < $3
                  AND ($4::text IS NULL OR choice = $4) AND ($5::text IS NULL OR stage = $5)
                  AND ($6::uuid IS NULL OR reviewer_id = $6) AND ($7::uuid IS NULL OR entry.job_id = $7)
+                 AND ($9::uuid IS NULL OR reviewer_id = $9 OR stage <> 'opinion'
+                      OR EXISTS (SELECT FROM review_decisions AS later
+                                 WHERE later.job_id = entry.job_id AND later.revision > entry.revision)
+                      OR EXISTS (SELECT FROM review_cases
+                                 WHERE review_cases.job_id = entry.job_id AND state NOT IN ('second', 'settling')))
                ORDER BY entry.id DESC LIMIT $8"#,
             account.tenant_id.0,
             account.sandbox,
@@ -250,6 +257,7 @@ impl Store {
             filter.by.map(|it| it.0),
             filter.job.map(|it| it.0),
             limit,
+            filter.reader.map(|it| it.0),
         )
         .fetch_all(&self.pool)
         .await?;

@@ -1,26 +1,15 @@
 //! A reviewer's day in a real browser: signing in, deciding by keys, taking back, and two who want the same case.
 
-use std::time::Duration;
-
 use serde_json::json;
 use thirtyfour::Key;
 use uuid::Uuid;
-use visavis::domain::ids::JobId;
 use visavis::domain::review::UNDO;
+use visavis::store::cases::Taken;
+use visavis::store::decisions::Decided;
 
-use crate::support::desk::PASSWORD;
+use crate::support::desk::{PASSWORD, opinion};
 use crate::support::seat::Seat;
-use crate::support::{Browser, World, eventually};
-
-const SOON: Duration = Duration::from_secs(30);
-
-async fn state(world: &World, case: JobId) -> String {
-    world.scalar("SELECT state FROM review_cases WHERE job_id = $1", case).await
-}
-
-async fn await_state(world: &World, case: JobId, expected: &str) {
-    eventually(expected, SOON, async || state(world, case).await == expected).await;
-}
+use crate::support::{Browser, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_said_and_a_right_one_leads_to_the_page_that_was_asked_for() {
@@ -95,7 +84,7 @@ async fn keys_alone_decide_case_after_case_and_the_next_is_on_the_screen_at_once
 
     world.pass(UNDO).await;
     for case in &cases[..10] {
-        await_state(&world, *case, "decided").await;
+        world.await_case_state(*case, "decided").await;
     }
     let told = "SELECT job_id, choice, reasons FROM review_decisions ORDER BY job_id";
     let told: Vec<(Uuid, String, Vec<String>)> = sqlx::query_as(told).fetch_all(&world.pool).await.unwrap();
@@ -119,12 +108,15 @@ async fn a_key_that_is_pressed_twice_or_held_decides_one_case() {
     // At once, as one who presses twice does: the browser gets all of it before it can show anything.
     ada.press("aaaa").await;
     ada.await_case(cases[1]).await;
-    assert_eq!((state(&world, cases[0]).await, state(&world, cases[1]).await), ("settling".into(), "waiting".into()));
+    assert_eq!(
+        (world.case_state(cases[0]).await, world.case_state(cases[1]).await),
+        ("settling".into(), "waiting".into())
+    );
     ada.await_next(cases[2]).await;
     let repeat = "for (let i = 0; i < 20; i += 1) document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'a', repeat: true, bubbles: true }))";
     ada.run(repeat, vec![]).await;
     assert_eq!(ada.count(&format!("[data-case='{}']", cases[1])).await, 1);
-    assert_eq!(state(&world, cases[1]).await, "waiting");
+    assert_eq!(world.case_state(cases[1]).await, "waiting");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,11 +132,11 @@ async fn what_is_undone_in_its_seconds_was_never_decided_and_is_on_the_screen_ag
     ada.press("a").await;
     ada.await_case(second).await;
     ada.wait_text("#toast", "Approved.").await;
-    await_state(&world, first, "settling").await;
+    world.await_case_state(first, "settling").await;
     ada.press("u").await;
     ada.await_case(first).await;
     ada.await_announced("Undone.").await;
-    assert_eq!(state(&world, first).await, "waiting");
+    assert_eq!(world.case_state(first).await, "waiting");
     world.pass(UNDO).await;
     assert_eq!(world.store().settle_decisions(10).await.unwrap(), 0);
     assert_eq!(world.count("SELECT count(*) FROM review_decisions").await, 0);
@@ -160,14 +152,13 @@ async fn what_is_undone_in_its_seconds_was_never_decided_and_is_on_the_screen_ag
     ada.wait_text("#toast", "Approved.").await;
     ada.press_with(Key::Control, 'z').await;
     ada.await_case(second).await;
-    assert_eq!(state(&world, second).await, "waiting");
+    assert_eq!(world.case_state(second).await, "waiting");
 
     // Too late is said.
     ada.press("a").await;
     ada.wait_url("/desk/queue").await;
     ada.wait_visible("#toast").await;
-    world.pass(UNDO).await;
-    await_state(&world, second, "decided").await;
+    world.await_settled(second, "decided").await;
     ada.press("u").await;
     ada.wait_text("#toast", "Not undone. There is nothing of yours to undo here").await;
     assert_eq!(world.count("SELECT count(*) FROM review_decisions").await, 2);
@@ -218,14 +209,14 @@ async fn an_open_queue_and_an_open_case_follow_what_others_do() {
     }
     let (row, holder) = (format!("[data-row='{case}']"), format!("[data-row='{case}'] [data-cell=holder]"));
     assert_eq!(at_queue.text(&holder).await, "nobody");
-    world.store().take_case(&ada, case).await.unwrap();
+    world.take(&ada, case).await;
     at_queue.wait_text(&holder, "ADA").await;
     at_case.wait_text(".case-meta [data-cell=holder]", "held by ADA").await;
 
     let third = world.case(68.0).await;
     at_queue.wait_text(".fresh", "1 new case: show").await;
-    let opinion = visavis::domain::review::Opinion::read("approved", &[], "").unwrap();
-    world.store().decide_case(&ada, case, &opinion, false).await.unwrap();
+    let opinion = opinion("approved", &[], "");
+    assert_eq!(world.store().decide_case(&ada, case, &opinion, false).await.unwrap(), Decided::Done);
     at_queue.wait_text(&row, "Being decided").await;
     at_case.wait_text(".banner", "This case has changed: Being decided.").await;
     world.pass(UNDO).await;
@@ -246,11 +237,11 @@ async fn an_open_queue_and_an_open_case_follow_what_others_do() {
     at_case.await_case(other).await;
     at_case.wait_text("#live", "Live").await;
     let zoe = world.lead("zoe").await;
-    world.store().assign_case(&zoe, other, ada.id).await.unwrap();
+    assert_eq!(world.store().assign_case(&zoe, other, ada.id).await.unwrap(), Taken::Done);
     at_case.wait_text("[role=alert]", "ADA has this case now. You cannot decide it.").await;
     assert_eq!(at_case.attribute("[data-action=approve]", "disabled").await.as_deref(), Some("true"));
     at_case.press("a").await;
-    assert_eq!(state(&world, other).await, "waiting");
+    assert_eq!(world.case_state(other).await, "waiting");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -272,7 +263,7 @@ async fn what_was_typed_outlives_a_session_that_ends_meanwhile() {
     ada.wait_visible("#session").await;
     ada.await_case(first).await;
     assert_eq!(ada.value("#note").await, "a bar, a scar");
-    assert_eq!(state(&world, first).await, "waiting");
+    assert_eq!(world.case_state(first).await, "waiting");
     ada.assert_quiet(&[401]).await;
 
     ada.click("#session [data-action=sign-in]").await;
@@ -281,8 +272,7 @@ async fn what_was_typed_outlives_a_session_that_ends_meanwhile() {
     ada.await_case(first).await;
     assert_eq!(ada.value("#note").await, "a bar, a scar");
     ada.press("a").await;
-    await_state(&world, first, "settling").await;
-    world.pass(UNDO).await;
-    await_state(&world, first, "decided").await;
+    world.await_case_state(first, "settling").await;
+    world.await_settled(first, "decided").await;
     assert_eq!(world.count("SELECT count(*) FROM review_decisions WHERE note = 'a bar, a scar'").await, 1);
 }

@@ -1,33 +1,16 @@
 //! A case in a real browser: its pictures, reasons, corrections, second opinions; and all of it without the script.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use thirtyfour::Key;
 use uuid::Uuid;
-use visavis::domain::ids::{ImageId, JobId};
+use visavis::domain::ids::ImageId;
 use visavis::domain::image::Variant;
-use visavis::domain::review::{Opinion, Reviewer, UNDO};
+use visavis::domain::review::UNDO;
 use visavis::media::links::LIFETIME;
 
-use crate::support::desk::PASSWORD;
+use crate::support::desk::{PASSWORD, opinion};
 use crate::support::seat::Seat;
-use crate::support::{Browser, World, eventually};
-
-const SOON: Duration = Duration::from_secs(30);
-
-async fn await_state(world: &World, case: JobId, expected: &str) {
-    let state = async || world.scalar::<String>("SELECT state FROM review_cases WHERE job_id = $1", case).await;
-    eventually(expected, SOON, async || state().await == expected).await;
-}
-
-async fn decide(world: &World, who: &Reviewer, case: JobId, choice: &str, reasons: &[String], note: &str) {
-    let opinion = Opinion::read(choice, reasons, note).unwrap();
-    world.store().take_case(who, case).await.unwrap();
-    world.store().decide_case(who, case, &opinion, false).await.unwrap();
-    world.pass(UNDO).await;
-    await_state(world, case, "decided").await;
-}
+use crate::support::{Browser, World};
 
 async fn set_rule(world: &World, four_eyes_fmr: f64) {
     let settings = json!({ "four_eyes_fmr": four_eyes_fmr });
@@ -68,11 +51,11 @@ async fn a_dead_link_to_a_picture_is_replaced_unseen_and_of_an_erased_picture_it
     ada.wait_text("[role=alert]", "This case is no longer open: Erased.").await;
     ada.run(age, vec![json!(dead)]).await;
     for side in ["reference", "probe"] {
-        ada.wait_text(&format!("[data-side={side}] .broken"), "This picture can't be shown: it was erased.").await;
+        ada.wait_text(&format!("[data-side={side}] .broken.crop"), "This picture can't be shown: it was erased.").await;
     }
     ada.screenshot("case_pictures_erased").await;
-    ada.click(".broken button").await;
-    ada.wait_text(".broken", "it was erased.").await;
+    ada.click(".broken.crop button").await;
+    ada.wait_text(".broken.crop", "it was erased.").await;
     ada.reload().await;
     ada.wait_text("[data-side=probe]", "This picture was erased.").await;
     assert_eq!(ada.count("img").await, 0);
@@ -139,9 +122,9 @@ async fn a_rejection_waits_for_its_reason_and_another_reason_for_its_note() {
     let digit = ada.attribute("[data-for=rejected] input[value=other]", "data-digit").await.unwrap();
     ada.press(digit.as_str()).await;
     ada.press(Key::Enter).await;
-    ada.wait_text("[role=alert]", "Not saved. Say in the note what the other reason is").await;
+    ada.wait_text("[role=alert]", "Not saved. Say in the note what the other reason is.").await;
     ada.screenshot("case_not_saved").await;
-    await_state(&world, case, "waiting").await;
+    world.await_case_state(case, "waiting").await;
     ada.assert_quiet(&[422]).await;
     ada.press("n").await;
     ada.press("twins").await;
@@ -150,8 +133,7 @@ async fn a_rejection_waits_for_its_reason_and_another_reason_for_its_note() {
     ada.press("r").await;
     ada.press(Key::Enter).await;
     ada.wait_url("/desk/queue").await;
-    world.pass(UNDO).await;
-    await_state(&world, case, "decided").await;
+    world.await_settled(case, "decided").await;
     let kept = "SELECT count(*) FROM review_decisions WHERE reasons = '{other}' AND note = 'twins'";
     assert_eq!(world.count(kept).await, 1);
 }
@@ -162,7 +144,8 @@ async fn a_lead_corrects_a_decision_by_a_form_and_both_entries_are_shown() {
     let ada = world.reviewer("ada").await;
     world.lead("zoe").await;
     let case = world.case(68.0).await;
-    decide(&world, &ada, case, "approved", &[], "").await;
+    world.decide(&ada, case, &opinion("approved", &[], ""), false).await;
+    world.await_settled(case, "decided").await;
     let browser = Browser::start().await;
     let zoe = Seat::signed_in(&browser, &process, "zoe").await;
     zoe.open_case(case).await;
@@ -205,18 +188,31 @@ async fn two_pairs_of_eyes_see_the_rule_and_not_what_the_other_said() {
     ada.press(Key::Escape).await;
     ada.press("a").await;
     ada.wait_url("/desk/queue").await;
-    world.pass(UNDO).await;
-    await_state(&world, case, "second").await;
+    // Who looks on learns that she has spoken, and not what she said: neither before it settles nor after.
+    let assert_silent = async |place: &str| {
+        let page = bob.run("return document.querySelector('main').outerHTML", vec![]).await;
+        let page = page.as_str().unwrap();
+        for secret in ["the first to speak", "decided: ", "class=\"verdict "] {
+            assert!(!page.contains(secret), "{place}: {secret}: {page}");
+        }
+    };
+    bob.open_case(case).await;
+    assert!(bob.text("#decide").await.contains("ADA has decided on it."));
+    assert_silent("settling").await;
+    world.await_settled(case, "second").await;
 
     // Who gave the first opinion cannot give the second.
     ada.open_case(case).await;
     assert!(ada.text("#decide").await.contains("somebody else must give the second"));
     assert_eq!(ada.count("[data-action=take]").await, 0);
+    assert!(ada.text("[data-revision='1']").await.contains("the first to speak"), "she may read her own words");
+    bob.open("/desk/history?by=").await;
+    assert_eq!(bob.count("[data-row]").await, 0);
+    bob.open("/desk/queue").await;
     bob.press("s").await;
     bob.await_case(case).await;
     assert!(bob.text(".rule").await.starts_with("This is the second opinion."));
-    let page = bob.run("return document.documentElement.outerHTML", vec![]).await;
-    assert!(!page.as_str().unwrap().contains("the first to speak"), "the second opinion is bob's own");
+    assert_silent("second").await;
     bob.screenshot("case_second").await;
 
     // Handed back and taken again it is the same case.
@@ -227,10 +223,11 @@ async fn two_pairs_of_eyes_see_the_rule_and_not_what_the_other_said() {
     bob.await_case(case).await;
     bob.press("a").await;
     bob.wait_url("/desk/queue").await;
-    world.pass(UNDO).await;
-    await_state(&world, case, "decided").await;
+    world.await_settled(case, "decided").await;
     let both = "SELECT count(*) FROM review_decisions WHERE (revision, stage) IN ((1, 'opinion'), (2, 'decision'))";
     assert_eq!(world.count(both).await, 2);
+    bob.open("/desk/history").await;
+    assert_eq!(bob.count("[data-row]").await, 2, "now it may be known");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,7 +262,7 @@ async fn a_question_mark_shows_the_keys_and_a_switch_turns_them_off() {
     ada.wait_gone("#help").await;
     ada.press("a").await;
     ada.wait_url("/desk/queue").await;
-    await_state(&world, case, "settling").await;
+    world.await_case_state(case, "settling").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -291,17 +288,17 @@ async fn without_the_script_forms_do_all_of_it() {
 
     // A rejection without a reason is refused by a page that leads back.
     ada.click("[data-action=reject]").await;
-    ada.wait_text("main", "A rejection needs a reason: choose at least one").await;
+    ada.wait_text("main", "A rejection needs a reason: choose at least one.").await;
     ada.click("main .button").await;
     ada.wait_url(&first.to_string()).await;
     ada.assert_quiet(&[422]).await;
     ada.click("[data-action=approve]").await;
     ada.wait_url(&second.to_string()).await;
-    await_state(&world, first, "settling").await;
+    world.await_case_state(first, "settling").await;
     ada.open(&format!("/desk/cases/{first}")).await;
     ada.click("[data-action=undo]").await;
     ada.wait_visible("[data-decide]").await;
-    await_state(&world, first, "waiting").await;
+    world.await_case_state(first, "waiting").await;
     ada.click("[data-action=approve]").await;
     ada.wait_url(&second.to_string()).await;
     ada.click("[data-for=rejected] input[value=not_live]").await;
@@ -309,7 +306,7 @@ async fn without_the_script_forms_do_all_of_it() {
     ada.wait_url("/desk/queue").await;
     world.pass(UNDO).await;
     for case in [first, second] {
-        await_state(&world, case, "decided").await;
+        world.await_case_state(case, "decided").await;
     }
     let choices: Vec<(String, Value)> =
         sqlx::query_as("SELECT choice, to_jsonb(reasons) FROM review_decisions ORDER BY job_id")

@@ -5,22 +5,21 @@ use std::time::Duration;
 
 use thirtyfour::Key;
 use visavis::domain::ids::JobId;
-use visavis::domain::review::{Opinion, Reviewer, UNDO};
+use visavis::domain::review::Reviewer;
 use visavis::domain::tenant::Account;
+use visavis::store::cases::Taken;
+use visavis::store::decisions::Decided;
 
-use crate::support::desk::PASSWORD;
+use crate::support::desk::{PASSWORD, opinion};
 use crate::support::process::Process;
 use crate::support::seat::Seat;
 use crate::support::window::{Motion, Scheme, View};
-use crate::support::{Api, Browser, World, eventually, photos};
-
-const SOON: Duration = Duration::from_secs(30);
+use crate::support::{Browser, World, photos};
 
 /// A desk at work: a case in every state.
 struct Bustle {
     world: World,
     process: Process,
-    api: Api,
     bob: Reviewer,
     free: JobId,
     held: JobId,
@@ -33,23 +32,6 @@ struct Bustle {
     erased: JobId,
 }
 
-fn opinion(choice: &str, reasons: &[&str], note: &str) -> Opinion {
-    let reasons: Vec<_> = reasons.iter().map(|it| (*it).to_owned()).collect();
-    Opinion::read(choice, &reasons, note).unwrap()
-}
-
-async fn decide(world: &World, who: &Reviewer, case: JobId, opinion: &Opinion, needs_two: bool) {
-    world.store().take_case(who, case).await.unwrap();
-    world.store().decide_case(who, case, opinion, needs_two).await.unwrap();
-}
-
-/// The API's own task settles it.
-async fn settle(world: &World, case: JobId) {
-    world.pass(UNDO).await;
-    let state = async || world.scalar::<String>("SELECT state FROM review_cases WHERE job_id = $1", case).await;
-    eventually("it settles", SOON, async || state().await != "settling").await;
-}
-
 impl Bustle {
     async fn start() -> Self {
         let (world, process, api) = World::with_api().await;
@@ -57,40 +39,39 @@ impl Bustle {
         let case = async |score: f64| world.case_of(score, &portrait, &selfie).await;
         let [ada, bob] = [world.reviewer("ada").await, world.reviewer("bob").await];
         let zoe = world.lead("zoe").await;
-        let store = world.store();
         let (approved, rejected) = (
             opinion("approved", &["aged"], "Ten years older, the same scar over the left brow."),
             opinion("rejected", &["different_person", "not_live"], ""),
         );
         let decided = case(69.2).await;
-        decide(&world, &ada, decided, &approved, false).await;
-        settle(&world, decided).await;
+        world.decide(&ada, decided, &approved, false).await;
+        world.await_settled(decided, "decided").await;
         let corrected = case(66.4).await;
-        decide(&world, &bob, corrected, &approved, false).await;
-        settle(&world, corrected).await;
+        world.decide(&bob, corrected, &approved, false).await;
+        world.await_settled(corrected, "decided").await;
         let altered = opinion("rejected", &["document_altered"], "The portrait was glued in: look at its lower edge.");
-        store.correct_decision(&zoe, corrected, &altered).await.unwrap();
+        assert_eq!(world.store().correct_decision(&zoe, corrected, &altered).await.unwrap(), Decided::Done);
         let disputed = case(61.3).await;
-        decide(&world, &ada, disputed, &approved, true).await;
-        settle(&world, disputed).await;
-        decide(&world, &bob, disputed, &rejected, true).await;
-        settle(&world, disputed).await;
+        world.decide(&ada, disputed, &approved, true).await;
+        world.await_settled(disputed, "second").await;
+        world.decide(&bob, disputed, &rejected, true).await;
+        world.await_settled(disputed, "disputed").await;
         let second = case(62.8).await;
-        decide(&world, &ada, second, &approved, true).await;
-        settle(&world, second).await;
+        world.decide(&ada, second, &approved, true).await;
+        world.await_settled(second, "second").await;
         let erased = case(70.0).await;
-        decide(&world, &ada, erased, &rejected, false).await;
-        settle(&world, erased).await;
+        world.decide(&ada, erased, &rejected, false).await;
+        world.await_settled(erased, "decided").await;
         let (status, body) = api.delete(&format!("/v1/jobs/{erased}")).await;
         assert!(status.is_success(), "{body}");
         world.pass(Duration::from_mins(200)).await;
         let [free, held, others, settling] = [case(68.0).await, case(73.5).await, case(64.9).await, case(71.1).await];
-        decide(&world, &zoe, settling, &rejected, false).await;
+        world.decide(&zoe, settling, &rejected, false).await;
         // As long as the test looks at it.
         world.execute("UPDATE review_cases SET settles_at = now() + interval '1 hour' WHERE state = 'settling'").await;
-        store.take_case(&zoe, held).await.unwrap();
-        store.take_case(&bob, others).await.unwrap();
-        Self { world, process, api, bob, free, held, others, second, disputed, settling, decided, corrected, erased }
+        world.take(&zoe, held).await;
+        world.take(&bob, others).await;
+        Self { world, process, bob, free, held, others, second, disputed, settling, decided, corrected, erased }
     }
 }
 
@@ -194,11 +175,11 @@ async fn look_everywhere(view: View, size: &str) {
 
     // Two at once: somebody else is quicker.
     seat.open_case(bustle.free).await;
-    world.store().take_case(&bustle.bob, bustle.free).await.unwrap();
+    world.take(&bustle.bob, bustle.free).await;
     seat.click("[data-action=take]").await;
     seat.wait_text("h1", "The case has moved on").await;
     look.at("problem_409", &[409]).await;
-    world.store().hand_back_case(&bustle.bob, bustle.free).await.unwrap();
+    assert_eq!(world.store().hand_back_case(&bustle.bob, bustle.free).await.unwrap(), Taken::Done);
 
     // The next case with the toast over it; then the session ends.
     seat.open_case(bustle.held).await;
@@ -221,7 +202,6 @@ async fn look_everywhere(view: View, size: &str) {
     look.open("history_empty", "/desk/history", &[]).await;
     look.open("dashboard_empty", "/desk/dashboard", &[]).await;
     eprintln!("axe, {size}: {} runs without a violation", look.runs.get());
-    drop(bustle.api);
 }
 
 #[tokio::test(flavor = "multi_thread")]

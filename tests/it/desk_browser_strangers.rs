@@ -1,18 +1,14 @@
 //! What strangers write reaches the desk's pages as text: in a real browser nothing of it runs, wherever it stands.
 
-use std::time::Duration;
-
 use serde_json::json;
 use thirtyfour::Key;
 use visavis::domain::ids::JobId;
-use visavis::domain::review::UNDO;
+use visavis::store::cases::Taken;
 
 use crate::support::desk::PASSWORD;
 use crate::support::seat::Seat;
 use crate::support::world::request;
-use crate::support::{Browser, World, eventually, photos};
-
-const SOON: Duration = Duration::from_secs(30);
+use crate::support::{Browser, World, photos};
 
 /// Out of an attribute, out of an element, out of a script.
 const EVIL: &str = "\"'></textarea></title><script>xss=1</script><img src=x onerror=xss=1><svg onload=xss=1>{{7*7}}";
@@ -24,11 +20,6 @@ async fn assert_inert(seat: &Seat, refused: &[u16]) {
     assert_eq!(seat.run("return window.xss === undefined", vec![]).await, json!(true), "{}", seat.url().await);
     assert_eq!(seat.count("img[src=x], svg[onload], main script, header script").await, 0, "{}", seat.url().await);
     seat.assert_quiet(refused).await;
-}
-
-async fn await_state(world: &World, case: JobId, expected: &str) {
-    let state = async || world.scalar::<String>("SELECT state FROM review_cases WHERE job_id = $1", case).await;
-    eventually(expected, SOON, async || state().await == expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,9 +66,8 @@ async fn what_clients_and_reviewers_write_is_shown_to_the_letter_and_never_runs(
     assert_eq!(seat.value("#note").await, EVIL);
     assert_inert(&seat, &[401]).await;
     seat.press("a").await;
-    await_state(&world, case, "settling").await;
-    world.pass(UNDO).await;
-    await_state(&world, case, "decided").await;
+    world.await_case_state(case, "settling").await;
+    world.await_settled(case, "decided").await;
     seat.open_case(case).await;
     assert_eq!(seat.text("[data-revision='1'] blockquote").await, EVIL);
 
@@ -98,9 +88,9 @@ async fn what_clients_and_reviewers_write_is_shown_to_the_letter_and_never_runs(
     // Names come by live news, too, and in what a lead may choose from.
     let bob = Seat::signed_in(&browser, &process, "bob").await;
     bob.wait_text("#live", "Live").await;
-    world.store().hand_back_case(&ada, other).await.unwrap();
+    assert_eq!(world.store().hand_back_case(&ada, other).await.unwrap(), Taken::Done);
     bob.wait_text(&format!("[data-row='{other}'] [data-cell=holder]"), "nobody").await;
-    world.store().take_case(&ada, other).await.unwrap();
+    world.take(&ada, other).await;
     bob.wait_text(&format!("[data-row='{other}'] [data-cell=holder]"), EVIL).await;
     assert_inert(&bob, &[]).await;
     bob.open_case(other).await;

@@ -1,6 +1,7 @@
 //! The reviewers' desk as a browser without a screen sees it: pages, forms, a cookie; and cases to review.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
@@ -14,14 +15,18 @@ use visavis::domain::job::Verdict;
 use visavis::domain::outcome::Seen;
 use visavis::domain::policy::{self, Evidence};
 use visavis::domain::quality::Quality;
-use visavis::domain::review::{Reviewer, ReviewerId};
+use visavis::domain::review::{Opinion, Reviewer, ReviewerId, UNDO};
 use visavis::domain::tenant::Account;
+use visavis::store::cases::Taken;
+use visavis::store::decisions::Decided;
 use visavis::store::jobs::Change;
 
 use super::endings::{compared, live, picture, seen};
 use super::outcomes::success;
 use super::process::Process;
-use super::{World, photos};
+use super::{World, eventually, photos};
+
+const SOON: Duration = Duration::from_secs(30);
 
 /// What everybody at the desk signs in with here.
 pub const PASSWORD: &str = "a few plain words";
@@ -95,6 +100,38 @@ impl World {
         let ended = self.store().finish_succeeded(&claim, &success(outcome)).await;
         assert_eq!(ended.expect("the database answers"), Change::Done);
     }
+
+    pub async fn take(&self, who: &Reviewer, case: JobId) {
+        assert_eq!(self.store().take_case(who, case).await.expect("the database answers"), Taken::Done);
+    }
+
+    /// Takes and decides it; nothing is settled.
+    pub async fn decide(&self, who: &Reviewer, case: JobId, opinion: &Opinion, needs_two: bool) {
+        self.take(who, case).await;
+        let decided = self.store().decide_case(who, case, opinion, needs_two).await;
+        assert_eq!(decided.expect("the database answers"), Decided::Done);
+    }
+
+    pub async fn case_state(&self, case: JobId) -> String {
+        self.scalar("SELECT state FROM review_cases WHERE job_id = $1", case).await
+    }
+
+    /// A process with the role `api` may have to do something for that.
+    pub async fn await_case_state(&self, case: JobId, state: &str) {
+        eventually(state, SOON, async || self.case_state(case).await == state).await;
+    }
+
+    /// The same behind the seconds in which a decision can be undone.
+    pub async fn await_settled(&self, case: JobId, state: &str) {
+        self.pass(UNDO).await;
+        self.await_case_state(case, state).await;
+    }
+}
+
+/// What a reviewer makes of a case.
+pub fn opinion(choice: &str, reasons: &[&str], note: &str) -> Opinion {
+    let reasons: Vec<_> = reasons.iter().map(|it| (*it).to_owned()).collect();
+    Opinion::read(choice, &reasons, note).expect("an opinion that can be")
 }
 
 /// An answer of the desk.
