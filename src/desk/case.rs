@@ -225,7 +225,11 @@ fn shown(job: &JobView, paths: &CasePaths, role: ImageRole) -> Option<Shown> {
 }
 
 fn decision(it: DecisionRow) -> DecisionView {
-    let seen = if it.seen.is_empty() { "no picture".to_owned() } else { it.seen.join(", ") };
+    let seen = if it.seen.is_empty() {
+        "no picture".to_owned()
+    } else {
+        it.seen.iter().map(|it| words::picture(it)).collect::<Vec<_>>().join(", ")
+    };
     DecisionView {
         revision: it.revision,
         decision: it.choice.name(),
@@ -254,7 +258,7 @@ fn entry(it: TrailEntry, is_secret: bool) -> TrailRow {
     let what = match it.action {
         Some(Action::Taken) => "took the case".to_owned(),
         Some(Action::Opened) => "opened it".to_owned(),
-        Some(Action::Viewed) => format!("was sent the picture {}", it.detail),
+        Some(Action::Viewed) => format!("was sent the {}", words::picture(&it.detail)),
         Some(Action::HandedBack) => "handed it back".to_owned(),
         Some(Action::Assigned) => format!("gave it to {}", it.detail),
         Some(Action::Decided) if is_secret => "gave an opinion".to_owned(),

@@ -62,7 +62,7 @@ pub(super) async fn show(State(desk): State<Desk>, session: Session) -> Result<H
     let waiting = counts.waiting + counts.second + counts.disputed;
     let oldest = counts
         .oldest
-        .map_or_else(|| "nothing waits".to_owned(), |it| format!("the oldest since {}", words::age(it, counts.now)));
+        .map_or_else(|| "nothing waits".to_owned(), |it| format!("the oldest for {}", words::age(it, counts.now)));
     let page = DashboardPage {
         frame: session.frame("Dashboard", "dashboard"),
         figures: vec![
@@ -77,7 +77,10 @@ pub(super) async fn show(State(desk): State<Desk>, session: Session) -> Result<H
             (
                 "Agreement",
                 share(totals.agreed, totals.doubled),
-                format!("of {} cases with two opinions", totals.doubled),
+                match totals.doubled {
+                    1 => "of 1 case with two opinions".to_owned(),
+                    cases => format!("of {cases} cases with two opinions"),
+                },
             ),
             ("Corrected", totals.corrected.to_string(), "decisions changed later".to_owned()),
             ("Lapsed", totals.lapsed.to_string(), "cases nobody decided in time".to_owned()),

@@ -280,8 +280,8 @@ async fn without_the_script_forms_do_all_of_it() {
     assert!(!ada.is_visible(".script-only").await);
     ada.click("[data-action=next]").await;
     ada.wait_url(&first.to_string()).await;
-    for side in ["reference", "probe"] {
-        assert!(ada.is_visible(&format!("img[data-role={side}]")).await, "{side}");
+    for (picture, shown) in [("reference", true), ("probe", true), ("probe_crop", true), ("reference_crop", false)] {
+        assert_eq!(ada.is_visible(&format!("img[data-role={picture}]")).await, shown, "{picture}");
     }
     assert!(!ada.is_visible(".tools").await);
     ada.screenshot("case_without_script").await;

@@ -131,8 +131,9 @@ async fn look_everywhere(view: View, size: &str) {
     seat.wait_visible(&format!("[data-row='{}']", bustle.free)).await;
     look.at("queue", &[]).await;
     look.open("queue_filtered", "/desk/queue?risk=BLURRED", &[]).await;
-    look.open("dashboard", "/desk/dashboard", &[]).await;
-    seat.click("summary").await;
+    seat.open("/desk/dashboard").await;
+    seat.click("main summary").await;
+    look.at("dashboard", &[]).await;
     look.open("account", "/desk/account", &[]).await;
     seat.fill("#current", "wrong").await;
     for field in ["#new", "#again"] {
@@ -163,6 +164,7 @@ async fn look_everywhere(view: View, size: &str) {
 
     look.case("case", bustle.held).await;
     seat.press("r").await;
+    seat.wait_text("[data-hint]", if size == "wide" { "Pick with 1 to 9" } else { "Choose, then confirm." }).await;
     look.at("case_rejecting", &[]).await;
     seat.press(Key::Escape).await;
     seat.press("w").await;
