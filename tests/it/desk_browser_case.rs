@@ -213,6 +213,7 @@ async fn two_pairs_of_eyes_see_the_rule_and_not_what_the_other_said() {
     bob.await_case(case).await;
     assert!(bob.text(".rule").await.starts_with("This is the second opinion."));
     assert_silent("second").await;
+    bob.wait_text("[aria-labelledby=decisions-heading]", "Not shown before the second opinion.").await;
     bob.screenshot("case_second").await;
 
     // Handed back and taken again it is the same case.
