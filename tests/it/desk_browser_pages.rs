@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use serde_json::json;
 use thirtyfour::Key;
 use visavis::domain::ids::JobId;
 use visavis::domain::review::Reviewer;
@@ -93,6 +94,9 @@ impl Look<'_> {
             let widths = "const it = document.documentElement; return [it.scrollWidth, it.clientWidth]";
             let widths: [u32; 2] = serde_json::from_value(self.seat.run(widths, vec![]).await).unwrap();
             assert!(widths[0] <= widths[1], "{place}: {widths:?}");
+            // A panel that hides what is too wide for it would hide it from the page's width, too.
+            let cut = "return [...document.querySelectorAll('.panel')].filter((it) => it.scrollWidth > it.clientWidth).length";
+            assert_eq!(self.seat.run(cut, vec![]).await, json!(0), "{place}: a panel is cut off");
             self.seat.assert_quiet(refused).await;
             self.seat.screenshot(&place).await;
             self.runs.set(self.runs.get() + 1);
@@ -155,6 +159,7 @@ async fn look_everywhere(view: View, size: &str) {
         ("case_erased", bustle.erased),
     ] {
         look.case(name, id).await;
+        assert_eq!(seat.count(".hand-back").await, 0, "{name}: only an open case of one's own can be handed back");
     }
     seat.open_case(bustle.corrected).await;
     seat.click(".correct summary").await;
