@@ -208,6 +208,7 @@ async fn look_everywhere(view: View, size: &str) {
     look.at("queue_empty", &[]).await;
     look.open("history_empty", "/desk/history", &[]).await;
     look.open("dashboard_empty", "/desk/dashboard", &[]).await;
+    seat.wait_text("main", "Nothing in the last 14 days.").await;
     eprintln!("axe, {size}: {} runs without a violation", look.runs.get());
 }
 
