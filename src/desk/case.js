@@ -178,7 +178,10 @@
   function bringBack(item) {
     const displaced = current;
     item.busy = false;
-    if (displaced !== item && displaced.canDecide && !displaced.busy) ahead.unshift(displaced);
+    if (displaced !== item && displaced.canDecide && !displaced.busy) {
+      ahead.unshift(displaced);
+      document.documentElement.dataset.next = displaced.id;
+    }
     show(item);
   }
 
@@ -238,8 +241,10 @@
     if (!mayDecide(item)) return;
     sectionOf(item).classList.add("rejecting");
     item.article.querySelector("[data-reject-words]").textContent = "Confirm";
-    item.article.querySelector("[data-reject-key]").textContent = "⏎";
-    hint(item, "Why? Pick with 1 to 9, then Enter. Esc stops.");
+    const key = item.article.querySelector("[data-reject-key]");
+    key.textContent = "⏎";
+    // Where no keys are shown, none are spoken of.
+    hint(item, key.checkVisibility() ? "Why? Pick with 1 to 9, then Enter. Esc stops." : "Why? Choose, then confirm.");
     if (!desk.byId("decide").contains(document.activeElement) || document.activeElement.matches("[data-action=reject]")) item.article.querySelector("[data-for=rejected] input")?.focus();
   }
 

@@ -135,7 +135,7 @@ async fn read(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Case, DeskE
         if reviewer.is_lead && view.state.is_open() { store.list_colleagues(account).await? } else { Vec::new() };
 
     let is_mine = view.holder.as_ref().is_some_and(|(holder, _)| *holder == reviewer.id);
-    let is_blind = is_blind(&view, reviewer);
+    let is_blind = is_blind(&view, for_two, reviewer);
     let is_party = decisions.iter().any(|it| it.by.0 == reviewer.id);
     let outcome = job.outcome.as_ref();
     Ok(Case {
@@ -176,8 +176,10 @@ async fn read(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Case, DeskE
 }
 
 /// Whether the reviewer must not know yet what somebody else thinks: there is a first opinion, and no second.
-fn is_blind(case: &CaseView, reviewer: &Reviewer) -> bool {
+fn is_blind(case: &CaseView, for_two: bool, reviewer: &Reviewer) -> bool {
     match (case.state, &case.settling) {
+        // What was undone is in the trail.
+        (CaseState::Waiting, _) => for_two,
         (CaseState::Second, _) => case.first_by != Some(reviewer.id),
         (CaseState::Settling, Some(it)) if it.by.0 == reviewer.id => false,
         (CaseState::Settling, Some(it)) if it.came_from == CaseState::Second => case.first_by != Some(reviewer.id),
@@ -254,7 +256,11 @@ fn shown(job: &JobView, paths: &CasePaths, role: ImageRole) -> Option<Shown> {
 }
 
 fn decision(it: DecisionRow) -> DecisionView {
-    let seen = if it.seen.is_empty() { "no picture".to_owned() } else { it.seen.join(", ") };
+    let seen = if it.seen.is_empty() {
+        "no picture".to_owned()
+    } else {
+        it.seen.iter().map(|it| words::picture(it)).collect::<Vec<_>>().join(", ")
+    };
     DecisionView {
         revision: it.revision,
         decision: it.choice.name(),
@@ -282,7 +288,7 @@ fn entry(it: TrailEntry, is_blind: bool) -> TrailRow {
     let what = match it.action {
         Some(Action::Taken) => "took the case".to_owned(),
         Some(Action::Opened) => "opened it".to_owned(),
-        Some(Action::Viewed) => format!("was sent the picture {}", it.detail),
+        Some(Action::Viewed) => format!("was sent the {}", words::picture(&it.detail)),
         Some(Action::HandedBack) => "handed it back".to_owned(),
         Some(Action::Assigned) => format!("gave it to {}", it.detail),
         Some(Action::Decided) if is_blind => "gave an opinion".to_owned(),

@@ -89,27 +89,35 @@ pub(super) async fn show(State(desk): State<Desk>, session: Session) -> Result<H
     let waiting = counts.waiting + counts.second + counts.disputed;
     let oldest = counts
         .oldest
-        .map_or_else(|| "nothing waits".to_owned(), |it| format!("the oldest since {}", words::age(it, counts.now)));
+        .map_or_else(|| "nothing waits".to_owned(), |it| format!("the oldest for {}", words::age(it, counts.now)));
+    let approved = match totals.decided {
+        0 => "none yet".to_owned(),
+        decided => format!("{} approved", share(totals.approved, decided)),
+    };
+    let slowest = totals
+        .p90_wait_seconds
+        .map_or_else(|| "until a decision".to_owned(), |it| format!("nine of ten within {}", duration(it)));
+    let is_idle = |it: &DayCount| it.approved + it.in_review + it.rejected + it.not_finished == 0;
+    let days = if figures.days.iter().all(is_idle) { &[] } else { figures.days.as_slice() };
     let page = DashboardPage {
         frame: session.frame("Dashboard", "dashboard"),
         figures: vec![
             ("Waiting", waiting.to_string(), oldest),
             ("Opened", totals.opened.to_string(), "cases in 30 days".to_owned()),
-            ("Decided", totals.decided.to_string(), format!("{} approved", share(totals.approved, totals.decided))),
-            (
-                "Median wait",
-                span(totals.median_wait_seconds),
-                format!("nine of ten within {}", span(totals.p90_wait_seconds)),
-            ),
+            ("Decided", totals.decided.to_string(), approved),
+            ("Median wait", span(totals.median_wait_seconds), slowest),
             (
                 "Agreement",
                 share(totals.agreed, totals.doubled),
-                format!("of {} cases with two opinions", totals.doubled),
+                match totals.doubled {
+                    1 => "of 1 case with two opinions".to_owned(),
+                    cases => format!("of {cases} cases with two opinions"),
+                },
             ),
             ("Corrected", totals.corrected.to_string(), "decisions changed later".to_owned()),
             ("Lapsed", totals.lapsed.to_string(), "cases nobody decided in time".to_owned()),
         ],
-        days: figures.days.iter().map(day).collect(),
+        days: days.iter().map(day).collect(),
         scores: figures.scores.iter().map(score).collect(),
         people: figures.reviewers.iter().map(person).collect(),
         as_of: words::moment(totals.now).1,

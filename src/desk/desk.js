@@ -50,7 +50,6 @@ const desk = (() => {
     over = true;
     const dialog = byId("session");
     if (!dialog || dialog.open) return;
-    dialog.querySelector("[data-action=sign-in]").href = `/desk/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
     leaving.dispatchEvent(new Event("session-over"));
     dialog.showModal();
   }
@@ -252,6 +251,10 @@ const desk = (() => {
     const toastBox = byId("toast");
     toastBox?.querySelector("[data-action=undo]").addEventListener("click", undoLast);
     toastBox?.querySelector("[data-action=dismiss]").addEventListener("click", closeToast);
+    // To what is on the screen by then.
+    document.querySelector("#session [data-action=sign-in]")?.addEventListener("click", (event) => {
+      event.currentTarget.href = `/desk/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+    });
     document.querySelector("[data-action=help]")?.addEventListener("click", () => byId("help").showModal());
     const choice = byId("keys");
     if (choice) {

@@ -98,13 +98,20 @@ impl DeskError {
             Self::Forbidden(why) => (*why).to_owned(),
             Self::NoSuchCase => "It may belong to somebody else, or its address was mistyped.".to_owned(),
             Self::Conflict(what) => what.clone(),
-            Self::Invalid { detail, .. } => detail.clone(),
+            Self::Invalid { detail, .. } => sentence(detail),
             Self::Busy => "Too many people sign in at this moment: try again.".to_owned(),
             Self::Unavailable => {
                 "A part of the service does not answer. Nothing of yours was lost: try again.".to_owned()
             }
         }
     }
+}
+
+/// With a capital and a full stop.
+fn sentence(text: &str) -> String {
+    let mut letters = text.trim_end_matches('.').chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).chain(['.']).collect()
 }
 
 impl IntoResponse for DeskError {

@@ -223,7 +223,12 @@ const viewer = (() => {
 
     for (const picture of pictures) {
       picture.addEventListener("error", () => renew(picture));
-      picture.addEventListener("load", () => mend(picture));
+      // Links die again: what was shown may be asked for anew.
+      picture.addEventListener("load", () => {
+        asked = null;
+        delete picture.dataset.tried;
+        mend(picture);
+      });
       if (picture.complete && picture.naturalWidth === 0) renew(picture);
     }
   }

@@ -47,6 +47,23 @@ pub(super) fn sentence(name: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
+/// `probe 0 whole` as `whole selfie`, `probe 2 portrait` as `face in selfie 3`.
+pub(super) fn picture(sent: &str) -> String {
+    let mut parts = sent.split(' ');
+    let (Some(role), Some(position), Some(variant)) = (parts.next(), parts.next(), parts.next()) else {
+        return sent.to_owned();
+    };
+    let words = match (role, variant) {
+        ("reference", _) => "document portrait",
+        (_, "portrait") => "face in selfie",
+        _ => "whole selfie",
+    };
+    match position.parse() {
+        Ok(0_u16) | Err(_) => words.to_owned(),
+        Ok(position) => format!("{words} {}", u32::from(position) + 1),
+    }
+}
+
 /// What a warning measured: `image=probe sharpness=0.10 limit=0.16` as names and values. A value may have spaces.
 pub(super) fn measured(data: &str) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
@@ -54,12 +71,22 @@ pub(super) fn measured(data: &str) -> Vec<(String, String)> {
         let named =
             word.split_once('=').filter(|(name, _)| name.bytes().all(|it| it.is_ascii_lowercase() || it == b'_'));
         match (named, found.last_mut()) {
-            (Some((name, value)), _) => found.push((name.to_owned(), value.to_owned())),
+            (Some((name, value)), _) => found.push((name.to_owned(), said(name, value))),
             (None, Some((_, value))) => *value = format!("{value} {word}"),
             (None, None) => {}
         }
     }
     found.into_iter().map(|(name, value)| (measure(&name), value)).collect()
+}
+
+/// A request's name of a picture as the desk calls it; any other value as it is.
+fn said(name: &str, value: &str) -> String {
+    let words = match value {
+        "source_image" | "photo" if name == "image" => "Document portrait",
+        "target_image" | "probe_image" | "selfie" if name == "image" => "Selfie",
+        other => other,
+    };
+    words.to_owned()
 }
 
 fn measure(name: &str) -> String {
@@ -136,8 +163,21 @@ mod tests {
         let expected = [("Picture", "target_frames[2]"), ("Sharpness", "0.10"), ("Limit", "0.16")];
         assert_eq!(words, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let words = measured("image=photo code=too_many_pixels: 100 megapixels, x=3 allowed");
+        assert_eq!(words[0].1, "Document portrait");
         assert_eq!(words[1], ("What is wrong".to_owned(), "too_many_pixels: 100 megapixels,".to_owned()));
         assert_eq!(measured("no pairs"), []);
+    }
+
+    #[test]
+    fn pictures_that_were_sent_are_called_as_on_the_page() {
+        for (sent, words) in [
+            ("reference 0 portrait", "document portrait"),
+            ("probe 0 whole", "whole selfie"),
+            ("probe 2 portrait", "face in selfie 3"),
+            ("odd", "odd"),
+        ] {
+            assert_eq!(picture(sent), words);
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod receiver;
 pub mod rendered;
 pub mod s3;
 pub mod search;
+pub mod seat;
 pub mod signatures;
 pub mod spoilt;
 pub mod stream;

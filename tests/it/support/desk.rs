@@ -1,6 +1,7 @@
 //! The reviewers' desk as a browser without a screen sees it: pages, forms, a cookie; and cases to review.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
@@ -13,17 +14,43 @@ use visavis::domain::ids::JobId;
 use visavis::domain::job::Verdict;
 use visavis::domain::outcome::Seen;
 use visavis::domain::policy::{self, Evidence};
-use visavis::domain::review::{Reviewer, ReviewerId};
+use visavis::domain::quality::Quality;
+use visavis::domain::review::{Opinion, Reviewer, ReviewerId, UNDO};
 use visavis::domain::tenant::Account;
+use visavis::store::cases::Taken;
+use visavis::store::decisions::Decided;
 use visavis::store::jobs::Change;
 
 use super::endings::{compared, live, picture, seen};
 use super::outcomes::success;
 use super::process::Process;
-use super::{World, photos};
+use super::{World, eventually, photos};
+
+const SOON: Duration = Duration::from_secs(30);
 
 /// What everybody at the desk signs in with here.
 pub const PASSWORD: &str = "a few plain words";
+
+/// Of a face that is as it should be.
+const GOOD: Quality = Quality {
+    inter_eye_px: 48.0,
+    sharpness: 0.4,
+    brightness: 0.5,
+    dynamic_range: 0.45,
+    overexposed: 0.0,
+    underexposed: 0.0,
+    yaw_deg: 2.0,
+    pitch_deg: -3.0,
+    roll_deg: 1.0,
+    eyes_open: 0.27,
+    mouth_open: 0.02,
+    eyes_darkness: 0.3,
+    eyes_detail: 1.1,
+    mouth_detail: 1.0,
+    mouth_tint: 6.0,
+    margin: 1.4,
+    dominance: 1.0,
+};
 
 impl World {
     /// Somebody who reviews the first organisation's live cases.
@@ -49,7 +76,7 @@ impl World {
         self.case_of(score, photos::small_face(), photos::small_face()).await
     }
 
-    /// The same of those pictures: 256 pixels wide and high at most, with the face in the middle.
+    /// The same of those pictures: 256 pixels wide and high at most.
     pub async fn case_of(&self, score: f64, reference: &[u8], probe: &[u8]) -> JobId {
         let id = self.submit_pair("face_match", reference, probe).await;
         self.end_in_doubt(id, score).await;
@@ -60,9 +87,10 @@ impl World {
     pub async fn end_in_doubt(&self, id: JobId, score: f64) {
         let claim = self.store().claim_job(id).await.expect("the database answers").expect("nobody else takes it");
         let face = |it| match it {
-            Seen::Picture { faces, quality, provenance, .. } => {
-                let face = Some([70.0, 60.0, 170.0, 180.0]);
-                Seen::Picture { width: 205, height: 256, faces, face, quality, provenance }
+            Seen::Picture { faces, provenance, .. } => {
+                // About there in the photos of ours that are shown.
+                let face = Some([64.0, 24.0, 122.0, 98.0]);
+                Seen::Picture { width: 205, height: 256, faces, face, quality: Some(GOOD), provenance }
             }
             other @ Seen::Unreadable { .. } => other,
         };
@@ -73,6 +101,38 @@ impl World {
         let ended = self.store().finish_succeeded(&claim, &success(outcome)).await;
         assert_eq!(ended.expect("the database answers"), Change::Done);
     }
+
+    pub async fn take(&self, who: &Reviewer, case: JobId) {
+        assert_eq!(self.store().take_case(who, case).await.expect("the database answers"), Taken::Done);
+    }
+
+    /// Takes and decides it; nothing is settled.
+    pub async fn decide(&self, who: &Reviewer, case: JobId, opinion: &Opinion, needs_two: bool) {
+        self.take(who, case).await;
+        let decided = self.store().decide_case(who, case, opinion, needs_two).await;
+        assert_eq!(decided.expect("the database answers"), Decided::Done);
+    }
+
+    pub async fn case_state(&self, case: JobId) -> String {
+        self.scalar("SELECT state FROM review_cases WHERE job_id = $1", case).await
+    }
+
+    /// A process with the role `api` may have to do something for that.
+    pub async fn await_case_state(&self, case: JobId, state: &str) {
+        eventually(state, SOON, async || self.case_state(case).await == state).await;
+    }
+
+    /// The same behind the seconds in which a decision can be undone.
+    pub async fn await_settled(&self, case: JobId, state: &str) {
+        self.pass(UNDO).await;
+        self.await_case_state(case, state).await;
+    }
+}
+
+/// What a reviewer makes of a case.
+pub fn opinion(choice: &str, reasons: &[&str], note: &str) -> Opinion {
+    let reasons: Vec<_> = reasons.iter().map(|it| (*it).to_owned()).collect();
+    Opinion::read(choice, &reasons, note).expect("an opinion that can be")
 }
 
 /// An answer of the desk.
