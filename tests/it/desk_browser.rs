@@ -4,8 +4,8 @@ use serde_json::json;
 use thirtyfour::Key;
 use uuid::Uuid;
 use visavis::domain::review::UNDO;
-use visavis::store::cases::Taken;
 use visavis::store::decisions::Decided;
+use visavis::store::holding::Taken;
 
 use crate::support::desk::{PASSWORD, opinion};
 use crate::support::seat::Seat;

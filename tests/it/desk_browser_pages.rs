@@ -8,8 +8,8 @@ use thirtyfour::Key;
 use visavis::domain::ids::JobId;
 use visavis::domain::review::Reviewer;
 use visavis::domain::tenant::Account;
-use visavis::store::cases::Taken;
 use visavis::store::decisions::Decided;
+use visavis::store::holding::Taken;
 
 use crate::support::desk::{PASSWORD, opinion};
 use crate::support::process::Process;
@@ -51,7 +51,7 @@ impl Bustle {
         world.decide(&bob, corrected, &approved, false).await;
         world.await_settled(corrected, "decided").await;
         let altered = opinion("rejected", &["document_altered"], "The portrait was glued in: look at its lower edge.");
-        assert_eq!(world.store().correct_decision(&zoe, corrected, &altered).await.unwrap(), Decided::Done);
+        assert_eq!(world.store().correct_decision(&zoe, corrected, 1, &altered).await.unwrap(), Decided::Done);
         let disputed = case(61.3).await;
         world.decide(&ada, disputed, &approved, true).await;
         world.await_settled(disputed, "second").await;

@@ -3,7 +3,7 @@
 use serde_json::json;
 use thirtyfour::Key;
 use visavis::domain::ids::JobId;
-use visavis::store::cases::Taken;
+use visavis::store::holding::Taken;
 
 use crate::support::desk::PASSWORD;
 use crate::support::seat::Seat;

@@ -17,8 +17,8 @@ use visavis::domain::policy::{self, Evidence};
 use visavis::domain::quality::Quality;
 use visavis::domain::review::{Opinion, Reviewer, ReviewerId, UNDO};
 use visavis::domain::tenant::Account;
-use visavis::store::cases::Taken;
 use visavis::store::decisions::Decided;
+use visavis::store::holding::Taken;
 use visavis::store::jobs::Change;
 
 use super::endings::{compared, live, picture, seen};
