@@ -122,8 +122,11 @@ impl World {
             Question::TakeNext => {
                 let taken = self.store.take_next_case(&self.reviewer, None).await.expect("it answers");
                 let spent = since.elapsed();
-                let _ =
-                    self.store.hand_back_case(&self.reviewer, taken.expect("cases wait")).await.expect("it answers");
+                let _ = self
+                    .store
+                    .hand_back_case(&self.reviewer, taken.expect("cases wait"), true)
+                    .await
+                    .expect("it answers");
                 return spent;
             }
         };

@@ -166,10 +166,5 @@ CREATE TRIGGER review_decisions_stay BEFORE DELETE ON review_decisions
 CREATE TRIGGER review_decisions_are_kept BEFORE TRUNCATE ON review_decisions
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_record();
 
--- What waits already.
-INSERT INTO review_cases (job_id, tenant_id, sandbox, score, risks, opened_at, lapses_at)
-    SELECT id, tenant_id, sandbox, (result#>>'{comparison,similarity}')::double precision * 100,
-           ARRAY(SELECT warning->>'risk' FROM jsonb_array_elements(result->'warnings') AS warning
-                 WHERE warning->>'log_type' <> 'information'),
-           finished_at, purge_at
-    FROM jobs WHERE verdict = 'in_review' AND erased_at IS NULL AND purge_at > now();
+-- Jobs in review: of those without a case the janitor makes one.
+CREATE INDEX jobs_in_review ON jobs (purge_at) WHERE verdict = 'in_review' AND erased_at IS NULL;

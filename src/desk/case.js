@@ -84,6 +84,7 @@
 
   // Nothing can be decided here any more.
   function close(item, words) {
+    keepDraft(item);
     item.mine = item.canDecide = false;
     sectionOf(item).classList.add("closed");
     for (const control of formOf(item)?.querySelectorAll("button, input, textarea") ?? []) if (control.id !== "note") control.disabled = true;
@@ -92,7 +93,7 @@
   }
 
   // Puts a case into the page; `pressed` is when the key was that asked for it.
-  function show(item, pressed) {
+  function show(item, pressed, guard) {
     current?.view.stop();
     current = item;
     place.replaceChildren(item.article);
@@ -101,23 +102,30 @@
     if (location.pathname !== path) history.pushState(null, "", path);
     scrollTo(0, 0);
     desk.byId("case-heading").focus({ preventScroll: true });
-    arrive(item, pressed);
+    arrive(item, pressed, guard);
   }
 
-  function arrive(item, pressed) {
+  // Keys decide nothing for a moment: whoever pressed one meant the case before.
+  function arrive(item, pressed, guard = pressed === undefined ? 0 : settleMs) {
     delete item.article.dataset.ready;
     item.readyAt = Infinity;
     requestAnimationFrame(() => requestAnimationFrame(() => {
       if (pressed !== undefined) performance.measure("desk:next", { start: pressed, end: performance.now() });
       if (current !== item) return;
-      item.readyAt = pressed === undefined ? 0 : performance.now() + settleMs;
-      setTimeout(() => { if (current === item) item.article.dataset.ready = "true"; }, pressed === undefined ? 0 : settleMs);
+      item.readyAt = performance.now() + guard;
+      setTimeout(() => { if (current === item) item.article.dataset.ready = "true"; }, guard);
     }));
   }
 
   async function decide(decision, pressed) {
     const item = current;
     if (!mayDecide(item)) return;
+    if (chosen(item, decision).some((box) => box.value === "other") && noteOf(item).value.trim() === "") {
+      setUnfolded(item, true);
+      hint(item, "Say in the note what the other reason is.");
+      desk.announce("Say in the note what the other reason is.");
+      return noteOf(item).focus();
+    }
     const body = new URLSearchParams({ csrf: desk.csrf(), decision, note: noteOf(item).value });
     for (const box of chosen(item, decision)) body.append("reason", box.value);
     item.busy = true;
@@ -150,7 +158,7 @@
         undoable = null;
         desk.closeToast();
       }
-      bringBack(item);
+      bringBack(item, 1000);
       refused(item, failure);
     }
   }
@@ -175,14 +183,14 @@
     if (failure.status === 422) setUnfolded(item, true);
   }
 
-  function bringBack(item) {
+  function bringBack(item, guard) {
     const displaced = current;
     item.busy = false;
     if (displaced !== item && displaced.canDecide && !displaced.busy) {
       ahead.unshift(displaced);
       document.documentElement.dataset.next = displaced.id;
     }
-    show(item);
+    show(item, undefined, guard);
   }
 
   async function undo(item, sent) {
@@ -196,7 +204,7 @@
       return;
     }
     item.quietUntil = performance.now() + 3000;
-    bringBack(item);
+    bringBack(item, settleMs);
     desk.toast("Undone.");
     desk.announce(`Undone. ${item.name} again.`);
   }
@@ -314,15 +322,15 @@
     }, 250);
   }
 
-  // What was typed when the session ended.
-  desk.leaving.addEventListener("session-over", () => {
-    for (const item of [current, undoable]) {
-      const note = item && formOf(item) && noteOf(item);
-      if (!note) continue;
-      const reasons = [...item.article.querySelectorAll("input[name=reason]:checked")].map((box) => box.value);
-      sessionStorage.setItem(`desk:draft:${item.id}`, JSON.stringify({ note: note.value, reasons }));
-    }
-  });
+  // What was typed when the session or the hold on a case ended.
+  function keepDraft(item) {
+    const note = item && formOf(item) && noteOf(item);
+    if (!note) return;
+    const reasons = [...item.article.querySelectorAll("input[name=reason]:checked")].map((box) => box.value);
+    sessionStorage.setItem(`desk:draft:${item.id}`, JSON.stringify({ note: note.value, reasons }));
+  }
+
+  desk.leaving.addEventListener("session-over", () => [current, undoable].forEach(keepDraft));
 
   function restoreDraft(item) {
     const kept = sessionStorage.getItem(`desk:draft:${item.id}`);
@@ -373,10 +381,10 @@
 
   // Nobody else should wait for a case that was reserved and never shown.
   addEventListener("pagehide", () => {
-    for (const item of ahead.splice(0)) desk.send(`/desk/cases/${item.id}/hand-back`, { keepalive: true }).catch(() => {});
+    for (const item of ahead.splice(0)) desk.send(`/desk/cases/${item.id}/hand-back?ahead=1`, { keepalive: true }).catch(() => {});
   });
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
-  addEventListener("popstate", () => location.reload());
+  addEventListener("popstate", () => { if (location.pathname !== `/desk/cases/${current.id}`) location.reload(); });
 
   current = make(place.querySelector("article[data-case]"));
   current.opened = true;
@@ -384,6 +392,7 @@
   countSettling(current);
   desk.live(tell);
   setInterval(beat, 60_000);
+  document.addEventListener("visibilitychange", beat);
   if (document.readyState === "complete") preload();
   else addEventListener("load", preload);
 })();

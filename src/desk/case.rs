@@ -78,7 +78,7 @@ pub(super) async fn moved_on(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Res
     let case = desk.0.store.find_case(reviewer.account, id).await?.ok_or(DeskError::NoSuchCase)?;
     let is_party = entries(desk, reviewer, id).await?.iter().any(|it| it.by.0 == reviewer.id);
     let why = why_not(&case, reviewer, is_party).unwrap_or_else(|| {
-        format!("It is not yours any more, or you hold {MOST_HELD} cases already: decide or hand back one.")
+        format!("Your hold on it ran out: take it again. If that fails, you hold {MOST_HELD} cases: decide or hand back one.")
     });
     Ok(DeskError::Conflict(why))
 }

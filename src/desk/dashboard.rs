@@ -13,6 +13,7 @@ use tracing::warn;
 use super::Desk;
 use super::error::DeskError;
 use super::pages::{DashboardPage, DayBar, PersonRow, ScoreBar};
+use super::queue::counted;
 use super::session::Session;
 use super::words;
 use crate::domain::tenant::Account;
@@ -102,7 +103,7 @@ pub(super) async fn show(State(desk): State<Desk>, session: Session) -> Result<H
     let page = DashboardPage {
         frame: session.frame("Dashboard", "dashboard"),
         figures: vec![
-            ("Waiting", waiting.to_string(), oldest),
+            ("Waiting", counted(waiting), oldest),
             ("Opened", totals.opened.to_string(), "cases in 30 days".to_owned()),
             ("Decided", totals.decided.to_string(), approved),
             ("Median wait", span(totals.median_wait_seconds), slowest),

@@ -76,6 +76,12 @@ pub(super) struct Form {
 }
 
 #[derive(Deserialize)]
+pub(super) struct HandedBack {
+    /// It was never shown.
+    ahead: Option<String>,
+}
+
+#[derive(Deserialize)]
 pub(super) struct Assigned {
     reviewer: Uuid,
 }
@@ -123,12 +129,15 @@ pub(super) async fn show(
     Ok(Html(page.render()?))
 }
 
-/// Takes the next case. The script gets it as a part of a page, ahead of its being shown.
+/// Takes the next case. The script gets it as a part of a page, ahead of its being shown: no deed of the reviewer's.
 pub(super) async fn next(
     State(desk): State<Desk>,
     Query(asked): Query<Form>,
-    change: Change<Next>,
+    Quiet(change): Quiet<Next>,
 ) -> Result<Response, DeskError> {
+    if asked.fragment.is_none() {
+        change.session.act(&desk).await?;
+    }
     let after = asked.after.or(change.form.after).map(JobId);
     let next = desk.0.store.take_next_case(change.session.reviewer(), after).await?;
     match (next, asked.fragment) {
@@ -154,10 +163,11 @@ pub(super) async fn take(
 pub(super) async fn hand_back(
     State(desk): State<Desk>,
     Path(id): Path<String>,
+    Query(asked): Query<HandedBack>,
     change: Change<Nothing>,
 ) -> Result<Response, DeskError> {
     let (id, reviewer) = (case_id(&id)?, change.session.reviewer());
-    match desk.0.store.hand_back_case(reviewer, id).await? {
+    match desk.0.store.hand_back_case(reviewer, id, asked.ahead.is_some()).await? {
         Taken::Done => Ok(done(change.by_script, "/desk/queue")),
         Taken::Refused => Err(case::moved_on(&desk, reviewer, id).await?),
     }
@@ -228,7 +238,7 @@ fn row(it: CaseRow, reader: ReviewerId, now: DateTime<Utc>) -> QueueRow {
     }
 }
 
-fn counted(cases: i64) -> String {
+pub(super) fn counted(cases: i64) -> String {
     if cases > MOST_COUNTED { "10,000+".to_owned() } else { cases.to_string() }
 }
 

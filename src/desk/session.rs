@@ -43,6 +43,11 @@ impl Session {
         hmac(&self.pepper, &self.token)
     }
 
+    /// The reviewer does something: the session lives on.
+    pub(super) async fn act(&self, desk: &Desk) -> Result<(), DeskError> {
+        desk.0.store.find_session(&self.hmac(), true).await?.map(drop).ok_or(DeskError::SignedOut)
+    }
+
     /// A token for a page's changes.
     pub(super) fn csrf(&self) -> String {
         let mask: [u8; MASK] = rand::random();

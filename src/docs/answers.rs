@@ -190,7 +190,7 @@ pub struct JobReview {
     pub decision: ReviewDecision,
     /// Chosen from the desk's list; the reviewer's note is not told.
     pub reasons: Vec<ReviewReason>,
-    /// Grows with each correction.
+    /// Of two reviews of a job the later one has the higher revision; the first need not be 1.
     #[schema(minimum = 1)]
     pub revision: u32,
     #[schema(format = "date-time")]

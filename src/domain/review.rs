@@ -16,6 +16,8 @@ use super::tenant::Account;
 pub const UNDO: Duration = Duration::from_secs(8);
 /// So long a case stays with its holder without a sign of life.
 pub const LEASE: Duration = Duration::from_mins(5);
+/// So long a case that a lead gave away waits for its reviewer.
+pub const ASSIGNED: Duration = Duration::from_hours(8);
 /// Characters of a note, at most.
 pub const LONGEST_NOTE: usize = 2000;
 

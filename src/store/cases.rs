@@ -305,6 +305,29 @@ impl Store {
             .collect()
     }
 
+    /// Opens up to `limit` cases of jobs in review that have none: from before there were cases, or ended by a process of an older
+    /// version. Says how many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn open_missing_cases(&self, limit: i64) -> Result<u64, Error> {
+        let opened = sqlx::query!(
+            "INSERT INTO review_cases (job_id, tenant_id, sandbox, score, risks, opened_at, lapses_at)
+             SELECT id, tenant_id, sandbox, (result#>>'{comparison,similarity}')::double precision * 100,
+                    ARRAY(SELECT DISTINCT warning->>'risk' FROM jsonb_array_elements(result->'warnings') AS warning
+                          WHERE warning->>'log_type' <> 'information'),
+                    finished_at, purge_at
+             FROM jobs
+             WHERE verdict = 'in_review' AND erased_at IS NULL AND purge_at > now()
+               AND NOT EXISTS (SELECT 1 FROM review_cases WHERE job_id = jobs.id)
+             ORDER BY purge_at LIMIT $1 ON CONFLICT (job_id) DO NOTHING",
+            limit,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(opened.rows_affected())
+    }
+
     /// Closes up to `limit` cases whose images are erased before anybody decided; says how many.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use super::signals::Signal;
 use super::trail::Action;
 use super::{Error, Store};
 use crate::domain::ids::JobId;
-use crate::domain::review::{LEASE, Reviewer, ReviewerId};
+use crate::domain::review::{ASSIGNED, LEASE, Reviewer, ReviewerId};
 
 /// Cases that one reviewer may hold at once.
 pub const MOST_HELD: i64 = 10;
@@ -31,7 +31,8 @@ impl Store {
             .await?;
         let before = sqlx::query_scalar!(
             r#"UPDATE review_cases AS it
-               SET holder = $2, lease_until = now() + make_interval(secs => $5),
+               SET holder = $2, lease_until = greatest(now() + make_interval(secs => $5),
+                                                       CASE WHEN old.was_mine THEN it.lease_until END),
                    taken_at = CASE WHEN it.holder = $2 AND it.lease_until > now() THEN it.taken_at ELSE now() END
                FROM (SELECT coalesce(holder = $2 AND lease_until > now(), false) AS was_mine FROM review_cases
                      WHERE job_id = $1 AND tenant_id = $3 AND sandbox = $4 FOR UPDATE) AS old
@@ -66,7 +67,7 @@ impl Store {
     pub async fn take_next_case(&self, who: &Reviewer, but: Option<JobId>) -> Result<Option<JobId>, Error> {
         let mut tx = self.begin().await?;
         let mine = sqlx::query_scalar!(
-            "UPDATE review_cases SET lease_until = now() + make_interval(secs => $5)
+            "UPDATE review_cases SET lease_until = greatest(lease_until, now() + make_interval(secs => $5))
              WHERE job_id = (SELECT job_id FROM review_cases
                              WHERE holder = $1 AND lease_until > now() AND tenant_id = $2 AND sandbox = $3
                                AND job_id IS DISTINCT FROM $4 AND state IN ('waiting', 'second', 'disputed')
@@ -84,23 +85,35 @@ impl Store {
             tx.commit().await?;
             return Ok(Some(JobId(id)));
         }
-        let free = sqlx::query_scalar!(
-            "UPDATE review_cases SET holder = $1, taken_at = now(), lease_until = now() + make_interval(secs => $5)
-             WHERE job_id = (SELECT job_id FROM review_cases
-                             WHERE tenant_id = $2 AND sandbox = $3 AND job_id IS DISTINCT FROM $4
-                               AND state IN ('waiting', 'second', 'disputed', 'settling') AND state <> 'settling'
-                               AND (holder IS NULL OR lease_until <= now()) AND may_review(review_cases, $1, $6)
-                             ORDER BY opened_at, job_id LIMIT 1 FOR UPDATE SKIP LOCKED)
-             RETURNING job_id",
-            who.id.0,
-            who.account.tenant_id.0,
-            who.account.sandbox,
-            but.map(|it| it.0),
-            LEASE.as_secs_f64(),
-            who.is_lead,
-        )
-        .fetch_optional(&mut *tx.inner)
-        .await?;
+        // What they handed back lately only where there is nothing else.
+        let mut free = None;
+        for but_handed_back in [true, false] {
+            free = sqlx::query_scalar!(
+                "UPDATE review_cases SET holder = $1, taken_at = now(), lease_until = now() + make_interval(secs => $5)
+                 WHERE job_id = (SELECT job_id FROM review_cases
+                                 WHERE tenant_id = $2 AND sandbox = $3 AND job_id IS DISTINCT FROM $4
+                                   AND state IN ('waiting', 'second', 'disputed', 'settling') AND state <> 'settling'
+                                   AND (holder IS NULL OR lease_until <= now()) AND may_review(review_cases, $1, $6)
+                                   AND NOT ($7 AND EXISTS
+                                       (SELECT 1 FROM review_trail WHERE review_trail.job_id = review_cases.job_id
+                                          AND reviewer_id = $1 AND action = 'handed_back' AND detail = ''
+                                          AND at > now() - interval '1 hour'))
+                                 ORDER BY opened_at, job_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+                 RETURNING job_id",
+                who.id.0,
+                who.account.tenant_id.0,
+                who.account.sandbox,
+                but.map(|it| it.0),
+                LEASE.as_secs_f64(),
+                who.is_lead,
+                but_handed_back,
+            )
+            .fetch_optional(&mut *tx.inner)
+            .await?;
+            if free.is_some() {
+                break;
+            }
+        }
         let Some(id) = free.map(JobId) else { return Ok(None) };
         tx.insert_trail(who.id, who.account, Some(id), (Action::Taken, "")).await?;
         tx.news.push(Signal::Case);
@@ -114,7 +127,7 @@ impl Store {
     /// When the database fails.
     pub async fn renew_case(&self, who: &Reviewer, job_id: JobId) -> Result<Taken, Error> {
         let rows = sqlx::query!(
-            "UPDATE review_cases SET lease_until = now() + make_interval(secs => $5)
+            "UPDATE review_cases SET lease_until = greatest(lease_until, now() + make_interval(secs => $5))
              WHERE job_id = $1 AND holder = $2 AND tenant_id = $3 AND sandbox = $4 AND lease_until > now()
                AND lapses_at > now() AND state IN ('waiting', 'second', 'disputed')",
             job_id.0,
@@ -129,20 +142,25 @@ impl Store {
         Ok(if rows == 1 { Taken::Done } else { Taken::Refused })
     }
 
-    /// Gives a case back to the queue, where it keeps its place.
+    /// Gives a case back to the queue, where it keeps its place. `ahead`: only if it was never shown to the reviewer, who may
+    /// have another page open.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn hand_back_case(&self, who: &Reviewer, job_id: JobId) -> Result<Taken, Error> {
+    pub async fn hand_back_case(&self, who: &Reviewer, job_id: JobId, ahead: bool) -> Result<Taken, Error> {
         let mut tx = self.begin().await?;
         let rows = sqlx::query!(
             "UPDATE review_cases SET holder = NULL, taken_at = NULL, lease_until = NULL
              WHERE job_id = $1 AND holder = $2 AND tenant_id = $3 AND sandbox = $4
-               AND state IN ('waiting', 'second', 'disputed')",
+               AND state IN ('waiting', 'second', 'disputed')
+               AND NOT ($5 AND EXISTS (SELECT 1 FROM review_trail
+                                       WHERE review_trail.job_id = $1 AND reviewer_id = $2 AND action = 'opened'
+                                         AND at >= taken_at))",
             job_id.0,
             who.id.0,
             who.account.tenant_id.0,
             who.account.sandbox,
+            ahead,
         )
         .execute(&mut *tx.inner)
         .await?
@@ -150,7 +168,8 @@ impl Store {
         if rows == 0 {
             return Ok(Taken::Refused);
         }
-        tx.insert_trail(who.id, who.account, Some(job_id), (Action::HandedBack, "")).await?;
+        tx.insert_trail(who.id, who.account, Some(job_id), (Action::HandedBack, if ahead { "ahead" } else { "" }))
+            .await?;
         tx.news.push(Signal::Case);
         tx.commit().await?;
         Ok(Taken::Done)
@@ -173,7 +192,7 @@ impl Store {
             to.0,
             lead.account.tenant_id.0,
             lead.account.sandbox,
-            LEASE.as_secs_f64(),
+            ASSIGNED.as_secs_f64(),
         )
         .fetch_optional(&mut *tx.inner)
         .await?;

@@ -130,6 +130,8 @@ impl Store {
                LEFT JOIN review_cases AS review ON review.job_id = jobs.id AND review.verdict IS NOT NULL
                LEFT JOIN review_decisions AS entry ON entry.job_id = jobs.id AND entry.revision = review.revision
                WHERE jobs.tenant_id = $1 AND jobs.sandbox = $2 AND jobs.id < $3
+                 -- The first part, so that few cases are looked up.
+                 AND ($4::text IS NULL OR jobs.verdict = $4 OR jobs.verdict = 'in_review')
                  AND ($4::text IS NULL OR coalesce(review.verdict, jobs.verdict) = $4)
                  AND ($5::text IS NULL OR jobs.state = $5)
                  AND ($6::text IS NULL OR kind = $6)

@@ -186,7 +186,7 @@ async fn look_everywhere(view: View, size: &str) {
     seat.click("[data-action=take]").await;
     seat.wait_text("h1", "The case has moved on").await;
     look.at("problem_409", &[409]).await;
-    assert_eq!(world.store().hand_back_case(&bustle.bob, bustle.free).await.unwrap(), Taken::Done);
+    assert_eq!(world.store().hand_back_case(&bustle.bob, bustle.free, false).await.unwrap(), Taken::Done);
 
     // The next case with the toast over it; then the session ends.
     seat.open_case(bustle.held).await;

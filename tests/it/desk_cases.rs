@@ -76,8 +76,8 @@ async fn a_lease_is_held_by_signs_of_life_and_without_them_the_case_is_anybodys_
     world.pass(LEASE).await;
     assert_eq!(store.renew_case(&ada, case).await.unwrap(), Taken::Refused, "too late");
     assert_eq!(store.take_next_case(&bob, None).await.unwrap(), Some(case));
-    assert_eq!(store.hand_back_case(&ada, case).await.unwrap(), Taken::Refused, "it is Bob's");
-    assert_eq!(store.hand_back_case(&bob, case).await.unwrap(), Taken::Done);
+    assert_eq!(store.hand_back_case(&ada, case, false).await.unwrap(), Taken::Refused, "it is Bob's");
+    assert_eq!(store.hand_back_case(&bob, case, false).await.unwrap(), Taken::Done);
     assert_eq!(store.take_case(&ada, case).await.unwrap(), Taken::Done);
 }
 
@@ -182,6 +182,42 @@ async fn the_queue_is_paged_without_gap_or_double_and_filtered() {
     assert_eq!(rows(&desk.get("/desk/queue?risk=%27%3B--&age=x&state=decided&after=nonsense").await.text).len(), 50);
     let filter = CaseFilter { older_than: Some(i64::MAX), ..CaseFilter::default() };
     assert!(world.store().list_cases(ada.account, &filter, None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hands_a_case_back_is_given_another_first_and_what_was_given_to_them_waits() {
+    let world = World::without_broker().await;
+    let (first, second) = (world.case(68.0).await, world.case(68.0).await);
+    let (ada, zoe) = (world.reviewer("ada").await, world.lead("zoe").await);
+    let store = world.store();
+    assert_eq!(store.take_next_case(&ada, None).await.unwrap(), Some(first));
+    assert_eq!(store.hand_back_case(&ada, first, false).await.unwrap(), Taken::Done);
+    assert_eq!(store.take_next_case(&ada, None).await.unwrap(), Some(second));
+    assert_eq!(store.take_next_case(&zoe, None).await.unwrap(), Some(first), "it kept its place");
+    // One that another page of hers shows is not handed back by the page that had it ahead.
+    store.record_opened(&ada, second).await.unwrap();
+    assert_eq!(store.hand_back_case(&ada, second, true).await.unwrap(), Taken::Refused);
+    assert_eq!(store.assign_case(&zoe, first, ada.id).await.unwrap(), Taken::Done);
+    world.pass(Duration::from_hours(7)).await;
+    assert_eq!(store.take_case(&zoe, first).await.unwrap(), Taken::Refused);
+    assert_eq!(store.renew_case(&ada, first).await.unwrap(), Taken::Done);
+    world.pass(Duration::from_mins(30)).await;
+    assert_eq!(store.take_case(&zoe, first).await.unwrap(), Taken::Refused, "a sign of life does not shorten it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_in_review_without_a_case_gets_one() {
+    let world = World::without_broker().await;
+    let case = world.case(68.0).await;
+    let ada = world.reviewer("ada").await;
+    let row = "SELECT score || array_to_string(risks, ' ') || opened_at::text FROM review_cases WHERE job_id = $1";
+    let before: String = world.scalar(row, case).await;
+    // As a worker of an older version leaves it.
+    world.execute("DELETE FROM review_cases").await;
+    assert_eq!(world.store().take_next_case(&ada, None).await.unwrap(), None);
+    visavis::janitor::erase_due(world.store(), &world.intake.media).await.unwrap();
+    assert_eq!(world.scalar::<String>(row, case).await, before);
+    assert_eq!(world.store().take_next_case(&ada, None).await.unwrap(), Some(case));
 }
 
 #[tokio::test(flavor = "multi_thread")]
