@@ -314,8 +314,8 @@ impl Store {
         let opened = sqlx::query!(
             "INSERT INTO review_cases (job_id, tenant_id, sandbox, score, risks, opened_at, lapses_at)
              SELECT id, tenant_id, sandbox, (result#>>'{comparison,similarity}')::double precision * 100,
-                    ARRAY(SELECT DISTINCT warning->>'risk' FROM jsonb_array_elements(result->'warnings') AS warning
-                          WHERE warning->>'log_type' <> 'information'),
+                    ARRAY(SELECT warning->>'risk' FROM jsonb_array_elements(result->'warnings') WITH ORDINALITY AS it (warning, at)
+                          WHERE warning->>'log_type' <> 'information' GROUP BY 1 ORDER BY min(at)),
                     finished_at, purge_at
              FROM jobs
              WHERE verdict = 'in_review' AND erased_at IS NULL AND purge_at > now()
