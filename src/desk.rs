@@ -3,11 +3,12 @@
 
 mod assets;
 mod case;
-mod change;
 mod dashboard;
 mod decide;
+mod deed;
 mod error;
 mod history;
+mod list;
 mod live;
 mod measures;
 mod pages;
@@ -35,7 +36,6 @@ use crate::domain::pepper::Pepper;
 use crate::domain::rates::Rates;
 use crate::images::Images;
 use crate::lifecycle::Lifecycle;
-use crate::store::signals::Signal;
 use crate::store::{self, Store};
 
 /// Bytes of a form, at most: the longest note, percent-encoded, and some.
@@ -138,6 +138,3 @@ async fn settle(store: Store, life: Lifecycle) {
         }
     }
 }
-
-/// What pages learn of at once.
-const SIGNAL: Signal = Signal::Case;

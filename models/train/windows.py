@@ -1,4 +1,4 @@
-"""Where the networks look: the tight box of a face and the windows around it, as src/vision/liveness/window.rs has them.
+"""Where the networks look: the tight box of a face and the windows around it, as crates/vision/src/liveness/window.rs has them.
 
 Pictures are uint8 arrays [height, width, 3], RGB. Boxes are (left, top, right, bottom) in pixels, 0 being the left edge.
 """

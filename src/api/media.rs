@@ -80,17 +80,13 @@ async fn serve(
     headers: HeaderMap,
 ) -> Response {
     let mut response = match read(&context, uri.path(), query.as_deref().unwrap_or_default()).await {
-        Ok((grant, rendition)) => {
-            let response = answer(grant.variant, &rendition, &headers);
-            let is_sent = method == Method::GET && response.status().is_success();
-            let recorded = async {
-                if is_sent {
-                    context.desk.record_view(&headers, grant.image_id, grant.variant).await?;
-                }
-                Ok::<_, ApiError>(response)
-            };
-            recorded.await.unwrap_or_else(IntoResponse::into_response)
-        }
+        Ok((grant, rendition)) => match answer(grant.variant, &rendition, &headers) {
+            response if method == Method::GET && response.status().is_success() => {
+                let recorded = context.desk.record_view(&headers, grant.image_id, grant.variant).await;
+                recorded.map_or_else(|error| ApiError::from(error).into_response(), |()| response)
+            }
+            response => response,
+        },
         Err(error) => error.into_response(),
     };
     for (name, value) in HEADERS {

@@ -15,9 +15,8 @@ use super::words;
 use crate::domain::evidence::{Mode, Similarity};
 use crate::domain::ids::JobId;
 use crate::domain::image::ImageRole;
-use crate::domain::job::Verdict;
 use crate::domain::outcome::{Outcome, Seen};
-use crate::domain::review::{CaseState, Choice, Reason, Reviewer, Stage, needs_two};
+use crate::domain::review::{CaseState, Choice, Reason, Reviewer, needs_two};
 use crate::images::CasePaths;
 use crate::store::cases::CaseView;
 use crate::store::decisions::{DecisionFilter, DecisionRow, MOST_REVISIONS};
@@ -39,7 +38,7 @@ pub(super) async fn show(
     let case = read(&desk, session.reviewer(), id).await?;
     desk.0.store.record_opened(session.reviewer(), id).await?;
     let title = format!("Case {}", case.request_id);
-    Ok(Html(CasePage { frame: session.frame(&title, "queue"), case, notice: None }.render()?))
+    Ok(Html(CasePage { frame: session.frame(&title, "queue"), case }.render()?))
 }
 
 /// Fresh URLs of a case's pictures.
@@ -264,7 +263,7 @@ fn decision(it: DecisionRow) -> DecisionView {
     DecisionView {
         revision: it.revision,
         decision: it.choice.name(),
-        stage: stage(it.stage),
+        stage: it.stage.name(),
         by: it.by.1,
         at: words::moment(it.at),
         reasons: it.reasons.into_iter().map(Reason::words).collect(),
@@ -273,18 +272,7 @@ fn decision(it: DecisionRow) -> DecisionView {
     }
 }
 
-pub(super) fn stage(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Opinion => "opinion",
-        Stage::Decision => "decision",
-        Stage::Correction => "correction",
-    }
-}
-
 fn entry(it: TrailEntry, is_blind: bool) -> TrailRow {
-    let verdict = |detail: &str| {
-        Verdict::parse(detail).map_or("decided", |it| if it == Verdict::Approved { "approved" } else { "rejected" })
-    };
     let what = match it.action {
         Some(Action::Taken) => "took the case".to_owned(),
         Some(Action::Opened) => "opened it".to_owned(),
@@ -292,9 +280,9 @@ fn entry(it: TrailEntry, is_blind: bool) -> TrailRow {
         Some(Action::HandedBack) => "handed it back".to_owned(),
         Some(Action::Assigned) => format!("gave it to {}", it.detail),
         Some(Action::Decided) if is_blind => "gave an opinion".to_owned(),
-        Some(Action::Decided) => format!("decided: {}", verdict(&it.detail)),
+        Some(Action::Decided) => format!("decided: {}", it.detail),
         Some(Action::Undone) => "took that back".to_owned(),
-        Some(Action::Corrected) => format!("corrected it: {}", verdict(&it.detail)),
+        Some(Action::Corrected) => format!("corrected it: {}", it.detail),
         _ => it.detail,
     };
     TrailRow { at: words::moment(it.at), who: it.who, what }

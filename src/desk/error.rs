@@ -11,7 +11,7 @@ use tracing::error;
 use url::form_urlencoded::byte_serialize;
 
 use super::Desk;
-use super::change::CSRF;
+use super::deed::CSRF;
 use super::pages::{Frame, ProblemPage};
 use crate::domain::review::OpinionFault;
 use crate::{images, store};
@@ -208,7 +208,7 @@ fn worded(error: &DeskError, method: &Method, uri: &Uri, headers: &HeaderMap) ->
         None => ("/desk/queue".to_owned(), "To the queue".to_owned()),
     };
     let page = ProblemPage {
-        frame: Frame { title: error.heading().to_owned(), reader: None, active: "", assets: super::assets::version() },
+        frame: Frame::of_nobody(error.heading()),
         heading: error.heading().to_owned(),
         detail: error.detail(),
         onward,

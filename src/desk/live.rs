@@ -14,13 +14,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::Desk;
 use super::error::DeskError;
 use super::session::{Glance, Session};
-use super::{Desk, SIGNAL};
 use crate::domain::review::{Reviewer, ReviewerId};
 use crate::lifecycle::Lifecycle;
 use crate::store::cases::CaseChange;
 use crate::store::events::Cursor;
+use crate::store::signals::Signal;
 use crate::store::{self, Store};
 
 /// Between looks for what other processes did.
@@ -99,7 +100,7 @@ impl Live {
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = store.signalled(SIGNAL) => tokio::time::sleep_until(since + GAP).await,
+                () = store.signalled(Signal::Case) => tokio::time::sleep_until(since + GAP).await,
                 () = self.stopping.cancelled() => return,
             }
         }

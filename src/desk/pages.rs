@@ -13,6 +13,13 @@ pub(super) struct Frame {
     pub(super) assets: &'static str,
 }
 
+impl Frame {
+    /// Of a page for whoever comes.
+    pub(super) fn of_nobody(title: &str) -> Self {
+        Self { title: title.to_owned(), reader: None, active: "", assets: super::assets::version() }
+    }
+}
+
 /// Who looks at the page.
 pub(super) struct Reader {
     pub(super) name: String,
@@ -108,7 +115,6 @@ pub(super) struct QueueRow {
 pub(super) struct CasePage {
     pub(super) frame: Frame,
     pub(super) case: Case,
-    pub(super) notice: Option<String>,
 }
 
 /// The case alone, for the script that puts it into the page.

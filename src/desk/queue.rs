@@ -6,23 +6,20 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use url::form_urlencoded::Serializer;
 use uuid::Uuid;
 
 use super::Desk;
 use super::case::{self, case_id};
-use super::change::{Change, Nothing, Quiet};
+use super::deed::{Deed, Nothing, Quiet};
 use super::error::DeskError;
+use super::list;
 use super::pages::{Counts, Filter, QueuePage, QueueRow};
 use super::session::Session;
 use super::words;
 use crate::domain::ids::JobId;
 use crate::domain::review::{CaseState, ReviewerId};
 use crate::store::cases::{CaseFilter, CaseRow, MOST_COUNTED};
-use crate::store::holding::Taken;
-
-/// Rows of a page.
-const PAGE: i64 = 50;
+use crate::store::jobs::Change;
 
 /// Risks that bring cases here, and can be asked for.
 const RISKS: [&str; 14] = [
@@ -64,14 +61,9 @@ pub(super) struct Asked {
 
 #[derive(Deserialize)]
 pub(super) struct Next {
-    /// The case that the reader looks at.
-    after: Option<Uuid>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Form {
     /// Asked for by the script.
     fragment: Option<String>,
+    /// The case that the reader looks at.
     after: Option<Uuid>,
 }
 
@@ -105,14 +97,12 @@ pub(super) async fn show(
     }
     let after = place(&asked.after);
     let store = &desk.0.store;
-    let mut rows = store.list_cases(reviewer.account, &filter, after, PAGE + 1).await?;
+    let mut rows = store.list_cases(reviewer.account, &filter, after, list::ASKED).await?;
     let counts = store.count_cases(reviewer).await?;
-    let is_full = rows.len() > usize::try_from(PAGE).unwrap_or(usize::MAX);
-    rows.truncate(usize::try_from(PAGE).unwrap_or(usize::MAX));
-    let next_page = rows.last().filter(|_| is_full).map(|last| asked.query(Some((last.opened_at, last.job_id))));
+    let next_page = list::cut(&mut rows).map(|last| asked.query(Some((last.opened_at, last.job_id))));
     let page = QueuePage {
         frame: session.frame("Queue", "queue"),
-        is_filtered: [&asked.state, &asked.risk, &asked.age, &asked.held].into_iter().any(|it| !it.is_empty()),
+        is_filtered: asked.chosen().iter().any(|(_, value)| !value.is_empty()),
         filters: asked.filters(),
         rows: rows.into_iter().map(|it| row(it, reviewer.id, counts.now)).collect(),
         next_page,
@@ -132,16 +122,15 @@ pub(super) async fn show(
 /// Takes the next case. The script gets it as a part of a page, ahead of its being shown: no deed of the reviewer's.
 pub(super) async fn next(
     State(desk): State<Desk>,
-    Query(asked): Query<Form>,
-    Quiet(change): Quiet<Next>,
+    Query(asked): Query<Next>,
+    Quiet(deed): Quiet<Nothing>,
 ) -> Result<Response, DeskError> {
     if asked.fragment.is_none() {
-        change.session.act(&desk).await?;
+        deed.session.act(&desk).await?;
     }
-    let after = asked.after.or(change.form.after).map(JobId);
-    let next = desk.0.store.take_next_case(change.session.reviewer(), after).await?;
+    let next = desk.0.store.take_next_case(deed.session.reviewer(), asked.after.map(JobId)).await?;
     match (next, asked.fragment) {
-        (Some(id), Some(_)) => Ok(case::fragment(&desk, &change.session, id).await?.into_response()),
+        (Some(id), Some(_)) => Ok(case::fragment(&desk, &deed.session, id).await?.into_response()),
         (None, Some(_)) => Ok(StatusCode::NO_CONTENT.into_response()),
         (Some(id), None) => Ok(Redirect::to(&format!("/desk/cases/{id}")).into_response()),
         (None, None) => Ok(Redirect::to("/desk/queue?none=1").into_response()),
@@ -151,12 +140,12 @@ pub(super) async fn next(
 pub(super) async fn take(
     State(desk): State<Desk>,
     Path(id): Path<String>,
-    change: Change<Nothing>,
+    deed: Deed<Nothing>,
 ) -> Result<Response, DeskError> {
-    let (id, reviewer) = (case_id(&id)?, change.session.reviewer());
+    let (id, reviewer) = (case_id(&id)?, deed.session.reviewer());
     match desk.0.store.take_case(reviewer, id).await? {
-        Taken::Done => Ok(done(change.by_script, &format!("/desk/cases/{id}"))),
-        Taken::Refused => Err(case::moved_on(&desk, reviewer, id).await?),
+        Change::Done => Ok(done(deed.by_script, &format!("/desk/cases/{id}"))),
+        Change::Lost => Err(case::moved_on(&desk, reviewer, id).await?),
     }
 }
 
@@ -164,27 +153,27 @@ pub(super) async fn hand_back(
     State(desk): State<Desk>,
     Path(id): Path<String>,
     Query(asked): Query<HandedBack>,
-    change: Change<Nothing>,
+    deed: Deed<Nothing>,
 ) -> Result<Response, DeskError> {
-    let (id, reviewer) = (case_id(&id)?, change.session.reviewer());
+    let (id, reviewer) = (case_id(&id)?, deed.session.reviewer());
     match desk.0.store.hand_back_case(reviewer, id, asked.ahead.is_some()).await? {
-        Taken::Done => Ok(done(change.by_script, "/desk/queue")),
-        Taken::Refused => Err(case::moved_on(&desk, reviewer, id).await?),
+        Change::Done => Ok(done(deed.by_script, "/desk/queue")),
+        Change::Lost => Err(case::moved_on(&desk, reviewer, id).await?),
     }
 }
 
 pub(super) async fn assign(
     State(desk): State<Desk>,
     Path(id): Path<String>,
-    change: Change<Assigned>,
+    deed: Deed<Assigned>,
 ) -> Result<Response, DeskError> {
-    let (id, lead) = (case_id(&id)?, change.session.reviewer());
+    let (id, lead) = (case_id(&id)?, deed.session.reviewer());
     if !lead.is_lead {
         return Err(DeskError::Forbidden("Only a lead gives cases to others."));
     }
-    match desk.0.store.assign_case(lead, id, ReviewerId(change.form.reviewer)).await? {
-        Taken::Done => Ok(done(change.by_script, &format!("/desk/cases/{id}"))),
-        Taken::Refused => {
+    match desk.0.store.assign_case(lead, id, ReviewerId(deed.form.reviewer)).await? {
+        Change::Done => Ok(done(deed.by_script, &format!("/desk/cases/{id}"))),
+        Change::Lost => {
             let what = "It could not be given to that reviewer: it is over, or they have given their opinion already, or it \
                         is disputed and they are no lead.";
             Err(DeskError::Conflict(what.to_owned()))
@@ -195,21 +184,21 @@ pub(super) async fn assign(
 pub(super) async fn heartbeat(
     State(desk): State<Desk>,
     Path(id): Path<String>,
-    Quiet(change): Quiet<Nothing>,
+    Quiet(deed): Quiet<Nothing>,
 ) -> Result<StatusCode, DeskError> {
-    let (id, reviewer) = (case_id(&id)?, change.session.reviewer());
+    let (id, reviewer) = (case_id(&id)?, deed.session.reviewer());
     match desk.0.store.renew_case(reviewer, id).await? {
-        Taken::Done => Ok(StatusCode::NO_CONTENT),
-        Taken::Refused => Err(case::moved_on(&desk, reviewer, id).await?),
+        Change::Done => Ok(StatusCode::NO_CONTENT),
+        Change::Lost => Err(case::moved_on(&desk, reviewer, id).await?),
     }
 }
 
 pub(super) async fn opened(
     State(desk): State<Desk>,
     Path(id): Path<String>,
-    change: Change<Nothing>,
+    deed: Deed<Nothing>,
 ) -> Result<StatusCode, DeskError> {
-    let (id, reviewer) = (case_id(&id)?, change.session.reviewer());
+    let (id, reviewer) = (case_id(&id)?, deed.session.reviewer());
     let case = desk.0.store.find_case(reviewer.account, id).await?.ok_or(DeskError::NoSuchCase)?;
     if case.holder.is_none_or(|(holder, _)| holder != reviewer.id) {
         return Err(case::moved_on(&desk, reviewer, id).await?);
@@ -253,33 +242,25 @@ fn place(after: &str) -> Option<(DateTime<Utc>, JobId)> {
 impl Asked {
     /// The same question, behind that place.
     fn query(&self, after: Option<(DateTime<Utc>, JobId)>) -> String {
-        let mut query = Serializer::new(String::new());
-        let fields = [("state", &self.state), ("risk", &self.risk), ("age", &self.age), ("held", &self.held)];
-        for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
-            query.append_pair(name, value);
-        }
-        if let Some((at, id)) = after {
-            query.append_pair("after", &format!("{}.{id}", at.timestamp_micros()));
-        }
-        query.finish()
+        let place = after.map(|(at, id)| ("after", format!("{}.{id}", at.timestamp_micros())));
+        list::query(&self.chosen(), place)
+    }
+
+    fn chosen(&self) -> [(&'static str, &str); 4] {
+        [("state", &self.state), ("risk", &self.risk), ("age", &self.age), ("held", &self.held)]
     }
 
     fn filters(&self) -> Vec<Filter> {
-        let choices = |any: &str, chosen: &str, known: Vec<(String, String)>| {
-            let any = (String::new(), any.to_owned(), chosen.is_empty());
-            let known = known.into_iter().map(|(value, words)| (value.clone(), words, value == chosen));
-            std::iter::once(any).chain(known).collect()
-        };
         let states = CaseState::ALL.into_iter().filter(|it| it.is_open());
-        let states = states.map(|it| (it.name().to_owned(), it.words().to_owned())).collect();
-        let risks = RISKS.iter().map(|it| ((*it).to_owned(), words::risk(it))).collect();
-        let ages = AGES.iter().map(|(age, words)| (age.to_string(), (*words).to_owned())).collect();
+        let states = states.map(|it| (it.name().to_owned(), it.words().to_owned()));
+        let risks = RISKS.iter().map(|it| ((*it).to_owned(), words::risk(it)));
+        let ages = AGES.iter().map(|(age, words)| (age.to_string(), (*words).to_owned()));
         let held = [("free", "Free"), ("mine", "Mine")].map(|(value, words)| (value.to_owned(), words.to_owned()));
         vec![
-            Filter { name: "state", label: "State", choices: choices("Any state", &self.state, states) },
-            Filter { name: "risk", label: "Warning", choices: choices("Any warning", &self.risk, risks) },
-            Filter { name: "age", label: "Waiting for", choices: choices("Any time", &self.age, ages) },
-            Filter { name: "held", label: "Held by", choices: choices("Anybody or nobody", &self.held, held.into()) },
+            list::filter(("state", "State"), "Any state", &self.state, states),
+            list::filter(("risk", "Warning"), "Any warning", &self.risk, risks),
+            list::filter(("age", "Waiting for"), "Any time", &self.age, ages),
+            list::filter(("held", "Held by"), "Anybody or nobody", &self.held, held),
         ]
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::info;
 
 use super::Desk;
-use super::change::{Change, Nothing};
+use super::deed::{Deed, Nothing};
 use super::error::DeskError;
 use super::pages::{AccountPage, Frame, SignInPage};
 use super::password;
@@ -63,14 +63,14 @@ pub(super) async fn sign_in(
     // From before the look at the lock to behind the count: who guesses in many requests at once gets no more tries.
     let turn = turn(&desk).await?;
     let known = if login.contains('\0') { None } else { store.find_reviewer(&login).await? };
-    let known = known.filter(|it| it.locked_until.is_none());
+    let known = known.filter(|it| !it.is_locked);
     let hash = known.as_ref().map(|it| it.password_hash.clone());
     let (is_right, turn) = in_turn(turn, move || password::verify(&form.password, hash.as_deref())).await?;
     if let Some(known) = known {
         let (token, cookie) = session::begin(desk.0.is_secure);
         let hmac = session::hmac(&desk.0.pepper, &token);
         if is_right && store.insert_session(known.reviewer.id, &known.password_hash, &hmac).await? {
-            store.record(&known.reviewer, None, Action::SignedIn).await?;
+            store.record(&known.reviewer, Action::SignedIn).await?;
             info!(reviewer = %known.reviewer.id.0, "signed in");
             return Ok((jar.add(cookie), Redirect::to(within_desk(&form.next))).into_response());
         }
@@ -88,7 +88,7 @@ pub(super) async fn sign_in(
 
 async fn count_failure(desk: &Desk, reviewer: &Reviewer) -> Result<(), DeskError> {
     if desk.0.store.count_failure(reviewer.id).await? {
-        desk.0.store.record(reviewer, None, Action::LockedOut).await?;
+        desk.0.store.record(reviewer, Action::LockedOut).await?;
         info!(reviewer = %reviewer.id.0, "locked out after wrong passwords");
     }
     Ok(())
@@ -97,10 +97,10 @@ async fn count_failure(desk: &Desk, reviewer: &Reviewer) -> Result<(), DeskError
 pub(super) async fn sign_out(
     State(desk): State<Desk>,
     jar: CookieJar,
-    change: Change<Nothing>,
+    deed: Deed<Nothing>,
 ) -> Result<(CookieJar, Redirect), DeskError> {
-    desk.0.store.delete_session(&change.session.hmac()).await?;
-    desk.0.store.record(change.session.reviewer(), None, Action::SignedOut).await?;
+    desk.0.store.delete_session(&deed.session.hmac()).await?;
+    desk.0.store.record(deed.session.reviewer(), Action::SignedOut).await?;
     Ok((jar.add(session::end(desk.0.is_secure)), Redirect::to("/desk/sign-in")))
 }
 
@@ -110,7 +110,7 @@ pub(super) async fn account(session: Session) -> Result<Html<String>, DeskError>
 
 pub(super) async fn change_password(
     State(desk): State<Desk>,
-    Change { session, form, .. }: Change<NewPassword>,
+    Deed { session, form, .. }: Deed<NewPassword>,
 ) -> Result<Response, DeskError> {
     let refuse =
         |why: String| Ok((StatusCode::UNPROCESSABLE_ENTITY, account_page(&session, Some(why), None)?).into_response());
@@ -119,8 +119,8 @@ pub(super) async fn change_password(
     let known = desk.0.store.find_reviewer(&login).await?.ok_or(DeskError::SignedOut)?;
     let hash = known.password_hash.clone();
     let (is_right, turn) = in_turn(turn, move || password::verify(&form.current, Some(&hash))).await?;
-    if known.locked_until.is_some() || !is_right {
-        if known.locked_until.is_none() {
+    if known.is_locked || !is_right {
+        if !known.is_locked {
             count_failure(&desk, &known.reviewer).await?;
         }
         return refuse("The current password is wrong, or was wrong too often: then wait 15 minutes.".to_owned());
@@ -133,7 +133,7 @@ pub(super) async fn change_password(
         Err(fault) => return refuse(format!("{fault}.")),
     };
     desk.0.store.set_password(&login, &hashed, Some(&session.hmac())).await?;
-    desk.0.store.record(session.reviewer(), None, Action::PasswordChanged).await?;
+    desk.0.store.record(session.reviewer(), Action::PasswordChanged).await?;
     let notice = "The password is changed. Wherever else you were signed in, you are not any more.".to_owned();
     Ok(account_page(&session, None, Some(notice))?.into_response())
 }
@@ -154,7 +154,7 @@ async fn in_turn<T: Send + 'static>(
 }
 
 fn page(login: &str, next: &str, error: Option<String>, notice: Option<String>) -> Result<Html<String>, DeskError> {
-    let frame = Frame { title: "Sign in".to_owned(), reader: None, active: "", assets: super::assets::version() };
+    let frame = Frame::of_nobody("Sign in");
     let next = within_desk(next).to_owned();
     Ok(Html(SignInPage { frame, login: login.to_owned(), next, error, notice }.render()?))
 }

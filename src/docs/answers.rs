@@ -10,6 +10,7 @@ use crate::domain::evidence::{Judgement, Mode};
 use crate::domain::frames::Frames;
 use crate::domain::job::{Failure, Lane, Verdict};
 use crate::domain::quality::Quality;
+use crate::domain::review::{Choice, Reason};
 use crate::domain::tenant::Service;
 use crate::domain::warning::Warning;
 use crate::domain::webhook::EventType;
@@ -187,37 +188,14 @@ pub struct Job {
 #[derive(ToSchema)]
 pub struct JobReview {
     #[schema(inline)]
-    pub decision: ReviewDecision,
+    pub decision: Choice,
     /// Chosen from the desk's list; the reviewer's note is not told.
-    pub reasons: Vec<ReviewReason>,
+    pub reasons: Vec<Reason>,
     /// Of two reviews of a job the later one has the higher revision; the first need not be 1.
     #[schema(minimum = 1)]
     pub revision: u32,
     #[schema(format = "date-time")]
     pub decided_at: String,
-}
-
-/// A reviewer's decision.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-pub enum ReviewDecision {
-    Approved,
-    Rejected,
-}
-
-/// Why a reviewer decided so.
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
-pub enum ReviewReason {
-    SamePerson,
-    Aged,
-    AppearanceChanged,
-    DifferentPerson,
-    NotLive,
-    DocumentAltered,
-    WrongFace,
-    TooPoor,
-    Other,
 }
 
 /// The evidence of a verdict, and the thresholds that were applied: which ones depends on the kind.

@@ -4,8 +4,7 @@ use serde_json::json;
 use thirtyfour::Key;
 use uuid::Uuid;
 use visavis::domain::review::UNDO;
-use visavis::store::decisions::Decided;
-use visavis::store::holding::Taken;
+use visavis::store::jobs::Change;
 
 use crate::support::desk::{PASSWORD, opinion};
 use crate::support::seat::Seat;
@@ -216,7 +215,7 @@ async fn an_open_queue_and_an_open_case_follow_what_others_do() {
     let third = world.case(68.0).await;
     at_queue.wait_text(".fresh", "1 new case: show").await;
     let opinion = opinion("approved", &[], "");
-    assert_eq!(world.store().decide_case(&ada, case, &opinion, false).await.unwrap(), Decided::Done);
+    assert_eq!(world.store().decide_case(&ada, case, &opinion, false).await.unwrap(), Change::Done);
     at_queue.wait_text(&row, "Being decided").await;
     at_case.wait_text(".banner", "This case has changed: Being decided.").await;
     world.pass(UNDO).await;
@@ -237,7 +236,7 @@ async fn an_open_queue_and_an_open_case_follow_what_others_do() {
     at_case.await_case(other).await;
     at_case.wait_text("#live", "Live").await;
     let zoe = world.lead("zoe").await;
-    assert_eq!(world.store().assign_case(&zoe, other, ada.id).await.unwrap(), Taken::Done);
+    assert_eq!(world.store().assign_case(&zoe, other, ada.id).await.unwrap(), Change::Done);
     at_case.wait_text("[role=alert]", "ADA has this case now. You cannot decide it.").await;
     assert_eq!(at_case.attribute("[data-action=approve]", "disabled").await.as_deref(), Some("true"));
     at_case.press("a").await;

@@ -8,8 +8,7 @@ use thirtyfour::Key;
 use visavis::domain::ids::JobId;
 use visavis::domain::review::Reviewer;
 use visavis::domain::tenant::Account;
-use visavis::store::decisions::Decided;
-use visavis::store::holding::Taken;
+use visavis::store::jobs::Change;
 
 use crate::support::desk::{PASSWORD, opinion};
 use crate::support::process::Process;
@@ -51,7 +50,7 @@ impl Bustle {
         world.decide(&bob, corrected, &approved, false).await;
         world.await_settled(corrected, "decided").await;
         let altered = opinion("rejected", &["document_altered"], "The portrait was glued in: look at its lower edge.");
-        assert_eq!(world.store().correct_decision(&zoe, corrected, 1, &altered).await.unwrap(), Decided::Done);
+        assert_eq!(world.store().correct_decision(&zoe, corrected, 1, &altered).await.unwrap(), Change::Done);
         let disputed = case(61.3).await;
         world.decide(&ada, disputed, &approved, true).await;
         world.await_settled(disputed, "second").await;
@@ -186,7 +185,7 @@ async fn look_everywhere(view: View, size: &str) {
     seat.click("[data-action=take]").await;
     seat.wait_text("h1", "The case has moved on").await;
     look.at("problem_409", &[409]).await;
-    assert_eq!(world.store().hand_back_case(&bustle.bob, bustle.free, false).await.unwrap(), Taken::Done);
+    assert_eq!(world.store().hand_back_case(&bustle.bob, bustle.free, false).await.unwrap(), Change::Done);
 
     // The next case with the toast over it; then the session ends.
     seat.open_case(bustle.held).await;

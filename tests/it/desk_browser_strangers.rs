@@ -3,7 +3,7 @@
 use serde_json::json;
 use thirtyfour::Key;
 use visavis::domain::ids::JobId;
-use visavis::store::holding::Taken;
+use visavis::store::jobs::Change;
 
 use crate::support::desk::PASSWORD;
 use crate::support::seat::Seat;
@@ -88,7 +88,7 @@ async fn what_clients_and_reviewers_write_is_shown_to_the_letter_and_never_runs(
     // Names come by live news, too, and in what a lead may choose from.
     let bob = Seat::signed_in(&browser, &process, "bob").await;
     bob.wait_text("#live", "Live").await;
-    assert_eq!(world.store().hand_back_case(&ada, other, false).await.unwrap(), Taken::Done);
+    assert_eq!(world.store().hand_back_case(&ada, other, false).await.unwrap(), Change::Done);
     bob.wait_text(&format!("[data-row='{other}'] [data-cell=holder]"), "nobody").await;
     world.take(&ada, other).await;
     bob.wait_text(&format!("[data-row='{other}'] [data-cell=holder]"), EVIL).await;

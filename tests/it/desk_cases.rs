@@ -8,8 +8,7 @@ use futures_util::stream;
 use visavis::domain::ids::JobId;
 use visavis::domain::review::{Choice, LEASE, Opinion};
 use visavis::store::cases::CaseFilter;
-use visavis::store::decisions::Decided;
-use visavis::store::holding::Taken;
+use visavis::store::jobs::Change;
 
 use crate::support::desk::Desk;
 use crate::support::stream::Stream;
@@ -50,7 +49,7 @@ async fn eight_reviewers_who_take_the_next_case_at_once_share_forty_without_a_do
         async move {
             let mut taken: Vec<JobId> = Vec::new();
             while let Some(id) = store.take_next_case(who, None).await.unwrap() {
-                assert_eq!(store.decide_case(who, id, opinion, false).await.unwrap(), Decided::Done);
+                assert_eq!(store.decide_case(who, id, opinion, false).await.unwrap(), Change::Done);
                 taken.push(id);
             }
             taken
@@ -67,18 +66,18 @@ async fn a_lease_is_held_by_signs_of_life_and_without_them_the_case_is_anybodys_
     let case = world.case(68.0).await;
     let (ada, bob) = (world.reviewer("ada").await, world.reviewer("bob").await);
     let store = world.store();
-    assert_eq!(store.take_case(&ada, case).await.unwrap(), Taken::Done);
+    assert_eq!(store.take_case(&ada, case).await.unwrap(), Change::Done);
     for _ in 0..3 {
         world.pass(LEASE.saturating_sub(Duration::from_secs(5))).await;
-        assert_eq!(store.renew_case(&ada, case).await.unwrap(), Taken::Done);
-        assert_eq!(store.take_case(&bob, case).await.unwrap(), Taken::Refused);
+        assert_eq!(store.renew_case(&ada, case).await.unwrap(), Change::Done);
+        assert_eq!(store.take_case(&bob, case).await.unwrap(), Change::Lost);
     }
     world.pass(LEASE).await;
-    assert_eq!(store.renew_case(&ada, case).await.unwrap(), Taken::Refused, "too late");
+    assert_eq!(store.renew_case(&ada, case).await.unwrap(), Change::Lost, "too late");
     assert_eq!(store.take_next_case(&bob, None).await.unwrap(), Some(case));
-    assert_eq!(store.hand_back_case(&ada, case, false).await.unwrap(), Taken::Refused, "it is Bob's");
-    assert_eq!(store.hand_back_case(&bob, case, false).await.unwrap(), Taken::Done);
-    assert_eq!(store.take_case(&ada, case).await.unwrap(), Taken::Done);
+    assert_eq!(store.hand_back_case(&ada, case, false).await.unwrap(), Change::Lost, "it is Bob's");
+    assert_eq!(store.hand_back_case(&bob, case, false).await.unwrap(), Change::Done);
+    assert_eq!(store.take_case(&ada, case).await.unwrap(), Change::Done);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +89,7 @@ async fn nobody_hoards_cases() {
         let case = world.case_of(68.0, photos::blank(), photos::blank()).await;
         taken.push(world.store().take_case(&ada, case).await.unwrap());
     }
-    assert_eq!(taken.iter().filter(|it| **it == Taken::Done).count(), 10);
+    assert_eq!(taken.iter().filter(|it| **it == Change::Done).count(), 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +168,7 @@ async fn the_queue_is_paged_without_gap_or_double_and_filtered() {
     }
     assert_eq!(listed, cases, "the oldest first, each once");
 
-    assert_eq!(world.store().take_case(&ada, cases[7]).await.unwrap(), Taken::Done);
+    assert_eq!(world.store().take_case(&ada, cases[7]).await.unwrap(), Change::Done);
     assert_eq!(rows(&desk.get("/desk/queue?held=mine").await.text), [cases[7]]);
     assert_eq!(rows(&desk.get("/desk/queue?held=free").await.text)[7], cases[8]);
     assert_eq!(rows(&desk.get("/desk/queue?risk=BLURRED").await.text), []);
@@ -191,18 +190,18 @@ async fn who_hands_a_case_back_is_given_another_first_and_what_was_given_to_them
     let (ada, zoe) = (world.reviewer("ada").await, world.lead("zoe").await);
     let store = world.store();
     assert_eq!(store.take_next_case(&ada, None).await.unwrap(), Some(first));
-    assert_eq!(store.hand_back_case(&ada, first, false).await.unwrap(), Taken::Done);
+    assert_eq!(store.hand_back_case(&ada, first, false).await.unwrap(), Change::Done);
     assert_eq!(store.take_next_case(&ada, None).await.unwrap(), Some(second));
     assert_eq!(store.take_next_case(&zoe, None).await.unwrap(), Some(first), "it kept its place");
     // One that another page of hers shows is not handed back by the page that had it ahead.
     store.record_opened(&ada, second).await.unwrap();
-    assert_eq!(store.hand_back_case(&ada, second, true).await.unwrap(), Taken::Refused);
-    assert_eq!(store.assign_case(&zoe, first, ada.id).await.unwrap(), Taken::Done);
+    assert_eq!(store.hand_back_case(&ada, second, true).await.unwrap(), Change::Lost);
+    assert_eq!(store.assign_case(&zoe, first, ada.id).await.unwrap(), Change::Done);
     world.pass(Duration::from_hours(7)).await;
-    assert_eq!(store.take_case(&zoe, first).await.unwrap(), Taken::Refused);
-    assert_eq!(store.renew_case(&ada, first).await.unwrap(), Taken::Done);
+    assert_eq!(store.take_case(&zoe, first).await.unwrap(), Change::Lost);
+    assert_eq!(store.renew_case(&ada, first).await.unwrap(), Change::Done);
     world.pass(Duration::from_mins(30)).await;
-    assert_eq!(store.take_case(&zoe, first).await.unwrap(), Taken::Refused, "a sign of life does not shorten it");
+    assert_eq!(store.take_case(&zoe, first).await.unwrap(), Change::Lost, "a sign of life does not shorten it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,8 +8,8 @@ use sqlx::AssertSqlSafe;
 use visavis::domain::ids::JobId;
 use visavis::domain::review::{Choice, Opinion, Reason, Reviewer, UNDO};
 use visavis::domain::tenant::{Account, TenantSettings};
-use visavis::store::decisions::{Decided, DecisionFilter};
-use visavis::store::holding::Taken;
+use visavis::store::decisions::DecisionFilter;
+use visavis::store::jobs::Change;
 
 use crate::support::deliveries::{QUICK, Running, endpoint, live};
 use crate::support::desk::Desk;
@@ -28,8 +28,8 @@ fn rejected() -> Opinion {
 }
 
 async fn decide(world: &World, who: &Reviewer, case: JobId, opinion: &Opinion, needs_two: bool) {
-    assert_eq!(world.store().take_case(who, case).await.unwrap(), Taken::Done);
-    assert_eq!(world.store().decide_case(who, case, opinion, needs_two).await.unwrap(), Decided::Done);
+    assert_eq!(world.store().take_case(who, case).await.unwrap(), Change::Done);
+    assert_eq!(world.store().decide_case(who, case, opinion, needs_two).await.unwrap(), Change::Done);
 }
 
 async fn settle(world: &World) -> u64 {
@@ -198,10 +198,10 @@ async fn above_the_organisations_risk_two_must_agree_and_a_lead_settles_what_the
     assert_eq!(settle(&world).await, 1);
     assert_eq!(state(&world, case).await, "second");
     assert_eq!(world.count("SELECT count(*) FROM events WHERE type = 'review.decided'").await, 0);
-    assert_eq!(store.take_case(&ada, case).await.unwrap(), Taken::Refused, "not both by one");
+    assert_eq!(store.take_case(&ada, case).await.unwrap(), Change::Lost, "not both by one");
     assert_eq!(store.take_next_case(&ada, None).await.unwrap(), None);
     assert_eq!(store.take_next_case(&bob, None).await.unwrap(), Some(case));
-    assert_eq!(store.decide_case(&bob, case, &approved(), true).await.unwrap(), Decided::Done);
+    assert_eq!(store.decide_case(&bob, case, &approved(), true).await.unwrap(), Change::Done);
     settle(&world).await;
     assert_eq!(state(&world, case).await, "decided");
     let both = [entry("approved", "opinion", 1, "ada"), entry("approved", "decision", 2, "bob")];
@@ -214,12 +214,12 @@ async fn above_the_organisations_risk_two_must_agree_and_a_lead_settles_what_the
     settle(&world).await;
     assert_eq!(state(&world, case).await, "disputed");
     for who in [&ada, &bob] {
-        assert_eq!(store.take_case(who, case).await.unwrap(), Taken::Refused);
+        assert_eq!(store.take_case(who, case).await.unwrap(), Change::Lost);
     }
-    assert_eq!(store.assign_case(&zoe, case, ada.id).await.unwrap(), Taken::Refused);
+    assert_eq!(store.assign_case(&zoe, case, ada.id).await.unwrap(), Change::Lost);
     sqlx::query("UPDATE reviewers SET is_lead = true WHERE login = 'bob'").execute(&world.pool).await.unwrap();
     let party = Reviewer { is_lead: true, ..bob.clone() };
-    assert_eq!(store.take_case(&party, case).await.unwrap(), Taken::Refused, "a party to the dispute");
+    assert_eq!(store.take_case(&party, case).await.unwrap(), Change::Lost, "a party to the dispute");
     decide(&world, &zoe, case, &rejected(), true).await;
     settle(&world).await;
     assert_eq!(state(&world, case).await, "decided");
@@ -314,13 +314,9 @@ async fn a_second_opinion_is_given_without_the_first_and_is_corrected_by_a_lead_
     let form = [("decision", "approved"), ("note", "changed my mind")];
     let correction = format!("/desk/cases/{case}/correction");
     assert_eq!(second.post(&correction, &form).await.status, 403, "two had agreed");
-    assert_eq!(world.store().correct_decision(&bob, case, 2, &approved()).await.unwrap(), Decided::Refused);
+    assert_eq!(world.store().correct_decision(&bob, case, 2, &approved()).await.unwrap(), Change::Lost);
     assert_eq!(Desk::signed_in(&process, "zoe").await.post(&correction, &form).await.status, 303);
-    assert_eq!(
-        world.store().correct_decision(&bob, case, 2, &approved()).await.unwrap(),
-        Decided::Refused,
-        "overtaken"
-    );
+    assert_eq!(world.store().correct_decision(&bob, case, 2, &approved()).await.unwrap(), Change::Lost, "overtaken");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -352,7 +348,7 @@ async fn what_a_disabled_reviewer_decided_in_the_last_seconds_is_not_told() {
     assert_eq!(settle(&world).await, 0);
     assert_eq!(state(&world, case).await, "waiting");
     let bob = world.reviewer("bob").await;
-    assert_eq!(world.store().take_case(&bob, case).await.unwrap(), Taken::Done);
+    assert_eq!(world.store().take_case(&bob, case).await.unwrap(), Change::Done);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -392,7 +388,7 @@ async fn erasing_a_job_ends_its_case_and_leaves_of_decisions_who_and_what_alone(
     world.pass(UNDO).await;
     eventually("it settles", SOON, async || state(&world, decided).await == "decided").await;
     decide(&world, &ada, settling, &approved(), false).await;
-    assert_eq!(world.store().take_case(&ada, open).await.unwrap(), Taken::Done);
+    assert_eq!(world.store().take_case(&ada, open).await.unwrap(), Change::Done);
     for case in [open, decided, settling] {
         let (status, body) = api.delete(&format!("/v1/jobs/{case}")).await;
         assert!(status.is_success(), "{body}");

@@ -17,8 +17,6 @@ use visavis::domain::policy::{self, Evidence};
 use visavis::domain::quality::Quality;
 use visavis::domain::review::{Opinion, Reviewer, ReviewerId, UNDO};
 use visavis::domain::tenant::Account;
-use visavis::store::decisions::Decided;
-use visavis::store::holding::Taken;
 use visavis::store::jobs::Change;
 
 use super::endings::{compared, live, picture, seen};
@@ -103,14 +101,14 @@ impl World {
     }
 
     pub async fn take(&self, who: &Reviewer, case: JobId) {
-        assert_eq!(self.store().take_case(who, case).await.expect("the database answers"), Taken::Done);
+        assert_eq!(self.store().take_case(who, case).await.expect("the database answers"), Change::Done);
     }
 
     /// Takes and decides it; nothing is settled.
     pub async fn decide(&self, who: &Reviewer, case: JobId, opinion: &Opinion, needs_two: bool) {
         self.take(who, case).await;
         let decided = self.store().decide_case(who, case, opinion, needs_two).await;
-        assert_eq!(decided.expect("the database answers"), Decided::Done);
+        assert_eq!(decided.expect("the database answers"), Change::Done);
     }
 
     pub async fn case_state(&self, case: JobId) -> String {

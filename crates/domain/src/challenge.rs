@@ -1,0 +1,220 @@
+//! A liveness challenge: actions in a random order that a person in front of the camera is asked to make. No photo can answer,
+//! and no recording from before as it stands.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::frames::Frames;
+use super::motion::{MotionLimits, is_answer};
+use super::tenant::Account;
+use super::warning::Warning;
+
+/// What a person is asked to do, beginning and ending with a straight look into the camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Turn the head to the person's own left, by about 30 degrees.
+    TurnLeft,
+    /// Likewise to the right.
+    TurnRight,
+    /// Raise the chin, by about 20 degrees.
+    LookUp,
+    /// Lower it likewise.
+    LookDown,
+    /// Close both eyes for about a second.
+    CloseEyes,
+    /// Open the mouth wide.
+    OpenMouth,
+}
+
+impl Action {
+    pub const ALL: [Self; 6] =
+        [Self::TurnLeft, Self::TurnRight, Self::LookUp, Self::LookDown, Self::CloseEyes, Self::OpenMouth];
+    /// What is asked unless the caller says otherwise. Closed eyes are not: the lids of narrow eyes cannot be seen to close.
+    pub const USUAL: [Self; 5] = [Self::TurnLeft, Self::TurnRight, Self::LookUp, Self::LookDown, Self::OpenMouth];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TurnLeft => "turn_left",
+            Self::TurnRight => "turn_right",
+            Self::LookUp => "look_up",
+            Self::LookDown => "look_down",
+            Self::CloseEyes => "close_eyes",
+            Self::OpenMouth => "open_mouth",
+        }
+    }
+
+    /// What to show to the person.
+    #[must_use]
+    pub fn instruction(self) -> &'static str {
+        match self {
+            Self::TurnLeft => "Turn your head to the left, then look straight again.",
+            Self::TurnRight => "Turn your head to the right, then look straight again.",
+            Self::LookUp => "Raise your chin, then look straight again.",
+            Self::LookDown => "Lower your chin, then look straight again.",
+            Self::CloseEyes => "Close your eyes for a second, then open them.",
+            Self::OpenMouth => "Open your mouth wide, then close it.",
+        }
+    }
+}
+
+/// What a challenge must have: both turns, which show depth, and one of the last two, which a mask cannot do.
+#[must_use]
+pub fn is_sufficient(actions: &[Action]) -> bool {
+    let has = |wanted: Action| actions.contains(&wanted);
+    has(Action::TurnLeft) && has(Action::TurnRight) && (has(Action::CloseEyes) || has(Action::OpenMouth))
+}
+
+/// Actions of one challenge.
+pub const LENGTHS: std::ops::RangeInclusive<usize> = 3..=6;
+/// Of the usual actions there are 66 such challenges, at five 450, at six 2,490: as often a recording matches by chance,
+/// for each that may be drawn.
+pub const DEFAULT_LENGTH: usize = 4;
+/// Seconds from its issue within which the answer must be submitted.
+pub const LIFETIME: i64 = 120;
+
+/// A challenge as it was issued.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// Taken once.
+    pub id: Uuid,
+    /// Who may submit the answer.
+    pub account: Account,
+    pub actions: Vec<Action>,
+    /// Seconds of the Unix epoch, by the database's clock.
+    pub expires: i64,
+}
+
+/// Draws so many actions out of `from`, which must suffice: never one twice in a row, and sufficient again. `below(n)` gives
+/// an unpredictable number below `n`.
+#[must_use]
+pub fn draw(length: usize, from: &[Action], mut below: impl FnMut(usize) -> usize) -> Vec<Action> {
+    // A draw that will not do is thrown away whole, so that all that do are equally likely.
+    loop {
+        let actions: Vec<Action> = (0..length).map(|_| from[below(from.len()) % from.len()]).collect();
+        if is_sufficient(&actions) && actions.windows(2).all(|it| it[0] != it[1]) {
+            return actions;
+        }
+    }
+}
+
+/// How a challenge was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Answer {
+    /// In their order.
+    pub asked: Vec<Action>,
+    /// Whether the frames show just that, by one solid face in one take.
+    pub passed: bool,
+}
+
+impl Answer {
+    #[must_use]
+    pub fn of(asked: &[Action], frames: &Frames) -> Self {
+        let passed = is_solid(frames) && is_one_take(frames, asked.len()) && is_answer(&frames.actions, asked);
+        Self { asked: asked.to_vec(), passed }
+    }
+
+    /// What is told of one that does not suffice; `image` is the name of the frames in the request.
+    #[must_use]
+    pub fn warning(&self, frames: &Frames, image: &str) -> Warning {
+        let names = |actions: &[Action]| match actions {
+            [] => "none".to_owned(),
+            some => some.iter().map(|it| it.name()).collect::<Vec<_>>().join(","),
+        };
+        let word = |it| if it { "yes" } else { "no" };
+        let (asked, seen) = (names(&self.asked), names(&frames.actions));
+        let (depth, one_take) = (word(is_solid(frames)), word(is_one_take(frames, self.asked.len())));
+        Warning::challenge_failed(format!("image={image} asked={asked} seen={seen} depth={depth} one_take={one_take}"))
+    }
+}
+
+fn is_solid(frames: &Frames) -> bool {
+    frames.parallax.is_some_and(|it| it.is_solid(&MotionLimits::default()))
+}
+
+/// In a turn a face may be lost for a moment. What else is wrong with the take could hide a change of faces: also those that are
+/// seen too badly to call them another's must be like the one that is compared, or a photo would be compared and somebody else
+/// make the actions.
+fn is_one_take(frames: &Frames, actions: usize) -> bool {
+    let limits = MotionLimits::default();
+    let lost = usize::from(frames.without_face) + usize::from(frames.unreadable);
+    let is_alike = frames.least_similarity.is_some_and(|it| it >= limits.alike);
+    let looked_at = usize::from(frames.looked_at);
+    is_alike
+        && frames.cuts == 0
+        && frames.other_person == 0
+        && lost * 5 <= looked_at
+        && looked_at >= limits.frames * actions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::motion::Parallax;
+    use std::collections::HashMap;
+
+    #[test]
+    fn every_challenge_shows_depth_and_a_living_face_and_all_are_equally_likely() {
+        // A linear congruential generator: the same draws each time.
+        let mut state = 1_u64;
+        let mut below = |n: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap() % n
+        };
+        for (length, from, different) in
+            [(3, Action::ALL.as_slice(), 12), (4, &Action::ALL, 156), (4, &Action::USUAL, 66), (5, &Action::USUAL, 450)]
+        {
+            let mut counts: HashMap<Vec<Action>, u32> = HashMap::new();
+            for _ in 0..different * 100 {
+                let actions = draw(length, from, &mut below);
+                assert!(is_sufficient(&actions) && actions.iter().all(|it| from.contains(it)));
+                assert!(actions.windows(2).all(|it| it[0] != it[1]));
+                *counts.entry(actions).or_default() += 1;
+            }
+            assert_eq!(counts.len(), different, "of length {length}");
+            assert!(counts.values().all(|it| (50..=160).contains(it)), "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_is_met_by_its_actions_in_one_take_of_a_solid_face_and_by_nothing_less() {
+        let asked = [Action::TurnLeft, Action::OpenMouth, Action::TurnRight];
+        let solid = MotionLimits::default().solid;
+        let good = Frames {
+            looked_at: 20,
+            without_face: 4,
+            actions: asked.to_vec(),
+            parallax: Some(solid),
+            least_similarity: Some(0.5),
+            ..Frames::default()
+        };
+        assert!(Answer::of(&asked, &good).passed);
+        let all = "turn_left,open_mouth,turn_right";
+        let flat = Parallax { unexplained: solid.unexplained - 0.01, ..solid };
+        let reversed = asked.iter().rev().copied().collect();
+        let again = [asked.as_slice(), &[Action::TurnLeft]].concat();
+        for (frames, seen, depth, one_take) in [
+            (Frames { actions: Vec::new(), ..good.clone() }, "none", "yes", "yes"),
+            (Frames { actions: reversed, ..good.clone() }, "turn_right,open_mouth,turn_left", "yes", "yes"),
+            (Frames { actions: again, ..good.clone() }, "turn_left,open_mouth,turn_right,turn_left", "yes", "yes"),
+            (Frames { parallax: Some(flat), ..good.clone() }, all, "no", "yes"),
+            (Frames { parallax: None, ..good.clone() }, all, "no", "yes"),
+            (Frames { cuts: 1, ..good.clone() }, all, "yes", "no"),
+            (Frames { other_person: 1, ..good.clone() }, all, "yes", "no"),
+            (Frames { without_face: 5, ..good.clone() }, all, "yes", "no"),
+            (Frames { unreadable: 1, ..good.clone() }, all, "yes", "no"),
+            (Frames { least_similarity: Some(0.49), ..good.clone() }, all, "yes", "no"),
+            (Frames { least_similarity: None, ..good.clone() }, all, "yes", "no"),
+            (Frames { looked_at: 8, without_face: 0, ..good.clone() }, all, "yes", "no"),
+        ] {
+            let answer = Answer::of(&asked, &frames);
+            assert!(!answer.passed, "{frames:?}");
+            assert_eq!(
+                answer.warning(&frames, "target_video").additional_data,
+                Some(format!("image=target_video asked={all} seen={seen} depth={depth} one_take={one_take}"))
+            );
+        }
+    }
+}

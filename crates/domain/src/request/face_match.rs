@@ -1,0 +1,90 @@
+//! The facial similarity report: a document or its portrait, a live image, frames or video, and two thresholds from 0 to 100.
+
+use serde_json::value::RawValue;
+
+use super::fields::{Fields, Items, metadata, read, required, search_mode, string};
+use super::images::{ImageLimits, image, read_image, read_video};
+use super::thresholds::{RateLookup, Spelling, threshold};
+use super::{Asked, Defaults, RequestFault, fault};
+use crate::evidence::Threshold;
+use crate::image::ImageRole;
+use crate::job::{Lane, Params, SentChallenge, Submission, SubmittedImage, Target};
+
+/// Frames that a report may be made from: fewer are an image, more are a video.
+const FRAMES: std::ops::RangeInclusive<usize> = 2..=MAX_FRAMES;
+const MAX_FRAMES: usize = 30;
+
+/// Its own form.
+pub(super) fn parse(body: &[u8], lane: Lane, defaults: &Defaults) -> Result<Submission, RequestFault> {
+    let mut request = Fields::of(body)?;
+    let metadata = metadata(request.take("metadata")?)?;
+    let asked = asked(&mut request, defaults)?;
+    request.refuse_rest()?;
+    Ok(Submission { metadata, ..asked.submission(lane) })
+}
+
+/// As a part of a native request.
+pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults) -> Result<Asked, RequestFault> {
+    let mode = search_mode(request)?.unwrap_or(defaults.mode);
+    let rates = RateLookup { rates: defaults.rates.as_ref(), mode };
+    let approve = Spelling { field: "approve_score", scale: 100.0, default: defaults.approve };
+    let approve = threshold(request, &approve, rates)?;
+    let default = Threshold::min(defaults.review, approve);
+    let review = threshold(request, &Spelling { field: "review_score", scale: 100.0, default }, rates)?;
+    if review > approve {
+        let message = "review_score must not be above approve_score".to_owned();
+        return Err(fault("invalid_threshold", Some(&request.path("review_score")), message));
+    }
+    let limits = defaults.any_image();
+    let mut images = vec![image(request, "source_image", ImageRole::Reference, limits)?];
+    let target = target(request)?;
+    let path = request.path(target.field());
+    let value = required(request.take(target.field())?, &path)?;
+    match target {
+        Target::Image => images.push(read_image(value, path, ImageRole::Probe, 0, limits)?),
+        Target::Frames => images.extend(frames(value, &path, limits)?),
+        Target::Video => images.push(read_video(value, path, defaults.max_video_bytes)?),
+    }
+    let challenge = challenge(request, target)?;
+    let &Defaults { liveness, report_liveness_min: liveness_min, .. } = defaults;
+    // What was asked for is known once the challenge is verified.
+    let params = Params::FaceMatch { approve, review, target, liveness, liveness_min, challenge: Vec::new(), mode };
+    Ok(Asked { params, images, id_number: None, challenge })
+}
+
+fn challenge(request: &mut Fields<'_>, target: Target) -> Result<Option<SentChallenge>, RequestFault> {
+    let field = request.path("challenge");
+    let Some(value) = request.take("challenge")? else { return Ok(None) };
+    let token = string(value, &field)?.into_owned();
+    if target == Target::Image {
+        let message = format!("{field} needs frames that show its actions: send target_frames or target_video");
+        return Err(fault("conflicting_fields", Some(&field), message));
+    }
+    Ok(Some(SentChallenge { field, token }))
+}
+
+/// The one that was sent; where none was, an image is missed.
+fn target(request: &Fields<'_>) -> Result<Target, RequestFault> {
+    let sent: Vec<_> = Target::ALL.into_iter().filter(|it| request.has(it.field())).collect();
+    match sent.as_slice() {
+        [] => Ok(Target::Image),
+        [target] => Ok(*target),
+        [.., last] => {
+            let message = "send one of target_image, target_frames and target_video".to_owned();
+            Err(fault("conflicting_fields", Some(&request.path(last.field())), message))
+        }
+    }
+}
+
+fn frames(value: &RawValue, path: &str, limits: ImageLimits) -> Result<Vec<SubmittedImage>, RequestFault> {
+    let items: Option<Items<'_, MAX_FRAMES>> = read(value);
+    let Some(Items(items)) = items.filter(|it| FRAMES.contains(&it.0.len())) else {
+        let message =
+            format!("{path} must be an array of 2 to {MAX_FRAMES} images, in the order in which they were taken");
+        return Err(fault("invalid_frames", Some(path), message));
+    };
+    let frame = |(position, value): (u16, &&RawValue)| {
+        read_image(value, format!("{path}[{position}]"), ImageRole::Probe, position, limits)
+    };
+    (0..).zip(&items).map(frame).collect()
+}

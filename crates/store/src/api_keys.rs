@@ -1,0 +1,200 @@
+//! API keys: their secrets only as HMACs, their scopes, their ends.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+
+use super::{Error, Store};
+use visavis_domain::ids::TenantId;
+use visavis_domain::tenant::{Account, Scope, TenantSettings};
+
+/// A key that may be used now, with its organisation.
+#[derive(Debug, Clone)]
+pub struct ApiKey {
+    pub account: Account,
+    pub secret_hmac: Vec<u8>,
+    pub scopes: BTreeSet<Scope>,
+    pub settings: TenantSettings,
+}
+
+/// A key about to be stored.
+pub struct NewApiKey<'a> {
+    pub id: &'a str,
+    pub account: Account,
+    pub secret_hmac: &'a [u8],
+    pub scopes: &'a BTreeSet<Scope>,
+    pub label: &'a str,
+    /// Seconds from now; none: it never ends.
+    pub lifetime: Option<Duration>,
+}
+
+/// A key as it is listed: without its secret.
+#[derive(Debug, Clone)]
+pub struct ApiKeyView {
+    pub id: String,
+    pub label: String,
+    pub sandbox: bool,
+    pub scopes: Vec<String>,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// Whether a rotation took place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    Done,
+    /// The organisation has no such key, or it is not alive any more.
+    NoSuchKey,
+    /// Two keys of the family live already.
+    TwoLive,
+}
+
+impl Store {
+    /// # Errors
+    /// When a key of that id exists, or the database fails.
+    pub async fn insert_api_key(&self, key: &NewApiKey<'_>) -> Result<(), Error> {
+        let scopes: Vec<String> = key.scopes.iter().map(|it| it.name().to_owned()).collect();
+        sqlx::query!(
+            "INSERT INTO api_keys (id, family, tenant_id, environment, secret_hmac, scopes, label, expires_at)
+             VALUES ($1, $1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))",
+            key.id,
+            key.account.tenant_id.0,
+            environment(key.account.sandbox),
+            key.secret_hmac,
+            &scopes,
+            key.label,
+            key.lifetime.map(|it| it.as_secs_f64()),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// A key that is neither revoked nor expired, with its organisation's settings.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_api_key(&self, id: &str) -> Result<Option<ApiKey>, Error> {
+        let row = sqlx::query!(
+            r#"SELECT tenant_id, environment, secret_hmac, scopes, settings AS "settings: Json<TenantSettings>"
+               FROM api_keys JOIN tenants ON tenants.id = tenant_id
+               WHERE api_keys.id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"#,
+            id,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| ApiKey {
+            account: Account { tenant_id: TenantId(row.tenant_id), sandbox: row.environment == environment(true) },
+            secret_hmac: row.secret_hmac,
+            scopes: row.scopes.iter().filter_map(|name| Scope::parse(name)).collect(),
+            settings: row.settings.0,
+        }))
+    }
+
+    /// The organisation's keys, the newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_api_keys(&self, tenant_id: TenantId) -> Result<Vec<ApiKeyView>, Error> {
+        let rows = sqlx::query!(
+            "SELECT id, label, environment, scopes, created_at, expires_at, revoked_at FROM api_keys
+             WHERE tenant_id = $1 ORDER BY created_at DESC, id",
+            tenant_id.0,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let views = rows.into_iter().map(|row| ApiKeyView {
+            id: row.id,
+            label: row.label,
+            sandbox: row.environment == environment(true),
+            scopes: row.scopes,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            revoked_at: row.revoked_at,
+        });
+        Ok(views.collect())
+    }
+
+    /// Gives a key a successor with its scopes, label and end; the old one lives on for `grace` at most. Of a family two
+    /// live at once: a third rotation within the grace is refused rather than cutting off whoever still uses the oldest.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn rotate_api_key(
+        &self,
+        tenant_id: TenantId,
+        old: &str,
+        new: &str,
+        secret_hmac: &[u8],
+        grace: Duration,
+    ) -> Result<Rotation, Error> {
+        let mut tx = self.begin().await?;
+        // Rotations of one organisation wait for each other: two at once would make three live keys.
+        sqlx::query!("SELECT id FROM tenants WHERE id = $1 FOR UPDATE", tenant_id.0)
+            .fetch_optional(&mut *tx.inner)
+            .await?;
+        let family = sqlx::query_scalar!(
+            "SELECT family FROM api_keys WHERE id = $1 AND tenant_id = $2 AND revoked_at IS NULL
+                 AND (expires_at IS NULL OR expires_at > now())",
+            old,
+            tenant_id.0,
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        let Some(family) = family else { return Ok(Rotation::NoSuchKey) };
+        let live = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "live!" FROM api_keys WHERE family = $1 AND tenant_id = $2 AND revoked_at IS NULL
+                 AND (expires_at IS NULL OR expires_at > now())"#,
+            family,
+            tenant_id.0,
+        )
+        .fetch_one(&mut *tx.inner)
+        .await?;
+        if live >= 2 {
+            return Ok(Rotation::TwoLive);
+        }
+        sqlx::query!(
+            "INSERT INTO api_keys (id, family, tenant_id, environment, secret_hmac, scopes, label, expires_at)
+             SELECT $2, family, tenant_id, environment, $3, scopes, label, expires_at FROM api_keys
+             WHERE id = $1 AND tenant_id = $4",
+            old,
+            new,
+            secret_hmac,
+            tenant_id.0,
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        sqlx::query!(
+            "UPDATE api_keys SET expires_at = least(expires_at, now() + make_interval(secs => $2)) WHERE id = $1",
+            old,
+            grace.as_secs_f64(),
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        tx.commit().await?;
+        Ok(Rotation::Done)
+    }
+
+    /// Ends a key at once; says whether the organisation has it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn revoke_api_key(&self, tenant_id: TenantId, id: &str) -> Result<bool, Error> {
+        let rows = sqlx::query!(
+            "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 AND tenant_id = $2",
+            id,
+            tenant_id.0,
+        )
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        Ok(rows == 1)
+    }
+}
+
+fn environment(sandbox: bool) -> &'static str {
+    if sandbox { "test" } else { "live" }
+}

@@ -1,0 +1,334 @@
+//! Deliveries on their way: claimed fairly, attempted by the dispatcher, their attempts recorded.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Error, Store};
+use visavis_domain::delivery::{FAILING, KEPT};
+use visavis_domain::ids::EndpointId;
+use visavis_domain::webhook::Disabled;
+
+/// A delivery in this dispatcher's hands until its lease runs out.
+#[derive(Debug, Clone)]
+pub struct Due {
+    pub event_id: Uuid,
+    pub endpoint_id: EndpointId,
+    pub epoch: i64,
+    /// Those that were made before.
+    pub attempts: i32,
+    pub url: String,
+    pub rate_limit: Option<i32>,
+    /// Nothing has arrived there of late.
+    pub failing: bool,
+    pub kind: String,
+    pub data: Value,
+    pub created_at: DateTime<Utc>,
+    /// When it was claimed.
+    pub now: DateTime<Utc>,
+}
+
+/// How many deliveries to claim.
+pub struct Room<'a> {
+    pub all: i64,
+    /// Of those, to endpoints to which nothing arrives.
+    pub failing: i64,
+    /// What each endpoint that the dispatcher knows has room for.
+    pub known: &'a [(EndpointId, i32)],
+    /// What any other has, unless nothing arrives there: then one.
+    pub unknown: i32,
+}
+
+/// An attempt that was made.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    pub event_id: Uuid,
+    pub endpoint_id: EndpointId,
+    /// Where it went.
+    pub url: String,
+    pub epoch: i64,
+    pub at: DateTime<Utc>,
+    pub duration: Duration,
+    /// What was answered, or in a word why nothing was.
+    pub status: Result<u16, &'static str>,
+    /// The beginning of the answer's body.
+    pub answer: String,
+    pub next: Next,
+}
+
+/// What follows an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    Delivered,
+    /// Another attempt, after so long.
+    Retry(Duration),
+    /// The schedule is over.
+    Failed,
+    /// The endpoint wants nothing more, ever.
+    Gone,
+}
+
+impl Store {
+    /// Whether a delivery is due.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn has_due_deliveries(&self) -> Result<bool, Error> {
+        let due = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM deliveries WHERE state = 'pending' AND next_at <= now()) AS "due!""#,
+        );
+        Ok(due.fetch_one(&self.pool).await?)
+    }
+
+    /// Deliveries that are due, one endpoint after the other: the first of each, then the second of each, as far as each
+    /// has room. They come back by themselves after `lease`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claim_deliveries(&self, room: &Room<'_>, lease: Duration) -> Result<Vec<Due>, Error> {
+        let (known, free): (Vec<_>, Vec<_>) = room.known.iter().map(|(id, free)| (id.0, *free)).unzip();
+        let rows = sqlx::query!(
+            // The recursion skips from endpoint to endpoint along an index, however long each one's backlog is.
+            r#"WITH RECURSIVE waiting AS (
+                   (SELECT endpoint_id FROM deliveries WHERE state = 'pending' ORDER BY endpoint_id LIMIT 1)
+                   UNION ALL
+                   SELECT (SELECT endpoint_id FROM deliveries
+                           WHERE state = 'pending' AND endpoint_id > waiting.endpoint_id ORDER BY endpoint_id LIMIT 1)
+                   FROM waiting WHERE waiting.endpoint_id IS NOT NULL
+               ), turns AS (
+                   SELECT oldest.*, endpoint.failing_since IS NOT NULL AS failing
+                   FROM waiting
+                   JOIN webhook_endpoints AS endpoint ON endpoint.id = waiting.endpoint_id AND endpoint.disabled IS NULL
+                   LEFT JOIN unnest($2::uuid[], $3::int[]) AS known (id, free) ON known.id = endpoint.id
+                   CROSS JOIN LATERAL (
+                       SELECT event_id, endpoint_id, next_at, row_number() OVER (ORDER BY next_at, event_id) AS turn
+                       FROM (SELECT event_id, endpoint_id, next_at FROM deliveries
+                             WHERE state = 'pending' AND endpoint_id = waiting.endpoint_id AND next_at <= now()
+                             ORDER BY next_at, event_id
+                             LIMIT coalesce(known.free, CASE WHEN endpoint.failing_since IS NULL
+                                                             THEN least($4, endpoint.rate_limit) ELSE 1 END)) AS first
+                   ) AS oldest
+               ), fair AS (
+                   SELECT *, row_number() OVER (PARTITION BY failing ORDER BY turn, next_at) AS place FROM turns
+               ), chosen AS (
+                   SELECT event_id, endpoint_id FROM fair WHERE NOT failing OR place <= $5
+                   ORDER BY turn, next_at LIMIT $1
+               ), locked AS (
+                   SELECT event_id, endpoint_id FROM deliveries
+                   WHERE (event_id, endpoint_id) IN (SELECT event_id, endpoint_id FROM chosen)
+                     AND state = 'pending' AND next_at <= now()
+                   FOR NO KEY UPDATE SKIP LOCKED
+               )
+               UPDATE deliveries SET epoch = epoch + 1, next_at = now() + make_interval(secs => $6)
+               FROM locked
+               JOIN events ON events.id = locked.event_id
+               JOIN webhook_endpoints AS endpoint ON endpoint.id = locked.endpoint_id
+               WHERE deliveries.event_id = locked.event_id AND deliveries.endpoint_id = locked.endpoint_id
+               RETURNING deliveries.event_id, deliveries.endpoint_id, epoch, attempts, url, rate_limit,
+                         failing_since IS NOT NULL AS "failing!", events.type AS kind, payload, events.created_at,
+                         now() AS "now!""#,
+            room.all,
+            &known,
+            &free,
+            room.unknown,
+            room.failing,
+            lease.as_secs_f64(),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let due = rows.into_iter().map(|row| Due {
+            event_id: row.event_id,
+            endpoint_id: EndpointId(row.endpoint_id),
+            epoch: row.epoch,
+            attempts: row.attempts,
+            url: row.url,
+            rate_limit: row.rate_limit,
+            failing: row.failing,
+            kind: row.kind,
+            data: row.payload,
+            created_at: row.created_at,
+            now: row.now,
+        });
+        Ok(due.collect())
+    }
+
+    /// Gives back deliveries that were not attempted: due again at once.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unclaim_deliveries(&self, due: &[Due]) -> Result<(), Error> {
+        let (events, endpoints): (Vec<_>, Vec<_>) = due.iter().map(|it| (it.event_id, it.endpoint_id.0)).unzip();
+        let epochs: Vec<_> = due.iter().map(|it| it.epoch).collect();
+        sqlx::query!(
+            "UPDATE deliveries SET next_at = now()
+             FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS held (event_id, endpoint_id, epoch)
+             WHERE deliveries.event_id = held.event_id AND deliveries.endpoint_id = held.endpoint_id
+               AND deliveries.epoch = held.epoch AND state = 'pending'",
+            &events,
+            &endpoints,
+            &epochs,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Gives up to `limit` deliveries up that are due and whose endpoint is disabled: written in the moment when it was,
+    /// or too many for that moment.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn give_up_disabled(&self, limit: i64) -> Result<u64, Error> {
+        let rows = sqlx::query!(
+            "UPDATE deliveries SET state = 'failed', finished_at = now()
+             WHERE (event_id, endpoint_id) IN
+                 -- By the endpoint, not by what is due: that may be all of a long backlog.
+                 (SELECT due.event_id, due.endpoint_id FROM webhook_endpoints
+                  CROSS JOIN LATERAL
+                      (SELECT event_id, endpoint_id FROM deliveries
+                       WHERE endpoint_id = webhook_endpoints.id AND state = 'pending' AND next_at <= now()
+                       ORDER BY next_at, event_id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) AS due
+                  WHERE webhook_endpoints.disabled IS NOT NULL LIMIT $1)",
+            limit,
+        );
+        Ok(rows.execute(&self.pool).await?.rows_affected())
+    }
+
+    /// Keeps the attempts, and what follows them, in one commit. An attempt whose delivery was claimed again, or asked for
+    /// once more, is kept and changes nothing. An endpoint that is gone, or to which nothing arrived for too long, is
+    /// disabled.
+    ///
+    /// # Errors
+    /// When the database fails; calling it again is harmless.
+    pub async fn record_attempts(&self, attempts: &[Attempt]) -> Result<(), Error> {
+        let column = |of: &dyn Fn(&Attempt) -> Uuid| -> Vec<Uuid> { attempts.iter().map(of).collect() };
+        let epochs: Vec<_> = attempts.iter().map(|it| it.epoch).collect();
+        let at: Vec<_> = attempts.iter().map(|it| it.at).collect();
+        let durations: Vec<_> =
+            attempts.iter().map(|it| i32::try_from(it.duration.as_millis()).unwrap_or(i32::MAX)).collect();
+        let statuses: Vec<Option<i16>> =
+            attempts.iter().map(|it| it.status.ok().and_then(|status| i16::try_from(status).ok())).collect();
+        let errors: Vec<Option<String>> = attempts.iter().map(|it| it.status.err().map(str::to_owned)).collect();
+        let answers: Vec<_> = attempts.iter().map(|it| it.answer.clone()).collect();
+        let states: Vec<_> = attempts.iter().map(|it| it.next.state().to_owned()).collect();
+        let waits: Vec<_> = attempts.iter().map(|it| it.next.wait().as_secs_f64()).collect();
+        let mut tx = self.begin().await?;
+        sqlx::query!(
+            "WITH made AS (
+                 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::int[], $6::smallint[],
+                                      $7::text[], $8::text[], $9::text[], $10::float8[])
+                     AS made (event_id, endpoint_id, epoch, at, duration_ms, status, error, answer, state, wait)
+             ), held AS (
+                 SELECT made.* FROM made
+                 JOIN deliveries ON deliveries.event_id = made.event_id AND deliveries.endpoint_id = made.endpoint_id
+                 ORDER BY made.event_id, made.endpoint_id FOR NO KEY UPDATE OF deliveries
+             ), kept AS (
+                 INSERT INTO delivery_attempts (event_id, endpoint_id, epoch, at, duration_ms, status, error, answer)
+                 SELECT event_id, endpoint_id, epoch, at, duration_ms, status, error, answer FROM held
+                 ON CONFLICT DO NOTHING RETURNING event_id, endpoint_id
+             )
+             UPDATE deliveries
+             SET attempts = attempts + 1, state = held.state,
+                 next_at = now() + make_interval(secs => held.wait),
+                 finished_at = CASE WHEN held.state = 'pending' THEN NULL ELSE now() END
+             FROM held JOIN kept ON kept.event_id = held.event_id AND kept.endpoint_id = held.endpoint_id
+             WHERE deliveries.event_id = held.event_id AND deliveries.endpoint_id = held.endpoint_id
+               AND deliveries.epoch = held.epoch
+               -- One that was given up meanwhile may still have arrived.
+               AND (deliveries.state = 'pending' OR held.state = 'delivered')",
+            &column(&|it| it.event_id),
+            &column(&|it| it.endpoint_id.0),
+            &epochs,
+            &at,
+            &durations,
+            &statuses as _,
+            &errors as _,
+            &answers,
+            &states,
+            &waits,
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        let those = |wanted: &dyn Fn(Next) -> bool| -> Vec<Uuid> {
+            attempts.iter().filter(|it| wanted(it.next)).map(|it| it.endpoint_id.0).collect()
+        };
+        let well = those(&|next| next == Next::Delivered);
+        if !well.is_empty() {
+            sqlx::query!(
+                "UPDATE webhook_endpoints SET failing_since = NULL WHERE id = ANY($1) AND failing_since IS NOT NULL",
+                &well,
+            )
+            .execute(&mut *tx.inner)
+            .await?;
+        }
+        let gone = those(&|next| next == Next::Gone);
+        let gone_urls: Vec<_> = attempts.iter().filter(|it| it.next == Next::Gone).map(|it| it.url.clone()).collect();
+        let mut ill = those(&|next| next != Next::Delivered);
+        ill.retain(|it| !well.contains(it));
+        if !ill.is_empty() || !gone.is_empty() {
+            sqlx::query!(
+                "UPDATE webhook_endpoints SET failing_since = now() WHERE id = ANY($1) AND failing_since IS NULL",
+                &ill,
+            )
+            .execute(&mut *tx.inner)
+            .await?;
+            let lost = sqlx::query_scalar!(
+                "SELECT id FROM webhook_endpoints
+                 WHERE id = ANY($1) AND disabled IS NULL AND failing_since <= now() - make_interval(secs => $2)",
+                &ill,
+                FAILING.as_secs_f64(),
+            )
+            .fetch_all(&mut *tx.inner)
+            .await?;
+            // What an old address says is no word of the new one.
+            let gone = sqlx::query_scalar!(
+                r#"SELECT webhook_endpoints.id FROM webhook_endpoints
+                   JOIN unnest($1::uuid[], $2::text[]) AS called (id, url)
+                     ON called.id = webhook_endpoints.id AND called.url = webhook_endpoints.url"#,
+                &gone,
+                &gone_urls,
+            )
+            .fetch_all(&mut *tx.inner)
+            .await?;
+            let gone = gone.into_iter().map(|id| (id, Disabled::Gone));
+            for (id, why) in gone.chain(lost.into_iter().map(|id| (id, Disabled::Failing))) {
+                tx.disable_endpoint(EndpointId(id), why).await?;
+            }
+        }
+        tx.commit().await
+    }
+
+    /// Forgets up to `limit` deliveries that were over long ago, with their attempts; says how many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_old_deliveries(&self, limit: i64) -> Result<u64, Error> {
+        let deleted = sqlx::query!(
+            "DELETE FROM deliveries WHERE (event_id, endpoint_id) IN
+                 (SELECT event_id, endpoint_id FROM deliveries
+                  WHERE state <> 'pending' AND finished_at <= now() - make_interval(secs => $2)
+                  ORDER BY finished_at LIMIT $1 FOR UPDATE SKIP LOCKED)",
+            limit,
+            KEPT.as_secs_f64(),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(deleted.rows_affected())
+    }
+}
+
+impl Next {
+    fn state(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retry(_) => "pending",
+            Self::Failed | Self::Gone => "failed",
+        }
+    }
+
+    fn wait(self) -> Duration {
+        if let Self::Retry(wait) = self { wait } else { Duration::ZERO }
+    }
+}

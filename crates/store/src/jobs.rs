@@ -1,0 +1,441 @@
+//! The life of a job: inserted, claimed, finished. Every change is guarded by state and epoch.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sqlx::types::Json;
+
+use super::images::ImageRow;
+use super::prints::ProbePrint;
+use super::sealed::{Purpose, SealedRecord};
+use super::signals::Signal;
+pub use super::views::JobView;
+use super::{Error, Store, Tx};
+use visavis_domain::ids::{JobId, RequestId, TenantId};
+use visavis_domain::job::{Failure, Lane, Params, Verdict};
+use visavis_domain::notice::{self, Subject};
+use visavis_domain::outcome::Outcome;
+use visavis_domain::tenant::Account;
+
+/// How long a claim holds without renewal; a dead worker's job is free again after it.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// A job about to be stored.
+pub struct NewJob<'a> {
+    pub id: JobId,
+    pub account: Account,
+    pub request_id: &'a RequestId,
+    pub idempotency_key: Option<&'a str>,
+    /// Keyed hash of the request as it was sent, 32 bytes.
+    pub request_hash: &'a [u8],
+    pub params: &'a Params,
+    pub lane: Lane,
+    pub metadata: &'a BTreeMap<String, String>,
+    pub reply: Option<&'a ReplyAddress>,
+}
+
+/// Where an AMQP producer wants its answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplyAddress {
+    pub reply_to: String,
+    pub correlation_id: Option<String>,
+}
+
+impl ReplyAddress {
+    pub(super) fn of(reply_to: Option<String>, correlation_id: Option<String>) -> Option<Self> {
+        reply_to.map(|reply_to| Self { reply_to, correlation_id })
+    }
+}
+
+/// A job found under an idempotency key.
+#[derive(Debug, Clone)]
+pub struct Existing {
+    pub subject: Subject,
+    pub state: String,
+    pub request_hash: Vec<u8>,
+}
+
+/// A running job in this worker's hands, as long as the epoch stands.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub tenant_id: TenantId,
+    pub subject: Subject,
+    pub params: Params,
+    pub epoch: i64,
+    /// 1 for the first.
+    pub attempt: i32,
+}
+
+/// What a job that succeeded leaves.
+pub struct Success {
+    pub outcome: Outcome,
+    /// The identity record.
+    pub identity: Option<SealedRecord>,
+    /// The frame that was taken out of a video.
+    pub frame: Option<ImageRow>,
+    /// Of the probe.
+    pub print: Option<ProbePrint>,
+}
+
+/// Whether a change took place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Change {
+    Done,
+    /// Somebody else holds the job or the case, or it is over: nothing was changed.
+    Lost,
+}
+
+impl Tx {
+    /// Stores a job; `Lost` when the organisation has one under the same idempotency key.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn insert_job(&mut self, job: &NewJob<'_>) -> Result<Change, Error> {
+        let rows = sqlx::query!(
+            "INSERT INTO jobs (id, tenant_id, request_id, idempotency_key, request_hash, kind, lane, params, metadata,
+                               reply_to, correlation_id, sandbox)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+             ON CONFLICT (tenant_id, sandbox, idempotency_key) DO NOTHING",
+            job.id.0,
+            job.account.tenant_id.0,
+            job.request_id.as_str(),
+            job.idempotency_key,
+            job.request_hash,
+            job.params.kind(),
+            job.lane.name(),
+            Json(job.params) as _,
+            Json(job.metadata) as _,
+            job.reply.map(|it| it.reply_to.as_str()),
+            job.reply.and_then(|it| it.correlation_id.as_deref()),
+            job.account.sandbox,
+        )
+        .execute(&mut *self.inner)
+        .await?
+        .rows_affected();
+        Ok(change(rows))
+    }
+}
+
+impl Store {
+    /// The account's job under that idempotency key.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_job_by_key(&self, account: Account, key: &str) -> Result<Option<Existing>, Error> {
+        let row = sqlx::query!(
+            r#"SELECT id, request_id, kind, sandbox, state, request_hash,
+                      metadata AS "metadata: Json<BTreeMap<String, String>>"
+               FROM jobs WHERE tenant_id = $1 AND sandbox = $2 AND idempotency_key = $3"#,
+            account.tenant_id.0,
+            account.sandbox,
+            key,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| Existing {
+            subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
+            state: row.state,
+            request_hash: row.request_hash,
+        }))
+    }
+
+    /// Which of these jobs are over.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_terminal(&self, ids: &[JobId]) -> Result<Vec<JobId>, Error> {
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let over = sqlx::query_scalar!("SELECT id FROM jobs WHERE id = ANY($1) AND finished_at IS NOT NULL", &ids)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(over.into_iter().map(JobId).collect())
+    }
+
+    /// Somebody submits the job again, perhaps from another address: from now on the answers go there. The first answer
+    /// is given again; so is the last one, when the job is over.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn answer_again(
+        &self,
+        tenant_id: TenantId,
+        subject: &Subject,
+        reply: &ReplyAddress,
+    ) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        // A job that ends meanwhile waits for this lock, and then finds the new address.
+        let state = sqlx::query_scalar!("SELECT state FROM jobs WHERE id = $1 FOR UPDATE", subject.id.0)
+            .fetch_one(&mut *tx.inner)
+            .await?;
+        let job = None::<(TenantId, JobId)>;
+        tx.insert_reply("reply_accepted", job, reply, &notice::accepted(subject, &state, true)).await?;
+        let ending = sqlx::query_scalar!(
+            "SELECT payload FROM events WHERE job_id = $1 AND tenant_id = $2 AND revision = 0
+               AND type IN ('job.completed', 'job.failed')",
+            subject.id.0,
+            tenant_id.0,
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        if let Some(ending) = ending {
+            tx.insert_reply("reply_final", job, reply, &ending).await?;
+        } else {
+            sqlx::query!(
+                "UPDATE jobs SET reply_to = $2, correlation_id = $3 WHERE id = $1",
+                subject.id.0,
+                reply.reply_to,
+                reply.correlation_id,
+            )
+            .execute(&mut *tx.inner)
+            .await?;
+        }
+        tx.commit().await
+    }
+
+    /// Which attempt the next claim will be; `None` when the job is not to be had.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_next_attempt(&self, id: JobId) -> Result<Option<i32>, Error> {
+        let attempt = sqlx::query_scalar!(
+            r#"SELECT attempt + 1 AS "next!" FROM jobs WHERE id = $1 AND state = 'queued' AND run_after <= now()"#,
+            id.0,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(attempt)
+    }
+
+    /// Takes a queued job whose time has come; `None` when it is not to be had: over, running elsewhere, or not yet due.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claim_job(&self, id: JobId) -> Result<Option<Claim>, Error> {
+        let row = sqlx::query!(
+            r#"UPDATE jobs
+               SET state = 'running', attempt = attempt + 1, epoch = epoch + 1,
+                   lease_until = now() + make_interval(secs => $2), started_at = coalesce(started_at, now())
+               WHERE id = $1 AND state = 'queued' AND run_after <= now()
+               RETURNING id, tenant_id, request_id, kind, sandbox, epoch, attempt, params AS "params: Json<Params>",
+                         metadata AS "metadata: Json<BTreeMap<String, String>>""#,
+            id.0,
+            LEASE.as_secs_f64(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| Claim {
+            tenant_id: TenantId(row.tenant_id),
+            subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
+            params: row.params.0,
+            epoch: row.epoch,
+            attempt: row.attempt,
+        }))
+    }
+
+    /// Holds the claim for another [`LEASE`].
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn renew_lease(&self, claim: &Claim) -> Result<Change, Error> {
+        let rows = sqlx::query!(
+            "UPDATE jobs SET lease_until = now() + make_interval(secs => $3)
+             WHERE id = $1 AND epoch = $2 AND state = 'running'",
+            claim.subject.id.0,
+            claim.epoch,
+            LEASE.as_secs_f64(),
+        )
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        Ok(change(rows))
+    }
+
+    /// Result, event, usage, payment, what is kept beside the result, and the final reply in one commit. Runs once or not at all,
+    /// whoever calls it again.
+    ///
+    /// # Errors
+    /// When the database fails; the job may be finished all the same: ask [`Store::is_finished`].
+    pub async fn finish_succeeded(&self, claim: &Claim, success: &Success) -> Result<Change, Error> {
+        let Success { outcome, identity, frame, print } = success;
+        let mut tx = self.begin().await?;
+        let ended = sqlx::query!(
+            "UPDATE jobs
+             SET state = 'succeeded', verdict = $3, result = $4, lease_until = NULL, finished_at = now(),
+                 -- A case that waits for a reviewer keeps its images, but not for ever.
+                 purge_at = now() + CASE WHEN $3 = 'in_review' THEN interval '30 days'
+                     ELSE make_interval(secs => (SELECT retention_seconds FROM tenants WHERE id = tenant_id)) END
+             WHERE id = $1 AND epoch = $2 AND state = 'running'
+             RETURNING reply_to, correlation_id",
+            claim.subject.id.0,
+            claim.epoch,
+            outcome.verdict.name(),
+            Json(outcome) as _,
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        let Some(ended) = ended else { return Ok(Change::Lost) };
+        if !claim.subject.sandbox {
+            sqlx::query!(
+                "INSERT INTO usage (job_id, tenant_id, kind) VALUES ($1, $2, $3)",
+                claim.subject.id.0,
+                claim.tenant_id.0,
+                claim.subject.kind,
+            )
+            .execute(&mut *tx.inner)
+            .await?;
+        }
+        let is_billed = matches!(claim.params, Params::IdMatch { .. }) && outcome.verdict == Verdict::Approved;
+        if is_billed && !claim.subject.sandbox {
+            let note = format!("id_match {}", claim.subject.request_id);
+            tx.debit_wallet(claim.tenant_id, claim.subject.id, &note).await?;
+        }
+        if let Some(identity) = identity {
+            tx.insert_sealed(claim.tenant_id, claim.subject.id, Purpose::Identity, identity).await?;
+        }
+        if let Some(frame) = frame {
+            tx.insert_image(claim.tenant_id, claim.subject.id, frame).await?;
+        }
+        if let Some(print) = print {
+            tx.insert_print(claim.tenant_id, claim.subject.id, print).await?;
+        }
+        if outcome.verdict == Verdict::InReview {
+            tx.open_case(claim.subject.id).await?;
+        }
+        let notice = notice::completed(&claim.subject, outcome);
+        let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);
+        tx.insert_ending(claim, "job.completed", &notice, reply.as_ref()).await?;
+        tx.commit().await?;
+        Ok(Change::Done)
+    }
+
+    /// The job ends without a verdict; it is listed among the dead letters.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn finish_failed(&self, claim: &Claim, failure: &Failure) -> Result<Change, Error> {
+        let mut tx = self.begin().await?;
+        let change = tx.fail_job(claim, failure).await?;
+        tx.commit().await?;
+        Ok(change)
+    }
+
+    /// Puts the job back, to run again after `wait`; its attempt stays charged.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn retry_job(&self, claim: &Claim, wait: Duration) -> Result<Change, Error> {
+        self.requeue(claim, wait, 0).await
+    }
+
+    /// Puts the job back at once and gives its attempt back: this worker stops on request.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn release_job(&self, claim: &Claim) -> Result<Change, Error> {
+        self.requeue(claim, Duration::ZERO, 1).await
+    }
+
+    async fn requeue(&self, claim: &Claim, wait: Duration, refund: i32) -> Result<Change, Error> {
+        let mut tx = self.begin().await?;
+        let lane = sqlx::query_scalar!(
+            "UPDATE jobs SET state = 'queued', lease_until = NULL, attempt = attempt - $4,
+                             run_after = now() + make_interval(secs => $3)
+             WHERE id = $1 AND epoch = $2 AND state = 'running' RETURNING lane",
+            claim.subject.id.0,
+            claim.epoch,
+            wait.as_secs_f64(),
+            refund,
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        let Some(lane) = lane else { return Ok(Change::Lost) };
+        tx.insert_doorbell(claim.tenant_id, claim.subject.id, claim.epoch, &lane, wait).await?;
+        tx.commit().await?;
+        Ok(Change::Done)
+    }
+
+    /// Whether this claim's own finish took place: for when the answer to its commit was lost.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_finished(&self, claim: &Claim) -> Result<bool, Error> {
+        let found = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM jobs WHERE id = $1 AND epoch = $2 AND state IN ('succeeded', 'failed'))
+               AS "found!""#,
+            claim.subject.id.0,
+            claim.epoch,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(found)
+    }
+}
+
+impl Tx {
+    /// Fails a running job with everything that belongs to it.
+    pub(super) async fn fail_job(&mut self, claim: &Claim, failure: &Failure) -> Result<Change, Error> {
+        let ended = sqlx::query!(
+            "UPDATE jobs
+             SET state = 'failed', failure = $3, lease_until = NULL, finished_at = now(),
+                 purge_at = now() + make_interval(secs => (SELECT retention_seconds FROM tenants WHERE id = tenant_id))
+             WHERE id = $1 AND epoch = $2 AND state = 'running'
+             RETURNING reply_to, correlation_id",
+            claim.subject.id.0,
+            claim.epoch,
+            Json(failure) as _,
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        let Some(ended) = ended else { return Ok(Change::Lost) };
+        self.insert_failed_job(claim.tenant_id, claim.subject.id, failure).await?;
+        let notice = notice::failed(&claim.subject, failure);
+        let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);
+        self.insert_ending(claim, "job.failed", &notice, reply.as_ref()).await?;
+        Ok(Change::Done)
+    }
+
+    /// The event, the reply, the images' last day, and no more doorbells.
+    async fn insert_ending(
+        &mut self,
+        claim: &Claim,
+        kind: &str,
+        notice: &serde_json::Value,
+        reply: Option<&ReplyAddress>,
+    ) -> Result<(), Error> {
+        let job_id = claim.subject.id;
+        let account = Account { tenant_id: claim.tenant_id, sandbox: claim.subject.sandbox };
+        self.insert_event(account, Some(job_id), kind, notice).await?;
+        self.share_last_day(job_id).await?;
+        if let Some(reply) = reply {
+            self.insert_reply("reply_final", Some((claim.tenant_id, job_id)), reply, notice).await?;
+        }
+        self.news.push(Signal::Ending);
+        self.delete_doorbells(job_id).await
+    }
+
+    /// Images and sealed records go when the job's time is over.
+    pub(super) async fn share_last_day(&mut self, job_id: JobId) -> Result<(), Error> {
+        sqlx::query!(
+            "UPDATE images SET purge_at = jobs.purge_at FROM jobs WHERE images.job_id = $1 AND jobs.id = $1",
+            job_id.0,
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        self.end_sealed(job_id).await
+    }
+}
+
+pub(super) fn subject(
+    id: uuid::Uuid,
+    request_id: String,
+    kind: String,
+    sandbox: bool,
+    metadata: Json<BTreeMap<String, String>>,
+) -> Subject {
+    Subject { id: JobId(id), request_id: RequestId::from_stored(request_id), kind, sandbox, metadata: metadata.0 }
+}
+
+pub(super) fn change(rows: u64) -> Change {
+    if rows == 0 { Change::Lost } else { Change::Done }
+}

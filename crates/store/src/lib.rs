@@ -1,0 +1,161 @@
+//! Postgres: the only room that speaks SQL. One file per group of tables.
+//!
+//! Its clock is the only clock: leases and schedules are compared with `now()`, so that machines need not agree on the
+//! time. Statements that change a state say so in their `WHERE` and report how many rows they hit.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, PgPool};
+
+use signals::{Signal, Signals};
+
+pub mod api_keys;
+pub mod cases;
+pub mod challenges;
+pub mod dead_letters;
+pub mod decisions;
+pub mod deliveries;
+pub mod delivery_ledger;
+pub mod erasure;
+pub mod event_tails;
+pub mod events;
+pub mod holding;
+pub mod images;
+pub mod jobs;
+pub mod outbox;
+pub mod prints;
+pub mod registry;
+pub mod renditions;
+pub mod review_figures;
+pub mod reviewers;
+pub mod sealed;
+pub mod signals;
+pub mod signing_keys;
+pub mod sweep;
+pub mod tenants;
+pub mod trail;
+pub mod views;
+pub mod wallets;
+pub mod webhook_endpoints;
+
+/// A handle to the database; clones share one pool.
+#[derive(Clone)]
+pub struct Store {
+    pool: PgPool,
+    signals: Signals,
+}
+
+/// What went wrong in the database.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("database: {0}")]
+    Sql(#[from] sqlx::Error),
+    #[error("migration: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A row says what this version cannot read.
+    #[error("the database holds a {what} that this version does not know")]
+    Unreadable { what: &'static str },
+}
+
+/// A transaction as a value: [`Tx::commit`] consumes it, dropping it rolls back.
+pub struct Tx {
+    inner: sqlx::Transaction<'static, sqlx::Postgres>,
+    signals: Signals,
+    /// To be raised when it is committed.
+    news: Vec<Signal>,
+}
+
+impl Store {
+    /// Connects to `url`, with at most `connections` connections.
+    ///
+    /// # Errors
+    /// When the URL is malformed or nobody answers.
+    pub async fn connect(url: &str, connections: u32) -> Result<Self, Error> {
+        let options: PgConnectOptions = url.parse()?;
+        // A statement that takes long is a fault, and a lock that is held long is one too.
+        let options = options.application_name("visavis").options([
+            ("statement_timeout", "30s"),
+            ("lock_timeout", "10s"),
+            ("tcp_keepalives_idle", "15"),
+        ]);
+        // A pool hides why nobody answers; one connection tells.
+        PgConnection::connect_with(&options).await?.close().await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_secs(3))
+            .connect_with(options)
+            .await?;
+        Ok(Self::from_pool(pool))
+    }
+
+    /// Uses a pool that somebody else made: tests do.
+    #[must_use]
+    pub fn from_pool(pool: PgPool) -> Self {
+        Self { pool, signals: Signals::default() }
+    }
+
+    /// Brings the schema to this version. Safe to call from several processes at once.
+    ///
+    /// # Errors
+    /// When a migration fails or the schema is newer than this version.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        // A connection of its own: an index over many rows takes longer than any statement of ours may.
+        let mut connection = self.pool.acquire().await?.detach();
+        sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
+        sqlx::migrate!("../../migrations").run(&mut connection).await?;
+        Ok(connection.close().await?)
+    }
+
+    /// Whether every migration of this version was applied.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_migrated(&self) -> Result<bool, Error> {
+        // Not checked when compiled: the table is sqlx's own and is not there when queries are prepared.
+        let known: Option<String> =
+            sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text").fetch_one(&self.pool).await?;
+        if known.is_none() {
+            return Ok(false);
+        }
+        let applied: Vec<i64> =
+            sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success").fetch_all(&self.pool).await?;
+        Ok(sqlx::migrate!("../../migrations").iter().all(|migration| applied.contains(&migration.version)))
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query!(r#"SELECT 1 AS "one!""#).fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// When no connection is to be had.
+    pub async fn begin(&self) -> Result<Tx, Error> {
+        Ok(Tx { inner: self.pool.begin().await?, signals: self.signals.clone(), news: Vec::new() })
+    }
+
+    /// Returns when a transaction of this process that gives the signal was committed, at once if one was since the
+    /// last call. For one listener each; never returns for what other processes do.
+    pub async fn signalled(&self, signal: Signal) {
+        self.signals.raised(signal).await;
+    }
+
+    /// Waits until every connection is returned and closed.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl Tx {
+    /// # Errors
+    /// When the commit fails, or its answer was lost: the caller must read again, never assume.
+    pub async fn commit(self) -> Result<(), Error> {
+        self.inner.commit().await?;
+        self.news.into_iter().for_each(|it| self.signals.raise(it));
+        Ok(())
+    }
+}

@@ -1,0 +1,255 @@
+//! What must reach the broker: written in the commit that made it true, claimed by the relay, marked when confirmed.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::dead_letters::NewDeadLetter;
+use super::jobs::ReplyAddress;
+use super::signals::Signal;
+use super::{Error, Store, Tx};
+use visavis_domain::ids::{JobId, TenantId};
+use visavis_domain::job::Lane;
+
+/// How long the relay has to publish what it claimed before another may.
+const CLAIM: Duration = Duration::from_secs(30);
+
+/// "There is work": the job's id and no more.
+#[derive(Debug, Clone)]
+pub struct Doorbell {
+    pub id: Uuid,
+    pub job_id: JobId,
+}
+
+/// An answer to a producer.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub id: Uuid,
+    /// The message's `type` property.
+    pub kind: String,
+    /// 1 for the first.
+    pub attempt: i32,
+    pub job: Option<(TenantId, JobId)>,
+    pub address: ReplyAddress,
+    pub payload: Value,
+}
+
+impl Tx {
+    /// Rings for the job when `wait` is over.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn insert_doorbell(
+        &mut self,
+        tenant_id: TenantId,
+        job_id: JobId,
+        epoch: i64,
+        lane: &str,
+        wait: Duration,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "INSERT INTO outbox (id, kind, tenant_id, job_id, epoch, lane, next_at)
+             VALUES ($1, 'doorbell', $2, $3, $4, $5, now() + make_interval(secs => $6))",
+            Uuid::now_v7(),
+            tenant_id.0,
+            job_id.0,
+            epoch,
+            lane,
+            wait.as_secs_f64(),
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        self.news.push(Signal::Doorbell);
+        Ok(())
+    }
+
+    /// Answers a producer. `kind` is one of the outbox's reply kinds.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn insert_reply(
+        &mut self,
+        kind: &str,
+        job: Option<(TenantId, JobId)>,
+        address: &ReplyAddress,
+        payload: &Value,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "INSERT INTO outbox (id, kind, tenant_id, job_id, reply_to, correlation_id, payload)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            Uuid::now_v7(),
+            kind,
+            job.map(|(tenant, _)| tenant.0),
+            job.map(|(_, job)| job.0),
+            address.reply_to,
+            address.correlation_id,
+            payload,
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        self.news.push(Signal::Reply);
+        Ok(())
+    }
+
+    pub(super) async fn delete_doorbells(&mut self, job_id: JobId) -> Result<(), Error> {
+        sqlx::query!("DELETE FROM outbox WHERE job_id = $1 AND kind = 'doorbell'", job_id.0)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Whether a doorbell of that lane is due.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn has_due_doorbells(&self, lane: Lane) -> Result<bool, Error> {
+        let due = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM outbox WHERE published_at IS NULL AND next_at <= now()
+                                                     AND kind = 'doorbell' AND lane = $1) AS "due!""#,
+            lane.name(),
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(due)
+    }
+
+    /// Up to `limit` doorbells that are due, one organisation after the other: the first of each, then the second of
+    /// each. Who floods the queue waits behind itself only.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claim_doorbells(&self, lane: Lane, limit: i64) -> Result<Vec<Doorbell>, Error> {
+        let rows = sqlx::query!(
+            // The recursion skips from organisation to organisation along an index, however long each one's backlog is.
+            r#"WITH RECURSIVE waiting AS (
+                   (SELECT tenant_id FROM outbox WHERE published_at IS NULL AND kind = 'doorbell' AND lane = $1
+                    ORDER BY tenant_id LIMIT 1)
+                   UNION ALL
+                   SELECT (SELECT tenant_id FROM outbox WHERE published_at IS NULL AND kind = 'doorbell' AND lane = $1
+                             AND tenant_id > waiting.tenant_id ORDER BY tenant_id LIMIT 1)
+                   FROM waiting WHERE waiting.tenant_id IS NOT NULL
+               ), fair AS (
+                   SELECT first.id FROM waiting CROSS JOIN LATERAL (
+                       SELECT id, next_at, row_number() OVER (ORDER BY next_at, id) AS turn FROM (
+                           SELECT id, next_at FROM outbox WHERE published_at IS NULL AND kind = 'doorbell' AND lane = $1
+                             AND tenant_id = waiting.tenant_id AND next_at <= now()
+                           ORDER BY next_at, id LIMIT $2) AS oldest) AS first
+                   ORDER BY first.turn, first.next_at LIMIT $2
+               ), locked AS (
+                   SELECT id FROM outbox
+                   WHERE id IN (SELECT id FROM fair) AND published_at IS NULL AND next_at <= now()
+                   FOR UPDATE SKIP LOCKED
+               )
+               UPDATE outbox SET next_at = now() + make_interval(secs => $3) FROM locked WHERE outbox.id = locked.id
+               RETURNING outbox.id, job_id AS "job_id!""#,
+            lane.name(),
+            limit,
+            CLAIM.as_secs_f64(),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| Doorbell { id: row.id, job_id: JobId(row.job_id) }).collect())
+    }
+
+    /// Up to `limit` replies that are due, oldest first. Each claim is a try: the next one comes later each time, so that
+    /// an address that takes nothing costs little.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claim_replies(&self, limit: i64) -> Result<Vec<Reply>, Error> {
+        let rows = sqlx::query!(
+            r#"UPDATE outbox SET attempt = attempt + 1,
+                                 next_at = now() + least(make_interval(secs => $2 * 2 ^ attempt), interval '10 minutes')
+               WHERE id IN (SELECT id FROM outbox
+                            WHERE published_at IS NULL AND next_at <= now() AND kind <> 'doorbell'
+                            ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+               RETURNING id, kind, attempt, tenant_id, job_id, reply_to AS "reply_to!", correlation_id, payload AS "payload!""#,
+            limit,
+            CLAIM.as_secs_f64(),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let mut replies: Vec<_> = rows
+            .into_iter()
+            .map(|row| Reply {
+                id: row.id,
+                kind: row.kind,
+                attempt: row.attempt,
+                job: row.tenant_id.map(TenantId).zip(row.job_id.map(JobId)),
+                address: ReplyAddress { reply_to: row.reply_to, correlation_id: row.correlation_id },
+                payload: row.payload,
+            })
+            .collect();
+        // RETURNING keeps no order; a producer wants `accepted` before `completed`.
+        replies.sort_by_key(|reply| reply.id);
+        Ok(replies)
+    }
+
+    /// The broker has these doorbells.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn mark_published(&self, ids: &[Uuid]) -> Result<(), Error> {
+        sqlx::query!("UPDATE outbox SET published_at = now() WHERE id = ANY($1)", ids).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// The broker has these replies; nobody needs them here any more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_replies(&self, ids: &[Uuid]) -> Result<(), Error> {
+        sqlx::query!("DELETE FROM outbox WHERE id = ANY($1) AND kind <> 'doorbell'", ids).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Gives back doorbells that were not published: due again at once.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unclaim_doorbells(&self, ids: &[Uuid]) -> Result<(), Error> {
+        sqlx::query!("UPDATE outbox SET next_at = now() WHERE id = ANY($1) AND published_at IS NULL", ids)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Gives back replies that were not tried, because nobody could be reached: the try does not count.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unclaim_replies(&self, ids: &[Uuid]) -> Result<(), Error> {
+        sqlx::query!(
+            "UPDATE outbox SET next_at = now(), attempt = attempt - 1 WHERE id = ANY($1) AND published_at IS NULL",
+            ids
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Gives up on a reply: it goes among the dead letters.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn bury_reply(&self, reply: &Reply) -> Result<(), Error> {
+        let letter = NewDeadLetter {
+            kind: "undelivered_reply",
+            tenant_id: reply.job.map(|(tenant, _)| tenant),
+            job_id: reply.job.map(|(_, job)| job),
+            code: "reply_refused".to_owned(),
+            detail: "the broker did not take the answer for the producer's reply queue".to_owned(),
+            reply: Some(reply.address.clone()),
+            ..NewDeadLetter::default()
+        };
+        let mut tx = self.begin().await?;
+        let rows = sqlx::query!("DELETE FROM outbox WHERE id = $1", reply.id).execute(&mut *tx.inner).await?;
+        if rows.rows_affected() == 1 {
+            tx.insert_dead_letter(Uuid::now_v7(), &letter).await?;
+        }
+        tx.commit().await
+    }
+}

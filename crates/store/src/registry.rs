@@ -1,0 +1,143 @@
+//! The registry of identity records: the deployment's own, so no organisation's id is in these statements. Numbers come
+//! here as keyed hashes and attributes sealed.
+
+use uuid::Uuid;
+
+use super::{Error, Store};
+use visavis_domain::identity::IdType;
+
+/// An entry as stored; the portrait is in the blob store, under its id.
+#[derive(Clone)]
+pub struct RegistryEntry {
+    pub id: Uuid,
+    pub portrait_master_key_id: String,
+    pub portrait_key: Vec<u8>,
+    pub record_master_key_id: String,
+    pub record_key: Vec<u8>,
+    pub record: Vec<u8>,
+}
+
+impl Store {
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_registry_entry(
+        &self,
+        id_type: IdType,
+        number_hmac: &[u8],
+    ) -> Result<Option<RegistryEntry>, Error> {
+        let entry = sqlx::query_as!(
+            RegistryEntry,
+            "SELECT id, portrait_master_key_id, portrait_key, record_master_key_id, record_key, record
+             FROM identity_registry WHERE id_type = $1 AND number_hmac = $2",
+            id_type.name(),
+            number_hmac,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(entry)
+    }
+
+    /// The keyed hash of what was imported for that number.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_registry_content(&self, id_type: IdType, number_hmac: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let content = sqlx::query_scalar!(
+            "SELECT content_hmac FROM identity_registry WHERE id_type = $1 AND number_hmac = $2",
+            id_type.name(),
+            number_hmac,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(content)
+    }
+
+    /// Stores an entry, in place of an earlier one of that number, whose id is returned: its portrait is of no use any
+    /// more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn upsert_registry_entry(
+        &self,
+        id_type: IdType,
+        number_hmac: &[u8],
+        content_hmac: &[u8],
+        entry: &RegistryEntry,
+    ) -> Result<Option<Uuid>, Error> {
+        let mut tx = self.begin().await?;
+        let replaced = sqlx::query_scalar!(
+            "SELECT id FROM identity_registry WHERE id_type = $1 AND number_hmac = $2 FOR UPDATE",
+            id_type.name(),
+            number_hmac,
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        sqlx::query!(
+            "INSERT INTO identity_registry (id, id_type, number_hmac, content_hmac, portrait_master_key_id, portrait_key,
+                                            record_master_key_id, record_key, record)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+             ON CONFLICT (id_type, number_hmac) DO UPDATE
+             SET id = EXCLUDED.id, content_hmac = EXCLUDED.content_hmac, imported_at = now(),
+                 portrait_master_key_id = EXCLUDED.portrait_master_key_id, portrait_key = EXCLUDED.portrait_key,
+                 record_master_key_id = EXCLUDED.record_master_key_id, record_key = EXCLUDED.record_key,
+                 record = EXCLUDED.record",
+            entry.id,
+            id_type.name(),
+            number_hmac,
+            content_hmac,
+            entry.portrait_master_key_id,
+            entry.portrait_key,
+            entry.record_master_key_id,
+            entry.record_key,
+            entry.record,
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        tx.commit().await?;
+        Ok(replaced)
+    }
+
+    /// How many entries there are of each ID type that has some, by name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count_registry(&self) -> Result<Vec<(String, i64)>, Error> {
+        let rows = sqlx::query!(
+            r#"SELECT id_type, count(*) AS "count!" FROM identity_registry GROUP BY id_type ORDER BY id_type"#
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.id_type, row.count)).collect())
+    }
+
+    /// Removes an entry with the keys to it; says which portrait is of no use any more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_registry_entry(&self, id_type: IdType, number_hmac: &[u8]) -> Result<Option<Uuid>, Error> {
+        let id = sqlx::query_scalar!(
+            "DELETE FROM identity_registry WHERE id_type = $1 AND number_hmac = $2 RETURNING id",
+            id_type.name(),
+            number_hmac,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(id)
+    }
+
+    /// Removes up to `limit` entries of a type.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_registry_entries(&self, id_type: IdType, limit: i64) -> Result<Vec<Uuid>, Error> {
+        let ids = sqlx::query_scalar!(
+            "DELETE FROM identity_registry WHERE id IN (SELECT id FROM identity_registry WHERE id_type = $1 LIMIT $2)
+             RETURNING id",
+            id_type.name(),
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(ids)
+    }
+}

@@ -1,0 +1,116 @@
+//! What a job knows of a person beside images: encrypted before it comes here, gone when its row is.
+
+use super::{Error, Store, Tx};
+use visavis_domain::ids::{JobId, TenantId};
+
+/// What a sealed record holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The number asked for.
+    IdNumber,
+    /// What the source knows of its holder.
+    Identity,
+}
+
+impl Purpose {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::IdNumber => "id_number",
+            Self::Identity => "identity",
+        }
+    }
+
+    /// The place that is authenticated with the record: one moved to another job does not decrypt.
+    #[must_use]
+    pub fn place(self, tenant_id: TenantId, job_id: JobId) -> String {
+        format!("sealed/{tenant_id}/{job_id}/{}", self.name())
+    }
+}
+
+/// A sealed record and its wrapped key.
+#[derive(Clone)]
+pub struct SealedRecord {
+    pub master_key_id: String,
+    pub wrapped_key: Vec<u8>,
+    pub sealed: Vec<u8>,
+}
+
+impl Tx {
+    /// # Errors
+    /// When the job has a record of that purpose already, or the database fails.
+    pub async fn insert_sealed(
+        &mut self,
+        tenant_id: TenantId,
+        job_id: JobId,
+        purpose: Purpose,
+        record: &SealedRecord,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "INSERT INTO sealed_records (job_id, purpose, tenant_id, master_key_id, wrapped_key, sealed)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+            job_id.0,
+            purpose.name(),
+            tenant_id.0,
+            record.master_key_id,
+            record.wrapped_key,
+            record.sealed,
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// The job is over: its records go when its images do.
+    pub(super) async fn end_sealed(&mut self, job_id: JobId) -> Result<(), Error> {
+        sqlx::query!(
+            "UPDATE sealed_records SET purge_at = jobs.purge_at FROM jobs
+             WHERE sealed_records.job_id = $1 AND jobs.id = $1",
+            job_id.0,
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// A job's record of that purpose, unless it has none or it is erased.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_sealed(
+        &self,
+        tenant_id: TenantId,
+        job_id: JobId,
+        purpose: Purpose,
+    ) -> Result<Option<SealedRecord>, Error> {
+        let record = sqlx::query_as!(
+            SealedRecord,
+            "SELECT master_key_id, wrapped_key, sealed FROM sealed_records
+             WHERE tenant_id = $1 AND job_id = $2 AND purpose = $3",
+            tenant_id.0,
+            job_id.0,
+            purpose.name(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(record)
+    }
+
+    /// Erases up to `limit` records whose time is over; says how many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn erase_due_sealed(&self, limit: i64) -> Result<u64, Error> {
+        let erased = sqlx::query!(
+            "DELETE FROM sealed_records WHERE (job_id, purpose) IN
+                 (SELECT job_id, purpose FROM sealed_records WHERE purge_at <= now()
+                  ORDER BY purge_at LIMIT $1 FOR UPDATE SKIP LOCKED)",
+            limit,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(erased.rows_affected())
+    }
+}

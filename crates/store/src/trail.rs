@@ -1,0 +1,203 @@
+//! Who did what at the desk: only added to.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Error, Store, Tx};
+use visavis_domain::ids::{ImageId, JobId};
+use visavis_domain::image::Variant;
+use visavis_domain::review::Reviewer;
+use visavis_domain::tenant::Account;
+
+/// What somebody did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    SignedIn,
+    SignedOut,
+    /// Wrong passwords, too many in a row.
+    LockedOut,
+    PasswordChanged,
+    /// A case: by its reviewer, or for them, ahead of its being shown.
+    Taken,
+    /// A case came on the screen.
+    Opened,
+    /// A picture was sent to the reviewer's browser.
+    Viewed,
+    HandedBack,
+    /// To the reviewer, by a lead.
+    Assigned,
+    Decided,
+    Undone,
+    Corrected,
+}
+
+impl Action {
+    pub const ALL: [Self; 12] = [
+        Self::SignedIn,
+        Self::SignedOut,
+        Self::LockedOut,
+        Self::PasswordChanged,
+        Self::Taken,
+        Self::Opened,
+        Self::Viewed,
+        Self::HandedBack,
+        Self::Assigned,
+        Self::Decided,
+        Self::Undone,
+        Self::Corrected,
+    ];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SignedIn => "signed_in",
+            Self::SignedOut => "signed_out",
+            Self::LockedOut => "locked_out",
+            Self::PasswordChanged => "password_changed",
+            Self::Taken => "taken",
+            Self::Opened => "opened",
+            Self::Viewed => "viewed",
+            Self::HandedBack => "handed_back",
+            Self::Assigned => "assigned",
+            Self::Decided => "decided",
+            Self::Undone => "undone",
+            Self::Corrected => "corrected",
+        }
+    }
+
+    /// The action of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+}
+
+/// An entry as it is shown.
+#[derive(Debug, Clone)]
+pub struct TrailEntry {
+    pub at: DateTime<Utc>,
+    /// By name.
+    pub who: String,
+    pub action: Option<Action>,
+    pub detail: String,
+}
+
+impl Tx {
+    pub(super) async fn insert_trail(
+        &mut self,
+        who: &Reviewer,
+        job_id: Option<JobId>,
+        (action, detail): (Action, &str),
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "INSERT INTO review_trail (id, tenant_id, sandbox, reviewer_id, job_id, action, detail)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            Uuid::now_v7(),
+            who.account.tenant_id.0,
+            who.account.sandbox,
+            who.id.0,
+            job_id.map(|it| it.0),
+            action.name(),
+            detail,
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Records a deed that is about no case.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn record(&self, who: &Reviewer, action: Action) -> Result<(), Error> {
+        let mut tx = self.begin().await?;
+        tx.insert_trail(who, None, (action, "")).await?;
+        tx.commit().await
+    }
+
+    /// Records that a case was shown to the reviewer: with it come links to its pictures. Once a minute is enough.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn record_opened(&self, who: &Reviewer, job_id: JobId) -> Result<(), Error> {
+        sqlx::query!(
+            "INSERT INTO review_trail (id, tenant_id, sandbox, reviewer_id, job_id, action)
+             SELECT $1, $2, $3, $4, $5, $6
+             WHERE NOT EXISTS (SELECT 1 FROM review_trail WHERE job_id = $5 AND reviewer_id = $4 AND action = $6 AND detail = ''
+                                 AND at > now() - interval '1 minute' AND action IN ('opened', 'viewed'))",
+            Uuid::now_v7(),
+            who.account.tenant_id.0,
+            who.account.sandbox,
+            who.id.0,
+            job_id.0,
+            Action::Opened.name(),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Records that a picture of a case of their account is sent to the reviewer's browser. Once a minute is enough.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn record_view(&self, who: &Reviewer, image: ImageId, variant: Variant) -> Result<(), Error> {
+        sqlx::query!(
+            "INSERT INTO review_trail (id, tenant_id, sandbox, reviewer_id, job_id, action, detail)
+             SELECT $1, shown.tenant_id, shown.sandbox, $2, shown.job_id, $3, shown.detail
+             FROM (SELECT review_cases.tenant_id, review_cases.sandbox, review_cases.job_id,
+                          images.role || ' ' || images.position || ' ' || $4::text AS detail
+                   FROM images JOIN review_cases ON review_cases.job_id = images.job_id
+                   WHERE images.id = $5 AND review_cases.tenant_id = $6 AND review_cases.sandbox = $7) AS shown
+             WHERE NOT EXISTS (SELECT 1 FROM review_trail AS old
+                               WHERE old.job_id = shown.job_id AND old.reviewer_id = $2 AND old.action = $3
+                                 AND old.detail = shown.detail AND old.at > now() - interval '1 minute'
+                                 AND old.action IN ('opened', 'viewed'))",
+            Uuid::now_v7(),
+            who.id.0,
+            Action::Viewed.name(),
+            variant.name(),
+            image.0,
+            who.account.tenant_id.0,
+            who.account.sandbox,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// What was done with a case, the latest first: up to `limit` deeds, and up to `limit` looks, so that these do not push
+    /// those away.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_trail(&self, account: Account, job_id: JobId, limit: i64) -> Result<Vec<TrailEntry>, Error> {
+        let rows = sqlx::query!(
+            r#"SELECT at AS "at!", name AS "name!", action AS "action!", detail AS "detail!"
+               FROM ((SELECT id, at, reviewer_id, action, detail FROM review_trail
+                      WHERE job_id = $1 AND tenant_id = $2 AND sandbox = $3 AND action NOT IN ('opened', 'viewed')
+                      ORDER BY id DESC LIMIT $4)
+                     UNION ALL
+                     (SELECT id, at, reviewer_id, action, detail FROM review_trail
+                      WHERE job_id = $1 AND tenant_id = $2 AND sandbox = $3 AND action IN ('opened', 'viewed')
+                      ORDER BY id DESC LIMIT $4)) AS deed
+               JOIN reviewers ON reviewers.id = reviewer_id
+               ORDER BY at DESC, deed.id DESC"#,
+            job_id.0,
+            account.tenant_id.0,
+            account.sandbox,
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let entry = rows.into_iter().map(|row| TrailEntry {
+            at: row.at,
+            who: row.name,
+            action: Action::parse(&row.action),
+            detail: row.detail,
+        });
+        Ok(entry.collect())
+    }
+}

@@ -1,0 +1,185 @@
+//! Jobs as their owners may see them: one, or pages of them.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::decisions::reasons;
+use super::jobs::subject;
+use super::{Error, Store};
+use visavis_domain::ids::JobId;
+use visavis_domain::job::{Failure, Params, Verdict};
+use visavis_domain::notice::Subject;
+use visavis_domain::outcome::Outcome;
+use visavis_domain::review::{Choice, Review};
+use visavis_domain::tenant::{Account, Service};
+
+/// A job as its owner may see it.
+#[derive(Debug, Clone)]
+pub struct JobView {
+    pub subject: Subject,
+    pub params: Params,
+    pub lane: String,
+    pub state: String,
+    pub attempt: i32,
+    /// A reviewer's, once one decided. Stays when the outcome is erased.
+    pub verdict: Option<Verdict>,
+    /// Its verdict is the one above.
+    pub outcome: Option<Outcome>,
+    /// What a reviewer decided.
+    pub review: Option<Review>,
+    pub failure: Option<Failure>,
+    pub created_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+    /// From then on images, sealed records, result and metadata are gone.
+    pub erased_at: Option<DateTime<Utc>>,
+}
+
+impl JobView {
+    /// Whether it will never change again.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        self.finished_at.is_some()
+    }
+}
+
+/// Which jobs of an account to list; an empty filter lists all.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    pub verdict: Option<Verdict>,
+    /// One of the states; any other names no job.
+    pub state: Option<String>,
+    pub kind: Option<Service>,
+    /// From then on.
+    pub created_after: Option<DateTime<Utc>>,
+    /// Not from then on.
+    pub created_before: Option<DateTime<Utc>>,
+}
+
+struct JobRow {
+    id: Uuid,
+    request_id: String,
+    kind: String,
+    sandbox: bool,
+    lane: String,
+    state: String,
+    attempt: i32,
+    verdict: Option<String>,
+    params: Json<Params>,
+    metadata: Json<BTreeMap<String, String>>,
+    result: Option<Json<Outcome>>,
+    failure: Option<Json<Failure>>,
+    created_at: DateTime<Utc>,
+    started_at: Option<DateTime<Utc>>,
+    finished_at: Option<DateTime<Utc>>,
+    erased_at: Option<DateTime<Utc>>,
+    choice: Option<String>,
+    revision: Option<i32>,
+    decided_at: Option<DateTime<Utc>>,
+    reasons: Option<Vec<String>>,
+}
+
+impl Store {
+    /// One of the account's jobs.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_job(&self, account: Account, id: JobId) -> Result<Option<JobView>, Error> {
+        let row = sqlx::query_as!(
+            JobRow,
+            r#"SELECT jobs.id, request_id, kind, jobs.sandbox, lane, jobs.state, attempt, jobs.verdict,
+                      params AS "params: Json<Params>", metadata AS "metadata: Json<BTreeMap<String, String>>",
+                      result AS "result: Json<Outcome>", failure AS "failure: Json<Failure>", jobs.created_at, started_at,
+                      finished_at, erased_at, review.verdict AS "choice?", review.revision AS "revision?", decided_at,
+                      entry.reasons AS "reasons?"
+               FROM jobs
+               LEFT JOIN review_cases AS review ON review.job_id = jobs.id AND review.verdict IS NOT NULL
+               LEFT JOIN review_decisions AS entry ON entry.job_id = jobs.id AND entry.revision = review.revision
+               WHERE jobs.tenant_id = $1 AND jobs.sandbox = $2 AND jobs.id = $3"#,
+            account.tenant_id.0,
+            account.sandbox,
+            id.0,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(JobView::from))
+    }
+
+    /// Up to `limit` of the account's jobs, the newest first; those before `cursor`, where one is given.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_jobs(
+        &self,
+        account: Account,
+        filter: &JobFilter,
+        cursor: Option<JobId>,
+        limit: i64,
+    ) -> Result<Vec<JobView>, Error> {
+        let rows = sqlx::query_as!(
+            JobRow,
+            r#"SELECT jobs.id, request_id, kind, jobs.sandbox, lane, jobs.state, attempt, jobs.verdict,
+                      params AS "params: Json<Params>", metadata AS "metadata: Json<BTreeMap<String, String>>",
+                      result AS "result: Json<Outcome>", failure AS "failure: Json<Failure>", jobs.created_at, started_at,
+                      finished_at, erased_at, review.verdict AS "choice?", review.revision AS "revision?", decided_at,
+                      entry.reasons AS "reasons?"
+               FROM jobs
+               LEFT JOIN review_cases AS review ON review.job_id = jobs.id AND review.verdict IS NOT NULL
+               LEFT JOIN review_decisions AS entry ON entry.job_id = jobs.id AND entry.revision = review.revision
+               WHERE jobs.tenant_id = $1 AND jobs.sandbox = $2 AND jobs.id < $3
+                 -- The first part, so that few cases are looked up.
+                 AND ($4::text IS NULL OR jobs.verdict = $4 OR jobs.verdict = 'in_review')
+                 AND ($4::text IS NULL OR coalesce(review.verdict, jobs.verdict) = $4)
+                 AND ($5::text IS NULL OR jobs.state = $5)
+                 AND ($6::text IS NULL OR kind = $6)
+                 AND ($7::timestamptz IS NULL OR jobs.created_at >= $7)
+                 AND ($8::timestamptz IS NULL OR jobs.created_at < $8)
+               ORDER BY jobs.id DESC LIMIT $9"#,
+            account.tenant_id.0,
+            account.sandbox,
+            // Without a cursor one above all: a bound that may be absent would not use the index.
+            cursor.map_or(Uuid::max(), |it| it.0),
+            filter.verdict.map(Verdict::name),
+            filter.state,
+            filter.kind.map(Service::name),
+            filter.created_after,
+            filter.created_before,
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(JobView::from).collect())
+    }
+}
+
+impl From<JobRow> for JobView {
+    fn from(row: JobRow) -> Self {
+        let choice = row.choice.as_deref().and_then(Choice::parse);
+        let review = choice.zip(row.revision).zip(row.decided_at).map(|((choice, revision), decided_at)| Review {
+            choice,
+            reasons: reasons(&row.reasons.unwrap_or_default()),
+            revision,
+            decided_at,
+        });
+        let verdict = choice.map(Choice::verdict).or_else(|| row.verdict.as_deref().and_then(Verdict::parse));
+        let outcome = row.result.map(|it| Outcome { verdict: verdict.unwrap_or(it.0.verdict), ..it.0 });
+        Self {
+            subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
+            params: row.params.0,
+            lane: row.lane,
+            state: row.state,
+            attempt: row.attempt,
+            verdict,
+            outcome,
+            review,
+            failure: row.failure.map(|it| it.0),
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            erased_at: row.erased_at,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Wallets and their ledger. A wallet's row is locked before a movement is written, so that movements of one
+//! organisation have an order, and each knows the balance that it left.
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{Error, Store, Tx};
+use visavis_domain::ids::{JobId, TenantId};
+use visavis_domain::money::{Currency, Money};
+use visavis_domain::tenant::TenantSettings;
+
+/// A movement in a wallet.
+#[derive(Debug, Clone)]
+pub struct Movement {
+    pub id: Uuid,
+    /// `debit` or `credit`.
+    pub kind: String,
+    pub amount_minor: i64,
+    pub balance_after: i64,
+    /// What was paid for, of a debit.
+    pub job_id: Option<JobId>,
+    pub note: String,
+    pub created_at: DateTime<Utc>,
+}
+
+/// Which movements to list.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Period {
+    /// At or after.
+    pub from: Option<DateTime<Utc>>,
+    /// Before.
+    pub to: Option<DateTime<Utc>>,
+}
+
+/// What a top-up came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credited {
+    /// The balance after it.
+    Done(Money),
+    /// The wallet is kept in that currency: nothing was changed.
+    OtherCurrency(Currency),
+}
+
+impl Store {
+    /// The organisation's balance; nothing of no currency before the first movement.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_wallet(&self, tenant_id: TenantId) -> Result<Money, Error> {
+        let row = sqlx::query!("SELECT currency, balance FROM wallets WHERE tenant_id = $1", tenant_id.0)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map_or(Ok(Money::new(0, Currency::NONE)), |row| Ok(Money::new(row.balance, currency(&row.currency)?)))
+    }
+
+    /// Tops a wallet up, and makes it where there is none.
+    ///
+    /// # Errors
+    /// When the amount is not above zero, the note is longer than 200 characters, or the database fails.
+    pub async fn credit_wallet(&self, tenant_id: TenantId, amount: Money, note: &str) -> Result<Credited, Error> {
+        let mut tx = self.begin().await?;
+        let before = tx.lock_wallet(tenant_id).await?;
+        if before.currency != amount.currency && before.currency != Currency::NONE {
+            return Ok(Credited::OtherCurrency(before.currency));
+        }
+        let balance = sqlx::query_scalar!(
+            "UPDATE wallets SET currency = $2, balance = balance + $3 WHERE tenant_id = $1 RETURNING balance",
+            tenant_id.0,
+            amount.currency.code(),
+            amount.minor,
+        )
+        .fetch_one(&mut *tx.inner)
+        .await?;
+        tx.insert_movement(tenant_id, None, "credit", amount.minor, balance, note).await?;
+        tx.commit().await?;
+        Ok(Credited::Done(Money::new(balance, amount.currency)))
+    }
+
+    /// A page of the organisation's movements, newest first, from before the movement `after`; `None` when it has no
+    /// such movement.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_movements(
+        &self,
+        tenant_id: TenantId,
+        period: Period,
+        after: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Option<Vec<Movement>>, Error> {
+        let mut before = None;
+        if let Some(after) = after {
+            let place =
+                sqlx::query_scalar!("SELECT seq FROM ledger WHERE tenant_id = $1 AND id = $2", tenant_id.0, after)
+                    .fetch_optional(&self.pool)
+                    .await?;
+            let Some(place) = place else { return Ok(None) };
+            before = Some(place);
+        }
+        let rows = sqlx::query_as!(
+            Row,
+            "SELECT id, kind, amount_minor, balance_after, job_id, note, created_at FROM ledger
+             WHERE tenant_id = $1 AND ($2::timestamptz IS NULL OR created_at >= $2)
+               AND ($3::timestamptz IS NULL OR created_at < $3) AND ($4::bigint IS NULL OR seq < $4)
+             ORDER BY seq DESC LIMIT $5",
+            tenant_id.0,
+            period.from,
+            period.to,
+            before,
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let movement = |row| {
+            let Row { id, kind, amount_minor, balance_after, job_id, note, created_at } = row;
+            Movement { id, kind, amount_minor, balance_after, job_id: job_id.map(JobId), note, created_at }
+        };
+        Ok(Some(rows.into_iter().map(movement).collect()))
+    }
+}
+
+impl Tx {
+    /// Whether the organisation can pay for one more `id_match` at `price`, the jobs on their way paid for. Until the
+    /// commit nobody else is told so.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn can_pay(&mut self, tenant_id: TenantId, price: i64) -> Result<bool, Error> {
+        let balance = self.lock_wallet(tenant_id).await?.minor;
+        // A statement of its own, which sees what was committed while we waited for the lock.
+        let on_their_way = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM jobs
+               WHERE tenant_id = $1 AND kind = 'id_match' AND state IN ('queued', 'running') AND NOT sandbox"#,
+            tenant_id.0,
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        Ok(balance >= price.saturating_mul(on_their_way.saturating_add(1)))
+    }
+
+    /// Pays for a confirmed job at the organisation's price; one that costs nothing moves nothing.
+    pub(super) async fn debit_wallet(&mut self, tenant_id: TenantId, job_id: JobId, note: &str) -> Result<(), Error> {
+        let settings = sqlx::query_scalar!(
+            r#"SELECT settings AS "settings: Json<TenantSettings>" FROM tenants WHERE id = $1"#,
+            tenant_id.0,
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        let price = settings.0.id_match_price;
+        if price <= 0 {
+            return Ok(());
+        }
+        self.lock_wallet(tenant_id).await?;
+        let balance = sqlx::query_scalar!(
+            "UPDATE wallets SET balance = balance - $2 WHERE tenant_id = $1 RETURNING balance",
+            tenant_id.0,
+            price,
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        self.insert_movement(tenant_id, Some(job_id), "debit", price, balance, note).await
+    }
+
+    /// The wallet, made where there is none, and held until the transaction ends.
+    async fn lock_wallet(&mut self, tenant_id: TenantId) -> Result<Money, Error> {
+        sqlx::query!("INSERT INTO wallets (tenant_id) VALUES ($1) ON CONFLICT DO NOTHING", tenant_id.0)
+            .execute(&mut *self.inner)
+            .await?;
+        let row = sqlx::query!("SELECT currency, balance FROM wallets WHERE tenant_id = $1 FOR UPDATE", tenant_id.0)
+            .fetch_one(&mut *self.inner)
+            .await?;
+        Ok(Money::new(row.balance, currency(&row.currency)?))
+    }
+
+    async fn insert_movement(
+        &mut self,
+        tenant_id: TenantId,
+        job_id: Option<JobId>,
+        kind: &str,
+        amount: i64,
+        balance_after: i64,
+        note: &str,
+    ) -> Result<(), Error> {
+        sqlx::query!(
+            "INSERT INTO ledger (id, tenant_id, job_id, kind, amount_minor, balance_after, note)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            Uuid::now_v7(),
+            tenant_id.0,
+            job_id.map(|it| it.0),
+            kind,
+            amount,
+            balance_after,
+            note,
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+}
+
+struct Row {
+    id: Uuid,
+    kind: String,
+    amount_minor: i64,
+    balance_after: i64,
+    job_id: Option<Uuid>,
+    note: String,
+    created_at: DateTime<Utc>,
+}
+
+fn currency(code: &str) -> Result<Currency, Error> {
+    Currency::parse(code).map_err(|_| Error::Unreadable { what: "currency" })
+}

@@ -1,0 +1,208 @@
+//! Puts a pack together: each part from the optional pack that brings it, or else from the default pack.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::manifest::{self, CalibrationFile, Manifest, Task};
+use super::{Contents, MANIFEST, Pack, PackFault};
+use crate::calibration::Calibration;
+use crate::compare::{ScorePart, Scorer, Scorers};
+use crate::detect::DetectorSpec;
+use crate::embed::EmbedderSpec;
+use crate::landmarks::{LANDMARKS, LandmarkSpec};
+use crate::model::InputSpec;
+use crate::network::{Needs, Network, Onnx};
+use crate::session::{Interface, Outlet};
+
+mod liveness;
+
+/// A description, and where what it names lies.
+pub struct Source {
+    pub manifest: Manifest,
+    /// The description's file; calibrations lie beside it.
+    path: PathBuf,
+    /// Folder of the networks' files.
+    weights: PathBuf,
+}
+
+impl Source {
+    pub fn new(manifest: Manifest, path: PathBuf, weights: PathBuf) -> Self {
+        Self { manifest, path, weights }
+    }
+
+    pub fn default_pack(folder: &Path) -> Result<Self, PackFault> {
+        let path = folder.join(MANIFEST);
+        Ok(Self::new(Manifest::read(&path)?, path, folder.to_owned()))
+    }
+
+    fn inconsistent(&self, what: &str) -> PackFault {
+        PackFault::Inconsistent { path: self.path.clone(), what: what.to_owned() }
+    }
+}
+
+/// The default pack, and the optional packs that are used with it.
+pub struct Assembly {
+    default: Source,
+    optional: Vec<Source>,
+}
+
+impl Assembly {
+    pub fn new(default: Source, optional: Vec<Source>) -> Self {
+        Self { default, optional }
+    }
+
+    /// Reads and verifies every file that a part in use needs.
+    pub fn load(&self) -> Result<Pack, PackFault> {
+        let (source, detection) = self.required("detectors", |it| it.detection.as_ref())?;
+        let opened = detection.detectors.iter().map(|name| self.detector(source, name));
+        let detectors = opened.collect::<Result<Vec<_>, _>>()?;
+        if detectors.is_empty() {
+            return Err(source.inconsistent("the cascade names no detector"));
+        }
+        let certainty = detection.certainty;
+        let (source, landmarks) = self.required("landmarks", |it| it.landmarks.as_ref())?;
+        let landmarks = self.landmarks(source, &landmarks.model)?;
+        let scorers = self.scorers()?;
+        let (source, _) = self.required("modes", |it| it.modes.as_ref())?;
+        let mut embedders: Vec<Network<EmbedderSpec>> = Vec::new();
+        for part in scorers.fast.parts.iter().chain(&scorers.accurate.parts) {
+            if !embedders.iter().any(|it| it.onnx.name == part.model) {
+                embedders.push(self.embedder(source, &part.model)?);
+            }
+        }
+        let liveness = self.liveness()?;
+        let replacing = self.optional.iter().filter(|it| !it.manifest.only_adds());
+        let names = std::iter::once(&self.default).chain(replacing).map(|it| it.manifest.pack.as_str());
+        let name = names.collect::<Vec<_>>().join("+");
+        Ok(Pack(Arc::new(Contents { name, detectors, certainty, landmarks, embedders, scorers, liveness })))
+    }
+
+    /// Reads the calibrations and none of the networks.
+    pub fn scorers(&self) -> Result<Scorers, PackFault> {
+        let (source, modes) = self.required("modes", |it| it.modes.as_ref())?;
+        let scorer = |name, mode| self.scorer(source, name, mode);
+        Ok(Scorers { fast: scorer("fast", &modes.fast)?, accurate: scorer("accurate", &modes.accurate)? })
+    }
+
+    /// Who brings a part; the default pack where no other does.
+    fn part<'a, T>(
+        &'a self,
+        name: &'static str,
+        of: impl Fn(&'a Manifest) -> Option<&'a T>,
+    ) -> Result<Option<(&'a Source, &'a T)>, PackFault> {
+        let brings = |source: &'a Source| of(&source.manifest).map(|part| (source, part));
+        let mut brought = self.optional.iter().filter_map(brings);
+        match (brought.next(), brought.next()) {
+            (Some((first, _)), Some((second, _))) => Err(PackFault::Twice {
+                part: name,
+                first: first.manifest.pack.clone(),
+                second: second.manifest.pack.clone(),
+            }),
+            (Some(one), None) => Ok(Some(one)),
+            (None, _) => Ok(brings(&self.default)),
+        }
+    }
+
+    fn required<'a, T>(
+        &'a self,
+        name: &'static str,
+        of: impl Fn(&'a Manifest) -> Option<&'a T>,
+    ) -> Result<(&'a Source, &'a T), PackFault> {
+        self.part(name, of)?.ok_or_else(|| self.default.inconsistent(&format!("it says nothing of {name}")))
+    }
+
+    /// The network `name` of `source`, or else of the default pack.
+    fn model<'a>(&'a self, source: &'a Source, name: &str) -> Result<(&'a Source, &'a manifest::Model), PackFault> {
+        let find = |from: &'a Source| from.manifest.models.iter().find(|it| it.name == name).map(|it| (from, it));
+        find(source)
+            .or_else(|| find(&self.default))
+            .ok_or_else(|| source.inconsistent(&format!("no model is named {name}")))
+    }
+
+    fn detector(&self, source: &Source, name: &str) -> Result<Network<DetectorSpec>, PackFault> {
+        let (source, model) = self.model(source, name)?;
+        let Task::Detector(params) = &model.task else { return Err(misplaced(source, model, "detector")) };
+        let spec = DetectorSpec {
+            input: input(source, model)?,
+            decoding: params.decoding.clone(),
+            score: params.score_threshold,
+            overlap: params.nms_iou,
+        };
+        network(source, model, spec)
+    }
+
+    fn landmarks(&self, source: &Source, name: &str) -> Result<Network<LandmarkSpec>, PackFault> {
+        let (source, model) = self.model(source, name)?;
+        let Task::Landmarks(params) = &model.task else { return Err(misplaced(source, model, "landmarks")) };
+        let fits = |indices: &Vec<usize>| !indices.is_empty() && indices.iter().all(|&i| i < LANDMARKS);
+        if !params.five_points.iter().all(fits) {
+            return Err(source.inconsistent(&format!("five_points of {name} name no landmark of {LANDMARKS}")));
+        }
+        let spec = LandmarkSpec {
+            input: input(source, model)?,
+            crop: params.roi_scale,
+            presence: params.presence_threshold,
+            five_points: params.five_points.clone(),
+        };
+        network(source, model, spec)
+    }
+
+    fn embedder(&self, source: &Source, name: &str) -> Result<Network<EmbedderSpec>, PackFault> {
+        let (source, model) = self.model(source, name)?;
+        let Task::Embedder(params) = &model.task else { return Err(misplaced(source, model, "embedder")) };
+        let output = model.outputs.iter().find(|it| it.name == "embedding");
+        let Some([dimensions]) = output.map(|it| it.shape.as_slice()) else {
+            return Err(source.inconsistent(&format!("{name} has no output \"embedding\" of one dimension")));
+        };
+        let template = params.template.map(Into::into);
+        network(source, model, EmbedderSpec { input: input(source, model)?, template, dimensions: *dimensions })
+    }
+
+    fn scorer(&self, source: &Source, mode: &str, of: &manifest::Mode) -> Result<Scorer, PackFault> {
+        let path = source.path.with_file_name(&of.calibration);
+        let file = CalibrationFile::read(&path, &of.calibration_sha256)?;
+        let version = format!("{}/{mode}@{}", source.manifest.pack, file.version);
+        let calibration = Calibration::new(version, file.knots(), file.rates())
+            .map_err(|fault| PackFault::Calibration { path, source: fault })?;
+        if file.mode != mode || of.embedders.is_empty() {
+            return Err(
+                source.inconsistent(&format!("mode {mode} has no embedder, or the calibration of another mode"))
+            );
+        }
+        let part = |it: &manifest::Weighted| {
+            let (_, model) = self.model(source, &it.model)?;
+            let (model, version) = (it.model.clone(), model.version.clone());
+            Ok(ScorePart { model, version, weight: it.weight, mirrored: it.mirrored })
+        };
+        Ok(Scorer { parts: of.embedders.iter().map(part).collect::<Result<_, PackFault>>()?, calibration })
+    }
+}
+
+fn misplaced(source: &Source, model: &manifest::Model, needed: &str) -> PackFault {
+    source.inconsistent(&format!("{} is a model for {}, not {needed}", model.name, model.task()))
+}
+
+fn input(source: &Source, model: &manifest::Model) -> Result<InputSpec, PackFault> {
+    let input = &model.input;
+    if input.width != input.height || input.layout != "nchw" {
+        return Err(source.inconsistent(&format!("the input of {} is not a square in nchw layout", model.name)));
+    }
+    Ok(InputSpec { side: input.width, colour: input.colour, mean: input.mean, std: input.std })
+}
+
+fn network<S: Needs>(source: &Source, model: &manifest::Model, spec: S) -> Result<Network<S>, PackFault> {
+    let outlet = |(name, shape): (String, Vec<usize>)| {
+        let described = model.outputs.iter().find(|it| it.name == name);
+        let tensor = described.and_then(|it| it.tensor.clone()).unwrap_or_else(|| name.clone());
+        Outlet { name, tensor, shape }
+    };
+    let interface = Interface {
+        input: model.input.name.clone(),
+        side: spec.input().side,
+        free: model.input.free.clone().into_iter().collect(),
+        outputs: spec.outputs().into_iter().map(outlet).collect(),
+    };
+    let bytes = model.read_in(&source.weights)?;
+    let onnx = Onnx { name: model.name.clone(), version: model.version.clone(), interface, bytes };
+    Ok(Network { spec, onnx })
+}
