@@ -4,12 +4,12 @@ mod admin;
 mod auth;
 mod billing;
 mod body;
+mod compat;
 mod deliveries;
 mod edges;
 mod erasure;
 mod error;
 mod face_match;
-mod faces;
 mod feed;
 mod health;
 mod images;
@@ -97,7 +97,7 @@ pub fn router(context: ApiContext, origins: &[HeaderValue]) -> Router {
         .layer(middleware::from_fn_with_state(context.clone(), edges::share_memory))
         .layer(CatchPanicLayer::custom(error::panicked))
         // Outside of every layer that may refuse a request.
-        .layer(middleware::from_fn(faces::in_their_own_words))
+        .layer(middleware::from_fn(compat::in_their_own_words))
         .layer(CompressionLayer::new());
     let router = if origins.is_empty() { router } else { router.layer(cors(origins)) };
     router.layer(middleware::from_fn(edges::wrap)).with_state(context)
@@ -143,7 +143,7 @@ fn documented() -> (Router<ApiContext>, utoipa::openapi::OpenApi) {
         .merge(streams::routes())
         .merge(erasure::routes())
         .merge(face_match::routes())
-        .merge(faces::routes())
+        .merge(compat::routes())
         .merge(liveness::routes())
         .merge(images::routes())
         .merge(media::routes())

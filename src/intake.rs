@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::domain::ids::{ImageId, JobId, RequestId, TenantId};
 use crate::domain::image::FileFormat;
 use crate::domain::job::{ImageContent, Lane, Submission, SubmittedImage};
-use crate::domain::notice::{self, Subject};
+use crate::domain::notice::{self, JobSummary};
 use crate::domain::pepper::{Pepper, Purpose};
 use crate::domain::request::{self, Defaults, Form, MIN_SIDE, RequestFault};
 use crate::domain::tenant::{Account, EmptyWallet, Service, TenantSettings};
@@ -53,7 +53,7 @@ pub struct Origin<'a> {
 /// A submission that is safe: committed, now or earlier.
 #[derive(Debug, Clone)]
 pub struct Accepted {
-    pub subject: Subject,
+    pub summary: JobSummary,
     pub state: String,
     /// The same key and body had come before; nothing new was stored.
     pub duplicate: bool,
@@ -106,7 +106,7 @@ impl Intake {
             Ok(()) => self.insert(&origin, (&submission, answered.as_ref()), &hash, &images).await,
             Err(error) => Err(error),
         };
-        let (tx, subject) = match inserted {
+        let (tx, summary) = match inserted {
             Ok(Some(inserted)) => inserted,
             Ok(None) => {
                 // Somebody else inserted the same key between our look and our insert.
@@ -129,7 +129,7 @@ impl Intake {
         };
         // A commit whose answer is lost may have taken place: then the images stay.
         tx.commit().await?;
-        Ok(Accepted { subject, state: "queued".to_owned(), duplicate: false })
+        Ok(Accepted { summary, state: "queued".to_owned(), duplicate: false })
     }
 
     /// Parses and hashes, away from the threads that keep leases and heartbeats.
@@ -167,13 +167,13 @@ impl Intake {
                 message: "another request was submitted under this idempotency key: use a new one".to_owned(),
             }));
         }
-        Ok(Some(Accepted { subject: earlier.subject, state: earlier.state, duplicate: true }))
+        Ok(Some(Accepted { summary: earlier.summary, state: earlier.state, duplicate: true }))
     }
 
     /// Somebody who lost our answers wants them again, perhaps at another address.
     async fn answer_duplicate(&self, origin: &Origin<'_>, earlier: Accepted) -> Result<Accepted, Error> {
         if let Some(reply) = origin.reply {
-            self.store.answer_again(origin.account.tenant_id, &earlier.subject, reply).await?;
+            self.store.answer_again(origin.account.tenant_id, &earlier.summary, reply).await?;
         }
         Ok(earlier)
     }
@@ -251,8 +251,8 @@ impl Intake {
         (submission, answered): (&Submission, Option<&Answered>),
         hash: &[u8],
         images: &[ImageRow],
-    ) -> Result<Option<(Tx, Subject)>, Error> {
-        let subject = Subject {
+    ) -> Result<Option<(Tx, JobSummary)>, Error> {
+        let summary = JobSummary {
             id: JobId::new(),
             request_id: RequestId::from_bits(rand::random()),
             kind: submission.params.kind().to_owned(),
@@ -260,9 +260,9 @@ impl Intake {
             metadata: submission.metadata.clone(),
         };
         let job = NewJob {
-            id: subject.id,
+            id: summary.id,
             account: origin.account,
-            request_id: &subject.request_id,
+            request_id: &summary.request_id,
             idempotency_key: origin.idempotency_key,
             request_hash: hash,
             params: &submission.params,
@@ -276,24 +276,24 @@ impl Intake {
             return Ok(None);
         }
         if let Some(answered) = answered {
-            answered.spend(&mut tx, subject.id).await?;
+            answered.spend(&mut tx, summary.id).await?;
         }
         let tenant_id = origin.account.tenant_id;
         for image in images {
-            tx.insert_image(tenant_id, subject.id, image).await?;
+            tx.insert_image(tenant_id, summary.id, image).await?;
         }
         if let Some(number) = &submission.id_number {
-            let place = sealed::Purpose::IdNumber.place(tenant_id, subject.id);
+            let place = sealed::Purpose::IdNumber.place(tenant_id, summary.id);
             let (sealed, key) = self.media.seal(&place, number.reveal().as_bytes())?;
             let record = SealedRecord { master_key_id: key.master_key_id, wrapped_key: key.wrapped, sealed };
-            tx.insert_sealed(tenant_id, subject.id, sealed::Purpose::IdNumber, &record).await?;
+            tx.insert_sealed(tenant_id, summary.id, sealed::Purpose::IdNumber, &record).await?;
         }
-        tx.insert_doorbell(tenant_id, subject.id, 0, submission.lane.name(), Duration::ZERO).await?;
+        tx.insert_doorbell(tenant_id, summary.id, 0, submission.lane.name(), Duration::ZERO).await?;
         if let Some(reply) = origin.reply {
-            let notice = notice::accepted(&subject, "queued", false);
-            tx.insert_reply("reply_accepted", Some((tenant_id, subject.id)), reply, &notice).await?;
+            let notice = notice::accepted(&summary, "queued", false);
+            tx.insert_reply("reply_accepted", Some((tenant_id, summary.id)), reply, &notice).await?;
         }
-        Ok(Some((tx, subject)))
+        Ok(Some((tx, summary)))
     }
 
     async fn delete_images(&self, tenant: TenantId, images: &[ImageRow]) {

@@ -123,7 +123,7 @@ impl Worker {
             Ok(None) => return Settle::Ack,
             Err(Stopping) => return Settle::Requeue,
         };
-        let span = info_span!("job", request_id = %claim.subject.request_id, attempt = claim.attempt);
+        let span = info_span!("job", request_id = %claim.summary.request_id, attempt = claim.attempt);
         self.run(&claim).instrument(span).await;
         drop(turn);
         Settle::Ack
@@ -187,14 +187,14 @@ impl Worker {
     async fn compute(&self, claim: &Claim) -> Result<Success, Error> {
         // Bounded like the computing: a hung file system must not hold the lease for ever.
         let inputs = tokio::time::timeout(FETCH, self.fetch(claim)).await.map_err(|_| Error::FetchTimeout)??;
-        let mut finished = if claim.subject.sandbox {
+        let mut finished = if claim.summary.sandbox {
             jobs::sandbox::run(&claim.params, &inputs, claim.attempt).await?
         } else {
             jobs::run(&self.context, &claim.params, &inputs, Instant::now() + DEADLINE).await?
         };
         let print = self.print(claim, &finished, &inputs);
         if let Some(print) = &print {
-            match within(self.store.find_duplicates(claim.tenant_id, claim.subject.id, print)).await {
+            match within(self.store.find_duplicates(claim.tenant_id, claim.summary.id, print)).await {
                 Ok(None) => {}
                 Ok(Some((jobs, latest))) => {
                     let probe = finished.outcome.probe();
@@ -250,13 +250,13 @@ impl Worker {
     /// A person's record leaves this process only encrypted.
     fn seal(&self, claim: &Claim, identity: &IdentityRecord) -> Result<SealedRecord, Error> {
         let plain = serde_json::Value::Object(identity.attributes.clone()).to_string();
-        let place = Purpose::Identity.place(claim.tenant_id, claim.subject.id);
+        let place = Purpose::Identity.place(claim.tenant_id, claim.summary.id);
         let (sealed, key) = self.media.seal(&place, plain.as_bytes())?;
         Ok(SealedRecord { master_key_id: key.master_key_id, wrapped_key: key.wrapped, sealed })
     }
 
     async fn fetch(&self, claim: &Claim) -> Result<Inputs, Error> {
-        let (tenant_id, job_id) = (claim.tenant_id, claim.subject.id);
+        let (tenant_id, job_id) = (claim.tenant_id, claim.summary.id);
         let mut images = Vec::new();
         for row in self.store.list_images(tenant_id, job_id).await? {
             let key = WrappedKey { master_key_id: row.master_key_id, wrapped: row.wrapped_key };
@@ -274,7 +274,7 @@ impl Worker {
     }
 
     async fn id_number(&self, claim: &Claim) -> Result<IdNumber, Error> {
-        let (tenant_id, job_id) = (claim.tenant_id, claim.subject.id);
+        let (tenant_id, job_id) = (claim.tenant_id, claim.summary.id);
         let record = self.store.find_sealed(tenant_id, job_id, Purpose::IdNumber).await?.ok_or(Error::ImageGone)?;
         let key = WrappedKey { master_key_id: record.master_key_id, wrapped: record.wrapped_key };
         let plain = self.media.open(&Purpose::IdNumber.place(tenant_id, job_id), &key, record.sealed)?;

@@ -155,9 +155,9 @@ fn render(
             }
         }
     };
-    let subject = &job.subject;
-    let request_id = subject.request_id.to_string();
-    Ok(ReportAnswer { id: subject.id.0, request_id, face_match: report, sandbox: subject.sandbox })
+    let summary = &job.summary;
+    let request_id = summary.request_id.to_string();
+    Ok(ReportAnswer { id: summary.id.0, request_id, face_match: report, sandbox: summary.sandbox })
 }
 
 fn unfinished(warning: Warning) -> Report {

@@ -116,9 +116,9 @@ pub(super) async fn await_job(
 pub(super) fn render(job: &JobView) -> Value {
     let outcome = job.outcome.as_ref();
     let mut rendered = json!({
-        "id": job.subject.id,
-        "request_id": job.subject.request_id,
-        "kind": job.subject.kind,
+        "id": job.summary.id,
+        "request_id": job.summary.request_id,
+        "kind": job.summary.kind,
         "lane": job.lane,
         "state": job.state,
         "verdict": job.verdict,
@@ -126,18 +126,18 @@ pub(super) fn render(job: &JobView) -> Value {
         "result": outcome.map(render_outcome),
         "warnings": outcome.map(|it| json!(it.warnings)).unwrap_or(json!([])),
         "failure": job.failure,
-        "metadata": job.subject.metadata,
+        "metadata": job.summary.metadata,
         "attempt": job.attempt,
         "created_at": time(job.created_at),
         "started_at": job.started_at.map(time),
         "finished_at": job.finished_at.map(time),
         "erased_at": job.erased_at.map(time),
-        "links": Links::of(&job.subject),
+        "links": Links::of(&job.summary),
     });
     if let Some(review) = &job.review {
         rendered["review"] = review.shown();
     }
-    if job.subject.sandbox {
+    if job.summary.sandbox {
         rendered["sandbox"] = json!(true);
     }
     rendered

@@ -95,7 +95,7 @@ async fn list(
     let mut jobs = context.intake.store.list_jobs(caller.account, &filter, cursor, fetched).await?;
     let more = jobs.len() > limit;
     jobs.truncate(limit);
-    let next = jobs.last().filter(|_| more).map(|last| page.next(limit, last.subject.id));
+    let next = jobs.last().filter(|_| more).map(|last| page.next(limit, last.summary.id));
     Ok(Json(JobList { jobs: jobs.iter().map(render).collect(), links: PageLinks { next } }))
 }
 

@@ -48,7 +48,7 @@ pub(super) async fn issue(
     account: Account,
     job: &JobView,
 ) -> Result<(Option<String>, Option<String>), ApiError> {
-    let urls = context.images.report_urls(account.tenant_id, job.subject.id, job.outcome.as_ref()).await?;
+    let urls = context.images.report_urls(account.tenant_id, job.summary.id, job.outcome.as_ref()).await?;
     Ok((urls.source, urls.target))
 }
 

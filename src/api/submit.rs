@@ -14,7 +14,7 @@ use super::ApiContext;
 use super::auth::Caller;
 use super::error::ApiError;
 use crate::domain::job::{Lane, Verdict};
-use crate::domain::notice::Subject;
+use crate::domain::notice::JobSummary;
 use crate::domain::request::Form;
 use crate::domain::tenant::{Scope, Service};
 use crate::intake::{Accepted, Origin};
@@ -51,11 +51,11 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) fn of(subject: &Subject) -> Self {
-        let is_report = subject.kind == Service::FaceMatch.name();
+    pub(super) fn of(summary: &JobSummary) -> Self {
+        let is_report = summary.kind == Service::FaceMatch.name();
         Self {
-            this: format!("/v1/jobs/{}", subject.id),
-            report: is_report.then(|| format!("/v1/face-match/{}", subject.id)),
+            this: format!("/v1/jobs/{}", summary.id),
+            report: is_report.then(|| format!("/v1/face-match/{}", summary.id)),
         }
     }
 }
@@ -89,25 +89,25 @@ pub(super) async fn submit(
 
 /// The first answer to a submission, and to every repetition of it.
 pub(super) fn accepted(accepted: Accepted) -> Response {
-    let (replayed, subject) = (accepted.duplicate, accepted.subject);
-    let mut response = in_progress(subject, "queued".to_owned());
+    let (replayed, summary) = (accepted.duplicate, accepted.summary);
+    let mut response = in_progress(summary, "queued".to_owned());
     mark_replayed(&mut response, replayed);
     response
 }
 
 /// 202: the job is there, its result is not.
-pub(super) fn in_progress(subject: Subject, state: String) -> Response {
-    let links = Links::of(&subject);
+pub(super) fn in_progress(summary: JobSummary, state: String) -> Response {
+    let links = Links::of(&summary);
     let location = [(header::LOCATION, links.this.clone())];
     let submitted = Submitted {
-        id: subject.id.0,
-        request_id: subject.request_id.to_string(),
-        kind: subject.kind,
+        id: summary.id.0,
+        request_id: summary.request_id.to_string(),
+        kind: summary.kind,
         state,
         status: Verdict::NotFinished.status(),
-        metadata: subject.metadata,
+        metadata: summary.metadata,
         links,
-        sandbox: subject.sandbox,
+        sandbox: summary.sandbox,
     };
     (StatusCode::ACCEPTED, location, Json(submitted)).into_response()
 }

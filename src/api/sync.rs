@@ -42,7 +42,7 @@ pub(super) async fn submit_and_wait(
     caller.may(Scope::Read)?;
     let prefer = Prefer::read(headers);
     let accepted = submit(context, caller, (form, Lane::Interactive), headers, body).await?;
-    let id = accepted.subject.id;
+    let id = accepted.summary.id;
     let find = async || context.intake.store.find_job(caller.account, id).await?.ok_or_else(ApiError::no_such_job);
     // Of a repetition the job may be over long since.
     let found = if accepted.duplicate || prefer.wait.is_zero() { Some(find().await?) } else { None };
@@ -62,10 +62,10 @@ impl Waited {
         let Self { job, replayed, applied } = self;
         let mut response = if job.is_terminal() {
             let answer = outcome(&job).and_then(|outcome| render(&job, outcome));
-            let of_job = |error| ApiError { request_id: Some(job.subject.request_id.clone()), ..error };
+            let of_job = |error| ApiError { request_id: Some(job.summary.request_id.clone()), ..error };
             answer.map_err(of_job).into_response()
         } else {
-            in_progress(job.subject, job.state)
+            in_progress(job.summary, job.state)
         };
         mark_replayed(&mut response, replayed);
         if let Some(applied) = applied.and_then(|it| HeaderValue::try_from(it).ok()) {

@@ -139,8 +139,8 @@ async fn read(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Case, DeskE
     let outcome = job.outcome.as_ref();
     Ok(Case {
         id: id.to_string(),
-        request_id: job.subject.request_id.to_string(),
-        kind: words::kind(&job.subject.kind),
+        request_id: job.summary.request_id.to_string(),
+        kind: words::kind(&job.summary.kind),
         state: view.state.name(),
         state_words: view.state.words(),
         age: words::age(view.opened_at, view.now),
@@ -165,7 +165,7 @@ async fn read(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Case, DeskE
         warnings: outcome.map(|it| it.warnings.iter().map(measures::warning).collect()).unwrap_or_default(),
         quality: outcome.map(measures::quality).unwrap_or_default(),
         facts: measures::facts(&job),
-        metadata: job.subject.metadata.into_iter().collect(),
+        metadata: job.summary.metadata.into_iter().collect(),
         approve_reasons: reasons(Choice::Approved),
         reject_reasons: reasons(Choice::Rejected),
         decisions: decisions.into_iter().map(decision).collect(),

@@ -128,8 +128,8 @@ pub(super) fn quality(outcome: &Outcome) -> Vec<QualityRow> {
 /// What else is known of the job.
 pub(super) fn facts(job: &JobView) -> Vec<(&'static str, String)> {
     let mut facts = vec![
-        ("Request", job.subject.request_id.to_string()),
-        ("Service", words::kind(&job.subject.kind).to_owned()),
+        ("Request", job.summary.request_id.to_string()),
+        ("Service", words::kind(&job.summary.kind).to_owned()),
         ("Submitted", words::moment(job.created_at).1),
     ];
     if let Some(at) = job.finished_at {

@@ -350,13 +350,13 @@ mod tests {
     use serde_json::Value;
 
     use crate::domain::ids::{JobId, RequestId};
-    use crate::domain::notice::{self, Subject};
+    use crate::domain::notice::{self, JobSummary};
     use crate::domain::outcome::Outcome;
     use crate::domain::policy::{self, Evidence};
     use crate::domain::request::RequestFault;
 
-    fn subject() -> Subject {
-        Subject {
+    fn summary() -> JobSummary {
+        JobSummary {
             id: JobId::new(),
             request_id: RequestId::from_bits(7),
             kind: "likeness_check".to_owned(),
@@ -383,9 +383,9 @@ mod tests {
     fn the_schema_of_each_notice_has_exactly_its_fields() {
         let fault = RequestFault { code: "missing_field", field: None, message: "photo is required".to_owned() };
         let failure = Failure { code: "gone".to_owned(), detail: "it went".to_owned() };
-        assert_eq!(properties::<Accepted>(), names(&notice::accepted(&subject(), "queued", false)));
+        assert_eq!(properties::<Accepted>(), names(&notice::accepted(&summary(), "queued", false)));
         assert_eq!(properties::<Rejected>(), names(&notice::rejected(&fault)));
-        assert_eq!(properties::<Completed>(), names(&notice::completed(&subject(), &outcome())));
-        assert_eq!(properties::<Failed>(), names(&notice::failed(&subject(), &failure)));
+        assert_eq!(properties::<Completed>(), names(&notice::completed(&summary(), &outcome())));
+        assert_eq!(properties::<Failed>(), names(&notice::failed(&summary(), &failure)));
     }
 }

@@ -36,8 +36,8 @@ impl Images {
         } else {
             let erased = tx.erase_keys(&job).await?;
             let mut receipt = json!({
-                "job_id": job.subject.id,
-                "request_id": job.subject.request_id,
+                "job_id": job.summary.id,
+                "request_id": job.summary.request_id,
                 "erased_at": job.now.to_rfc3339_opts(SecondsFormat::Millis, true),
                 "images": erased.images,
                 "renditions": erased.renditions,

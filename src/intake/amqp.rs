@@ -79,8 +79,8 @@ pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<bool
             };
             match intake.submit(origin, incoming.body.clone()).await {
                 Ok(accepted) => {
-                    let (request_id, duplicate) = (accepted.subject.request_id.to_string(), accepted.duplicate);
-                    info!(request_id, duplicate, kind = accepted.subject.kind, "submission accepted");
+                    let (request_id, duplicate) = (accepted.summary.request_id.to_string(), accepted.duplicate);
+                    info!(request_id, duplicate, kind = accepted.summary.kind, "submission accepted");
                     return Ok(true);
                 }
                 Err(

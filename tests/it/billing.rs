@@ -48,7 +48,7 @@ fn body() -> Vec<u8> {
 }
 
 async fn submit(world: &World) -> JobId {
-    world.submit(None, &body()).await.unwrap().subject.id
+    world.submit(None, &body()).await.unwrap().summary.id
 }
 
 async fn claim(world: &World, job: JobId) -> Claim {

@@ -56,13 +56,13 @@ async fn the_answer_has_the_fields_of_the_contract_and_is_a_function_of_the_job(
     let body = &first.body;
     let (comparison, liveness) = (&body["data"]["comparison"], &body["data"]["liveness"]);
     let [created, ended]: [String; 2] = [
-        world.scalar("SELECT to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') FROM jobs WHERE id = $1", claim.subject.id).await,
-        world.scalar("SELECT to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') FROM jobs WHERE id = $1", claim.subject.id).await,
+        world.scalar("SELECT to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') FROM jobs WHERE id = $1", claim.summary.id).await,
+        world.scalar("SELECT to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') FROM jobs WHERE id = $1", claim.summary.id).await,
     ];
     let spoken: String = world
         .scalar(
             "SELECT to_char(finished_at AT TIME ZONE 'UTC', 'FMMonth FMDD, YYYY FMHH12:MI AM') FROM jobs WHERE id = $1",
-            claim.subject.id,
+            claim.summary.id,
         )
         .await;
     let client = world.tenant.id.to_string();
@@ -206,7 +206,7 @@ async fn bounds_and_defaults_are_the_contracts() {
         let ending = matched(&[Some(0.9)], 0.9);
         let (answer, claim) = answered(&world, api.post(PATH, &with(field, Some(value.clone()))), ending).await;
         assert_eq!(answer.status, 200, "{field}");
-        let images: i64 = world.scalar("SELECT count(*) FROM images WHERE job_id = $1", claim.subject.id).await;
+        let images: i64 = world.scalar("SELECT count(*) FROM images WHERE job_id = $1", claim.summary.id).await;
         let gallery = if field == "gallery" { value.as_array().unwrap().len() } else { 2 };
         assert_eq!(usize::try_from(images).unwrap(), gallery + 1, "the gallery and the probe");
         if field != "gallery" {

@@ -37,7 +37,7 @@ async fn report(world: &World, api: &Api, body: &Value, ending: impl Into<Ending
     let accepted = answer(api.post(PATH, body)).await;
     assert_eq!(accepted.status, 202, "{accepted:?}");
     let claim = end_next(world, ending.into()).await;
-    let (status, found) = api.get(&format!("{PATH}/{}", claim.subject.id)).await;
+    let (status, found) = api.get(&format!("{PATH}/{}", claim.summary.id)).await;
     assert_eq!(status, 200);
     found["face_match"].clone()
 }
@@ -56,7 +56,7 @@ async fn a_request_is_accepted_at_once_and_its_report_has_the_root_of_the_contra
     assert_eq!(accepted.header("location"), format!("/v1/jobs/{id}"));
 
     let claim = claim_next(&world).await;
-    let lane: String = world.scalar("SELECT lane FROM jobs WHERE id = $1", claim.subject.id).await;
+    let lane: String = world.scalar("SELECT lane FROM jobs WHERE id = $1", claim.summary.id).await;
     assert_eq!(lane, "bulk", "nobody waits");
     let evidence = Evidence { liveness: Some(live(0.9, Judgement::Live)), ..compared(0.876_54) };
     end(&world, &claim, evidence.into()).await;
@@ -148,8 +148,8 @@ async fn without_a_verdict_a_report_is_not_finished_without_score_and_its_warnin
         answer(api.post(PATH, &good())).await;
         end_next(&world, compared(0.9).into()).await
     };
-    assert_eq!(api.delete(&format!("/v1/jobs/{}", claim.subject.id)).await.0.as_u16(), 200);
-    let (_, erased) = api.get(&format!("{PATH}/{}", claim.subject.id)).await;
+    assert_eq!(api.delete(&format!("/v1/jobs/{}", claim.summary.id)).await.0.as_u16(), 200);
+    let (_, erased) = api.get(&format!("{PATH}/{}", claim.summary.id)).await;
     let erased = &erased["face_match"];
     assert_eq!((&erased["status"], &erased["score"]), (&json!("Approved"), &Value::Null), "the verdict alone is kept");
     assert_eq!((&erased["target_image"], &erased["warnings"][0]["risk"]), (&Value::Null, &json!("ERASED")));

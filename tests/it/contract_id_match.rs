@@ -79,10 +79,10 @@ async fn a_confirmed_match_has_the_whole_envelope_on_both_paths() {
                                 the score 0.8765 meets the threshold 0.7500.",
                 },
             },
-            "meta": { "request_id": claim.subject.request_id },
+            "meta": { "request_id": claim.summary.request_id },
         });
         assert_eq!(answer.body, expected, "{path}");
-        request_ids.push(claim.subject.request_id.to_string());
+        request_ids.push(claim.summary.request_id.to_string());
     }
     assert!(request_ids.iter().all(|it| it.len() == 12) && request_ids[0] != request_ids[1], "{request_ids:?}");
     let number = "SELECT count(*) FROM sealed_records WHERE purpose = 'id_number'";
@@ -249,7 +249,7 @@ async fn what_a_job_found_out_has_its_code_and_the_job_s_request_id() {
         let (first, claim) = answered(&world, call(), ending).await;
         assert_refused(&first, status, code);
         assert!(first.body["message"].as_str().unwrap().contains(message), "{first:?}");
-        assert_eq!(first.body["meta"]["request_id"], claim.subject.request_id.as_str());
+        assert_eq!(first.body["meta"]["request_id"], claim.summary.request_id.as_str());
         let again = answer(call()).await;
         assert_eq!((again.status, &again.body, again.header("idempotent-replayed")), (status, &first.body, "true"));
     }

@@ -177,7 +177,7 @@ async fn the_list_is_filtered_by_status_state_kind_and_time() {
     for (kind, ending) in endings {
         api.submit(None, &native(kind)).await;
         let claim = crate::support::endings::claim_next(&world).await;
-        ids.push(claim.subject.id.to_string());
+        ids.push(claim.summary.id.to_string());
         if let Some(ending) = ending {
             end(&world, &claim, ending).await;
         }
@@ -257,7 +257,7 @@ async fn all_four_kinds_are_accepted_over_amqp_and_completed() {
         let id = accepted.body["id"].as_str().unwrap().to_owned();
         assert_eq!(accepted.body["links"]["self"], format!("/v1/jobs/{id}"));
         let claim = end_next(&world, gallery(&[Some(0.1), None]).into()).await;
-        assert_eq!((claim.subject.id.to_string(), claim.params.kind()), (id.clone(), kind));
+        assert_eq!((claim.summary.id.to_string(), claim.params.kind()), (id.clone(), kind));
         let completed = producer.reply(kind, "completed").await;
         assert_eq!((&completed.body["id"], &completed.body["status"]), (&json!(id), &json!("Rejected")));
         // The same message once more is told so.

@@ -39,10 +39,10 @@ async fn the_answer_has_the_fields_of_the_contract_and_no_other() {
     assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
     let expected = json!({
         "result": { "similarity": 0.912_345_678_9, "threshold": 0.75, "biometric_passed": true },
-        "reference_id": claim.subject.id,
+        "reference_id": claim.summary.id,
     });
     assert_eq!(answer.body, expected, "the similarity is not rounded, the reference is a UUID");
-    let lane: String = world.scalar("SELECT lane FROM jobs WHERE id = $1", claim.subject.id).await;
+    let lane: String = world.scalar("SELECT lane FROM jobs WHERE id = $1", claim.summary.id).await;
     assert_eq!(lane, "interactive", "somebody waits");
 }
 
@@ -136,7 +136,7 @@ async fn jpeg_and_png_of_5_mb_are_taken_as_base64_or_data_url_and_further_fields
     assert_eq!(answer.status, 200);
     let formats: Vec<(String, String)> =
         sqlx::query_as("SELECT role, format FROM images WHERE job_id = $1 ORDER BY role")
-            .bind(claim.subject.id.0)
+            .bind(claim.summary.id.0)
             .fetch_all(&world.pool)
             .await
             .unwrap();
@@ -187,7 +187,7 @@ async fn what_the_contract_does_not_spell_is_a_problem_document() {
     assert_eq!(answer(api.request(Method::GET, PATH)).await.problem(), (405, "method_not_allowed"));
     let (failed, claim) = answered(&world, api.post(PATH, &good()), Ending::Failure("attempts_exhausted")).await;
     assert_eq!(failed.problem(), (500, "processing_failed"));
-    assert_eq!(failed.body["request_id"], claim.subject.request_id.as_str());
+    assert_eq!(failed.body["request_id"], claim.summary.request_id.as_str());
 }
 
 /// One organisation that is not approved, and one that has not subscribed.
@@ -222,7 +222,7 @@ async fn the_same_key_and_body_give_the_same_answer_again() {
     let again = answer(call()).await;
     assert_eq!((again.status, &again.body, again.header("idempotent-replayed")), (400, &first.body, "true"));
 
-    assert_eq!(api.delete(&format!("/v1/jobs/{}", claim.subject.id)).await.0.as_u16(), 200);
+    assert_eq!(api.delete(&format!("/v1/jobs/{}", claim.summary.id)).await.0.as_u16(), 200);
     assert_eq!(answer(api.post(PATH, &good()).header("idempotency-key", "key")).await.problem(), (410, "erased"));
 }
 

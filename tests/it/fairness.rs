@@ -15,7 +15,7 @@ async fn submit(world: &World, tenant_id: TenantId) -> JobId {
     let lane = Lane::Bulk;
     let origin = Origin { account, settings: &settings, form: Form::Native, idempotency_key: None, reply: None, lane };
     let body = request("likeness_check", blank(), blank()).to_string();
-    world.intake.submit(origin, body.into()).await.unwrap().subject.id
+    world.intake.submit(origin, body.into()).await.unwrap().summary.id
 }
 
 #[tokio::test]

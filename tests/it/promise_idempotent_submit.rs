@@ -23,7 +23,7 @@ async fn sixty_four_parallel_submissions_of_one_key_make_one_job_a_hundred_times
         let key = format!("key {round}");
         let answers = join_all((0..PARALLEL).map(|_| world.submit(Some(&key), body.as_bytes()))).await;
         let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
-        let jobs: HashSet<_> = answers.iter().map(|it| it.subject.id).collect();
+        let jobs: HashSet<_> = answers.iter().map(|it| it.summary.id).collect();
         assert_eq!(jobs.len(), 1, "{key}");
         assert_eq!(answers.iter().filter(|it| !it.duplicate).count(), 1, "{key}");
     }
@@ -62,11 +62,11 @@ async fn of_two_bodies_that_race_under_one_key_one_wins_and_every_other_is_told(
     let bodies =
         ["likeness_check", "face_match"].map(|kind| request(kind, photos::blank(), photos::blank()).to_string());
     let answers = join_all((0..PARALLEL).map(|i| world.submit(Some("key"), bodies[i % 2].as_bytes()))).await;
-    let winner = answers.iter().flatten().next().expect("somebody wins").subject.clone();
+    let winner = answers.iter().flatten().next().expect("somebody wins").summary.clone();
     for (i, answer) in answers.iter().enumerate() {
         match answer {
             Ok(accepted) => {
-                assert_eq!((accepted.subject.id, i % 2), (winner.id, usize::from(winner.kind == "face_match")));
+                assert_eq!((accepted.summary.id, i % 2), (winner.id, usize::from(winner.kind == "face_match")));
             }
             Err(Error::Conflict(fault)) => {
                 assert_eq!((fault.code, i % 2), ("idempotency_conflict", usize::from(winner.kind != "face_match")));

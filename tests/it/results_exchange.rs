@@ -77,7 +77,7 @@ async fn events_come_under_their_organisation_s_key_those_before_the_relay_s_sta
     world.execute("UPDATE jobs SET sandbox = true WHERE state = 'queued'").await;
     finish(&world, sandbox).await;
     let other = request("likeness_check", photos::blank(), photos::blank());
-    let other = world.submit(None, other.to_string().as_bytes()).await.unwrap().subject.id;
+    let other = world.submit(None, other.to_string().as_bytes()).await.unwrap().summary.id;
     finish(&world, other).await;
     let last = event(&world).await;
     assert_eq!(next(&mut results).await.3["data"]["id"], json!(last));

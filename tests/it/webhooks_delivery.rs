@@ -51,7 +51,7 @@ async fn an_event_arrives_thin_and_signed_and_while_secrets_rotate_by_both() {
     let dispatcher = Running::start(&world, QUICK);
     let mut body = request("face_match", photos::blank(), photos::blank());
     body["metadata"] = json!({ "case": "7" });
-    let job = world.submit(None, body.to_string().as_bytes()).await.unwrap().subject.id;
+    let job = world.submit(None, body.to_string().as_bytes()).await.unwrap().summary.id;
     finish(&world, job).await;
     let seen = receiver.await_seen(1).await.remove(0);
     let told = seen.json();
@@ -412,7 +412,7 @@ async fn an_answer_that_repeats_what_it_was_told_is_erased_with_the_job() {
     endpoint(&world, &receiver.url()).await;
     let mut body = request("face_match", photos::blank(), photos::blank());
     body["metadata"] = json!({ "case": "case-90210" });
-    let job = world.submit(None, body.to_string().as_bytes()).await.unwrap().subject.id;
+    let job = world.submit(None, body.to_string().as_bytes()).await.unwrap().summary.id;
     finish(&world, job).await;
     let dispatcher = Running::start(&world, QUICK);
     await_state(&world, "delivered", 1).await;

@@ -13,7 +13,7 @@ use super::review::Review;
 
 /// The facts of a job that every notice repeats.
 #[derive(Debug, Clone)]
-pub struct Subject {
+pub struct JobSummary {
     pub id: JobId,
     pub request_id: RequestId,
     pub kind: String,
@@ -24,8 +24,8 @@ pub struct Subject {
 
 /// The job is stored and will run. `duplicate`: it had been submitted before under this key.
 #[must_use]
-pub fn accepted(subject: &Subject, state: &str, duplicate: bool) -> Value {
-    let mut notice = base(subject, state);
+pub fn accepted(summary: &JobSummary, state: &str, duplicate: bool) -> Value {
+    let mut notice = base(summary, state);
     notice["status"] = json!(Verdict::NotFinished.status());
     notice["duplicate"] = json!(duplicate);
     notice
@@ -39,8 +39,8 @@ pub fn rejected(fault: &RequestFault) -> Value {
 
 /// The job has its verdict.
 #[must_use]
-pub fn completed(subject: &Subject, outcome: &Outcome) -> Value {
-    let mut notice = base(subject, "succeeded");
+pub fn completed(summary: &JobSummary, outcome: &Outcome) -> Value {
+    let mut notice = base(summary, "succeeded");
     notice["verdict"] = json!(outcome.verdict);
     notice["status"] = json!(outcome.verdict.status());
     notice["score"] = json!(outcome.comparison.as_ref().map(|it| it.similarity.percent()));
@@ -51,8 +51,8 @@ pub fn completed(subject: &Subject, outcome: &Outcome) -> Value {
 /// A reviewer decided, or corrected what was decided: as [`completed`], with the reviewer's verdict. Neither who it was nor
 /// the note is told.
 #[must_use]
-pub fn decided(subject: &Subject, outcome: Option<&Outcome>, review: &Review) -> Value {
-    let mut notice = base(subject, "succeeded");
+pub fn decided(summary: &JobSummary, outcome: Option<&Outcome>, review: &Review) -> Value {
+    let mut notice = base(summary, "succeeded");
     notice["verdict"] = json!(review.choice);
     notice["status"] = json!(review.choice.verdict().status());
     notice["score"] = json!(outcome.and_then(|it| it.comparison.as_ref()).map(|it| it.similarity.percent()));
@@ -63,24 +63,24 @@ pub fn decided(subject: &Subject, outcome: Option<&Outcome>, review: &Review) ->
 
 /// The job ended without a verdict, by a fault of ours.
 #[must_use]
-pub fn failed(subject: &Subject, failure: &Failure) -> Value {
-    let mut notice = base(subject, "failed");
+pub fn failed(summary: &JobSummary, failure: &Failure) -> Value {
+    let mut notice = base(summary, "failed");
     notice["failure"] = json!(failure);
     notice
 }
 
 /// The job was erased before it ended. Repeats no metadata: they are erased, too.
 #[must_use]
-pub fn cancelled(subject: &Subject) -> Value {
-    let mut notice = base(&without_metadata(subject), "cancelled");
+pub fn cancelled(summary: &JobSummary) -> Value {
+    let mut notice = base(&without_metadata(summary), "cancelled");
     notice["failure"] = json!({ "code": "cancelled", "detail": "the job was erased before it ended" });
     notice
 }
 
 /// Images, result and metadata of a job are gone.
 #[must_use]
-pub fn erased(subject: &Subject, state: &str, verdict: Option<Verdict>, at: DateTime<Utc>) -> Value {
-    let mut notice = base(&without_metadata(subject), state);
+pub fn erased(summary: &JobSummary, state: &str, verdict: Option<Verdict>, at: DateTime<Utc>) -> Value {
+    let mut notice = base(&without_metadata(summary), state);
     notice["verdict"] = json!(verdict);
     notice["erased_at"] = json!(at.to_rfc3339_opts(SecondsFormat::Millis, true));
     notice
@@ -90,20 +90,20 @@ pub fn erased(subject: &Subject, state: &str, verdict: Option<Verdict>, at: Date
 pub const KEPT_AFTER_ERASURE: [&str; 11] =
     ["id", "request_id", "kind", "state", "links", "sandbox", "duplicate", "verdict", "status", "failure", "review"];
 
-fn without_metadata(subject: &Subject) -> Subject {
-    Subject { metadata: BTreeMap::new(), ..subject.clone() }
+fn without_metadata(summary: &JobSummary) -> JobSummary {
+    JobSummary { metadata: BTreeMap::new(), ..summary.clone() }
 }
 
-fn base(subject: &Subject, state: &str) -> Value {
+fn base(summary: &JobSummary, state: &str) -> Value {
     let mut notice = json!({
-        "id": subject.id,
-        "request_id": subject.request_id,
-        "kind": subject.kind,
+        "id": summary.id,
+        "request_id": summary.request_id,
+        "kind": summary.kind,
         "state": state,
-        "metadata": subject.metadata,
-        "links": { "self": format!("/v1/jobs/{}", subject.id) },
+        "metadata": summary.metadata,
+        "links": { "self": format!("/v1/jobs/{}", summary.id) },
     });
-    if subject.sandbox {
+    if summary.sandbox {
         notice["sandbox"] = json!(true);
     }
     notice

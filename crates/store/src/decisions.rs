@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::jobs::{Change, subject};
+use super::jobs::{Change, summary};
 use super::signals::Signal;
 use super::trail::Action;
 use super::{Error, Store, Tx};
@@ -379,8 +379,8 @@ impl Tx {
             revision: row.revision,
             decided_at: row.decided_at,
         };
-        let subject = subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata);
-        let notice = notice::decided(&subject, row.result.as_ref().map(|it| &it.0), &review);
+        let summary = summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata);
+        let notice = notice::decided(&summary, row.result.as_ref().map(|it| &it.0), &review);
         self.insert_revision(account, Some(job_id), ("review.decided", review.revision), &notice).await
     }
 }

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::jobs::{ReplyAddress, subject};
+use super::jobs::{ReplyAddress, summary};
 use super::signals::Signal;
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{ImageId, JobId, TenantId};
 use visavis_domain::job::Verdict;
-use visavis_domain::notice::{self, Subject};
+use visavis_domain::notice::{self, JobSummary};
 use visavis_domain::tenant::Account;
 
 /// Images and renditions without keys, whose blobs and rows are to go.
@@ -27,7 +27,7 @@ pub struct Condemned {
 /// A job that nobody else can change until the transaction ends.
 pub struct LockedJob {
     pub account: Account,
-    pub subject: Subject,
+    pub summary: JobSummary,
     pub state: String,
     pub verdict: Option<Verdict>,
     /// The time of this transaction.
@@ -72,7 +72,7 @@ impl Tx {
         .await?;
         Ok(row.map(|row| LockedJob {
             account,
-            subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
+            summary: summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
             state: row.state,
             verdict: decided.or(row.verdict).as_deref().and_then(Verdict::parse),
             now: row.now,
@@ -86,7 +86,7 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn erase_keys(&mut self, job: &LockedJob) -> Result<Erased, Error> {
-        let (tenant_id, job_id) = (job.account.tenant_id.0, job.subject.id.0);
+        let (tenant_id, job_id) = (job.account.tenant_id.0, job.summary.id.0);
         // Images first: whoever makes a rendition holds a lock on its image.
         let images = sqlx::query!(
             "UPDATE images SET wrapped_key = NULL, purge_at = now()
@@ -123,7 +123,7 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn mark_erased(&mut self, job: &LockedJob, receipt: &Value) -> Result<(), Error> {
-        let (tenant_id, job_id) = (job.account.tenant_id, job.subject.id);
+        let (tenant_id, job_id) = (job.account.tenant_id, job.summary.id);
         // A worker that has it in hand finds another epoch, and changes nothing.
         let rows = sqlx::query!(
             "UPDATE jobs
@@ -149,14 +149,14 @@ impl Tx {
         let cancelled = matches!(job.state.as_str(), "queued" | "running");
         if cancelled {
             self.news.push(Signal::Ending);
-            let notice = notice::cancelled(&job.subject);
+            let notice = notice::cancelled(&job.summary);
             self.insert_event(job.account, Some(job_id), "job.failed", &notice).await?;
             if let Some(reply) = &job.reply {
                 self.insert_reply("reply_final", Some((tenant_id, job_id)), reply, &notice).await?;
             }
         }
         let state = if cancelled { "cancelled" } else { &job.state };
-        let notice = notice::erased(&job.subject, state, job.verdict, job.now);
+        let notice = notice::erased(&job.summary, state, job.verdict, job.now);
         self.insert_event(job.account, Some(job_id), "image.erased", &notice).await
     }
 

@@ -13,7 +13,7 @@ pub use super::views::JobView;
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, RequestId, TenantId};
 use visavis_domain::job::{Failure, Lane, Params, Verdict};
-use visavis_domain::notice::{self, Subject};
+use visavis_domain::notice::{self, JobSummary};
 use visavis_domain::outcome::Outcome;
 use visavis_domain::tenant::Account;
 
@@ -50,7 +50,7 @@ impl ReplyAddress {
 /// A job found under an idempotency key.
 #[derive(Debug, Clone)]
 pub struct Existing {
-    pub subject: Subject,
+    pub summary: JobSummary,
     pub state: String,
     pub request_hash: Vec<u8>,
 }
@@ -59,7 +59,7 @@ pub struct Existing {
 #[derive(Debug, Clone)]
 pub struct Claim {
     pub tenant_id: TenantId,
-    pub subject: Subject,
+    pub summary: JobSummary,
     pub params: Params,
     pub epoch: i64,
     /// 1 for the first.
@@ -134,7 +134,7 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         Ok(row.map(|row| Existing {
-            subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
+            summary: summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
             state: row.state,
             request_hash: row.request_hash,
         }))
@@ -160,20 +160,20 @@ impl Store {
     pub async fn answer_again(
         &self,
         tenant_id: TenantId,
-        subject: &Subject,
+        summary: &JobSummary,
         reply: &ReplyAddress,
     ) -> Result<(), Error> {
         let mut tx = self.begin().await?;
         // A job that ends meanwhile waits for this lock, and then finds the new address.
-        let state = sqlx::query_scalar!("SELECT state FROM jobs WHERE id = $1 FOR UPDATE", subject.id.0)
+        let state = sqlx::query_scalar!("SELECT state FROM jobs WHERE id = $1 FOR UPDATE", summary.id.0)
             .fetch_one(&mut *tx.inner)
             .await?;
         let job = None::<(TenantId, JobId)>;
-        tx.insert_reply("reply_accepted", job, reply, &notice::accepted(subject, &state, true)).await?;
+        tx.insert_reply("reply_accepted", job, reply, &notice::accepted(summary, &state, true)).await?;
         let ending = sqlx::query_scalar!(
             "SELECT payload FROM events WHERE job_id = $1 AND tenant_id = $2 AND revision = 0
                AND type IN ('job.completed', 'job.failed')",
-            subject.id.0,
+            summary.id.0,
             tenant_id.0,
         )
         .fetch_optional(&mut *tx.inner)
@@ -183,7 +183,7 @@ impl Store {
         } else {
             sqlx::query!(
                 "UPDATE jobs SET reply_to = $2, correlation_id = $3 WHERE id = $1",
-                subject.id.0,
+                summary.id.0,
                 reply.reply_to,
                 reply.correlation_id,
             )
@@ -226,7 +226,7 @@ impl Store {
         .await?;
         Ok(row.map(|row| Claim {
             tenant_id: TenantId(row.tenant_id),
-            subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
+            summary: summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
             params: row.params.0,
             epoch: row.epoch,
             attempt: row.attempt,
@@ -241,7 +241,7 @@ impl Store {
         let rows = sqlx::query!(
             "UPDATE jobs SET lease_until = now() + make_interval(secs => $3)
              WHERE id = $1 AND epoch = $2 AND state = 'running'",
-            claim.subject.id.0,
+            claim.summary.id.0,
             claim.epoch,
             LEASE.as_secs_f64(),
         )
@@ -267,7 +267,7 @@ impl Store {
                      ELSE make_interval(secs => (SELECT retention_seconds FROM tenants WHERE id = tenant_id)) END
              WHERE id = $1 AND epoch = $2 AND state = 'running'
              RETURNING reply_to, correlation_id",
-            claim.subject.id.0,
+            claim.summary.id.0,
             claim.epoch,
             outcome.verdict.name(),
             Json(outcome) as _,
@@ -275,34 +275,34 @@ impl Store {
         .fetch_optional(&mut *tx.inner)
         .await?;
         let Some(ended) = ended else { return Ok(Change::Lost) };
-        if !claim.subject.sandbox {
+        if !claim.summary.sandbox {
             sqlx::query!(
                 "INSERT INTO usage (job_id, tenant_id, kind) VALUES ($1, $2, $3)",
-                claim.subject.id.0,
+                claim.summary.id.0,
                 claim.tenant_id.0,
-                claim.subject.kind,
+                claim.summary.kind,
             )
             .execute(&mut *tx.inner)
             .await?;
         }
         let is_billed = matches!(claim.params, Params::IdMatch { .. }) && outcome.verdict == Verdict::Approved;
-        if is_billed && !claim.subject.sandbox {
-            let note = format!("id_match {}", claim.subject.request_id);
-            tx.debit_wallet(claim.tenant_id, claim.subject.id, &note).await?;
+        if is_billed && !claim.summary.sandbox {
+            let note = format!("id_match {}", claim.summary.request_id);
+            tx.debit_wallet(claim.tenant_id, claim.summary.id, &note).await?;
         }
         if let Some(identity) = identity {
-            tx.insert_sealed(claim.tenant_id, claim.subject.id, Purpose::Identity, identity).await?;
+            tx.insert_sealed(claim.tenant_id, claim.summary.id, Purpose::Identity, identity).await?;
         }
         if let Some(frame) = frame {
-            tx.insert_image(claim.tenant_id, claim.subject.id, frame).await?;
+            tx.insert_image(claim.tenant_id, claim.summary.id, frame).await?;
         }
         if let Some(print) = print {
-            tx.insert_print(claim.tenant_id, claim.subject.id, print).await?;
+            tx.insert_print(claim.tenant_id, claim.summary.id, print).await?;
         }
         if outcome.verdict == Verdict::InReview {
-            tx.open_case(claim.subject.id).await?;
+            tx.open_case(claim.summary.id).await?;
         }
-        let notice = notice::completed(&claim.subject, outcome);
+        let notice = notice::completed(&claim.summary, outcome);
         let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);
         tx.insert_ending(claim, "job.completed", &notice, reply.as_ref()).await?;
         tx.commit().await?;
@@ -342,7 +342,7 @@ impl Store {
             "UPDATE jobs SET state = 'queued', lease_until = NULL, attempt = attempt - $4,
                              run_after = now() + make_interval(secs => $3)
              WHERE id = $1 AND epoch = $2 AND state = 'running' RETURNING lane",
-            claim.subject.id.0,
+            claim.summary.id.0,
             claim.epoch,
             wait.as_secs_f64(),
             refund,
@@ -350,7 +350,7 @@ impl Store {
         .fetch_optional(&mut *tx.inner)
         .await?;
         let Some(lane) = lane else { return Ok(Change::Lost) };
-        tx.insert_doorbell(claim.tenant_id, claim.subject.id, claim.epoch, &lane, wait).await?;
+        tx.insert_doorbell(claim.tenant_id, claim.summary.id, claim.epoch, &lane, wait).await?;
         tx.commit().await?;
         Ok(Change::Done)
     }
@@ -363,7 +363,7 @@ impl Store {
         let found = sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM jobs WHERE id = $1 AND epoch = $2 AND state IN ('succeeded', 'failed'))
                AS "found!""#,
-            claim.subject.id.0,
+            claim.summary.id.0,
             claim.epoch,
         )
         .fetch_one(&self.pool)
@@ -381,15 +381,15 @@ impl Tx {
                  purge_at = now() + make_interval(secs => (SELECT retention_seconds FROM tenants WHERE id = tenant_id))
              WHERE id = $1 AND epoch = $2 AND state = 'running'
              RETURNING reply_to, correlation_id",
-            claim.subject.id.0,
+            claim.summary.id.0,
             claim.epoch,
             Json(failure) as _,
         )
         .fetch_optional(&mut *self.inner)
         .await?;
         let Some(ended) = ended else { return Ok(Change::Lost) };
-        self.insert_failed_job(claim.tenant_id, claim.subject.id, failure).await?;
-        let notice = notice::failed(&claim.subject, failure);
+        self.insert_failed_job(claim.tenant_id, claim.summary.id, failure).await?;
+        let notice = notice::failed(&claim.summary, failure);
         let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);
         self.insert_ending(claim, "job.failed", &notice, reply.as_ref()).await?;
         Ok(Change::Done)
@@ -403,8 +403,8 @@ impl Tx {
         notice: &serde_json::Value,
         reply: Option<&ReplyAddress>,
     ) -> Result<(), Error> {
-        let job_id = claim.subject.id;
-        let account = Account { tenant_id: claim.tenant_id, sandbox: claim.subject.sandbox };
+        let job_id = claim.summary.id;
+        let account = Account { tenant_id: claim.tenant_id, sandbox: claim.summary.sandbox };
         self.insert_event(account, Some(job_id), kind, notice).await?;
         self.share_last_day(job_id).await?;
         if let Some(reply) = reply {
@@ -426,14 +426,14 @@ impl Tx {
     }
 }
 
-pub(super) fn subject(
+pub(super) fn summary(
     id: uuid::Uuid,
     request_id: String,
     kind: String,
     sandbox: bool,
     metadata: Json<BTreeMap<String, String>>,
-) -> Subject {
-    Subject { id: JobId(id), request_id: RequestId::from_stored(request_id), kind, sandbox, metadata: metadata.0 }
+) -> JobSummary {
+    JobSummary { id: JobId(id), request_id: RequestId::from_stored(request_id), kind, sandbox, metadata: metadata.0 }
 }
 
 pub(super) fn change(rows: u64) -> Change {

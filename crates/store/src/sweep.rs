@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::types::Json;
 
-use super::jobs::{Claim, subject};
+use super::jobs::{Claim, summary};
 use super::{Error, Store};
 use visavis_domain::backoff::MAX_ATTEMPTS;
 use visavis_domain::ids::TenantId;
@@ -64,7 +64,7 @@ impl Store {
         for row in rows {
             let claim = Claim {
                 tenant_id: TenantId(row.tenant_id),
-                subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
+                summary: summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
                 params: row.params.0,
                 epoch: row.epoch,
                 attempt: row.attempt,
@@ -78,7 +78,7 @@ impl Store {
                 )
                 .execute(&mut *tx.inner)
                 .await?;
-                tx.insert_doorbell(claim.tenant_id, claim.subject.id, claim.epoch, &row.lane, Duration::ZERO).await?;
+                tx.insert_doorbell(claim.tenant_id, claim.summary.id, claim.epoch, &row.lane, Duration::ZERO).await?;
                 revived += 1;
             } else {
                 let failure = Failure {

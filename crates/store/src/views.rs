@@ -7,11 +7,11 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::decisions::reasons;
-use super::jobs::subject;
+use super::jobs::summary;
 use super::{Error, Store};
 use visavis_domain::ids::JobId;
 use visavis_domain::job::{Failure, Params, Verdict};
-use visavis_domain::notice::Subject;
+use visavis_domain::notice::JobSummary;
 use visavis_domain::outcome::Outcome;
 use visavis_domain::review::{Choice, Review};
 use visavis_domain::tenant::{Account, Service};
@@ -19,7 +19,7 @@ use visavis_domain::tenant::{Account, Service};
 /// A job as its owner may see it.
 #[derive(Debug, Clone)]
 pub struct JobView {
-    pub subject: Subject,
+    pub summary: JobSummary,
     pub params: Params,
     pub lane: String,
     pub state: String,
@@ -167,7 +167,7 @@ impl From<JobRow> for JobView {
         let verdict = choice.map(Choice::verdict).or_else(|| row.verdict.as_deref().and_then(Verdict::parse));
         let outcome = row.result.map(|it| Outcome { verdict: verdict.unwrap_or(it.0.verdict), ..it.0 });
         Self {
-            subject: subject(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
+            summary: summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
             params: row.params.0,
             lane: row.lane,
             state: row.state,

@@ -67,7 +67,7 @@ pub async fn end(world: &World, claim: &Claim, ending: Ending) {
     let change = match ending {
         Ending::Evidence(evidence) => world.store().finish_succeeded(claim, &success(decide(evidence))).await,
         Ending::Identified(evidence, identity) => {
-            let place = Purpose::Identity.place(claim.tenant_id, claim.subject.id);
+            let place = Purpose::Identity.place(claim.tenant_id, claim.summary.id);
             let sealed = world.intake.media.seal(&place, identity.to_string().as_bytes());
             let (sealed, key) = sealed.expect("a record can be sealed");
             let record = SealedRecord { master_key_id: key.master_key_id, wrapped_key: key.wrapped, sealed };

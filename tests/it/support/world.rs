@@ -244,7 +244,7 @@ impl World {
     /// Takes a job in, in this process.
     pub async fn submit_pair(&self, kind: &str, reference: &[u8], probe: &[u8]) -> JobId {
         let body = request(kind, reference, probe).to_string();
-        self.submit(None, body.as_bytes()).await.expect("a good request is accepted").subject.id
+        self.submit(None, body.as_bytes()).await.expect("a good request is accepted").summary.id
     }
 
     /// Takes many jobs in, in this process: the image compared with itself.

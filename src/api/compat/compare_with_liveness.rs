@@ -218,7 +218,7 @@ fn render(context: &ApiContext, client: &str, job: &JobView, outcome: &Outcome) 
         gallery: [],
         probe: [],
         status: "success",
-        id: object_id(job.subject.id, "comparison"),
+        id: object_id(job.summary.id, "comparison"),
         compared_at: updated_at.clone(),
         result: ComparisonResult { score: compared.similarity, gallery_scores: outcome.gallery_scores.clone() },
         updated_at: updated_at.clone(),
@@ -236,7 +236,7 @@ fn render(context: &ApiContext, client: &str, job: &JobView, outcome: &Outcome) 
                 search_mode: mode,
                 os,
                 liveness_min_score: liveness_min,
-                id: object_id(job.subject.id, "liveness"),
+                id: object_id(job.summary.id, "liveness"),
                 result: LivenessResult { liveness_score: tested.score, passed, min_score: liveness_min },
                 updated_at,
                 created_at,
@@ -251,7 +251,7 @@ fn render(context: &ApiContext, client: &str, job: &JobView, outcome: &Outcome) 
     let data = json(&CompareData { comparison, liveness });
     let signature =
         Signature { date_time: spoken(ended_at), message: format!("Certified by {ISSUER}"), jws: context.sign(&data) };
-    let (id, sandbox) = (letters(job.subject.id), job.subject.sandbox);
+    let (id, sandbox) = (letters(job.summary.id), job.summary.sandbox);
     Ok(Json(CompareAnswer { data, signature, id, sandbox }).into_response())
 }
 

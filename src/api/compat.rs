@@ -1,5 +1,5 @@
-//! The faces: wire formats of other products over the same jobs. Errors are made once, as [`ApiError`]s, wherever they
-//! arise: in a handler, an extractor, a layer. Here each is spelt in the words of the product whose client called.
+//! Wire formats of other products over the same jobs. Errors are made once, as [`ApiError`]s, wherever they arise: in a
+//! handler, an extractor or a layer. Here each is written in the words of the product whose client called.
 
 mod compare_with_liveness;
 mod id_match;

@@ -116,7 +116,7 @@ fn render(job: &JobView, outcome: &Outcome) -> Result<Response, ApiError> {
         threshold,
         biometric_passed: outcome.verdict == Verdict::Approved,
     };
-    let answer = LikenessAnswer { result, reference_id: job.subject.id.0, sandbox: job.subject.sandbox };
+    let answer = LikenessAnswer { result, reference_id: job.summary.id.0, sandbox: job.summary.sandbox };
     Ok(Json(answer).into_response())
 }
 

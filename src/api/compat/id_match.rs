@@ -138,7 +138,7 @@ async fn check(
     let waited = submit_and_wait(&context, &caller, Form::IdMatch, &headers, body).await?;
     let compared = waited.job.outcome.as_ref().is_some_and(|it| it.comparison.is_some());
     let identity =
-        if compared { identity(&context, caller.account, waited.job.subject.id).await? } else { Value::Null };
+        if compared { identity(&context, caller.account, waited.job.summary.id).await? } else { Value::Null };
     Ok(waited.answer(|job, outcome| render(job, outcome, identity)))
 }
 
@@ -168,7 +168,7 @@ fn render(job: &JobView, outcome: &Outcome, identity: Value) -> Result<Response,
         message: "The ID face match was completed.".to_owned(),
         verification_type: VERIFICATION_TYPE,
         data: Some(data),
-        meta: Meta { request_id: job.subject.request_id.to_string(), sandbox: job.subject.sandbox },
+        meta: Meta { request_id: job.summary.request_id.to_string(), sandbox: job.summary.sandbox },
     };
     Ok(Json(envelope).into_response())
 }
