@@ -1,7 +1,7 @@
 //! Who passes a liveness challenge: `cargo bench --bench challenge -- LIST.csv [EVERY]` (column `image`, paths relative to the
 //! list; every so manieth) renders, from each photo, heads that answer challenges and sheets that are moved, tilted, bent and
-//! brought closer to answer them, and prints the table of `docs/liveness.md`; without a list, from the photos of
-//! `tests/photos`. It measures no time.
+//! brought closer to answer them, and prints the table of `docs/understand/challenges.md`; without a list, from the
+//! photos of `tests/photos`. It measures no time.
 
 #![allow(
     clippy::unwrap_used,

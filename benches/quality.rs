@@ -1,5 +1,6 @@
 //! Which warnings spoilt photos get: `cargo bench --bench quality -- LIST.csv` (column `image`, paths relative to the list)
-//! prints the table of `docs/quality.md`; without a list, over the photos of `tests/photos`. It measures no time.
+//! prints the table of `docs/understand/quality.md`; without a list, over the photos of `tests/photos`. It measures no
+//! time.
 
 #![allow(
     clippy::unwrap_used,

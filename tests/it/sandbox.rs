@@ -1,4 +1,4 @@
-//! The sandbox: every magic input that `docs/sandbox.md` lists, through the whole service.
+//! The sandbox: every magic input that `docs/integrate/sandbox.md` lists, through the whole service.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -54,7 +54,7 @@ const NUMBERS: &[(&str, &str, &str, f64, i64, &str)] = &[
 
 #[test]
 fn the_documented_inputs_are_the_tested_ones() {
-    let document = include_str!("../../docs/sandbox.md");
+    let document = include_str!("../../docs/integrate/sandbox.md");
     let documented: Vec<&str> = document
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))

@@ -54,7 +54,7 @@ pub struct MotionLimits {
     pub frames: usize,
 }
 
-/// See `docs/liveness.md` for what they were chosen on.
+/// See `docs/understand/challenges.md` for what they were chosen on.
 impl Default for MotionLimits {
     fn default() -> Self {
         Self {

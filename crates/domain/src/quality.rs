@@ -67,7 +67,8 @@ pub struct Limits {
     pub composite: f64,
 }
 
-/// Chosen on 1,583 press photos of LFW and on the same photos with one defect each: `docs/quality.md` has the table.
+/// Chosen on 1,583 press photos of LFW and on the same photos with one defect each.
+/// `docs/understand/quality.md` has the table.
 impl Default for Limits {
     fn default() -> Self {
         Self {

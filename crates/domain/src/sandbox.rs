@@ -1,4 +1,4 @@
-//! What test keys get: outcomes that follow from magic inputs alone. `docs/sandbox.md` lists them for callers.
+//! What test keys get: outcomes that follow from magic inputs alone. `docs/integrate/sandbox.md` lists them for callers.
 //!
 //! A directive is ASCII text anywhere in an image's bytes, such as after the end of any JPEG: `visavis:similarity=0.42`.
 

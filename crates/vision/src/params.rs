@@ -25,7 +25,7 @@ pub struct Params {
 
 /// Sides: 640 pixels are more than three times what the detectors see of a picture, and more than is turned. Eyes: the
 /// embedders' chips have 53 and 63 pixels between them; with fewer, pixels would be made up that the file has. What 64 cost
-/// in accuracy is in `docs/quality.md`: nothing that 324 pairs show.
+/// in accuracy is in `docs/understand/quality.md`: nothing that 324 pairs show.
 ///
 /// Each detection costs a run of the landmark network, 7 ms on one core: 16 bound the time that a group photo takes, and
 /// the most prominent face, which is the one compared, is among them.
