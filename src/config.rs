@@ -24,8 +24,8 @@ use crate::queue::connection::Broker;
 use crate::store::Store;
 use crate::telemetry::LogFormat;
 use crate::video::{Frames, VideoParams};
-use crate::vision::provider::{self, Choice};
-use crate::vision::{Pack, Runtime, Shelf};
+use crate::vision::provider::{self, ProviderChoice};
+use crate::vision::{Pack, PackRegistry, Runtime};
 use crate::webhooks::DispatcherSettings;
 
 /// Where Postgres is.
@@ -176,7 +176,7 @@ pub struct VisionArgs {
     pub use_packs: Vec<String>,
     /// Where networks compute: cpu, another provider, which then is required, or auto, the best that works
     #[arg(long, env = "VISAVIS_PROVIDER", default_value = "cpu")]
-    pub provider: Choice,
+    pub provider: ProviderChoice,
     /// ONNX Runtime's shared library [default: beside the binary, then .local/lib, /usr/local/lib, /usr/lib]
     #[arg(long, env = "VISAVIS_ONNXRUNTIME")]
     pub onnxruntime: Option<PathBuf>,
@@ -185,8 +185,8 @@ pub struct VisionArgs {
 impl VisionArgs {
     /// The packs that there are.
     #[must_use]
-    pub fn shelf(&self) -> Shelf {
-        Shelf::new(&self.models, &self.packs)
+    pub fn registry(&self) -> PackRegistry {
+        PackRegistry::new(&self.models, &self.packs)
     }
 
     /// The default pack, with the optional packs that are used.
@@ -194,7 +194,7 @@ impl VisionArgs {
     /// # Errors
     /// When a pack is unknown or was not pulled, or a file is not the one that its description names.
     pub fn pack(&self) -> anyhow::Result<Pack> {
-        Ok(self.shelf().load(&self.use_packs)?)
+        Ok(self.registry().load(&self.use_packs)?)
     }
 
     /// The ONNX Runtime, with the provider on which `pack` is to compute.
@@ -210,7 +210,7 @@ impl VisionArgs {
     /// # Errors
     /// When packs are named and cannot be used.
     pub fn rates(&self) -> anyhow::Result<Option<Rates>> {
-        let scorers = match self.shelf().scorers(&self.use_packs) {
+        let scorers = match self.registry().scorers(&self.use_packs) {
             Ok(scorers) => scorers,
             Err(error) if self.use_packs.is_empty() => {
                 warn!(%error, "thresholds by false match rate are refused here");

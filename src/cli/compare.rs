@@ -17,7 +17,7 @@ use crate::vision::decode::{self, DecodeParams};
 use crate::vision::embed::EmbedderSpec;
 use crate::vision::pipeline::Analyse as _;
 use crate::vision::view::View;
-use crate::vision::{Analysis, Comparison, Error, Params, Pipeline};
+use crate::vision::{Analysis, Error, FaceComparison, Params, Pipeline};
 
 /// Two images hold one person.
 const MATCH: u8 = 0;
@@ -173,7 +173,7 @@ struct Side {
 struct Report {
     sides: [Side; 2],
     /// `None` when a side shows no usable face.
-    comparison: Option<Comparison>,
+    comparison: Option<FaceComparison>,
     mode: Mode,
     threshold: Threshold,
     false_match_rate: Option<f64>,

@@ -67,7 +67,7 @@ pub(super) async fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     let pack = match &args.pack {
         Some(folder) if Path::new(folder).is_dir() => Pack::load(Path::new(folder))?,
-        Some(name) => args.vision.shelf().load(std::slice::from_ref(name))?,
+        Some(name) => args.vision.registry().load(std::slice::from_ref(name))?,
         None => args.vision.pack()?,
     };
     match (&args.list, &args.liveness) {

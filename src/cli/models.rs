@@ -42,7 +42,7 @@ fn table(header: &[&str]) -> Table {
 }
 
 fn list(args: &VisionArgs) -> anyhow::Result<ExitCode> {
-    let shelf = args.shelf();
+    let registry = args.registry();
     let mut table = table(&["PACK", "STATE", "NETWORK", "TASK", "LICENCE", "FROM"]);
     let mut add = |pack: &Manifest, state: &str| {
         for it in &pack.models {
@@ -50,22 +50,22 @@ fn list(args: &VisionArgs) -> anyhow::Result<ExitCode> {
             table.add_row([&pack.label(), state, &network, it.task(), &it.licence, &it.origin.to_string()]);
         }
     };
-    add(&shelf.default_pack()?, "here");
-    for pack in shelf.optional()? {
-        add(&pack, if shelf.is_pulled(&pack.pack) { "pulled" } else { "not pulled" });
+    add(&registry.default_pack()?, "here");
+    for pack in registry.optional()? {
+        add(&pack, if registry.is_pulled(&pack.pack) { "pulled" } else { "not pulled" });
     }
     println!("{table}");
     Ok(ExitCode::SUCCESS)
 }
 
 fn verify(args: &VisionArgs) -> anyhow::Result<ExitCode> {
-    let shelf = args.shelf();
-    let default = shelf.default_pack()?;
+    let registry = args.registry();
+    let default = registry.default_pack()?;
     default.verify_in(&args.models)?;
     println!("{} is as its description says", default.label());
-    for pack in shelf.optional()? {
-        if shelf.is_pulled(&pack.pack) {
-            pack.verify_in(&shelf.place(&pack.pack))?;
+    for pack in registry.optional()? {
+        if registry.is_pulled(&pack.pack) {
+            pack.verify_in(&registry.place(&pack.pack))?;
             println!("{} is as its description says", pack.label());
         } else {
             println!("{} was not pulled", pack.label());

@@ -14,7 +14,7 @@ use crate::media::{Grant, WrappedKey};
 use crate::store::renditions::{Kept, NewRendition, Readable, StoredKey};
 use crate::vision::decode::DecodeParams;
 use crate::vision::geometry::Rect;
-use crate::vision::rendition::{Cut, RenditionParams, render};
+use crate::vision::rendition::{Crop, RenditionParams, render};
 
 /// For a turn, and then for the making. 24 megapixels take about a second.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -45,8 +45,8 @@ impl Images {
             drop(turn);
             return self.fetch(grant, rendition).await;
         }
-        let (original, cut) = self.original(grant, &readable).await?;
-        let bytes = make(turn, original, cut).await?;
+        let (original, crop) = self.original(grant, &readable).await?;
+        let bytes = make(turn, original, crop).await?;
         let id = Uuid::now_v7();
         let key = self.media.put_rendition(grant.tenant_id, id, &bytes).await?;
         let key = StoredKey { master_key_id: key.master_key_id, wrapped_key: key.wrapped };
@@ -80,14 +80,14 @@ impl Images {
         }
     }
 
-    async fn original(&self, grant: Grant, readable: &Readable) -> Result<(Bytes, Cut), Error> {
-        let cut = match grant.variant {
-            Variant::Whole => Cut::Whole,
+    async fn original(&self, grant: Grant, readable: &Readable) -> Result<(Bytes, Crop), Error> {
+        let crop = match grant.variant {
+            Variant::Whole => Crop::Whole,
             // Issued only where a face was found; the outcome is gone when the job was erased meanwhile.
-            Variant::Portrait => Cut::Face(face(readable).ok_or(Error::Erased)?),
+            Variant::Portrait => Crop::Face(face(readable).ok_or(Error::Erased)?),
         };
         match self.media.get_image(grant.tenant_id, grant.image_id, &wrapped(&readable.key)).await {
-            Ok(original) => Ok((original, cut)),
+            Ok(original) => Ok((original, crop)),
             Err(error) => Err(self.erased_or(grant, error).await?),
         }
     }
@@ -99,11 +99,11 @@ impl Images {
     }
 }
 
-async fn make(turn: OwnedSemaphorePermit, original: Bytes, cut: Cut) -> Result<Bytes, Error> {
+async fn make(turn: OwnedSemaphorePermit, original: Bytes, crop: Crop) -> Result<Bytes, Error> {
     let making = tokio::task::spawn_blocking(move || {
         // Held to the end, also where nobody waits any more.
         let _turn = turn;
-        render(&original, cut, &DecodeParams::default(), &RenditionParams::default())
+        render(&original, crop, &DecodeParams::default(), &RenditionParams::default())
     });
     let made = tokio::time::timeout(PATIENCE, making).await.map_err(|_| Error::Busy)?;
     Ok(made.map_err(|_| Error::Busy)??.into())

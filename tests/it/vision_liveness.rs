@@ -9,7 +9,7 @@ use serde::Deserialize;
 use visavis::domain::evidence::{Judgement, Liveness, Mode};
 use visavis::vision::decode::{DecodeParams, decode};
 use visavis::vision::geometry::Rect;
-use visavis::vision::pack::shelf::Shelf;
+use visavis::vision::pack::registry::PackRegistry;
 use visavis::vision::picture::Picture;
 use visavis::vision::pipeline::Analyse as _;
 use visavis::vision::{Pack, Pipeline};
@@ -72,7 +72,7 @@ fn sigmoid(x: f64) -> f64 {
 }
 
 /// A shelf on which `minifasnet` lies pulled, where its files are at hand.
-fn shelf(models: &Path, pulled: &Path) -> Option<Shelf> {
+fn shelf(models: &Path, pulled: &Path) -> Option<PackRegistry> {
     let Some(mirror) = model_mirror() else {
         eprintln!("not run: VISAVIS_MODEL_MIRROR names no folder with the files of the pack minifasnet");
         return None;
@@ -82,7 +82,7 @@ fn shelf(models: &Path, pulled: &Path) -> Option<Shelf> {
     for file in ["2.7_80x80_MiniFASNetV2.onnx", "4_0_0_80x80_MiniFASNetV1SE.onnx"] {
         std::os::unix::fs::symlink(Path::new(&mirror).join(file), folder.join(file)).unwrap();
     }
-    Some(Shelf::new(models, pulled))
+    Some(PackRegistry::new(models, pulled))
 }
 
 /// The default pack with `minifasnet`, where its files are at hand.

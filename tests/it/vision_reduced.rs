@@ -13,7 +13,7 @@ use visavis::vision::decode::{DecodeParams, ImageFault, decode, decode_reduced};
 use visavis::vision::geometry::{Point, Transform};
 use visavis::vision::picture::{CHANNELS, Picture};
 use visavis::vision::pipeline::Analyse as _;
-use visavis::vision::rendition::{Cut, RenditionParams, render};
+use visavis::vision::rendition::{Crop, RenditionParams, render};
 use visavis::vision::resample::shrink;
 use visavis::vision::view::View;
 use visavis::vision::{Analysis, Params, Pipeline};
@@ -265,7 +265,7 @@ fn a_file_that_shows_something_else_in_full_than_reduced_is_shown_to_nobody() {
     let file = jpeg(&scaled("obama.jpg", 1_040, 1_300), CAMERA);
     let adobe = [0xFF, 0xEE, 0, 14, b'A', b'd', b'o', b'b', b'e', 0, 100, 0, 0, 0, 0, 0];
     let two_faced = [&file[..20], adobe.as_slice(), &file[20..]].concat();
-    let shown = |file: &[u8]| render(file, Cut::Whole, &DecodeParams::default(), &RenditionParams::default());
+    let shown = |file: &[u8]| render(file, Crop::Whole, &DecodeParams::default(), &RenditionParams::default());
     assert!(shown(&file).is_ok());
     assert!(in_full(&two_faced).is_ok() && reduced(&two_faced, 640).is_ok());
     assert_eq!(shown(&two_faced), Err(ImageFault::Invalid(ImageFormat::Jpeg)));

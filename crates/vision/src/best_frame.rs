@@ -1,6 +1,6 @@
 //! Several frames of one person: which one shows the face best, and whether they belong together.
 
-use super::compare::Comparison;
+use super::compare::FaceComparison;
 use super::pipeline::Analysis;
 use super::template::Template;
 use visavis_domain::frames::Frames;
@@ -48,7 +48,7 @@ pub fn consistency<E>(
     frames: &[Option<Analysis>],
     best: Option<usize>,
     params: &FrameParams,
-    compare: impl Fn(&Template, &Template) -> Result<Comparison, E>,
+    compare: impl Fn(&Template, &Template) -> Result<FaceComparison, E>,
 ) -> Result<Frames, E> {
     let count = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
     let read: Vec<&Analysis> = frames.iter().flatten().collect();

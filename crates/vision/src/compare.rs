@@ -7,7 +7,7 @@ use visavis_domain::evidence::{Mode, RawScore, Similarity};
 
 /// How alike two faces are, and who says so.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Comparison {
+pub struct FaceComparison {
     /// The weighted sum of cosines.
     pub raw: RawScore,
     /// The calibrated score.
@@ -45,7 +45,7 @@ impl Scorer {
     ///
     /// # Errors
     /// When a template lacks a vector that this mode compares, or a vector is not of finite numbers.
-    pub fn compare(&self, a: &Template, b: &Template) -> Result<Comparison, RuntimeFault> {
+    pub fn compare(&self, a: &Template, b: &Template) -> Result<FaceComparison, RuntimeFault> {
         let mut sum = 0.0;
         for part in &self.parts {
             let missing = || RuntimeFault::Template { model: part.model.clone() };
@@ -53,7 +53,7 @@ impl Scorer {
             sum += part.weight * cosine(va, vb);
         }
         let raw = RawScore::new(sum).map_err(|_| RuntimeFault::Score)?;
-        Ok(Comparison {
+        Ok(FaceComparison {
             raw,
             similarity: self.calibration.similarity(raw),
             model: self.model(),

@@ -3,7 +3,7 @@
 
 use super::geometry::{Point, Rect};
 use super::model::{InputSpec, Model, Outputs, RuntimeFault};
-use super::network::Needs;
+use super::network::NetworkSpec;
 use super::picture::{CHANNELS, Picture};
 use super::resample;
 
@@ -80,7 +80,7 @@ impl Detection {
     }
 }
 
-impl Needs for DetectorSpec {
+impl NetworkSpec for DetectorSpec {
     fn input(&self) -> &InputSpec {
         &self.input
     }

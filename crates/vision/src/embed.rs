@@ -2,7 +2,7 @@
 
 use super::geometry::{Point, Transform};
 use super::model::{InputSpec, Model, RuntimeFault};
-use super::network::Needs;
+use super::network::NetworkSpec;
 use super::picture::Picture;
 use super::view::View;
 
@@ -17,7 +17,7 @@ pub struct EmbedderSpec {
     pub dimensions: usize,
 }
 
-impl Needs for EmbedderSpec {
+impl NetworkSpec for EmbedderSpec {
     fn input(&self) -> &InputSpec {
         &self.input
     }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::Span;
 
 use super::Error;
-use super::compare::{Comparison, Scorers};
+use super::compare::{FaceComparison, Scorers};
 use super::face::Face;
 use super::model::RuntimeFault;
 use super::pack::Pack;
@@ -45,28 +45,28 @@ pub type MakeAnalyser = dyn Fn() -> Result<Box<dyn Analyse>, RuntimeFault> + Sen
 /// The vision engine of a process. Dropping it, or [`shutdown`](Self::shutdown), finishes what is queued and joins the
 /// threads.
 pub struct Engine {
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    jobs: Mutex<Option<mpsc::Sender<EngineJob>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     scorers: Scorers,
     liveness: Option<String>,
 }
 
-struct Job {
+struct EngineJob {
     image: Bytes,
-    task: Task,
+    task: EngineTask,
     deadline: Instant,
     span: Span,
 }
 
 /// What is asked of a thread, and where the answer goes.
-enum Task {
-    Analyse(Mode, Reply<Analysis>),
-    Liveness(Box<Face>, Reply<Option<Liveness>>),
+enum EngineTask {
+    Analyse(Mode, ReplySender<Analysis>),
+    Liveness(Box<Face>, ReplySender<Option<Liveness>>),
 }
 
-type Reply<T> = oneshot::Sender<Result<T, Error>>;
+type ReplySender<T> = oneshot::Sender<Result<T, Error>>;
 
-impl Task {
+impl EngineTask {
     /// Nobody waits any more.
     fn is_forsaken(&self) -> bool {
         match self {
@@ -107,7 +107,7 @@ impl Engine {
         for i in 0..settings.threads.get() {
             let (receiver, make, ready) = (Arc::clone(&receiver), Arc::clone(make), ready.clone());
             let thread = std::thread::Builder::new().name(format!("vision-{i}"));
-            let thread = thread.spawn(move || match Worker::start(make) {
+            let thread = thread.spawn(move || match EngineThread::start(make) {
                 Ok(worker) => {
                     // The starter hangs up early when another thread failed; then the channel is closed as well.
                     let _ = ready.send(Ok(()));
@@ -136,7 +136,7 @@ impl Engine {
     /// `deadline` has passed, [`Error::Closed`] after a shutdown.
     pub async fn analyse(&self, image: Bytes, mode: Mode, deadline: Instant) -> Result<Analysis, Error> {
         let (reply, answer) = oneshot::channel();
-        self.ask(image, Task::Analyse(mode, reply), answer, deadline).await
+        self.ask(image, EngineTask::Analyse(mode, reply), answer, deadline).await
     }
 
     /// Tests whether the face, which an analysis of the same file found, is a living person's; `None` where no liveness
@@ -146,7 +146,7 @@ impl Engine {
     /// As [`analyse`](Self::analyse).
     pub async fn liveness(&self, image: Bytes, face: Face, deadline: Instant) -> Result<Option<Liveness>, Error> {
         let (reply, answer) = oneshot::channel();
-        self.ask(image, Task::Liveness(Box::new(face), reply), answer, deadline).await
+        self.ask(image, EngineTask::Liveness(Box::new(face), reply), answer, deadline).await
     }
 
     /// The model that tests liveness, `name@version`, where one is installed.
@@ -158,12 +158,12 @@ impl Engine {
     async fn ask<T>(
         &self,
         image: Bytes,
-        task: Task,
+        task: EngineTask,
         answer: oneshot::Receiver<Result<T, Error>>,
         deadline: Instant,
     ) -> Result<T, Error> {
         let sender = lock(&self.jobs).clone().ok_or(Error::Closed)?;
-        let job = Job { image, task, deadline, span: Span::current() };
+        let job = EngineJob { image, task, deadline, span: Span::current() };
         let answer = async move {
             sender.send(job).await.map_err(|_| Error::Closed)?;
             drop(sender);
@@ -176,7 +176,7 @@ impl Engine {
     ///
     /// # Errors
     /// When a template was made in a mode that lacks an embedder of this one.
-    pub fn compare(&self, a: &Template, b: &Template, mode: Mode) -> Result<Comparison, Error> {
+    pub fn compare(&self, a: &Template, b: &Template, mode: Mode) -> Result<FaceComparison, Error> {
         Ok(self.scorers.of(mode).compare(a, b)?)
     }
 
@@ -211,20 +211,20 @@ impl Drop for Engine {
 }
 
 /// One compute thread's state.
-struct Worker {
+struct EngineThread {
     make: Arc<MakeAnalyser>,
     /// `None` after a panic: the old one's state may be half-changed, so the next job gets a fresh one.
     analyser: Option<Box<dyn Analyse>>,
 }
 
-impl Worker {
+impl EngineThread {
     fn start(make: Arc<MakeAnalyser>) -> Result<Self, RuntimeFault> {
         let mut analyser = make()?;
         analyser.warm_up()?;
         Ok(Self { make, analyser: Some(analyser) })
     }
 
-    fn serve(mut self, jobs: &Mutex<mpsc::Receiver<Job>>) {
+    fn serve(mut self, jobs: &Mutex<mpsc::Receiver<EngineJob>>) {
         // The lock is held while waiting: whoever has it takes the next job and lets the next thread wait.
         while let Some(job) = { lock(jobs).blocking_recv() } {
             if job.task.is_forsaken() {
@@ -235,16 +235,16 @@ impl Worker {
         }
     }
 
-    fn answer(&mut self, job: Job) {
+    fn answer(&mut self, job: EngineJob) {
         let (image, deadline) = (&job.image, job.deadline);
         // The caller may have gone meanwhile: then nobody hears the answer.
         match job.task {
-            Task::Analyse(mode, reply) => {
+            EngineTask::Analyse(mode, reply) => {
                 let go_on = || checkpoint(&reply, deadline);
                 let result = self.run(&go_on, |analyser| analyser.analyse(image, mode, &go_on));
                 let _ = reply.send(result);
             }
-            Task::Liveness(face, reply) => {
+            EngineTask::Liveness(face, reply) => {
                 let go_on = || checkpoint(&reply, deadline);
                 let result = self.run(&go_on, |analyser| analyser.liveness(image, &face, &go_on));
                 let _ = reply.send(result);
@@ -276,7 +276,7 @@ impl Worker {
 }
 
 /// Whether it still makes sense to compute.
-fn checkpoint<T>(reply: &Reply<T>, deadline: Instant) -> Result<(), Error> {
+fn checkpoint<T>(reply: &ReplySender<T>, deadline: Instant) -> Result<(), Error> {
     if reply.is_closed() {
         Err(Error::Closed)
     } else if Instant::now() >= deadline {

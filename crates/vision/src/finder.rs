@@ -42,7 +42,7 @@ pub struct Finder {
 
 /// What was found.
 #[derive(Default)]
-pub struct Found {
+pub struct FoundFaces {
     /// The most prominent first: large and in full view.
     pub faces: Vec<Face>,
     /// By how many quarters the picture was turned to see them upright.
@@ -51,7 +51,7 @@ pub struct Found {
     in_parts: bool,
 }
 
-impl Found {
+impl FoundFaces {
     fn score(&self) -> f64 {
         self.faces.first().map_or(0.0, |it| it.score)
     }
@@ -86,10 +86,10 @@ impl Finder {
         picture: &View,
         timings: &mut Timings,
         checkpoint: &dyn Fn() -> Result<(), Error>,
-    ) -> Result<Found, Error> {
-        let upright = Look::at(picture.held(), picture.frame(), 0);
+    ) -> Result<FoundFaces, Error> {
+        let upright = SearchRegion::at(picture.held(), picture.frame(), 0);
         let faces = self.faces(0, self.params.max_faces, &[upright], picture, timings, checkpoint)?;
-        let mut best = Found { faces, ..Found::default() };
+        let mut best = FoundFaces { faces, ..FoundFaces::default() };
         if best.score() >= self.certainty.sure {
             return Ok(best);
         }
@@ -99,9 +99,9 @@ impl Finder {
         for quarters in [1, 2, 3] {
             checkpoint()?;
             let turned = timed(&mut timings.detect, || small.held().turned(quarters));
-            let turned = Look::at(&turned, small.frame(), quarters);
+            let turned = SearchRegion::at(&turned, small.frame(), quarters);
             let faces = self.faces(0, FEWER_FACES, &[turned], picture, timings, checkpoint)?;
-            let found = Found { faces, quarters, in_parts: false };
+            let found = FoundFaces { faces, quarters, in_parts: false };
             if found.score() >= least {
                 least = found.score();
                 best = found;
@@ -122,7 +122,7 @@ impl Finder {
     /// As [`Self::find`].
     pub fn look_closer(
         &mut self,
-        mut found: Found,
+        mut found: FoundFaces,
         picture: &View,
         timings: &mut Timings,
         checkpoint: &dyn Fn() -> Result<(), Error>,
@@ -138,7 +138,7 @@ impl Finder {
             checkpoint()?;
             let Some((nearby, place)) = picture.part(&face.bbox.shifted(NEARBY)) else { break };
             let nearby = nearby.turned(found.quarters);
-            let look = Look::at(&nearby, place, found.quarters);
+            let look = SearchRegion::at(&nearby, place, found.quarters);
             let detections = timed(&mut timings.detect, || detector.detect(look.pixels))?;
             // The most certain one of this face. Its box may be half as wide as the first one.
             let same = detections
@@ -186,7 +186,7 @@ impl Finder {
         for along in PARTS {
             checkpoint()?;
             let parts = timed(&mut timings.detect, || parts(&small, along));
-            let looks: Vec<_> = parts.iter().map(|(pixels, place)| Look::at(pixels, *place, 0)).collect();
+            let looks: Vec<_> = parts.iter().map(|(pixels, place)| SearchRegion::at(pixels, *place, 0)).collect();
             let faces = self.faces(last, FEWER_FACES, &looks, picture, timings, checkpoint)?;
             if !faces.is_empty() {
                 return Ok(faces);
@@ -201,7 +201,7 @@ impl Finder {
         &mut self,
         first: usize,
         most: usize,
-        looks: &[Look<'_>],
+        looks: &[SearchRegion<'_>],
         picture: &View,
         timings: &mut Timings,
         checkpoint: &dyn Fn() -> Result<(), Error>,
@@ -269,13 +269,13 @@ fn parts(picture: &View, along: usize) -> Vec<(Picture, Rect)> {
 }
 
 /// What a detector is shown, and where it lies in the picture.
-struct Look<'a> {
+struct SearchRegion<'a> {
     pixels: &'a Picture,
     /// From these pixels to those of the picture.
     place: Transform,
 }
 
-impl<'a> Look<'a> {
+impl<'a> SearchRegion<'a> {
     /// `pixels` are those at `part` of the picture, turned clockwise by so many quarters.
     #[expect(clippy::cast_precision_loss, reason = "sides of pictures")]
     fn at(pixels: &'a Picture, part: Rect, quarters: usize) -> Self {
@@ -306,7 +306,7 @@ mod tests {
             (2, &wide, (20.0, 10.0), (10.0, 5.0)),
             (3, &high, (0.0, 20.0), (5.0, 10.0)),
         ] {
-            let look = Look::at(pixels, part, quarters);
+            let look = SearchRegion::at(pixels, part, quarters);
             assert_eq!(look.place.apply(Point::new(corner.0, corner.1)), Point::new(100.0, 50.0), "{quarters}");
             assert_eq!(look.place.apply(Point::new(middle.0, middle.1)), part.centre(), "{quarters}");
         }

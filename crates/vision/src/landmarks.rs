@@ -4,7 +4,7 @@
 use super::detect::{Detection, sigmoid};
 use super::geometry::{Point, Transform};
 use super::model::{InputSpec, Model, RuntimeFault};
-use super::network::Needs;
+use super::network::NetworkSpec;
 use super::view::View;
 
 /// Points of the mesh.
@@ -34,7 +34,7 @@ pub struct Landmarks {
     pub mesh: Vec<[f64; COORDINATES]>,
 }
 
-impl Needs for LandmarkSpec {
+impl NetworkSpec for LandmarkSpec {
     fn input(&self) -> &InputSpec {
         &self.input
     }

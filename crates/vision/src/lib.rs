@@ -32,12 +32,12 @@ pub mod template;
 pub mod timings;
 pub mod view;
 
-pub use compare::Comparison;
+pub use compare::FaceComparison;
 pub use decode::{DecodeParams, ImageFault};
 pub use engine::{Engine, EngineSettings};
 pub use face::Face;
 pub use model::RuntimeFault;
-pub use pack::shelf::Shelf;
+pub use pack::registry::PackRegistry;
 pub use pack::{Pack, PackFault};
 pub use params::Params;
 pub use pipeline::{Analysis, Pipeline};

@@ -3,18 +3,18 @@
 //! The surroundings decide: edges of a sheet of paper or of a screen lie outside the face. A picture that was cropped
 //! tightly cannot be judged.
 
-mod judge;
 mod sample;
+mod scorer;
 mod window;
 
 use serde::Deserialize;
 
-pub use self::judge::Judge;
+pub use self::scorer::LivenessScorer;
 use self::window::{Window, context, tight_box};
 use super::face::Face;
 use super::geometry::Rect;
 use super::model::{InputSpec, Model, RuntimeFault};
-use super::network::{Needs, Network};
+use super::network::{Network, NetworkSpec};
 use super::picture::Picture;
 use super::resample;
 use super::session::Runtime;
@@ -45,7 +45,7 @@ pub enum Resize {
     Bilinear,
 }
 
-impl Needs for LivenessSpec {
+impl NetworkSpec for LivenessSpec {
     fn input(&self) -> &InputSpec {
         &self.input
     }
@@ -82,12 +82,12 @@ pub struct Ensemble<N> {
 pub struct LivenessPack {
     name: String,
     ensembles: Vec<Ensemble<Network<LivenessSpec>>>,
-    judge: Judge,
+    judge: LivenessScorer,
 }
 
 impl LivenessPack {
     #[must_use]
-    pub fn new(ensembles: Vec<Ensemble<Network<LivenessSpec>>>, judge: Judge) -> Self {
+    pub fn new(ensembles: Vec<Ensemble<Network<LivenessSpec>>>, judge: LivenessScorer) -> Self {
         let labels = ensembles.iter().flat_map(|it| &it.networks).map(|(it, _)| it.onnx.label());
         Self { name: labels.collect::<Vec<_>>().join("+"), ensembles, judge }
     }
@@ -100,7 +100,7 @@ impl LivenessPack {
 
     /// How their probabilities are judged.
     #[must_use]
-    pub fn judge(&self) -> Judge {
+    pub fn judge(&self) -> LivenessScorer {
         self.judge
     }
 
@@ -125,19 +125,19 @@ impl LivenessPack {
 }
 
 /// A network of one compute thread.
-type Opened = (Box<dyn Model>, LivenessSpec);
+type OpenNetwork = (Box<dyn Model>, LivenessSpec);
 
 /// The networks of one compute thread.
 pub struct LivenessTester {
     name: String,
-    ensembles: Vec<Ensemble<Opened>>,
-    judge: Judge,
+    ensembles: Vec<Ensemble<OpenNetwork>>,
+    judge: LivenessScorer,
 }
 
 impl LivenessTester {
     /// With networks of the caller's: tests put fakes here.
     #[must_use]
-    pub fn new(name: &str, ensembles: Vec<Ensemble<Opened>>, judge: Judge) -> Self {
+    pub fn new(name: &str, ensembles: Vec<Ensemble<OpenNetwork>>, judge: LivenessScorer) -> Self {
         Self { name: name.to_owned(), ensembles, judge }
     }
 
@@ -174,7 +174,7 @@ impl LivenessTester {
     /// # Errors
     /// When a network fails.
     pub fn probabilities(&mut self, picture: &Picture, tight: Rect) -> Result<Vec<f64>, RuntimeFault> {
-        let mean = |ensemble: &mut Ensemble<Opened>| {
+        let mean = |ensemble: &mut Ensemble<OpenNetwork>| {
             let mut sum = 0.0;
             for ((model, spec), weight) in &mut ensemble.networks {
                 let mut outputs = spec.input.run(model.as_mut(), &spec.chip(picture, tight))?;
@@ -232,7 +232,7 @@ mod tests {
             ((fake, LivenessSpec { input: input.clone(), scale, resize, classes: 3, live: 1 }), weight)
         };
         let networks = [(2.7, 0.6, logits[0]), (1.2, 0.4, logits[1])].into_iter().map(network).collect();
-        let judge = Judge { shift: 0.0, spoof_below: 0.4, least_context: 2.0 };
+        let judge = LivenessScorer { shift: 0.0, spoof_below: 0.4, least_context: 2.0 };
         (LivenessTester::new("fake@1", vec![Ensemble { networks, weight: 1.0 }], judge), fed)
     }
 

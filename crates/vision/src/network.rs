@@ -24,7 +24,7 @@ pub struct Onnx {
 }
 
 /// What the code needs of a network: checked against the file when its session opens.
-pub trait Needs {
+pub trait NetworkSpec {
     /// How its input is made.
     fn input(&self) -> &InputSpec;
     /// Names and shapes, the batch dimension left out, of the outputs that are read.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::assembly::{Assembly, Source};
+use self::assembly::{Assembly, PackSource};
 use super::calibration::CalibrationFault;
 use super::compare::Scorers;
 use super::detect::{Certainty, DetectorSpec};
@@ -15,7 +15,7 @@ use super::network::{Network, Onnx};
 
 mod assembly;
 pub mod manifest;
-pub mod shelf;
+pub mod registry;
 
 const MANIFEST: &str = "manifest.toml";
 
@@ -113,7 +113,7 @@ impl Pack {
     /// # Errors
     /// When a file is missing, has another hash than the manifest says, or the manifest does not fit itself.
     pub fn load(folder: &Path) -> Result<Self, PackFault> {
-        Assembly::new(Source::default_pack(folder)?, Vec::new()).load()
+        Assembly::new(PackSource::default_pack(folder)?, Vec::new()).load()
     }
 
     /// Name of the pack; where others replaced parts of it, `default+OTHER`.

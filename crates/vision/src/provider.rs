@@ -29,7 +29,7 @@ pub enum Provider {
 
 /// What the operator asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
+pub enum ProviderChoice {
     /// This one, or no start.
     Named(Provider),
     /// The first of [`Provider::BEST_FIRST`] that runs every network; a warning says what the others lack.
@@ -64,7 +64,7 @@ impl fmt::Display for Provider {
 #[error("must be auto, or one of {}", Provider::BEST_FIRST.map(Provider::name).join(", "))]
 pub struct UnknownProvider;
 
-impl FromStr for Choice {
+impl FromStr for ProviderChoice {
     type Err = UnknownProvider;
 
     fn from_str(text: &str) -> Result<Self, UnknownProvider> {
@@ -81,10 +81,10 @@ impl FromStr for Choice {
 ///
 /// # Errors
 /// When the named provider is not in this binary or not in the runtime, or nothing runs the networks of `pack`.
-pub fn choose(choice: Choice, runtime: &Runtime, pack: &Pack) -> Result<Runtime, RuntimeFault> {
+pub fn choose(choice: ProviderChoice, runtime: &Runtime, pack: &Pack) -> Result<Runtime, RuntimeFault> {
     match choice {
-        Choice::Named(provider) => runtime.clone().on(provider),
-        Choice::Auto => best(runtime, pack),
+        ProviderChoice::Named(provider) => runtime.clone().on(provider),
+        ProviderChoice::Auto => best(runtime, pack),
     }
 }
 
@@ -119,11 +119,11 @@ mod tests {
 
     #[test]
     fn a_choice_is_a_providers_name_or_auto() {
-        assert_eq!("auto".parse(), Ok(Choice::Auto));
+        assert_eq!("auto".parse(), Ok(ProviderChoice::Auto));
         for provider in Provider::BEST_FIRST {
-            assert_eq!(provider.name().to_uppercase().parse(), Ok(Choice::Named(provider)));
+            assert_eq!(provider.name().to_uppercase().parse(), Ok(ProviderChoice::Named(provider)));
         }
-        let fault = "gpu".parse::<Choice>().unwrap_err();
+        let fault = "gpu".parse::<ProviderChoice>().unwrap_err();
         assert!(fault.to_string().starts_with("must be auto, or one of tensorrt, cuda, "), "{fault}");
     }
 }

@@ -93,31 +93,31 @@ fn dominance(picture: &View, faces: &[Face], primary: usize) -> f64 {
     if own > 0.0 { own / (own + second) } else { 0.0 }
 }
 
-type Place = [f64; 3];
+type Point3 = [f64; 3];
 
-fn distance(a: Place, b: Place) -> f64 {
+fn distance(a: Point3, b: Point3) -> f64 {
     let [x, y, z] = minus(a, b);
     (x * x + y * y + z * z).sqrt()
 }
 
-fn minus(a: Place, b: Place) -> Place {
+fn minus(a: Point3, b: Point3) -> Point3 {
     [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
 }
 
-fn midpoint(a: Place, b: Place) -> Place {
+fn midpoint(a: Point3, b: Point3) -> Point3 {
     std::array::from_fn(|i| f64::midpoint(a[i], b[i]))
 }
 
 /// The landmarks of a face.
 #[derive(Clone, Copy)]
-struct Mesh<'a>(&'a [Place]);
+struct Mesh<'a>(&'a [Point3]);
 
 impl Mesh<'_> {
-    fn at(self, index: usize) -> Option<Place> {
+    fn at(self, index: usize) -> Option<Point3> {
         self.0.get(index).copied()
     }
 
-    fn middle(self, of: &[usize; 2]) -> Option<Place> {
+    fn middle(self, of: &[usize; 2]) -> Option<Point3> {
         Some(midpoint(self.at(of[0])?, self.at(of[1])?))
     }
 

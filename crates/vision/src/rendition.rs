@@ -37,7 +37,7 @@ impl Default for RenditionParams {
 
 /// What of an image is shown.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Cut {
+pub enum Crop {
     /// All of it: within the long and the short side, whichever way it stands, but no shorter side is scaled below the
     /// one to keep. Where both cannot be had, as in a panorama, the shorter side is kept.
     Whole,
@@ -49,14 +49,19 @@ pub enum Cut {
 ///
 /// # Errors
 /// When the image cannot be decoded.
-pub fn render(bytes: &[u8], cut: Cut, limits: &DecodeParams, params: &RenditionParams) -> Result<Vec<u8>, ImageFault> {
+pub fn render(
+    bytes: &[u8],
+    crop: Crop,
+    limits: &DecodeParams,
+    params: &RenditionParams,
+) -> Result<Vec<u8>, ImageFault> {
     let picture = decode_srgb(bytes, limits)?;
-    let picture = match cut {
-        Cut::Whole => {
+    let picture = match crop {
+        Crop::Whole => {
             let (width, height) = whole_size(picture.width(), picture.height(), params);
             resample::resize(&picture, width, height)
         }
-        Cut::Face(face) => {
+        Crop::Face(face) => {
             let portrait = surroundings(&picture, &face, params.margin);
             let scale = fit(portrait.width(), params.long_side).min(fit(portrait.height(), params.short_side));
             let (width, height) = (scaled(portrait.width(), scale), scaled(portrait.height(), scale));
@@ -127,8 +132,8 @@ mod tests {
         file.into_inner()
     }
 
-    fn rendered(bytes: &[u8], cut: Cut) -> RgbImage {
-        let file = render(bytes, cut, &DecodeParams::default(), &RenditionParams::default()).unwrap();
+    fn rendered(bytes: &[u8], crop: Crop) -> RgbImage {
+        let file = render(bytes, crop, &DecodeParams::default(), &RenditionParams::default()).unwrap();
         assert_eq!(ImageFormat::sniff(&file), Some(ImageFormat::Jpeg));
         image::load_from_memory(&file).unwrap().into_rgb8()
     }
@@ -158,13 +163,13 @@ mod tests {
         let inside = |x: u32, y: u32| (400..600).contains(&x) && (300..540).contains(&y);
         let bytes = png(1000, 800, |x, y| if inside(x, y) { Rgb([200, 0, 0]) } else { Rgb([0, 0, 200]) });
         let face = Rect { left: 400.0, top: 300.0, right: 600.0, bottom: 540.0 };
-        let portrait = rendered(&bytes, Cut::Face(face));
+        let portrait = rendered(&bytes, Crop::Face(face));
         assert_eq!(portrait.dimensions(), (400, 480));
         assert!(portrait.get_pixel(200, 240).0[0] > 150 && portrait.get_pixel(10, 10).0[2] > 150);
         let corner = Rect { left: -50.0, top: -20.0, right: 150.0, bottom: 180.0 };
-        assert_eq!(rendered(&bytes, Cut::Face(corner)).dimensions(), (250, 280));
+        assert_eq!(rendered(&bytes, Crop::Face(corner)).dimensions(), (250, 280));
         let outside = Rect { left: 5000.0, top: 5000.0, right: 5001.0, bottom: 5001.0 };
-        assert_eq!(rendered(&bytes, Cut::Face(outside)).dimensions(), (1, 1));
+        assert_eq!(rendered(&bytes, Crop::Face(outside)).dimensions(), (1, 1));
     }
 
     /// The markers of a JPEG up to its first scan.
@@ -194,8 +199,8 @@ mod tests {
         let comment = segment(0xFE, b"a comment");
         let file = [&plain[..2], &exif, &xmp, &comment, &plain[2..]].concat();
         assert!(markers(&file).contains(&0xE2) && markers(&file).contains(&0xFE));
-        for cut in [Cut::Whole, Cut::Face(Rect { left: 20.0, top: 20.0, right: 40.0, bottom: 40.0 })] {
-            let shown = render(&file, cut, &DecodeParams::default(), &RenditionParams::default()).unwrap();
+        for crop in [Crop::Whole, Crop::Face(Rect { left: 20.0, top: 20.0, right: 40.0, bottom: 40.0 })] {
+            let shown = render(&file, crop, &DecodeParams::default(), &RenditionParams::default()).unwrap();
             // JFIF, tables, frame, scan.
             assert!(
                 markers(&shown).iter().all(|it| [0xE0, 0xDB, 0xC0, 0xC4, 0xDA].contains(it)),
@@ -211,13 +216,13 @@ mod tests {
     fn a_large_portrait_is_at_most_1920_wide_and_1080_high() {
         let bytes = png(3000, 4000, |_, _| Rgb([9, 9, 9]));
         let face = Rect { left: 800.0, top: 1000.0, right: 2200.0, bottom: 3000.0 };
-        assert_eq!(rendered(&bytes, Cut::Face(face)).dimensions(), (756, 1080));
+        assert_eq!(rendered(&bytes, Crop::Face(face)).dimensions(), (756, 1080));
     }
 
     #[test]
     fn a_file_that_is_no_image_is_the_senders_fault() {
         let limits = DecodeParams::default();
-        let fault = render(b"\xFF\xD8\xFF\xE0 no more", Cut::Whole, &limits, &RenditionParams::default());
+        let fault = render(b"\xFF\xD8\xFF\xE0 no more", Crop::Whole, &limits, &RenditionParams::default());
         assert!(matches!(fault, Err(ImageFault::Truncated(_) | ImageFault::Invalid(_))));
     }
 

@@ -168,12 +168,12 @@ pub struct Interface {
     /// Names and sizes of dimensions that the file leaves free.
     pub free: Vec<(String, i64)>,
     /// The outputs that are read.
-    pub outputs: Vec<Outlet>,
+    pub outputs: Vec<OutputSpec>,
 }
 
 /// An output of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outlet {
+pub struct OutputSpec {
     /// What the code calls it.
     pub name: String,
     /// What the file calls it.
@@ -186,7 +186,7 @@ impl Interface {
     fn check(&self, model: &str, session: &Session) -> Result<(), RuntimeFault> {
         let input = vec![3, self.side, self.side];
         expect(model, "input", &self.input, &input, session.inputs().iter().map(|o| (o.name(), o.dtype())))?;
-        for Outlet { tensor, shape, .. } in &self.outputs {
+        for OutputSpec { tensor, shape, .. } in &self.outputs {
             expect(model, "output", tensor, shape, session.outputs().iter().map(|o| (o.name(), o.dtype())))?;
         }
         Ok(())
@@ -243,7 +243,7 @@ impl Model for OrtModel {
 fn run(session: &mut Session, interface: &Interface, input: &ArrayView4<'_, f32>) -> ort::Result<Outputs> {
     let tensor = TensorRef::from_array_view(input.view())?;
     let outputs = session.run(ort::inputs![interface.input.as_str() => tensor])?;
-    let read = |it: &Outlet| -> ort::Result<(String, ArrayD<f32>)> {
+    let read = |it: &OutputSpec| -> ort::Result<(String, ArrayD<f32>)> {
         Ok((it.name.clone(), outputs[it.tensor.as_str()].try_extract_array::<f32>()?.to_owned()))
     };
     Ok(Outputs::new(interface.outputs.iter().map(read).collect::<ort::Result<_>>()?))

@@ -9,7 +9,7 @@ use clap::Args;
 use super::download;
 use crate::config::{OutgoingArgs, VisionArgs};
 use crate::net::Client;
-use crate::vision::pack::manifest::{Manifest, Origin};
+use crate::vision::pack::manifest::{Manifest, ModelOrigin};
 
 #[derive(Args)]
 pub(in crate::cli) struct PullArgs {
@@ -28,15 +28,15 @@ pub(in crate::cli) struct PullArgs {
 }
 
 pub(super) async fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
-    let shelf = args.vision.shelf();
-    let pack = shelf.named(&args.pack)?;
+    let registry = args.vision.registry();
+    let pack = registry.named(&args.pack)?;
     let open = pack.licences().into_iter().filter(|it| !args.accept_licence.iter().any(|accepted| accepted == it));
     let open: Vec<_> = open.map(|it| format!("--accept-licence {it}")).collect();
     if !open.is_empty() {
         bail!("{} is under {}: pass {}", pack.pack, pack.licences().join(" and "), open.join(" "));
     }
     // Verified beside its place, and moved there whole: a worker that starts meanwhile finds all of it or nothing.
-    let (folder, staged) = (shelf.place(&pack.pack), shelf.staging(&pack.pack));
+    let (folder, staged) = (registry.place(&pack.pack), registry.staging(&pack.pack));
     std::fs::create_dir_all(&staged).with_context(|| format!("cannot make {}", staged.display()))?;
     match &args.mirror {
         Some(mirror) => copy(&pack, mirror, &staged)?,
@@ -75,7 +75,7 @@ async fn fetch(pack: &Manifest, client: &Client, staged: &Path) -> anyhow::Resul
         if model.read_in(staged).is_ok() {
             continue;
         }
-        let Origin::Address { url, .. } = &model.origin else {
+        let ModelOrigin::Address { url, .. } = &model.origin else {
             bail!("{} has no address of its own: convert it, and pass --mirror with its folder", model.file);
         };
         download::fetch(client, url, &staged.join(&model.file))

@@ -21,7 +21,7 @@ pub const START: usize = 2;
 
 /// What the markers say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame {
+pub struct JpegFrame {
     /// Width and height, in pixels.
     pub size: (u32, u32),
     /// Whether all components come in one scan.
@@ -33,7 +33,7 @@ pub struct Frame {
 /// # Errors
 /// When the markers are out of order, no frame header precedes the first scan, no end-of-image marker follows it, or there
 /// are too many scans.
-pub fn jpeg_frame(bytes: &[u8]) -> Result<Frame, ImageFault> {
+pub fn jpeg_frame(bytes: &[u8]) -> Result<JpegFrame, ImageFault> {
     let truncated = ImageFault::Truncated(ImageFormat::Jpeg);
     let invalid = ImageFault::Invalid(ImageFormat::Jpeg);
     let mut frame = None;
@@ -57,7 +57,7 @@ pub fn jpeg_frame(bytes: &[u8]) -> Result<Frame, ImageFault> {
     match later_scans(bytes, at) {
         None => Err(truncated),
         Some(more) if more >= MAX_SCANS => Err(invalid),
-        Some(more) => Ok(Frame { size, one_scan: more == 0 && in_scan == Some(components) }),
+        Some(more) => Ok(JpegFrame { size, one_scan: more == 0 && in_scan == Some(components) }),
     }
 }
 
@@ -131,11 +131,11 @@ mod tests {
     #[test]
     fn the_frame_header_gives_the_size() {
         let scan = [0xFF, SOS, 0, 3, 0, 1, 2, 3, 0xFF, 0, 0xFF, RST0, 4, 0xFF, EOI];
-        assert_eq!(jpeg_frame(&jpeg(&[&FRAME, &[0], &scan])), Ok(Frame { size: (30, 20), one_scan: false }));
+        assert_eq!(jpeg_frame(&jpeg(&[&FRAME, &[0], &scan])), Ok(JpegFrame { size: (30, 20), one_scan: false }));
         let whole = [0xFF, SOS, 0, 3, 1, 1, 2, 3, 0xFF, EOI];
-        assert_eq!(jpeg_frame(&jpeg(&[&FRAME, &[0], &whole])), Ok(Frame { size: (30, 20), one_scan: true }));
+        assert_eq!(jpeg_frame(&jpeg(&[&FRAME, &[0], &whole])), Ok(JpegFrame { size: (30, 20), one_scan: true }));
         let twice = [&whole[..8], &whole].concat();
-        assert_eq!(jpeg_frame(&jpeg(&[&FRAME, &[0], &twice])), Ok(Frame { size: (30, 20), one_scan: false }));
+        assert_eq!(jpeg_frame(&jpeg(&[&FRAME, &[0], &twice])), Ok(JpegFrame { size: (30, 20), one_scan: false }));
     }
 
     #[test]

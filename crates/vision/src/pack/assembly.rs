@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::manifest::{self, CalibrationFile, Manifest, Task};
+use super::manifest::{self, CalibrationFile, Manifest, ModelTask};
 use super::{Contents, MANIFEST, Pack, PackFault};
 use crate::calibration::Calibration;
 use crate::compare::{ScorePart, Scorer, Scorers};
@@ -11,13 +11,13 @@ use crate::detect::DetectorSpec;
 use crate::embed::EmbedderSpec;
 use crate::landmarks::{LANDMARKS, LandmarkSpec};
 use crate::model::InputSpec;
-use crate::network::{Needs, Network, Onnx};
-use crate::session::{Interface, Outlet};
+use crate::network::{Network, NetworkSpec, Onnx};
+use crate::session::{Interface, OutputSpec};
 
 mod liveness;
 
 /// A description, and where what it names lies.
-pub struct Source {
+pub struct PackSource {
     pub manifest: Manifest,
     /// The description's file; calibrations lie beside it.
     path: PathBuf,
@@ -25,7 +25,7 @@ pub struct Source {
     weights: PathBuf,
 }
 
-impl Source {
+impl PackSource {
     pub fn new(manifest: Manifest, path: PathBuf, weights: PathBuf) -> Self {
         Self { manifest, path, weights }
     }
@@ -42,12 +42,12 @@ impl Source {
 
 /// The default pack, and the optional packs that are used with it.
 pub struct Assembly {
-    default: Source,
-    optional: Vec<Source>,
+    default: PackSource,
+    optional: Vec<PackSource>,
 }
 
 impl Assembly {
-    pub fn new(default: Source, optional: Vec<Source>) -> Self {
+    pub fn new(default: PackSource, optional: Vec<PackSource>) -> Self {
         Self { default, optional }
     }
 
@@ -89,8 +89,8 @@ impl Assembly {
         &'a self,
         name: &'static str,
         of: impl Fn(&'a Manifest) -> Option<&'a T>,
-    ) -> Result<Option<(&'a Source, &'a T)>, PackFault> {
-        let brings = |source: &'a Source| of(&source.manifest).map(|part| (source, part));
+    ) -> Result<Option<(&'a PackSource, &'a T)>, PackFault> {
+        let brings = |source: &'a PackSource| of(&source.manifest).map(|part| (source, part));
         let mut brought = self.optional.iter().filter_map(brings);
         match (brought.next(), brought.next()) {
             (Some((first, _)), Some((second, _))) => Err(PackFault::Twice {
@@ -107,21 +107,25 @@ impl Assembly {
         &'a self,
         name: &'static str,
         of: impl Fn(&'a Manifest) -> Option<&'a T>,
-    ) -> Result<(&'a Source, &'a T), PackFault> {
+    ) -> Result<(&'a PackSource, &'a T), PackFault> {
         self.part(name, of)?.ok_or_else(|| self.default.inconsistent(&format!("it says nothing of {name}")))
     }
 
     /// The network `name` of `source`, or else of the default pack.
-    fn model<'a>(&'a self, source: &'a Source, name: &str) -> Result<(&'a Source, &'a manifest::Model), PackFault> {
-        let find = |from: &'a Source| from.manifest.models.iter().find(|it| it.name == name).map(|it| (from, it));
+    fn model<'a>(
+        &'a self,
+        source: &'a PackSource,
+        name: &str,
+    ) -> Result<(&'a PackSource, &'a manifest::ModelEntry), PackFault> {
+        let find = |from: &'a PackSource| from.manifest.models.iter().find(|it| it.name == name).map(|it| (from, it));
         find(source)
             .or_else(|| find(&self.default))
             .ok_or_else(|| source.inconsistent(&format!("no model is named {name}")))
     }
 
-    fn detector(&self, source: &Source, name: &str) -> Result<Network<DetectorSpec>, PackFault> {
+    fn detector(&self, source: &PackSource, name: &str) -> Result<Network<DetectorSpec>, PackFault> {
         let (source, model) = self.model(source, name)?;
-        let Task::Detector(params) = &model.task else { return Err(misplaced(source, model, "detector")) };
+        let ModelTask::Detector(params) = &model.task else { return Err(misplaced(source, model, "detector")) };
         let spec = DetectorSpec {
             input: input(source, model)?,
             decoding: params.decoding.clone(),
@@ -131,9 +135,9 @@ impl Assembly {
         network(source, model, spec)
     }
 
-    fn landmarks(&self, source: &Source, name: &str) -> Result<Network<LandmarkSpec>, PackFault> {
+    fn landmarks(&self, source: &PackSource, name: &str) -> Result<Network<LandmarkSpec>, PackFault> {
         let (source, model) = self.model(source, name)?;
-        let Task::Landmarks(params) = &model.task else { return Err(misplaced(source, model, "landmarks")) };
+        let ModelTask::Landmarks(params) = &model.task else { return Err(misplaced(source, model, "landmarks")) };
         let fits = |indices: &Vec<usize>| !indices.is_empty() && indices.iter().all(|&i| i < LANDMARKS);
         if !params.five_points.iter().all(fits) {
             return Err(source.inconsistent(&format!("five_points of {name} name no landmark of {LANDMARKS}")));
@@ -147,9 +151,9 @@ impl Assembly {
         network(source, model, spec)
     }
 
-    fn embedder(&self, source: &Source, name: &str) -> Result<Network<EmbedderSpec>, PackFault> {
+    fn embedder(&self, source: &PackSource, name: &str) -> Result<Network<EmbedderSpec>, PackFault> {
         let (source, model) = self.model(source, name)?;
-        let Task::Embedder(params) = &model.task else { return Err(misplaced(source, model, "embedder")) };
+        let ModelTask::Embedder(params) = &model.task else { return Err(misplaced(source, model, "embedder")) };
         let output = model.outputs.iter().find(|it| it.name == "embedding");
         let Some([dimensions]) = output.map(|it| it.shape.as_slice()) else {
             return Err(source.inconsistent(&format!("{name} has no output \"embedding\" of one dimension")));
@@ -158,7 +162,7 @@ impl Assembly {
         network(source, model, EmbedderSpec { input: input(source, model)?, template, dimensions: *dimensions })
     }
 
-    fn scorer(&self, source: &Source, mode: &str, of: &manifest::Mode) -> Result<Scorer, PackFault> {
+    fn scorer(&self, source: &PackSource, mode: &str, of: &manifest::ModeSection) -> Result<Scorer, PackFault> {
         let path = source.path.with_file_name(&of.calibration);
         let file = CalibrationFile::read(&path, &of.calibration_sha256)?;
         let version = format!("{}/{mode}@{}", source.manifest.pack, file.version);
@@ -169,7 +173,7 @@ impl Assembly {
                 source.inconsistent(&format!("mode {mode} has no embedder, or the calibration of another mode"))
             );
         }
-        let part = |it: &manifest::Weighted| {
+        let part = |it: &manifest::EmbedderEntry| {
             let (_, model) = self.model(source, &it.model)?;
             let (model, version) = (it.model.clone(), model.version.clone());
             Ok(ScorePart { model, version, weight: it.weight, mirrored: it.mirrored })
@@ -178,11 +182,11 @@ impl Assembly {
     }
 }
 
-fn misplaced(source: &Source, model: &manifest::Model, needed: &str) -> PackFault {
+fn misplaced(source: &PackSource, model: &manifest::ModelEntry, needed: &str) -> PackFault {
     source.inconsistent(&format!("{} is a model for {}, not {needed}", model.name, model.task()))
 }
 
-fn input(source: &Source, model: &manifest::Model) -> Result<InputSpec, PackFault> {
+fn input(source: &PackSource, model: &manifest::ModelEntry) -> Result<InputSpec, PackFault> {
     let input = &model.input;
     if input.width != input.height || input.layout != "nchw" {
         return Err(source.inconsistent(&format!("the input of {} is not a square in nchw layout", model.name)));
@@ -190,11 +194,15 @@ fn input(source: &Source, model: &manifest::Model) -> Result<InputSpec, PackFaul
     Ok(InputSpec { side: input.width, colour: input.colour, mean: input.mean, std: input.std })
 }
 
-fn network<S: Needs>(source: &Source, model: &manifest::Model, spec: S) -> Result<Network<S>, PackFault> {
+fn network<S: NetworkSpec>(
+    source: &PackSource,
+    model: &manifest::ModelEntry,
+    spec: S,
+) -> Result<Network<S>, PackFault> {
     let outlet = |(name, shape): (String, Vec<usize>)| {
         let described = model.outputs.iter().find(|it| it.name == name);
         let tensor = described.and_then(|it| it.tensor.clone()).unwrap_or_else(|| name.clone());
-        Outlet { name, tensor, shape }
+        OutputSpec { name, tensor, shape }
     };
     let interface = Interface {
         input: model.input.name.clone(),

@@ -25,20 +25,20 @@ pub struct Manifest {
     /// Version of the pack.
     pub version: String,
     /// Where faces are.
-    pub detection: Option<Detection>,
+    pub detection: Option<DetectionSection>,
     /// Points on a face, and whether it is one.
-    pub landmarks: Option<Landmarks>,
+    pub landmarks: Option<LandmarksSection>,
     /// Whether two faces are one person's.
-    pub modes: Option<Modes>,
+    pub modes: Option<ModesSection>,
     /// Whether a face is a living person's.
-    pub liveness: Option<Liveness>,
+    pub liveness: Option<LivenessSection>,
     /// The networks.
-    pub models: Vec<Model>,
+    pub models: Vec<ModelEntry>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Detection {
+pub struct DetectionSection {
     /// Each is asked only when no face of the one before passes the presence gate.
     pub detectors: Vec<String>,
     pub certainty: Certainty,
@@ -46,30 +46,30 @@ pub struct Detection {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Landmarks {
+pub struct LandmarksSection {
     pub model: String,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Modes {
-    pub fast: Mode,
-    pub accurate: Mode,
+pub struct ModesSection {
+    pub fast: ModeSection,
+    pub accurate: ModeSection,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Mode {
+pub struct ModeSection {
     /// File, beside the description.
     pub calibration: String,
     pub calibration_sha256: String,
     /// Of this pack or of the default one.
-    pub embedders: Vec<Weighted>,
+    pub embedders: Vec<EmbedderEntry>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Weighted {
+pub struct EmbedderEntry {
     pub model: String,
     pub weight: f64,
     #[serde(default)]
@@ -78,11 +78,11 @@ pub struct Weighted {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Liveness {
+pub struct LivenessSection {
     /// Their probabilities of `live` are averaged by weight.
-    pub models: Vec<LivenessWeight>,
+    pub models: Vec<LivenessEntry>,
     /// With it, this test does not replace the default pack's but is fused with it.
-    pub fusion: Option<Fusion>,
+    pub fusion: Option<FusionSection>,
     /// score = sigmoid(logit + shift), the logit being that of the mean, or with `fusion` the weighted sum of both tests'.
     pub shift: f64,
     /// A score below it is an attack's.
@@ -93,7 +93,7 @@ pub struct Liveness {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LivenessWeight {
+pub struct LivenessEntry {
     pub model: String,
     pub weight: f64,
 }
@@ -101,7 +101,7 @@ pub struct LivenessWeight {
 /// What the logits of two liveness tests weigh in one score.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Fusion {
+pub struct FusionSection {
     /// Of the pack's own test.
     pub own: f64,
     /// Of the default pack's.
@@ -110,7 +110,7 @@ pub struct Fusion {
 
 /// One network.
 #[derive(Debug, Deserialize)]
-pub struct Model {
+pub struct ModelEntry {
     /// Name of the network.
     pub name: String,
     /// Version of the network.
@@ -122,18 +122,18 @@ pub struct Model {
     /// To be accepted by name before an optional pack is fetched.
     pub licence: String,
     /// Where it came from.
-    pub origin: Origin,
-    pub(super) input: Input,
-    pub(super) outputs: Vec<Output>,
+    pub origin: ModelOrigin,
+    pub(super) input: InputEntry,
+    pub(super) outputs: Vec<OutputEntry>,
     /// `task`, and its `params`.
     #[serde(flatten)]
-    pub(super) task: Task,
+    pub(super) task: ModelTask,
 }
 
 /// What a network is for, with the numbers that its use needs.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "task", content = "params", rename_all = "lowercase")]
-pub(super) enum Task {
+pub(super) enum ModelTask {
     Detector(DetectorParams),
     Landmarks(LandmarkParams),
     Embedder(EmbedderParams),
@@ -141,7 +141,7 @@ pub(super) enum Task {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Input {
+pub(super) struct InputEntry {
     /// What the file calls it.
     pub name: String,
     pub width: usize,
@@ -156,7 +156,7 @@ pub(super) struct Input {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Output {
+pub(super) struct OutputEntry {
     /// What the code calls it.
     pub name: String,
     /// What the file calls it, where that is something else.
@@ -181,7 +181,7 @@ pub(super) struct LandmarkParams {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct EmbedderParams {
-    pub template: [Pair; 5],
+    pub template: [PointEntry; 5],
 }
 
 #[derive(Debug, Deserialize)]
@@ -195,10 +195,10 @@ pub(super) struct LivenessParams {
 
 /// x, then y.
 #[derive(Debug, Clone, Copy, Deserialize)]
-pub(super) struct Pair([f64; 2]);
+pub(super) struct PointEntry([f64; 2]);
 
-impl From<Pair> for Point {
-    fn from(Pair([x, y]): Pair) -> Self {
+impl From<PointEntry> for Point {
+    fn from(PointEntry([x, y]): PointEntry) -> Self {
         Self::new(x, y)
     }
 }
@@ -206,7 +206,7 @@ impl From<Pair> for Point {
 /// Where a network came from.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-pub enum Origin {
+pub enum ModelOrigin {
     /// A public repository; the file is fetched from `url`.
     Address {
         /// Of the file.
@@ -232,7 +232,7 @@ pub enum Origin {
     },
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ModelOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address { repository, commit, .. } => {
@@ -285,15 +285,15 @@ impl Manifest {
     }
 }
 
-impl Model {
+impl ModelEntry {
     /// `detector`, `landmarks`, `embedder` or `liveness`.
     #[must_use]
     pub fn task(&self) -> &'static str {
         match self.task {
-            Task::Detector(_) => "detector",
-            Task::Landmarks(_) => "landmarks",
-            Task::Embedder(_) => "embedder",
-            Task::Liveness(_) => "liveness",
+            ModelTask::Detector(_) => "detector",
+            ModelTask::Landmarks(_) => "landmarks",
+            ModelTask::Embedder(_) => "embedder",
+            ModelTask::Liveness(_) => "liveness",
         }
     }
 

@@ -1,10 +1,10 @@
 //! Puts the liveness test together: one pack's, or an optional pack's fused with the default one's.
 
-use super::{Assembly, Source, input, misplaced, network};
-use crate::liveness::{Ensemble, Judge, LivenessPack, LivenessSpec};
+use super::{Assembly, PackSource, input, misplaced, network};
+use crate::liveness::{Ensemble, LivenessPack, LivenessScorer, LivenessSpec};
 use crate::network::Network;
 use crate::pack::PackFault;
-use crate::pack::manifest::{self, Liveness, Task};
+use crate::pack::manifest::{self, LivenessSection, ModelTask};
 
 /// What weights may miss 1 by together: they are written with a few decimals.
 const SLACK: f64 = 1e-6;
@@ -34,8 +34,8 @@ impl Assembly {
 
     fn ensemble(
         &self,
-        source: &Source,
-        part: &Liveness,
+        source: &PackSource,
+        part: &LivenessSection,
         weight: f64,
     ) -> Result<Ensemble<Network<LivenessSpec>>, PackFault> {
         let opened = part.models.iter().map(|it| {
@@ -55,9 +55,9 @@ impl Assembly {
         Ok(Ensemble { networks, weight })
     }
 
-    fn liveness_network(&self, source: &Source, name: &str) -> Result<Network<LivenessSpec>, PackFault> {
+    fn liveness_network(&self, source: &PackSource, name: &str) -> Result<Network<LivenessSpec>, PackFault> {
         let (source, model) = self.model(source, name)?;
-        let Task::Liveness(params) = &model.task else { return Err(misplaced(source, model, "liveness")) };
+        let ModelTask::Liveness(params) = &model.task else { return Err(misplaced(source, model, "liveness")) };
         let &manifest::LivenessParams { scale, resize, classes, live } = params;
         within(source, &format!("scale of {name}"), scale, 1.0, 10.0)?;
         if classes < 2 || live >= classes {
@@ -67,17 +67,17 @@ impl Assembly {
     }
 }
 
-fn judge(source: &Source, part: &Liveness) -> Result<Judge, PackFault> {
-    let &Liveness { shift, spoof_below, least_context, .. } = part;
+fn judge(source: &PackSource, part: &LivenessSection) -> Result<LivenessScorer, PackFault> {
+    let &LivenessSection { shift, spoof_below, least_context, .. } = part;
     within(source, "liveness.shift", shift, -10.0, 10.0)?;
     // From 0.5 on a face is a living person's.
     within(source, "liveness.spoof_below", spoof_below, 0.0, 0.5)?;
     within(source, "liveness.least_context", least_context, 1.0, 10.0)?;
-    Ok(Judge { shift, spoof_below, least_context })
+    Ok(LivenessScorer { shift, spoof_below, least_context })
 }
 
 /// Refuses what is out of range, NaN included.
-fn within(source: &Source, what: &str, value: f64, low: f64, high: f64) -> Result<(), PackFault> {
+fn within(source: &PackSource, what: &str, value: f64, low: f64, high: f64) -> Result<(), PackFault> {
     if (low..=high).contains(&value) {
         Ok(())
     } else {

@@ -2,19 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use super::assembly::{Assembly, Source};
+use super::assembly::{Assembly, PackSource};
 use super::manifest::Manifest;
 use super::{MANIFEST, Pack, PackFault};
 use crate::compare::Scorers;
 
 /// The default pack's folder, where `packs/NAME.toml` describe optional ones, and the folder of those that were pulled.
 #[derive(Debug, Clone)]
-pub struct Shelf {
+pub struct PackRegistry {
     models: PathBuf,
     pulled: PathBuf,
 }
 
-impl Shelf {
+impl PackRegistry {
     /// `models` is the default pack's folder, `pulled` has a folder for each optional pack that is there.
     #[must_use]
     pub fn new(models: &Path, pulled: &Path) -> Self {
@@ -106,9 +106,9 @@ impl Shelf {
     fn assembly(&self, used: Vec<Manifest>) -> Result<Assembly, PackFault> {
         let source = |manifest: Manifest| {
             let (path, weights) = (self.description(&manifest.pack), self.place(&manifest.pack));
-            Source::new(manifest, path, weights)
+            PackSource::new(manifest, path, weights)
         };
-        Ok(Assembly::new(Source::default_pack(&self.models)?, used.into_iter().map(source).collect()))
+        Ok(Assembly::new(PackSource::default_pack(&self.models)?, used.into_iter().map(source).collect()))
     }
 
     fn read(&self, name: &str) -> Result<Manifest, PackFault> {

@@ -5,7 +5,7 @@ use visavis_domain::evidence::Judgement;
 
 /// How a score is made, and where verdicts lie on it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Judge {
+pub struct LivenessScorer {
     /// Added to the logit, so that 0.5 is the operating point.
     pub shift: f64,
     /// A score below it is an attack's; between it and [`OPERATING_POINT`] it is uncertain. In [0, 0.5].
@@ -21,7 +21,7 @@ const MOST_WITHOUT_CONTEXT: f64 = 0.49;
 /// A probability is taken to be this far from 0 and 1 at least, so that no network outvotes all others.
 const LEAST_DOUBT: f64 = 1e-6;
 
-impl Judge {
+impl LivenessScorer {
     /// One score, in [0, 1], of probabilities of `live` and their weights: sigmoid(sum of weight * logit(p) + shift).
     #[must_use]
     pub fn score(&self, tests: impl Iterator<Item = (f64, f64)>) -> f64 {
@@ -52,8 +52,8 @@ fn logit(p: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const OURS: Judge = Judge { shift: -0.23, spoof_below: 0.4, least_context: 2.0 };
-    const BOTH: Judge = Judge { shift: -1.5, spoof_below: 0.2, least_context: 2.0 };
+    const OURS: LivenessScorer = LivenessScorer { shift: -0.23, spoof_below: 0.4, least_context: 2.0 };
+    const BOTH: LivenessScorer = LivenessScorer { shift: -1.5, spoof_below: 0.2, least_context: 2.0 };
 
     #[test]
     fn the_logit_is_shifted_so_that_one_half_is_the_operating_point() {
