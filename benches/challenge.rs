@@ -14,7 +14,8 @@
 
 use std::path::{Path, PathBuf};
 
-use visavis::domain::challenge::{Action, DEFAULT_LENGTH, draw};
+use visavis::domain::action::Action;
+use visavis::domain::challenge::{DEFAULT_LENGTH, draw};
 use visavis::domain::evidence::Mode;
 use visavis::domain::motion::{MotionLimits, Parallax, actions, is_answer};
 use visavis::vision::pipeline::Analyse as _;
@@ -63,7 +64,7 @@ fn main() {
                 clippy::cast_precision_loss,
                 reason = "a die"
             )]
-            let asked = draw(DEFAULT_LENGTH, &Action::USUAL, |n| (share(&mut noise) * n as f64) as usize);
+            let asked = draw(DEFAULT_LENGTH, Action::USUAL, |n| (share(&mut noise) * n as f64) as usize);
             let manner = Manner {
                 turn: 24.0 + 8.0 * share(&mut noise),
                 nod: 16.0 + 6.0 * share(&mut noise),

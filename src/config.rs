@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -13,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::domain::evidence::Mode;
 use crate::domain::pepper::Pepper;
-use crate::domain::rates::{MeasuredRange, Rates};
+use crate::domain::rates::Rates;
 use crate::domain::request::Defaults;
 use crate::identity::settings::{self, Secrets};
 use crate::identity::{Registry, Sources};
@@ -218,17 +217,7 @@ impl VisionArgs {
             }
             Err(error) => return Err(error.into()),
         };
-        let scorers = Arc::new(scorers);
-        let back = Arc::clone(&scorers);
-        let threshold_at = move |mode, fmr| {
-            let calibration = &scorers.of(mode).calibration;
-            calibration.threshold_at(fmr).ok_or_else(|| {
-                let (low, high) = calibration.measured_rates().unwrap_or_default();
-                MeasuredRange { low, high }
-            })
-        };
-        let rate_of = move |mode, threshold| back.of(mode).calibration.false_match_rate(threshold);
-        Ok(Some(Rates::new(threshold_at, rate_of)))
+        Ok(Some(Rates::new(scorers.fast.calibration, scorers.accurate.calibration)))
     }
 
     /// The library named, or the first that is found, as an absolute path.

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::domain::ids::{ImageId, JobId, TenantId};
 use crate::domain::image::{ImageRole, Variant};
-use crate::domain::outcome::{ImageReport, Outcome, Seen};
+use crate::domain::outcome::{ImageFinding, ImageReport, Outcome};
 use crate::media::{self, Links, Media, PublicKey, Signer};
 use crate::store::renditions::Shown;
 use crate::store::signing_keys::SigningKey;
@@ -155,7 +155,7 @@ impl Images {
         let probe = target(outcome);
         let with_face = |(role, position): &(ImageRole, u16)| {
             let seen = outcome.image(*role, *position).map(|it| &it.seen);
-            matches!(seen, Some(Seen::Picture { face: Some(_), .. }))
+            matches!(seen, Some(ImageFinding::Picture { face: Some(_), .. }))
         };
         Ok(CasePaths {
             reference: path(source(outcome), Variant::Portrait)?,
@@ -179,14 +179,14 @@ impl Images {
 
 /// The reference that has a face. Without one nothing is shown: a whole document says more than a report may.
 fn source(outcome: &Outcome) -> Option<(ImageRole, u16)> {
-    let with_face = |seen: &Seen| matches!(seen, Seen::Picture { face: Some(_), .. });
+    let with_face = |seen: &ImageFinding| matches!(seen, ImageFinding::Picture { face: Some(_), .. });
     let found = outcome.images.iter().find(|it| it.role == ImageRole::Reference && with_face(&it.seen));
     found.map(|it| (it.role, it.position))
 }
 
 /// The probe that was compared; without one, the first that could be read.
 fn target(outcome: &Outcome) -> Option<(ImageRole, u16)> {
-    let readable = |it: &&ImageReport| it.role == ImageRole::Probe && matches!(it.seen, Seen::Picture { .. });
+    let readable = |it: &&ImageReport| it.role == ImageRole::Probe && matches!(it.seen, ImageFinding::Picture { .. });
     let found = outcome.probe().filter(readable).or_else(|| outcome.images.iter().find(readable));
     found.map(|it| (it.role, it.position))
 }
@@ -195,19 +195,19 @@ fn target(outcome: &Outcome) -> Option<(ImageRole, u16)> {
 mod tests {
     use super::*;
     use crate::domain::evidence::{Mode, Threshold};
-    use crate::domain::frames::Frames;
-    use crate::domain::job::{Params, Verdict};
+    use crate::domain::frames::FrameSummary;
+    use crate::domain::job::{JobParams, Verdict};
 
-    fn outcome(images: Vec<(ImageRole, u16, Seen)>, best: Option<u16>) -> Outcome {
+    fn outcome(images: Vec<(ImageRole, u16, ImageFinding)>, best: Option<u16>) -> Outcome {
         let images = images.into_iter().map(|(role, position, seen)| ImageReport { role, position, seen }).collect();
         Outcome {
             verdict: Verdict::NotFinished,
-            params: Params::LikenessCheck { threshold: Threshold::new(0.5).unwrap(), mode: Mode::Fast },
+            params: JobParams::LikenessCheck { threshold: Threshold::new(0.5).unwrap(), mode: Mode::Fast },
             comparison: None,
             gallery_scores: Vec::new(),
             liveness: None,
             images,
-            frames: Some(Frames { best, ..Frames::default() }),
+            frames: Some(FrameSummary { best, ..FrameSummary::default() }),
             challenge: None,
             warnings: Vec::new(),
             compute_ms: 0.0,
@@ -215,15 +215,22 @@ mod tests {
         }
     }
 
-    fn picture(face: Option<[f64; 4]>) -> Seen {
-        Seen::Picture { width: 9, height: 9, faces: u32::from(face.is_some()), face, quality: None, provenance: None }
+    fn picture(face: Option<[f64; 4]>) -> ImageFinding {
+        ImageFinding::Picture {
+            width: 9,
+            height: 9,
+            faces: u32::from(face.is_some()),
+            face,
+            quality: None,
+            provenance: None,
+        }
     }
 
     #[test]
     fn a_report_shows_the_portrait_of_a_face_and_the_best_frame_that_there_is() {
         use ImageRole::{Probe, Reference};
         let face = Some([1.0, 1.0, 3.0, 3.0]);
-        let unreadable = Seen::Unreadable { code: "x".to_owned(), reason: "x".to_owned() };
+        let unreadable = ImageFinding::Unreadable { code: "x".to_owned(), reason: "x".to_owned() };
         let shown = |images, best| {
             let outcome = outcome(images, best);
             (source(&outcome), target(&outcome))

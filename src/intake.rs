@@ -15,7 +15,7 @@ use crate::domain::ids::{ImageId, JobId, RequestId, TenantId};
 use crate::domain::image::FileFormat;
 use crate::domain::job::{ImageContent, Lane, Submission, SubmittedImage};
 use crate::domain::notice::{self, JobSummary};
-use crate::domain::pepper::{Pepper, Purpose};
+use crate::domain::pepper::{HashPurpose, Pepper};
 use crate::domain::request::{self, Defaults, Form, MIN_SIDE, RequestFault};
 use crate::domain::tenant::{Account, EmptyWallet, Service, TenantSettings};
 use crate::media::{self, Media, WrappedKey};
@@ -141,7 +141,7 @@ impl Intake {
             if form == Form::IdMatch {
                 check_sizes(&submission)?;
             }
-            Ok((submission, pepper.digest(Purpose::Request, &[form.name().as_bytes(), &body])))
+            Ok((submission, pepper.digest(HashPurpose::Request, &[form.name().as_bytes(), &body])))
         };
         let read = tokio::task::spawn_blocking(read).await;
         read.map_err(|_| Error::Stopped)?.map_err(Error::Refused)

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use crate::domain::evidence::{Liveness, Mode};
 use crate::domain::identity::{IdNumber, IdentityRecord};
 use crate::domain::image::ImageRole;
-use crate::domain::job::{Failure, Params, Target};
-use crate::domain::outcome::{Comparison, ImageReport, Outcome, Seen};
+use crate::domain::job::{Failure, JobParams, LiveCapture};
+use crate::domain::outcome::{Comparison, ImageFinding, ImageReport, Outcome};
 use crate::identity::{self, Sources};
 use crate::video;
 use crate::vision::scene::Scene;
@@ -113,21 +113,26 @@ pub enum JobError {
 ///
 /// # Errors
 /// When a machine is at fault.
-pub async fn run(context: &Context, params: &Params, inputs: &Inputs, deadline: Instant) -> Result<Finished, JobError> {
+pub async fn run(
+    context: &Context,
+    params: &JobParams,
+    inputs: &Inputs,
+    deadline: Instant,
+) -> Result<Finished, JobError> {
     match params {
-        Params::LikenessCheck { .. } | Params::FaceMatch { target: Target::Image, .. } => {
+        JobParams::LikenessCheck { .. } | JobParams::FaceMatch { target: LiveCapture::Image, .. } => {
             pair::run(context, params, inputs, deadline).await
         }
-        Params::FaceMatch { target, .. } => face_match::run(context, params, *target, inputs, deadline).await,
-        Params::IdMatch { .. } => id_match::run(context, params, inputs, deadline).await,
-        Params::CompareWithLiveness { .. } => compare_with_liveness::run(context, params, inputs, deadline).await,
+        JobParams::FaceMatch { target, .. } => face_match::run(context, params, *target, inputs, deadline).await,
+        JobParams::IdMatch { .. } => id_match::run(context, params, inputs, deadline).await,
+        JobParams::CompareWithLiveness { .. } => compare_with_liveness::run(context, params, inputs, deadline).await,
     }
 }
 
 /// One image, looked at.
 struct Looked {
     analysis: Option<Analysis>,
-    seen: Seen,
+    seen: ImageFinding,
 }
 
 impl Looked {
@@ -154,7 +159,7 @@ async fn look(context: &Context, image: Bytes, mode: Mode, deadline: Instant) ->
     match context.engine.analyse(image, mode, deadline).await {
         Ok(analysis) => {
             let pixels = |side: usize| u32::try_from(side).unwrap_or(u32::MAX);
-            let seen = Seen::Picture {
+            let seen = ImageFinding::Picture {
                 width: pixels(analysis.width),
                 height: pixels(analysis.height),
                 faces: pixels(analysis.faces.len()),
@@ -165,7 +170,7 @@ async fn look(context: &Context, image: Bytes, mode: Mode, deadline: Instant) ->
             Ok(Looked { analysis: Some(analysis), seen })
         }
         Err(vision::Error::Image(fault)) => {
-            let seen = Seen::Unreadable { code: fault.code().to_owned(), reason: fault.to_string() };
+            let seen = ImageFinding::Unreadable { code: fault.code().to_owned(), reason: fault.to_string() };
             Ok(Looked { analysis: None, seen })
         }
         Err(vision::Error::Closed) => Err(JobError::Stopping),

@@ -11,9 +11,9 @@ use crate::domain::backoff;
 use crate::domain::identity::{IdNumber, IdentityRecord};
 use crate::domain::ids::ImageId;
 use crate::domain::image::{FileFormat, ImageFormat, ImageRole};
-use crate::domain::image_print::ImagePrint;
-use crate::domain::job::{Failure, Lane, Params, VIDEO_FRAME};
-use crate::domain::pepper::{Pepper, Purpose as HashPurpose};
+use crate::domain::job::{Failure, JobParams, Lane, VIDEO_FRAME};
+use crate::domain::pepper::{HashPurpose, Pepper};
+use crate::domain::perceptual_hash::PerceptualHash;
 use crate::domain::warning::Warning;
 use crate::jobs::{self, Finished, InputImage, Inputs, JobError};
 use crate::lifecycle::Lifecycle;
@@ -218,13 +218,13 @@ impl Worker {
     /// Of the picture that was compared, and of whose face it was said to be.
     fn print(&self, claim: &Claim, finished: &Finished, inputs: &Inputs) -> Option<ProbePrint> {
         let probe = finished.probe.as_ref()?;
-        let print = |scene: &Scene| ImagePrint::of(scene.cells(), &self.pepper, claim.tenant_id);
+        let print = |scene: &Scene| PerceptualHash::of(scene.cells(), &self.pepper, claim.tenant_id);
         let held_against = match (&probe.reference, &claim.params, &inputs.id_number) {
             (Some(reference), ..) => HeldAgainst::Image(print(reference)?),
-            (None, Params::IdMatch { id_type, .. }, Some(number)) => {
+            (None, JobParams::IdMatch { id_type, .. }, Some(number)) => {
                 let (tenant, id_type, number) = (claim.tenant_id.0, id_type.name(), number.canonical());
                 let parts = [tenant.as_bytes().as_slice(), b"number", id_type.as_bytes(), number.as_bytes()];
-                HeldAgainst::Number(self.pepper.digest(HashPurpose::ImagePrint, &parts))
+                HeldAgainst::Number(self.pepper.digest(HashPurpose::PerceptualHash, &parts))
             }
             _ => return None,
         };
@@ -263,7 +263,7 @@ impl Worker {
             let bytes = self.media.get_image(tenant_id, row.id, &key).await?;
             images.push(InputImage { role: row.role, position: row.position, bytes });
         }
-        let needs_number = matches!(claim.params, Params::IdMatch { .. });
+        let needs_number = matches!(claim.params, JobParams::IdMatch { .. });
         let roles: &[ImageRole] =
             if needs_number { &[ImageRole::Probe] } else { &[ImageRole::Reference, ImageRole::Probe] };
         if roles.iter().any(|role| !images.iter().any(|it| it.role == *role)) {

@@ -21,7 +21,7 @@ use super::submit::{Submitted, accepted, submit};
 use super::sync::outcome;
 use crate::docs::requests;
 use crate::domain::evidence::Mode;
-use crate::domain::job::{Lane, Params, Verdict};
+use crate::domain::job::{JobParams, Lane, Verdict};
 use crate::domain::request::Form;
 use crate::domain::tenant::Scope;
 use crate::domain::warning::Warning;
@@ -124,7 +124,7 @@ async fn find(
     let wait = read_wait(&wait)?;
     let job = await_job(&context, caller.account, &id, wait).await?;
     match job.params {
-        Params::FaceMatch { .. } => {
+        JobParams::FaceMatch { .. } => {
             let urls = media::issue(&context, caller.account, &job).await?;
             Ok(Json(render(&job, urls)?))
         }

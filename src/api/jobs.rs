@@ -23,9 +23,9 @@ use super::submit::{Links, Submitted, accepted, submit};
 use crate::docs::answers;
 use crate::docs::requests::JobRequest;
 use crate::domain::ids::JobId;
-use crate::domain::job::{Lane, Params, Verdict};
-use crate::domain::outcome::{ImageReport, Outcome, Seen};
-use crate::domain::quality::Limits;
+use crate::domain::job::{JobParams, Lane, Verdict};
+use crate::domain::outcome::{ImageFinding, ImageReport, Outcome};
+use crate::domain::quality::QualityLimits;
 use crate::domain::request::Form;
 use crate::domain::tenant::{Account, Scope};
 use crate::store::jobs::JobView;
@@ -163,15 +163,15 @@ fn render_outcome(outcome: &Outcome) -> Value {
         result["challenge"] = json!(answer);
     }
     match outcome.params {
-        Params::LikenessCheck { threshold, .. } | Params::IdMatch { threshold, .. } => {
+        JobParams::LikenessCheck { threshold, .. } | JobParams::IdMatch { threshold, .. } => {
             result["threshold"] = json!(threshold);
         }
-        Params::FaceMatch { approve, review, liveness_min, .. } => {
+        JobParams::FaceMatch { approve, review, liveness_min, .. } => {
             result["approve_score"] = json!(percent(approve.get()));
             result["review_score"] = json!(percent(review.get()));
             result["liveness_min_score"] = json!(liveness_min);
         }
-        Params::CompareWithLiveness { compare_min, liveness_min, .. } => {
+        JobParams::CompareWithLiveness { compare_min, liveness_min, .. } => {
             result["compare_min_score"] = json!(compare_min);
             result["liveness_min_score"] = json!(liveness_min);
             result["gallery_scores"] = json!(outcome.gallery_scores);
@@ -183,12 +183,12 @@ fn render_outcome(outcome: &Outcome) -> Value {
 fn render_image(outcome: &Outcome, image: &ImageReport) -> Value {
     let name = outcome.params.image_name(image.role, image.position);
     match &image.seen {
-        Seen::Unreadable { code, .. } => {
+        ImageFinding::Unreadable { code, .. } => {
             json!({ "image": name, "width": null, "height": null, "faces": 0, "quality": null, "composite_quality": null,
                     "fault": code })
         }
-        Seen::Picture { width, height, faces, quality, .. } => {
-            let composite = quality.map(|it| it.composite(&Limits::default()));
+        ImageFinding::Picture { width, height, faces, quality, .. } => {
+            let composite = quality.map(|it| it.composite(&QualityLimits::default()));
             json!({ "image": name, "width": width, "height": height, "faces": faces, "quality": quality,
                     "composite_quality": composite })
         }

@@ -15,7 +15,7 @@ use super::auth::Caller;
 use super::body::JsonBody;
 use super::error::{ApiError, Problem};
 use super::jobs::time;
-use crate::domain::challenge::Action;
+use crate::domain::action::Action;
 use crate::domain::request::parse_challenge;
 use crate::domain::tenant::Scope;
 use crate::intake;

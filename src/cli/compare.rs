@@ -12,7 +12,7 @@ use serde_json::json;
 use super::picture::{self, Panel, Sheet};
 use crate::config::VisionArgs;
 use crate::domain::evidence::{Mode, Threshold};
-use crate::domain::quality::{Defect, Limits};
+use crate::domain::quality::{Defect, QualityLimits};
 use crate::vision::decode::{self, DecodeParams};
 use crate::vision::embed::EmbedderSpec;
 use crate::vision::pipeline::Analyse as _;
@@ -229,7 +229,7 @@ impl Report {
         }
         for (label, side) in ["A", "B"].into_iter().zip(&self.sides) {
             writeln!(text, "  {label}           {}: {}", side.path.display(), side.summary())?;
-            for defect in side.analysis.quality.iter().flat_map(|it| it.defects(&Limits::default())) {
+            for defect in side.analysis.quality.iter().flat_map(|it| it.defects(&QualityLimits::default())) {
                 let Defect { measure, value, limit, advice, .. } = defect;
                 writeln!(text, "              {measure} {value:.2}, limit {limit:.2}: {advice}")?;
             }

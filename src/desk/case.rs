@@ -15,8 +15,8 @@ use super::words;
 use crate::domain::evidence::{Mode, Similarity};
 use crate::domain::ids::JobId;
 use crate::domain::image::ImageRole;
-use crate::domain::outcome::{Outcome, Seen};
-use crate::domain::review::{CaseState, Choice, Reason, Reviewer, needs_two};
+use crate::domain::outcome::{ImageFinding, Outcome};
+use crate::domain::review::{CaseState, Reason, ReviewDecision, Reviewer, needs_two};
 use crate::images::CasePaths;
 use crate::store::cases::CaseView;
 use crate::store::decisions::{DecisionFilter, DecisionRow, MOST_REVISIONS};
@@ -166,8 +166,8 @@ async fn read(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Case, DeskE
         quality: outcome.map(measures::quality).unwrap_or_default(),
         facts: measures::facts(&job),
         metadata: job.summary.metadata.into_iter().collect(),
-        approve_reasons: reasons(Choice::Approved),
-        reject_reasons: reasons(Choice::Rejected),
+        approve_reasons: reasons(ReviewDecision::Approved),
+        reject_reasons: reasons(ReviewDecision::Rejected),
         decisions: decisions.into_iter().map(decision).collect(),
         trail: trail.into_iter().map(|it| entry(it, is_blind)).collect(),
         colleagues: colleagues.into_iter().map(|it| (it.id.0.to_string(), it.name)).collect(),
@@ -195,7 +195,7 @@ fn why_not(case: &CaseView, reviewer: &Reviewer, is_party: bool) -> Option<Strin
             Some(format!("{who} has decided on it."))
         }
         CaseState::Decided => {
-            let verdict = case.verdict.map_or("decided", Choice::name);
+            let verdict = case.verdict.map_or("decided", ReviewDecision::name);
             Some(format!("It is {verdict} already."))
         }
         CaseState::Lapsed => Some("Nobody decided in time: its pictures are erased.".to_owned()),
@@ -225,7 +225,7 @@ fn rule_words(case: &CaseView, for_two: bool) -> Option<String> {
     .map(str::to_owned)
 }
 
-fn reasons(choice: Choice) -> Vec<(&'static str, &'static str)> {
+fn reasons(choice: ReviewDecision) -> Vec<(&'static str, &'static str)> {
     Reason::ALL.into_iter().filter(|it| it.is_for(choice)).map(|it| (it.name(), it.words())).collect()
 }
 
@@ -240,7 +240,7 @@ fn shown(job: &JobView, paths: &CasePaths, role: ImageRole) -> Option<Shown> {
         ImageRole::Probe => outcome.probe(),
     };
     let (caption, level_deg) = match report.map(|it| &it.seen) {
-        Some(Seen::Picture { width, height, faces, quality, .. }) => {
+        Some(ImageFinding::Picture { width, height, faces, quality, .. }) => {
             let plural = if *faces == 1 { "" } else { "s" };
             (format!("{width} × {height} pixels, {faces} face{plural}"), quality.map_or(0.0, |it| -it.roll_deg))
         }

@@ -12,7 +12,7 @@ use super::list;
 use super::pages::{Filter, HistoryPage, HistoryRow};
 use super::session::Session;
 use super::words;
-use crate::domain::review::{Choice, Reason, Reviewer, ReviewerId, Stage};
+use crate::domain::review::{Reason, ReviewDecision, Reviewer, ReviewerId, Stage};
 use crate::store::decisions::{DecisionFilter, DecisionRow};
 
 #[derive(Deserialize, Default)]
@@ -34,7 +34,7 @@ pub(super) async fn show(
 ) -> Result<Html<String>, DeskError> {
     let account = session.reviewer().account;
     let filter = DecisionFilter {
-        choice: Choice::parse(&asked.decision),
+        choice: ReviewDecision::parse(&asked.decision),
         stage: Stage::parse(&asked.stage),
         by: asked.by.parse().ok().map(ReviewerId),
         job: None,
@@ -77,8 +77,8 @@ impl Asked {
     }
 
     fn filters(&self, colleagues: &[Reviewer]) -> Vec<Filter> {
-        let decisions =
-            [Choice::Approved, Choice::Rejected].map(|it| (it.name().to_owned(), words::sentence(it.name())));
+        let decisions = [ReviewDecision::Approved, ReviewDecision::Rejected]
+            .map(|it| (it.name().to_owned(), words::sentence(it.name())));
         let stages = [Stage::Opinion, Stage::Decision, Stage::Correction];
         let stages = stages.map(|it| (it.name().to_owned(), words::sentence(it.name())));
         let people = colleagues.iter().map(|it| (it.id.0.to_string(), it.name.clone()));

@@ -4,9 +4,9 @@ use super::pages::{LivenessView, QualityRow, Scale, WarningView};
 use super::words;
 use crate::domain::evidence::{Judgement, Mode, Threshold};
 use crate::domain::image::ImageRole;
-use crate::domain::job::Params;
-use crate::domain::outcome::{ImageReport, Outcome, Seen};
-use crate::domain::quality::{Limits, Quality};
+use crate::domain::job::JobParams;
+use crate::domain::outcome::{ImageFinding, ImageReport, Outcome};
+use crate::domain::quality::{Quality, QualityLimits};
 use crate::domain::rates::Rates;
 use crate::domain::warning::{LogType, Warning};
 use crate::store::jobs::JobView;
@@ -29,11 +29,11 @@ pub(super) fn scale(outcome: &Outcome, rates: Option<&Rates>) -> Option<Scale> {
 }
 
 /// Below the first a case is rejected, from the second on it is approved.
-fn thresholds(params: &Params) -> (Threshold, Threshold) {
+fn thresholds(params: &JobParams) -> (Threshold, Threshold) {
     match params {
-        Params::FaceMatch { approve, review, .. } => (*review, *approve),
-        Params::LikenessCheck { threshold, .. } | Params::IdMatch { threshold, .. } => (*threshold, *threshold),
-        Params::CompareWithLiveness { compare_min, .. } => (*compare_min, *compare_min),
+        JobParams::FaceMatch { approve, review, .. } => (*review, *approve),
+        JobParams::LikenessCheck { threshold, .. } | JobParams::IdMatch { threshold, .. } => (*threshold, *threshold),
+        JobParams::CompareWithLiveness { compare_min, .. } => (*compare_min, *compare_min),
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) fn warning(it: &Warning) -> WarningView {
 /// The measures that say something to people, of both faces.
 pub(super) fn quality(outcome: &Outcome) -> Vec<QualityRow> {
     let of = |report: Option<&ImageReport>| match report.map(|it| &it.seen) {
-        Some(Seen::Picture { quality, .. }) => *quality,
+        Some(ImageFinding::Picture { quality, .. }) => *quality,
         _ => None,
     };
     let reference = of(outcome.images.iter().find(|it| it.role == ImageRole::Reference));
@@ -93,7 +93,7 @@ pub(super) fn quality(outcome: &Outcome) -> Vec<QualityRow> {
     if reference.is_none() && probe.is_none() {
         return Vec::new();
     }
-    let limits = Limits::default();
+    let limits = QualityLimits::default();
     let row = |name, limit: f64, is_least: bool, read: &dyn Fn(&Quality) -> f64, decimals: usize| {
         let bad = |it: &Quality| if is_least { read(it) < limit } else { read(it) > limit };
         let shown = |it: &Quality| format!("{:.decimals$}", read(it));

@@ -11,7 +11,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use super::Desk;
 use super::error::DeskError;
 use super::pages::{Frame, Reader};
-use crate::domain::pepper::{Pepper, Purpose};
+use crate::domain::pepper::{HashPurpose, Pepper};
 use crate::domain::review::Reviewer;
 use crate::store::reviewers::SignedIn;
 
@@ -51,7 +51,7 @@ impl Session {
     /// A token for a page's changes.
     pub(super) fn csrf(&self) -> String {
         let mask: [u8; MASK] = rand::random();
-        let digest = self.pepper.digest(Purpose::Csrf, &[&self.token, &mask]);
+        let digest = self.pepper.digest(HashPurpose::Csrf, &[&self.token, &mask]);
         BASE64_URL_SAFE_NO_PAD.encode([mask.as_slice(), &digest].concat())
     }
 
@@ -59,7 +59,7 @@ impl Session {
     pub(super) fn is_csrf(&self, sent: &str) -> bool {
         let Ok(sent) = BASE64_URL_SAFE_NO_PAD.decode(sent) else { return false };
         let Some((mask, digest)) = sent.split_at_checked(MASK) else { return false };
-        self.pepper.verify(Purpose::Csrf, &[&self.token, mask], digest)
+        self.pepper.verify(HashPurpose::Csrf, &[&self.token, mask], digest)
     }
 
     pub(super) fn frame(&self, title: &str, active: &'static str) -> Frame {
@@ -107,7 +107,7 @@ pub(super) fn token(headers: &HeaderMap, is_secure: bool) -> Option<Vec<u8>> {
 }
 
 pub(super) fn hmac(pepper: &Pepper, token: &[u8]) -> Vec<u8> {
-    pepper.digest(Purpose::Session, &[token])
+    pepper.digest(HashPurpose::Session, &[token])
 }
 
 /// A new token, and the cookie that carries it.

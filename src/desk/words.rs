@@ -145,7 +145,7 @@ fn one_in(rate: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::rates::MeasuredRange;
+    use crate::domain::calibration::{Calibration, Knot, MeasuredRate};
 
     #[test]
     fn spans_are_said_in_their_two_largest_units() {
@@ -191,13 +191,11 @@ mod tests {
         ] {
             assert_eq!(one_in(rate), words);
         }
-        let rates = Rates::new(
-            |_, fmr| {
-                let measured = MeasuredRange { low: 1e-4, high: 1e-2 };
-                if fmr > 1e-2 { Err(measured) } else { Ok(Threshold::new(0.6).unwrap()) }
-            },
-            |_, it| (0.6..=0.85).contains(&it.get()).then_some(2e-3),
-        );
+        let knots = [0.0, 1.0].map(|raw| Knot { raw, similarity: raw }).to_vec();
+        let measured = [(0.6, 1e-2), (0.7, 2e-3), (0.85, 1e-4)];
+        let measured = measured.map(|(similarity, fmr)| MeasuredRate { similarity, fmr }).to_vec();
+        let calibration = Calibration::new("test@1".to_owned(), knots, measured).unwrap();
+        let rates = Rates::new(calibration.clone(), calibration);
         let said = |score| false_matches(Some(&rates), Mode::Fast, score);
         assert_eq!(said(0.7), "About 1 in 500 pairs of different people score so high.");
         assert_eq!(said(0.5), "More than 1 in 100 pairs of different people score so high.");

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 use super::requests::Metadata;
-use crate::domain::challenge::Answer;
+use crate::domain::challenge::ChallengeAnswer;
 use crate::domain::evidence::{Judgement, Mode};
-use crate::domain::frames::Frames;
+use crate::domain::frames::FrameSummary;
 use crate::domain::job::{Failure, Lane, Verdict};
 use crate::domain::quality::Quality;
-use crate::domain::review::{Choice, Reason};
+use crate::domain::review::{Reason, ReviewDecision};
 use crate::domain::tenant::Service;
 use crate::domain::warning::Warning;
 use crate::domain::webhook::EventType;
@@ -188,7 +188,7 @@ pub struct Job {
 #[derive(ToSchema)]
 pub struct JobReview {
     #[schema(inline)]
-    pub decision: Choice,
+    pub decision: ReviewDecision,
     /// Chosen from the desk's list; the reviewer's note is not told.
     pub reasons: Vec<Reason>,
     /// Of two reviews of a job the later one has the higher revision; the first need not be 1.
@@ -224,10 +224,10 @@ pub struct JobResult {
     pub images: Vec<ImageResult>,
     /// Of a `face_match` with `target_frames` or `target_video`; absent otherwise.
     #[schema(nullable = false)]
-    pub frames: Option<Frames>,
+    pub frames: Option<FrameSummary>,
     /// Of a `face_match` with a challenge; absent otherwise.
     #[schema(nullable = false)]
-    pub challenge: Option<Answer>,
+    pub challenge: Option<ChallengeAnswer>,
     /// Milliseconds of computing, all images together.
     #[schema(minimum = 0.0)]
     pub compute_ms: f64,

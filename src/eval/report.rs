@@ -10,8 +10,8 @@ use super::list::{List, Pairs};
 use super::plot;
 use super::scores::{Scored, Scores};
 use super::statistics::{self, Descending, Interval, RATES};
+use crate::domain::calibration::Calibration;
 use crate::domain::evidence::{Similarity, Threshold};
-use crate::vision::calibration::Calibration;
 
 /// Points of the drawn trade-off.
 const DET_POINTS: usize = 200;

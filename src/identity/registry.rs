@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Found, Permanent, SourceError, Transient};
 use crate::domain::identity::{IdNumber, IdType, IdentityRecord};
-use crate::domain::pepper::{Pepper, Purpose};
+use crate::domain::pepper::{HashPurpose, Pepper};
 use crate::media::{self, Media, WrappedKey};
 use crate::store::registry::RegistryEntry;
 use crate::store::{self, Store};
@@ -74,7 +74,7 @@ impl Registry {
     ) -> Result<Put, Error> {
         let hash = self.hash(id_type, number);
         let attributes = serde_json::Value::Object(record.attributes.clone()).to_string();
-        let content = self.pepper.digest(Purpose::RegistryEntry, &[&hash, portrait, attributes.as_bytes()]);
+        let content = self.pepper.digest(HashPurpose::RegistryEntry, &[&hash, portrait, attributes.as_bytes()]);
         if self.store.find_registry_content(id_type, &hash).await?.is_some_and(|it| it == content) {
             return Ok(Put::Unchanged);
         }
@@ -136,7 +136,7 @@ impl Registry {
     /// What stands for a number in the database, however it is spelt.
     #[must_use]
     pub fn hash(&self, id_type: IdType, number: &IdNumber) -> Vec<u8> {
-        self.pepper.digest(Purpose::IdNumber, &[id_type.name().as_bytes(), number.canonical().as_bytes()])
+        self.pepper.digest(HashPurpose::IdNumber, &[id_type.name().as_bytes(), number.canonical().as_bytes()])
     }
 }
 

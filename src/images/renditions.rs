@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Error, Images};
 use crate::domain::image::Variant;
-use crate::domain::outcome::Seen;
+use crate::domain::outcome::ImageFinding;
 use crate::media::{Grant, WrappedKey};
 use crate::store::renditions::{Kept, NewRendition, Readable, StoredKey};
 use crate::vision::decode::DecodeParams;
@@ -117,7 +117,7 @@ fn wrapped(key: &StoredKey) -> WrappedKey {
 fn face(readable: &Readable) -> Option<Rect> {
     let report = readable.outcome.as_ref()?.image(readable.role?, readable.position)?;
     match report.seen {
-        Seen::Picture { face: Some([left, top, right, bottom]), .. } => Some(Rect { left, top, right, bottom }),
+        ImageFinding::Picture { face: Some([left, top, right, bottom]), .. } => Some(Rect { left, top, right, bottom }),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{Error, Intake};
 use crate::domain::challenge::{Challenge, LIFETIME, draw};
 use crate::domain::ids::JobId;
-use crate::domain::job::{Params, SentChallenge, Submission};
+use crate::domain::job::{JobParams, SentChallenge, Submission};
 use crate::domain::request::{RequestFault, WantedChallenge};
 use crate::domain::tenant::Account;
 use crate::media;
@@ -46,7 +46,7 @@ impl Intake {
                 "is not a challenge that was issued to you: send the text that POST /v1/liveness/challenges gave you";
             return Err(refused("invalid_challenge", &field, hint));
         };
-        if let Params::FaceMatch { challenge: actions, .. } = &mut submission.params {
+        if let JobParams::FaceMatch { challenge: actions, .. } = &mut submission.params {
             actions.clone_from(&challenge.actions);
         }
         Ok(Some(Answered { field, challenge }))

@@ -7,11 +7,11 @@ use futures_util::future::try_join_all;
 
 use super::{Context, Finished, Inputs, JobError, Looked, compare, failed, held_against, liveness, look, rounded_ms};
 use crate::domain::evidence::Mode;
-use crate::domain::frames::Frames;
+use crate::domain::frames::FrameSummary;
 use crate::domain::image::ImageRole;
-use crate::domain::job::{Params, Target, VIDEO_FRAME};
+use crate::domain::job::{JobParams, LiveCapture, VIDEO_FRAME};
 use crate::domain::motion::{self, MotionLimits};
-use crate::domain::outcome::{ImageReport, Seen};
+use crate::domain::outcome::{ImageFinding, ImageReport};
 use crate::domain::policy::{self, Evidence};
 use crate::video::{self, VideoFault};
 use crate::vision::best_frame::{self, FrameParams};
@@ -26,8 +26,8 @@ struct Frame {
 
 pub(super) async fn run(
     context: &Context,
-    params: &Params,
-    target: Target,
+    params: &JobParams,
+    target: LiveCapture,
     inputs: &Inputs,
     deadline: Instant,
 ) -> Result<Finished, JobError> {
@@ -40,9 +40,9 @@ pub(super) async fn run(
     let frames = match frames {
         Ok(frames) => frames,
         Err(fault) => {
-            let seen = Seen::Unreadable { code: fault.code().to_owned(), reason: fault.to_string() };
+            let seen = ImageFinding::Unreadable { code: fault.code().to_owned(), reason: fault.to_string() };
             evidence.images.push(ImageReport { role: ImageRole::Probe, position: 0, seen });
-            evidence.frames = Some(Frames::default());
+            evidence.frames = Some(FrameSummary::default());
             return Ok(Finished::plain(policy::decide(params.clone(), evidence)));
         }
     };
@@ -60,7 +60,7 @@ pub(super) async fn run(
     together.parallax = parallax(&analyses);
     // Without a face, a reviewer is shown the middle of the video.
     let shown = best.unwrap_or(frames.len() / 2);
-    if target == Target::Video {
+    if target == LiveCapture::Video {
         together.best = best.map(|_| VIDEO_FRAME);
         together.best_at = best.and_then(|it| frames[it].at);
         evidence.images.push(ImageReport { role: ImageRole::Probe, position: VIDEO_FRAME, seen: seen[shown].clone() });
@@ -82,17 +82,17 @@ pub(super) async fn run(
         }
     }
     evidence.compute_ms = rounded_ms(compute_ms);
-    let frame = (target == Target::Video).then(|| frames[shown].image.clone());
+    let frame = (target == LiveCapture::Video).then(|| frames[shown].image.clone());
     Ok(Finished { frame, probe: held, ..Finished::plain(policy::decide(params.clone(), evidence)) })
 }
 
 /// The pictures of the live side in their order; the inner error is the video's own fault.
 async fn frames(
     context: &Context,
-    target: Target,
+    target: LiveCapture,
     inputs: &Inputs,
 ) -> Result<Result<Vec<Frame>, VideoFault>, JobError> {
-    if target != Target::Video {
+    if target != LiveCapture::Video {
         let frames = inputs.all(ImageRole::Probe).map(|it| Frame { image: it.bytes.clone(), at: None });
         return Ok(Ok(frames.collect()));
     }

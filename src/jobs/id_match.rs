@@ -5,17 +5,17 @@ use std::time::Instant;
 use super::{Context, Finished, Inputs, JobError, ProbeScene, compare, look, rounded_ms};
 use crate::domain::identity::{IdNumber, IdType};
 use crate::domain::image::ImageRole;
-use crate::domain::job::{Failure, Params};
+use crate::domain::job::{Failure, JobParams};
 use crate::domain::policy::{self, Evidence};
 use crate::identity::{Found, SourceError, Transient};
 
 pub(super) async fn run(
     context: &Context,
-    params: &Params,
+    params: &JobParams,
     inputs: &Inputs,
     deadline: Instant,
 ) -> Result<Finished, JobError> {
-    let (Params::IdMatch { id_type, mode, .. }, Some(number)) = (params, &inputs.id_number) else {
+    let (JobParams::IdMatch { id_type, mode, .. }, Some(number)) = (params, &inputs.id_number) else {
         let (code, detail) = ("image_erased", "the ID number was erased before the job ran");
         return Err(JobError::Fail(Failure { code: code.to_owned(), detail: detail.to_owned() }));
     };

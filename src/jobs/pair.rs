@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use super::{Context, Finished, Inputs, JobError, compare, held_against, liveness, look, rounded_ms};
 use crate::domain::image::ImageRole;
-use crate::domain::job::Params;
+use crate::domain::job::JobParams;
 use crate::domain::policy::{self, Evidence};
 
 pub(super) async fn run(
     context: &Context,
-    params: &Params,
+    params: &JobParams,
     inputs: &Inputs,
     deadline: Instant,
 ) -> Result<Finished, JobError> {

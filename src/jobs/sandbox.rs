@@ -4,12 +4,12 @@ use serde_json::{Map, json};
 
 use super::{Finished, Inputs, JobError, failed};
 use crate::domain::evidence::{Judgement, Liveness, RawScore, Similarity};
-use crate::domain::frames::Frames;
+use crate::domain::frames::FrameSummary;
 use crate::domain::identity::{IdType, IdentityRecord};
 use crate::domain::image::ImageRole;
-use crate::domain::job::{Params, Target, VIDEO_FRAME};
+use crate::domain::job::{JobParams, LiveCapture, VIDEO_FRAME};
 use crate::domain::motion::MotionLimits;
-use crate::domain::outcome::{Comparison, ImageReport, Seen};
+use crate::domain::outcome::{Comparison, ImageFinding, ImageReport};
 use crate::domain::policy::{self, Evidence};
 use crate::domain::sandbox::{Directives, Holder, MODEL};
 
@@ -17,7 +17,7 @@ use crate::domain::sandbox::{Directives, Holder, MODEL};
 ///
 /// # Errors
 /// When the inputs ask for it.
-pub async fn run(params: &Params, inputs: &Inputs, attempt: i32) -> Result<Finished, JobError> {
+pub async fn run(params: &JobParams, inputs: &Inputs, attempt: i32) -> Result<Finished, JobError> {
     let probe = Directives::read(&inputs.image(ImageRole::Probe));
     tokio::time::sleep(probe.delay).await;
     if probe.fail {
@@ -27,11 +27,12 @@ pub async fn run(params: &Params, inputs: &Inputs, attempt: i32) -> Result<Finis
         return Err(JobError::Sandbox);
     }
     // Of a video no frame is taken, so that none can be shown.
-    let position = if matches!(params, Params::FaceMatch { target: Target::Video, .. }) { VIDEO_FRAME } else { 0 };
+    let position =
+        if matches!(params, JobParams::FaceMatch { target: LiveCapture::Video, .. }) { VIDEO_FRAME } else { 0 };
     let mut evidence = Evidence { images: vec![report(ImageRole::Probe, position, &probe)], ..Evidence::default() };
     match params {
-        Params::IdMatch { id_type, .. } => return id_match(params, *id_type, inputs, attempt, &probe, evidence),
-        Params::CompareWithLiveness { .. } => {
+        JobParams::IdMatch { id_type, .. } => return id_match(params, *id_type, inputs, attempt, &probe, evidence),
+        JobParams::CompareWithLiveness { .. } => {
             for image in inputs.all(ImageRole::Reference) {
                 let reference = Directives::read(&image.bytes);
                 evidence.images.push(report(ImageRole::Reference, image.position, &reference));
@@ -45,18 +46,27 @@ pub async fn run(params: &Params, inputs: &Inputs, attempt: i32) -> Result<Finis
                 }
             }
         }
-        Params::LikenessCheck { .. } | Params::FaceMatch { .. } => {
-            if !matches!(params, Params::LikenessCheck { .. } | Params::FaceMatch { target: Target::Image, .. }) {
+        JobParams::LikenessCheck { .. } | JobParams::FaceMatch { .. } => {
+            if !matches!(
+                params,
+                JobParams::LikenessCheck { .. } | JobParams::FaceMatch { target: LiveCapture::Image, .. }
+            ) {
                 let looked_at = u16::try_from(inputs.all(ImageRole::Probe).count()).unwrap_or(u16::MAX);
                 let best = (probe.faces > 0 && !probe.unreadable).then_some(position);
                 let actions = match params {
-                    Params::FaceMatch { challenge, .. } if !probe.challenge_failed => challenge.clone(),
+                    JobParams::FaceMatch { challenge, .. } if !probe.challenge_failed => challenge.clone(),
                     _ => Vec::new(),
                 };
                 let least_similarity = best.map(|_| 1.0);
                 let parallax = (!actions.is_empty()).then(|| MotionLimits::default().solid);
-                evidence.frames =
-                    Some(Frames { best, looked_at, least_similarity, actions, parallax, ..Frames::default() });
+                evidence.frames = Some(FrameSummary {
+                    best,
+                    looked_at,
+                    least_similarity,
+                    actions,
+                    parallax,
+                    ..FrameSummary::default()
+                });
             }
             let reference = Directives::read(&inputs.image(ImageRole::Reference));
             evidence.images.insert(0, report(ImageRole::Reference, 0, &reference));
@@ -71,7 +81,7 @@ pub async fn run(params: &Params, inputs: &Inputs, attempt: i32) -> Result<Finis
 }
 
 fn id_match(
-    params: &Params,
+    params: &JobParams,
     id_type: IdType,
     inputs: &Inputs,
     attempt: i32,
@@ -108,7 +118,7 @@ fn id_match(
     Ok(finished(params, evidence, Some(IdentityRecord { attributes })))
 }
 
-fn finished(params: &Params, evidence: Evidence, identity: Option<IdentityRecord>) -> Finished {
+fn finished(params: &JobParams, evidence: Evidence, identity: Option<IdentityRecord>) -> Finished {
     let mut outcome = policy::decide(params.clone(), evidence);
     outcome.sandbox = true;
     Finished { identity, ..Finished::plain(outcome) }
@@ -117,15 +127,22 @@ fn finished(params: &Params, evidence: Evidence, identity: Option<IdentityRecord
 fn report(role: ImageRole, position: u16, directives: &Directives) -> ImageReport {
     let seen = if directives.unreadable {
         let reason = "the sandbox was asked not to read this image".to_owned();
-        Seen::Unreadable { code: "invalid_image".to_owned(), reason }
+        ImageFinding::Unreadable { code: "invalid_image".to_owned(), reason }
     } else {
         let face = (directives.faces > 0).then_some([160.0, 90.0, 480.0, 450.0]);
-        Seen::Picture { width: 960, height: 720, faces: directives.faces, face, quality: None, provenance: None }
+        ImageFinding::Picture {
+            width: 960,
+            height: 720,
+            faces: directives.faces,
+            face,
+            quality: None,
+            provenance: None,
+        }
     };
     ImageReport { role, position, seen }
 }
 
-fn comparison(params: &Params, images: [&Directives; 2], similarity: f64) -> Result<Option<Comparison>, JobError> {
+fn comparison(params: &JobParams, images: [&Directives; 2], similarity: f64) -> Result<Option<Comparison>, JobError> {
     if images.iter().any(|it| it.unreadable || it.faces == 0) {
         return Ok(None);
     }

@@ -5,7 +5,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use visavis::domain::challenge::Action;
+use visavis::domain::action::Action;
 use visavis::vision::Pipeline;
 
 use crate::support::api::{Answer, answer};

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use visavis::domain::capture_os::CaptureOs;
 use visavis::domain::evidence::{Judgement, Mode};
-use visavis::domain::job::Params;
+use visavis::domain::job::JobParams;
 use visavis::domain::policy::Evidence;
 
 use crate::support::api::{Answer, answer};
@@ -190,7 +190,7 @@ async fn bounds_and_defaults_are_the_contracts() {
         ("liveness_min_score", Value::Null, 0.85, 0.60),
     ] {
         let (answer, claim) = answered(&world, api.post(PATH, &with(field, Some(value))), gallery(&[Some(0.1)])).await;
-        let Params::CompareWithLiveness { compare_min, liveness_min, os, mode } = claim.params else { panic!() };
+        let JobParams::CompareWithLiveness { compare_min, liveness_min, os, mode } = claim.params else { panic!() };
         assert_eq!((answer.status, compare_min.get(), liveness_min.get()), (200, compare, liveness), "{field}");
         assert_eq!((os, mode), (CaptureOs::Ios, Mode::Fast));
     }

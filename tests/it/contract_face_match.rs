@@ -6,7 +6,7 @@ use image::ImageFormat;
 use reqwest::Method;
 use serde_json::{Value, json};
 use visavis::domain::evidence::Judgement;
-use visavis::domain::job::Params;
+use visavis::domain::job::JobParams;
 use visavis::domain::policy::Evidence;
 use visavis::domain::tenant::{LivenessPolicy, TenantSettings};
 
@@ -268,7 +268,7 @@ async fn images_of_10_mb_and_false_match_rates_are_taken_and_a_repetition_gets_t
     let first = call(&body).await;
     assert_eq!(first.status, 202, "{first:?}");
     let claim = end_next(&world, compared(0.85).into()).await;
-    let Params::FaceMatch { approve, review, .. } = claim.params else { panic!() };
+    let JobParams::FaceMatch { approve, review, .. } = claim.params else { panic!() };
     assert!((approve.get() - 0.85).abs() < 1e-6 && (review.get() - 0.60).abs() < 1e-6, "{approve:?} {review:?}");
     let again = call(&body).await;
     assert_eq!((again.status, &again.body, again.header("idempotent-replayed")), (202, &first.body, "true"));

@@ -6,7 +6,7 @@ use image::ImageFormat;
 use reqwest::Method;
 use serde_json::{Value, json};
 use visavis::domain::identity::IdType;
-use visavis::domain::job::Params;
+use visavis::domain::job::JobParams;
 use visavis::domain::tenant::{Service, TenantSettings};
 
 use crate::support::api::{Answer, answer};
@@ -215,7 +215,7 @@ async fn every_id_type_is_taken_whatever_its_case_and_images_up_to_10_mb_are() {
         let body = with("id_type", Some(json!(name)));
         let (answer, claim) = answered(&world, api.post(PATH, &body), compared(0.8)).await;
         assert_eq!(answer.status, 200);
-        assert!(matches!(claim.params, Params::IdMatch { id_type, .. } if id_type == expected), "{name}");
+        assert!(matches!(claim.params, JobParams::IdMatch { id_type, .. } if id_type == expected), "{name}");
     }
     let largest = padded(plain(224, 224, ImageFormat::Jpeg), 10_000_000);
     let webp = BASE64_STANDARD.encode(plain(300, 224, ImageFormat::WebP));

@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::Method;
 use serde_json::{Value, json};
 use visavis::domain::evidence::Judgement;
-use visavis::domain::job::Params;
+use visavis::domain::job::JobParams;
 use visavis::domain::policy::Evidence;
 
 use crate::support::api::answer;
@@ -107,9 +107,9 @@ async fn thresholds_are_taken_as_false_match_rates_where_they_were_measured() {
         assert_eq!(accepted.status, 202, "{accepted:?}");
         let claim = end_next(&world, seen(picture(0), picture(0)).into()).await;
         let applied = match claim.params {
-            Params::LikenessCheck { threshold, .. } | Params::IdMatch { threshold, .. } => threshold,
-            Params::FaceMatch { approve, .. } => approve,
-            Params::CompareWithLiveness { compare_min, .. } => compare_min,
+            JobParams::LikenessCheck { threshold, .. } | JobParams::IdMatch { threshold, .. } => threshold,
+            JobParams::FaceMatch { approve, .. } => approve,
+            JobParams::CompareWithLiveness { compare_min, .. } => compare_min,
         };
         assert!((applied.get() - expected).abs() < 1e-6, "{kind}: {applied:?}");
     }

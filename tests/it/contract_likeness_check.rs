@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use image::ImageFormat;
 use reqwest::Method;
 use serde_json::{Value, json};
-use visavis::domain::job::Params;
+use visavis::domain::job::JobParams;
 use visavis::domain::tenant::{Service, TenantSettings};
 
 use crate::support::api::{Answer, answer};
@@ -142,7 +142,7 @@ async fn jpeg_and_png_of_5_mb_are_taken_as_base64_or_data_url_and_further_fields
             .unwrap();
     let expected = [("probe", "png"), ("reference", "jpeg")].map(|(role, format)| (role.to_owned(), format.to_owned()));
     assert_eq!(formats, expected);
-    assert!(matches!(claim.params, Params::LikenessCheck { .. }));
+    assert!(matches!(claim.params, JobParams::LikenessCheck { .. }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

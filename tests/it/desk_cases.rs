@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use visavis::domain::ids::JobId;
-use visavis::domain::review::{Choice, LEASE, Opinion};
+use visavis::domain::review::{LEASE, Opinion, ReviewDecision};
 use visavis::store::cases::CaseFilter;
 use visavis::store::jobs::Change;
 
@@ -43,7 +43,7 @@ async fn eight_reviewers_who_take_the_next_case_at_once_share_forty_without_a_do
         reviewers.push(world.reviewer(&format!("reviewer-{i}")).await);
     }
     let store = world.store();
-    let opinion = Opinion { choice: Choice::Approved, reasons: Vec::new(), note: String::new() };
+    let opinion = Opinion { choice: ReviewDecision::Approved, reasons: Vec::new(), note: String::new() };
     let takers = stream::iter(&reviewers).map(|who| {
         let opinion = &opinion;
         async move {

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use visavis::domain::ids::JobId;
-use visavis::domain::review::{Choice, Opinion, Reason, Reviewer, UNDO};
+use visavis::domain::review::{Opinion, Reason, ReviewDecision, Reviewer, UNDO};
 use visavis::domain::tenant::{Account, TenantSettings};
 use visavis::store::decisions::DecisionFilter;
 use visavis::store::jobs::Change;
@@ -20,11 +20,11 @@ use crate::support::{Api, World, eventually, photos};
 const SOON: Duration = Duration::from_secs(30);
 
 fn approved() -> Opinion {
-    Opinion { choice: Choice::Approved, reasons: vec![Reason::Aged], note: "a scar on both".to_owned() }
+    Opinion { choice: ReviewDecision::Approved, reasons: vec![Reason::Aged], note: "a scar on both".to_owned() }
 }
 
 fn rejected() -> Opinion {
-    Opinion { choice: Choice::Rejected, reasons: vec![Reason::DifferentPerson], note: String::new() }
+    Opinion { choice: ReviewDecision::Rejected, reasons: vec![Reason::DifferentPerson], note: String::new() }
 }
 
 async fn decide(world: &World, who: &Reviewer, case: JobId, opinion: &Opinion, needs_two: bool) {

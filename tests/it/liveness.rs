@@ -6,7 +6,7 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use visavis::domain::evidence::Judgement;
-use visavis::domain::job::Params;
+use visavis::domain::job::JobParams;
 use visavis::domain::policy::Evidence;
 use visavis::domain::tenant::TenantSettings;
 
@@ -101,7 +101,7 @@ async fn the_least_liveness_score_is_the_requests_then_the_organisations_for_its
         let evidence = Evidence { liveness: Some(live(0.6, Judgement::Live)), ..gallery(&[Some(0.9)]) };
         let path = "/v2/face-recognition/compare-with-liveness";
         let (answer, claim) = answered(&world, api.post(path, &body), evidence).await;
-        let Params::CompareWithLiveness { liveness_min, .. } = claim.params else { panic!("another kind") };
+        let JobParams::CompareWithLiveness { liveness_min, .. } = claim.params else { panic!("another kind") };
         assert_eq!(liveness_min.get().to_string(), applied.to_string(), "{os} {asked:?}");
         let result = &answer.body["data"]["liveness"]["result"];
         assert_eq!(

@@ -1,6 +1,6 @@
 //! Motion, measured on rendered frames: heads in three dimensions that act, and photos that are moved in front of a camera.
 
-use visavis::domain::challenge::Action;
+use visavis::domain::action::Action;
 use visavis::domain::evidence::Mode;
 use visavis::domain::motion::{MotionLimits, Parallax, actions, is_answer};
 use visavis::vision::pipeline::Analyse as _;

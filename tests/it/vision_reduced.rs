@@ -8,7 +8,7 @@ use jpeg_encoder::{ColorType as JpegColour, Encoder, SamplingFactor};
 use proptest::prelude::*;
 use visavis::domain::evidence::Mode;
 use visavis::domain::image::ImageFormat;
-use visavis::domain::quality::Limits;
+use visavis::domain::quality::QualityLimits;
 use visavis::vision::decode::{DecodeParams, ImageFault, decode, decode_reduced};
 use visavis::vision::geometry::{Point, Transform};
 use visavis::vision::picture::{CHANNELS, Picture};
@@ -210,7 +210,7 @@ fn assert_alike(found: &Analysis, full: &Analysis, what: &str) {
         assert!(cosine > 0.995, "{what}: cosine of {model} is {cosine}");
     }
     let (a, b) = (found.quality.as_ref().unwrap(), full.quality.as_ref().unwrap());
-    assert_eq!(a.defects(&Limits::default()), b.defects(&Limits::default()), "{what}");
+    assert_eq!(a.defects(&QualityLimits::default()), b.defects(&QualityLimits::default()), "{what}");
     assert!((a.inter_eye_px / b.inter_eye_px - 1.0).abs() < 0.01, "{what}: {} px", a.inter_eye_px);
     assert!((a.margin - b.margin).abs() < 0.02 + 0.01 * b.margin, "{what}: margin {} and {}", a.margin, b.margin);
     assert!((a.sharpness - b.sharpness).abs() < 0.03, "{what}: sharpness {} and {}", a.sharpness, b.sharpness);

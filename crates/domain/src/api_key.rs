@@ -1,6 +1,6 @@
 //! API keys: `vv_live_<id>_<secret>` or `vv_test_...`, 64 bits of id and 256 bits of secret in hexadecimal.
 
-use super::pepper::{Pepper, Purpose};
+use super::pepper::{HashPurpose, Pepper};
 
 const LIVE: &str = "vv_live_";
 const TEST: &str = "vv_test_";
@@ -37,13 +37,13 @@ impl ApiKeyText {
     /// What the database keeps of the secret.
     #[must_use]
     pub fn hmac(&self, pepper: &Pepper) -> Vec<u8> {
-        pepper.digest(Purpose::ApiKey, &[self.id.as_bytes(), self.secret.as_bytes()])
+        pepper.digest(HashPurpose::ApiKey, &[self.id.as_bytes(), self.secret.as_bytes()])
     }
 
     /// Whether this is the key whose HMAC was kept.
     #[must_use]
     pub fn matches(&self, pepper: &Pepper, hmac: &[u8]) -> bool {
-        pepper.verify(Purpose::ApiKey, &[self.id.as_bytes(), self.secret.as_bytes()], hmac)
+        pepper.verify(HashPurpose::ApiKey, &[self.id.as_bytes(), self.secret.as_bytes()], hmac)
     }
 
     /// The key in full, to be shown once.

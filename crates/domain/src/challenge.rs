@@ -5,60 +5,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::frames::Frames;
+use super::action::Action;
+use super::frames::FrameSummary;
 use super::motion::{MotionLimits, is_answer};
 use super::tenant::Account;
 use super::warning::Warning;
-
-/// What a person is asked to do, beginning and ending with a straight look into the camera.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Turn the head to the person's own left, by about 30 degrees.
-    TurnLeft,
-    /// Likewise to the right.
-    TurnRight,
-    /// Raise the chin, by about 20 degrees.
-    LookUp,
-    /// Lower it likewise.
-    LookDown,
-    /// Close both eyes for about a second.
-    CloseEyes,
-    /// Open the mouth wide.
-    OpenMouth,
-}
-
-impl Action {
-    pub const ALL: [Self; 6] =
-        [Self::TurnLeft, Self::TurnRight, Self::LookUp, Self::LookDown, Self::CloseEyes, Self::OpenMouth];
-    /// What is asked unless the caller says otherwise. Closed eyes are not: the lids of narrow eyes cannot be seen to close.
-    pub const USUAL: [Self; 5] = [Self::TurnLeft, Self::TurnRight, Self::LookUp, Self::LookDown, Self::OpenMouth];
-
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TurnLeft => "turn_left",
-            Self::TurnRight => "turn_right",
-            Self::LookUp => "look_up",
-            Self::LookDown => "look_down",
-            Self::CloseEyes => "close_eyes",
-            Self::OpenMouth => "open_mouth",
-        }
-    }
-
-    /// What to show to the person.
-    #[must_use]
-    pub fn instruction(self) -> &'static str {
-        match self {
-            Self::TurnLeft => "Turn your head to the left, then look straight again.",
-            Self::TurnRight => "Turn your head to the right, then look straight again.",
-            Self::LookUp => "Raise your chin, then look straight again.",
-            Self::LookDown => "Lower your chin, then look straight again.",
-            Self::CloseEyes => "Close your eyes for a second, then open them.",
-            Self::OpenMouth => "Open your mouth wide, then close it.",
-        }
-    }
-}
 
 /// What a challenge must have: both turns, which show depth, and one of the last two, which a mask cannot do.
 #[must_use]
@@ -102,23 +53,23 @@ pub fn draw(length: usize, from: &[Action], mut below: impl FnMut(usize) -> usiz
 
 /// How a challenge was answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Answer {
+pub struct ChallengeAnswer {
     /// In their order.
     pub asked: Vec<Action>,
     /// Whether the frames show just that, by one solid face in one take.
     pub passed: bool,
 }
 
-impl Answer {
+impl ChallengeAnswer {
     #[must_use]
-    pub fn of(asked: &[Action], frames: &Frames) -> Self {
+    pub fn of(asked: &[Action], frames: &FrameSummary) -> Self {
         let passed = is_solid(frames) && is_one_take(frames, asked.len()) && is_answer(&frames.actions, asked);
         Self { asked: asked.to_vec(), passed }
     }
 
     /// What is told of one that does not suffice; `image` is the name of the frames in the request.
     #[must_use]
-    pub fn warning(&self, frames: &Frames, image: &str) -> Warning {
+    pub fn warning(&self, frames: &FrameSummary, image: &str) -> Warning {
         let names = |actions: &[Action]| match actions {
             [] => "none".to_owned(),
             some => some.iter().map(|it| it.name()).collect::<Vec<_>>().join(","),
@@ -130,14 +81,14 @@ impl Answer {
     }
 }
 
-fn is_solid(frames: &Frames) -> bool {
+fn is_solid(frames: &FrameSummary) -> bool {
     frames.parallax.is_some_and(|it| it.is_solid(&MotionLimits::default()))
 }
 
 /// In a turn a face may be lost for a moment. What else is wrong with the take could hide a change of faces: also those that are
 /// seen too badly to call them another's must be like the one that is compared, or a photo would be compared and somebody else
 /// make the actions.
-fn is_one_take(frames: &Frames, actions: usize) -> bool {
+fn is_one_take(frames: &FrameSummary, actions: usize) -> bool {
     let limits = MotionLimits::default();
     let lost = usize::from(frames.without_face) + usize::from(frames.unreadable);
     let is_alike = frames.least_similarity.is_some_and(|it| it >= limits.alike);
@@ -164,7 +115,7 @@ mod tests {
             usize::try_from(state >> 33).unwrap() % n
         };
         for (length, from, different) in
-            [(3, Action::ALL.as_slice(), 12), (4, &Action::ALL, 156), (4, &Action::USUAL, 66), (5, &Action::USUAL, 450)]
+            [(3, Action::ALL, 12), (4, Action::ALL, 156), (4, Action::USUAL, 66), (5, Action::USUAL, 450)]
         {
             let mut counts: HashMap<Vec<Action>, u32> = HashMap::new();
             for _ in 0..different * 100 {
@@ -182,34 +133,39 @@ mod tests {
     fn a_challenge_is_met_by_its_actions_in_one_take_of_a_solid_face_and_by_nothing_less() {
         let asked = [Action::TurnLeft, Action::OpenMouth, Action::TurnRight];
         let solid = MotionLimits::default().solid;
-        let good = Frames {
+        let good = FrameSummary {
             looked_at: 20,
             without_face: 4,
             actions: asked.to_vec(),
             parallax: Some(solid),
             least_similarity: Some(0.5),
-            ..Frames::default()
+            ..FrameSummary::default()
         };
-        assert!(Answer::of(&asked, &good).passed);
+        assert!(ChallengeAnswer::of(&asked, &good).passed);
         let all = "turn_left,open_mouth,turn_right";
         let flat = Parallax { unexplained: solid.unexplained - 0.01, ..solid };
         let reversed = asked.iter().rev().copied().collect();
         let again = [asked.as_slice(), &[Action::TurnLeft]].concat();
         for (frames, seen, depth, one_take) in [
-            (Frames { actions: Vec::new(), ..good.clone() }, "none", "yes", "yes"),
-            (Frames { actions: reversed, ..good.clone() }, "turn_right,open_mouth,turn_left", "yes", "yes"),
-            (Frames { actions: again, ..good.clone() }, "turn_left,open_mouth,turn_right,turn_left", "yes", "yes"),
-            (Frames { parallax: Some(flat), ..good.clone() }, all, "no", "yes"),
-            (Frames { parallax: None, ..good.clone() }, all, "no", "yes"),
-            (Frames { cuts: 1, ..good.clone() }, all, "yes", "no"),
-            (Frames { other_person: 1, ..good.clone() }, all, "yes", "no"),
-            (Frames { without_face: 5, ..good.clone() }, all, "yes", "no"),
-            (Frames { unreadable: 1, ..good.clone() }, all, "yes", "no"),
-            (Frames { least_similarity: Some(0.49), ..good.clone() }, all, "yes", "no"),
-            (Frames { least_similarity: None, ..good.clone() }, all, "yes", "no"),
-            (Frames { looked_at: 8, without_face: 0, ..good.clone() }, all, "yes", "no"),
+            (FrameSummary { actions: Vec::new(), ..good.clone() }, "none", "yes", "yes"),
+            (FrameSummary { actions: reversed, ..good.clone() }, "turn_right,open_mouth,turn_left", "yes", "yes"),
+            (
+                FrameSummary { actions: again, ..good.clone() },
+                "turn_left,open_mouth,turn_right,turn_left",
+                "yes",
+                "yes",
+            ),
+            (FrameSummary { parallax: Some(flat), ..good.clone() }, all, "no", "yes"),
+            (FrameSummary { parallax: None, ..good.clone() }, all, "no", "yes"),
+            (FrameSummary { cuts: 1, ..good.clone() }, all, "yes", "no"),
+            (FrameSummary { other_person: 1, ..good.clone() }, all, "yes", "no"),
+            (FrameSummary { without_face: 5, ..good.clone() }, all, "yes", "no"),
+            (FrameSummary { unreadable: 1, ..good.clone() }, all, "yes", "no"),
+            (FrameSummary { least_similarity: Some(0.49), ..good.clone() }, all, "yes", "no"),
+            (FrameSummary { least_similarity: None, ..good.clone() }, all, "yes", "no"),
+            (FrameSummary { looked_at: 8, without_face: 0, ..good.clone() }, all, "yes", "no"),
         ] {
-            let answer = Answer::of(&asked, &frames);
+            let answer = ChallengeAnswer::of(&asked, &frames);
             assert!(!answer.passed, "{frames:?}");
             assert_eq!(
                 answer.warning(&frames, "target_video").additional_data,

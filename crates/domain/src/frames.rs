@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::challenge::Action;
+use super::action::Action;
 use super::motion::Parallax;
 use super::warning::{LogType, Risk, Warning};
 
 /// Several frames of one person: which one was compared, and whether they belong together.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
-pub struct Frames {
+pub struct FrameSummary {
     /// Where the one that was compared stands among the probe's images; none where no frame shows a usable face.
     #[schema(required)]
     pub best: Option<u16>,
@@ -40,7 +40,7 @@ pub struct Frames {
     pub parallax: Option<Parallax>,
 }
 
-impl Frames {
+impl FrameSummary {
     /// Whether they show one person in one take.
     #[must_use]
     pub fn are_consistent(&self) -> bool {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
 
+use super::action::Action;
 use super::capture_os::CaptureOs;
-use super::challenge::Action;
 use super::evidence::{Mode, Threshold};
 use super::identity::{IdNumber, IdType};
 use super::ids::ImageId;
@@ -17,7 +18,7 @@ use super::tenant::{LivenessPolicy, Service};
 /// The settings of a job by its kind, as stored: thresholds are resolved; images and the ID number are elsewhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Params {
+pub enum JobParams {
     /// One threshold: passed at or above it.
     LikenessCheck { threshold: Threshold, mode: Mode },
     /// One threshold; the reference comes from the source of the ID type.
@@ -27,7 +28,7 @@ pub enum Params {
         approve: Threshold,
         review: Threshold,
         #[serde(default)]
-        target: Target,
+        target: LiveCapture,
         #[serde(default)]
         liveness: LivenessPolicy,
         /// A liveness score below it is in doubt.
@@ -47,7 +48,7 @@ fn live() -> Threshold {
     Threshold::LIVE
 }
 
-impl Params {
+impl JobParams {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.service().name()
@@ -101,7 +102,7 @@ impl Params {
 /// What a report's live side was sent as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Target {
+pub enum LiveCapture {
     /// One image.
     #[default]
     Image,
@@ -111,7 +112,7 @@ pub enum Target {
     Video,
 }
 
-impl Target {
+impl LiveCapture {
     pub const ALL: [Self; 3] = [Self::Image, Self::Frames, Self::Video];
 
     /// What the request calls it.
@@ -154,6 +155,58 @@ impl Lane {
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|lane| lane.name() == name)
+    }
+}
+
+/// Where a job stands. [`JobState::leads_to`] has all transitions; a trigger of the database refuses to change ended jobs.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, EnumString, IntoStaticStr, VariantArray,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum JobState {
+    /// It waits for a worker.
+    Queued,
+    /// A worker holds it.
+    Running,
+    /// It ended with a verdict.
+    Succeeded,
+    /// It ended without a verdict, by a machine's fault.
+    Failed,
+    /// It was erased before it ended.
+    Cancelled,
+}
+
+impl JobState {
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// The name in the database, in answers and in events.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// The state of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        name.parse().ok()
+    }
+
+    /// Whether the job has ended: its state never changes again.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+
+    /// Whether a job may go from this state to that one. A worker claims a queued job and ends a running one; it may also
+    /// give the job back. Erasing cancels a job that has not ended. The sweeper fails a running job that is out of attempts.
+    #[must_use]
+    pub fn leads_to(self, next: Self) -> bool {
+        match self {
+            Self::Queued => matches!(next, Self::Running | Self::Cancelled),
+            Self::Running => matches!(next, Self::Queued | Self::Succeeded | Self::Failed | Self::Cancelled),
+            Self::Succeeded | Self::Failed | Self::Cancelled => false,
+        }
     }
 }
 
@@ -203,7 +256,7 @@ impl Verdict {
 /// A request that has been read and found good: what `intake` stores.
 #[derive(Clone)]
 pub struct Submission {
-    pub params: Params,
+    pub params: JobParams,
     pub lane: Lane,
     /// Up to 16 strings of the caller's, given back untouched.
     pub metadata: BTreeMap<String, String>,
@@ -254,4 +307,20 @@ pub struct Failure {
     pub code: String,
     /// For people.
     pub detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ended_job_goes_nowhere_and_every_other_may_end() {
+        for &state in JobState::ALL {
+            assert_eq!(JobState::parse(state.name()), Some(state));
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+            let next: Vec<_> = JobState::ALL.iter().filter(|next| state.leads_to(**next)).collect();
+            assert_eq!(next.is_empty(), state.is_terminal(), "{state:?} leads to {next:?}");
+        }
+        assert_eq!(JobState::parse("expired"), None);
+    }
 }

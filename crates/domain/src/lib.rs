@@ -1,7 +1,9 @@
 //! The words and rules of face comparison: synchronous, without input or output, importing nothing of ours.
 
+pub mod action;
 pub mod api_key;
 pub mod backoff;
+pub mod calibration;
 pub mod capture_os;
 pub mod challenge;
 pub mod delivery;
@@ -10,13 +12,13 @@ pub mod frames;
 pub mod identity;
 pub mod ids;
 pub mod image;
-pub mod image_print;
 pub mod job;
 pub mod money;
 pub mod motion;
 pub mod notice;
 pub mod outcome;
 pub mod pepper;
+pub mod perceptual_hash;
 pub mod policy;
 pub mod provenance;
 pub mod quality;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::challenge::Action;
+use super::action::Action;
 
 /// How far a face stands out of its plane, between the two frames in which it looks furthest to either side. A photo has no
 /// depth: however it is moved, tilted and brought closer, its points move as one homography says, and the middle of its nose
@@ -21,7 +21,7 @@ pub struct Parallax {
 
 /// The face in one frame, in figures that do not depend on its place and size.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Glimpse {
+pub struct FrameMeasures {
     /// Where the tip of the nose stands beside the line from brow to upper lip, in lengths of that line: to the subject's left
     /// positive.
     pub aside: f64,
@@ -92,21 +92,21 @@ pub fn is_answer(seen: &[Action], asked: &[Action]) -> bool {
 
 /// The actions that frames in a row show, in the order in which they begin. Frames without a face are `None`.
 #[must_use]
-pub fn actions(frames: &[Option<Glimpse>], limits: &MotionLimits) -> Vec<Action> {
-    let seen: Vec<&Glimpse> = frames.iter().flatten().collect();
+pub fn actions(frames: &[Option<FrameMeasures>], limits: &MotionLimits) -> Vec<Action> {
+    let seen: Vec<&FrameMeasures> = frames.iter().flatten().collect();
     let straight = quantile(seen.iter().map(|it| it.aside), 0.5);
     let level = quantile(seen.iter().map(|it| it.along), 0.5);
-    let aside = |it: &Glimpse| it.aside - straight;
-    let down = |it: &Glimpse| it.along - level;
+    let aside = |it: &FrameMeasures| it.aside - straight;
+    let down = |it: &FrameMeasures| it.along - level;
     let frontal = || seen.iter().filter(|it| aside(it).abs() < limits.turned[1] && down(it).abs() < limits.nodded[1]);
     let wide = quantile(frontal().map(|it| it.eyes), 0.8);
     let shut = quantile(frontal().map(|it| it.mouth), 0.2);
 
     let mut found: Vec<(usize, Action)> = Vec::new();
-    let mut look = |action, signal: &dyn Fn(&Glimpse) -> f64, [on, off]: [f64; 2], least: usize| {
+    let mut look = |action, signal: &dyn Fn(&FrameMeasures) -> f64, [on, off]: [f64; 2], least: usize| {
         // Only from the front do lids and lips look as they are; and who turns the head or opens the mouth
         // may tip the head a little.
-        let is_shown = |it: &Glimpse| match action {
+        let is_shown = |it: &FrameMeasures| match action {
             Action::TurnLeft | Action::TurnRight => true,
             Action::LookUp | Action::LookDown => {
                 aside(it).abs() < limits.turned[1] && it.mouth - shut < 2.0 * limits.open[0]
@@ -164,9 +164,9 @@ mod tests {
     use super::*;
     use Action::{CloseEyes, LookDown, LookUp, OpenMouth, TurnLeft, TurnRight};
 
-    const STILL: Glimpse = Glimpse { aside: 0.01, along: 0.7, eyes: 0.3, mouth: 0.02 };
+    const STILL: FrameMeasures = FrameMeasures { aside: 0.01, along: 0.7, eyes: 0.3, mouth: 0.02 };
 
-    fn seen(moves: &[Glimpse]) -> Vec<Action> {
+    fn seen(moves: &[FrameMeasures]) -> Vec<Action> {
         // Before all and between two moves the face is at rest.
         let moves = moves.iter().flat_map(|it| [*it, *it, STILL, STILL]);
         let frames: Vec<_> = [STILL; 3].into_iter().chain(moves).map(Some).collect();
@@ -175,9 +175,9 @@ mod tests {
 
     #[test]
     fn each_action_is_seen_once_in_the_order_in_which_it_was_made() {
-        let [left, right] = [0.13, -0.11].map(|aside| Glimpse { aside, ..STILL });
-        let [up, down] = [0.6, 0.8].map(|along| Glimpse { along, ..STILL });
-        let (eyes, mouth) = (Glimpse { eyes: 0.19, ..STILL }, Glimpse { mouth: 0.2, ..STILL });
+        let [left, right] = [0.13, -0.11].map(|aside| FrameMeasures { aside, ..STILL });
+        let [up, down] = [0.6, 0.8].map(|along| FrameMeasures { along, ..STILL });
+        let (eyes, mouth) = (FrameMeasures { eyes: 0.19, ..STILL }, FrameMeasures { mouth: 0.2, ..STILL });
         assert_eq!(seen(&[left, eyes, right, mouth]), [TurnLeft, CloseEyes, TurnRight, OpenMouth]);
         assert_eq!(seen(&[mouth, down, up, right]), [OpenMouth, LookDown, LookUp, TurnRight]);
         assert_eq!(seen(&[right, right, left]), [TurnRight, TurnRight, TurnLeft]);
@@ -186,10 +186,13 @@ mod tests {
 
     #[test]
     fn a_blink_a_word_and_a_glance_are_no_actions() {
-        let blink = Glimpse { eyes: 0.15, ..STILL };
+        let blink = FrameMeasures { eyes: 0.15, ..STILL };
         let frames = [STILL, blink, STILL, STILL, blink, STILL].map(Some);
         assert_eq!(actions(&frames, &MotionLimits::default()), []);
-        assert_eq!(seen(&[Glimpse { mouth: 0.07, ..STILL }, Glimpse { aside: 0.07, along: 0.73, ..STILL }]), []);
+        assert_eq!(
+            seen(&[FrameMeasures { mouth: 0.07, ..STILL }, FrameMeasures { aside: 0.07, along: 0.73, ..STILL }]),
+            []
+        );
     }
 
     #[test]
@@ -211,15 +214,15 @@ mod tests {
 
     #[test]
     fn a_head_that_is_turned_tells_nothing_of_lids_and_lips_and_one_with_an_open_mouth_nothing_of_nods() {
-        assert_eq!(seen(&[Glimpse { aside: 0.15, eyes: 0.1, mouth: 0.3, ..STILL }]), [TurnLeft]);
-        assert_eq!(seen(&[Glimpse { along: 0.82, eyes: 0.1, ..STILL }]), [LookDown]);
-        assert_eq!(seen(&[Glimpse { along: 0.82, mouth: 0.3, ..STILL }]), []);
+        assert_eq!(seen(&[FrameMeasures { aside: 0.15, eyes: 0.1, mouth: 0.3, ..STILL }]), [TurnLeft]);
+        assert_eq!(seen(&[FrameMeasures { along: 0.82, eyes: 0.1, ..STILL }]), [LookDown]);
+        assert_eq!(seen(&[FrameMeasures { along: 0.82, mouth: 0.3, ..STILL }]), []);
     }
 
     #[test]
     fn an_action_that_trembles_about_its_limit_is_one() {
         let places = [0.01, 0.01, 0.11, 0.07, 0.11, 0.06, 0.12, 0.01, 0.01, 0.01, 0.01, 0.01];
-        let frames = places.map(|aside| Some(Glimpse { aside, ..STILL }));
+        let frames = places.map(|aside| Some(FrameMeasures { aside, ..STILL }));
         assert_eq!(actions(&frames, &MotionLimits::default()), [TurnLeft]);
         let mut torn = frames.to_vec();
         torn[4] = None;

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::challenge::Answer;
+use super::challenge::ChallengeAnswer;
 use super::evidence::{Liveness, Mode, RawScore, Similarity};
-use super::frames::Frames;
+use super::frames::FrameSummary;
 use super::image::ImageRole;
-use super::job::{Params, Verdict};
+use super::job::{JobParams, Verdict};
 use super::provenance::Provenance;
 use super::quality::Quality;
 use super::warning::{Risk, Warning};
@@ -16,7 +16,7 @@ use super::warning::{Risk, Warning};
 pub struct Outcome {
     pub verdict: Verdict,
     /// The settings that were applied.
-    pub params: Params,
+    pub params: JobParams,
     /// The best one, of several; absent when no pair of images had two usable faces.
     pub comparison: Option<Comparison>,
     /// One entry an image of a gallery: its similarity, or nothing where no face was found in it.
@@ -30,10 +30,10 @@ pub struct Outcome {
     pub images: Vec<ImageReport>,
     /// Of a probe of several frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub frames: Option<Frames>,
+    pub frames: Option<FrameSummary>,
     /// Absent without a challenge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub challenge: Option<Answer>,
+    pub challenge: Option<ChallengeAnswer>,
     pub warnings: Vec<Warning>,
     /// Milliseconds of computing, all images together.
     pub compute_ms: f64,
@@ -62,7 +62,7 @@ impl Outcome {
     }
 }
 
-pub(super) fn compared_probe<'a>(images: &'a [ImageReport], frames: Option<&Frames>) -> Option<&'a ImageReport> {
+pub(super) fn compared_probe<'a>(images: &'a [ImageReport], frames: Option<&FrameSummary>) -> Option<&'a ImageReport> {
     let best = frames.and_then(|it| it.best);
     images.iter().find(|it| it.role == ImageRole::Probe && best.is_none_or(|best| it.position == best))
 }
@@ -87,13 +87,13 @@ pub struct ImageReport {
     pub role: ImageRole,
     /// Counted from 0 within the role.
     pub position: u16,
-    pub seen: Seen,
+    pub seen: ImageFinding,
 }
 
 /// What an image showed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Seen {
+pub enum ImageFinding {
     /// The image could not be read: a stable code, and a sentence for people.
     Unreadable { code: String, reason: String },
     /// It was read.
@@ -114,7 +114,7 @@ pub enum Seen {
     },
 }
 
-impl Seen {
+impl ImageFinding {
     /// Faces found; none where the image could not be read.
     #[must_use]
     pub fn faces(&self) -> u32 {

@@ -10,7 +10,7 @@ pub struct Pepper(hmac::Key);
 
 /// What a hash is for: equal inputs give unequal hashes under two purposes.
 #[derive(Debug, Clone, Copy)]
-pub enum Purpose {
+pub enum HashPurpose {
     ApiKey,
     Request,
     /// An ID number, to find its registry entry.
@@ -18,7 +18,7 @@ pub enum Purpose {
     /// All of a registry entry, to see whether it changed.
     RegistryEntry,
     /// A picture, to know it again; and whose face it was said to be.
-    ImagePrint,
+    PerceptualHash,
     /// A session's cookie.
     Session,
     /// What a page of a session sends back with each change.
@@ -35,7 +35,7 @@ impl Pepper {
 
     /// HMAC-SHA256 of `parts`, 32 bytes. Parts are length-prefixed: ("ab", "c") is not ("a", "bc").
     #[must_use]
-    pub fn digest(&self, purpose: Purpose, parts: &[&[u8]]) -> Vec<u8> {
+    pub fn digest(&self, purpose: HashPurpose, parts: &[&[u8]]) -> Vec<u8> {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(purpose.label());
         for part in parts {
@@ -47,7 +47,7 @@ impl Pepper {
 
     /// Compares in constant time.
     #[must_use]
-    pub fn verify(&self, purpose: Purpose, parts: &[&[u8]], digest: &[u8]) -> bool {
+    pub fn verify(&self, purpose: HashPurpose, parts: &[&[u8]], digest: &[u8]) -> bool {
         let mut message = purpose.label().to_vec();
         for part in parts {
             message.extend_from_slice(&(part.len() as u64).to_be_bytes());
@@ -57,14 +57,14 @@ impl Pepper {
     }
 }
 
-impl Purpose {
+impl HashPurpose {
     fn label(self) -> &'static [u8] {
         match self {
             Self::ApiKey => b"api-key\0",
             Self::Request => b"request\0",
             Self::IdNumber => b"id-number\0",
             Self::RegistryEntry => b"registry-entry\0",
-            Self::ImagePrint => b"image-print\0",
+            Self::PerceptualHash => b"image-print\0",
             Self::Session => b"session\0",
             Self::Csrf => b"csrf\0",
         }
@@ -78,12 +78,12 @@ mod tests {
     #[test]
     fn a_digest_depends_on_key_purpose_and_the_cut_between_parts() {
         let pepper = |byte| Pepper::parse(&BASE64_STANDARD.encode([byte; 32])).unwrap();
-        let digest = pepper(1).digest(Purpose::ApiKey, &[b"ab", b"c"]);
-        assert!(pepper(1).verify(Purpose::ApiKey, &[b"ab", b"c"], &digest));
-        assert!(!pepper(2).verify(Purpose::ApiKey, &[b"ab", b"c"], &digest));
-        assert!(!pepper(1).verify(Purpose::Request, &[b"ab", b"c"], &digest));
-        assert!(!pepper(1).verify(Purpose::ApiKey, &[b"a", b"bc"], &digest));
-        assert!(!pepper(1).verify(Purpose::ApiKey, &[b"ab", b"c"], &digest[..31]));
+        let digest = pepper(1).digest(HashPurpose::ApiKey, &[b"ab", b"c"]);
+        assert!(pepper(1).verify(HashPurpose::ApiKey, &[b"ab", b"c"], &digest));
+        assert!(!pepper(2).verify(HashPurpose::ApiKey, &[b"ab", b"c"], &digest));
+        assert!(!pepper(1).verify(HashPurpose::Request, &[b"ab", b"c"], &digest));
+        assert!(!pepper(1).verify(HashPurpose::ApiKey, &[b"a", b"bc"], &digest));
+        assert!(!pepper(1).verify(HashPurpose::ApiKey, &[b"ab", b"c"], &digest[..31]));
     }
 
     #[test]

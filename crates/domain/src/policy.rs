@@ -1,12 +1,12 @@
 //! From evidence to verdict. The only place where a threshold meets a score.
 
-use super::challenge::Answer;
+use super::challenge::ChallengeAnswer;
 use super::evidence::{Judgement, Liveness, Similarity, Threshold};
-use super::frames::Frames;
+use super::frames::FrameSummary;
 use super::image::ImageRole;
-use super::job::{Params, Verdict};
-use super::outcome::{Comparison, ImageReport, Outcome, Seen, compared_probe};
-use super::quality::Limits;
+use super::job::{JobParams, Verdict};
+use super::outcome::{Comparison, ImageFinding, ImageReport, Outcome, compared_probe};
+use super::quality::QualityLimits;
 use super::tenant::LivenessPolicy;
 use super::warning::{LogType, Warning};
 
@@ -19,7 +19,7 @@ pub struct Evidence {
     /// Each image that was looked at.
     pub images: Vec<ImageReport>,
     /// Of a probe of several frames.
-    pub frames: Option<Frames>,
+    pub frames: Option<FrameSummary>,
     /// Absent when no pair of images had two usable faces.
     pub comparison: Option<Comparison>,
     /// Of kinds with a gallery, one entry an image.
@@ -34,11 +34,11 @@ pub struct Evidence {
 
 /// Whether the probe's liveness is still to be tested, given the comparison.
 #[must_use]
-pub fn wants_liveness(params: &Params, comparison: Option<&Comparison>) -> bool {
+pub fn wants_liveness(params: &JobParams, comparison: Option<&Comparison>) -> bool {
     match params {
-        Params::LikenessCheck { .. } | Params::IdMatch { .. } => false,
-        Params::FaceMatch { liveness, .. } => *liveness != LivenessPolicy::Off && comparison.is_some(),
-        Params::CompareWithLiveness { compare_min, .. } => {
+        JobParams::LikenessCheck { .. } | JobParams::IdMatch { .. } => false,
+        JobParams::FaceMatch { liveness, .. } => *liveness != LivenessPolicy::Off && comparison.is_some(),
+        JobParams::CompareWithLiveness { compare_min, .. } => {
             comparison.is_some_and(|it| it.similarity.meets(*compare_min))
         }
     }
@@ -46,7 +46,7 @@ pub fn wants_liveness(params: &Params, comparison: Option<&Comparison>) -> bool 
 
 /// Decides a job.
 #[must_use]
-pub fn decide(params: Params, evidence: Evidence) -> Outcome {
+pub fn decide(params: JobParams, evidence: Evidence) -> Outcome {
     let mut warnings = Vec::new();
     if evidence.id_not_found {
         warnings.push(Warning::id_not_found());
@@ -57,22 +57,22 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
     for report in evidence.images.iter().filter(matters) {
         let image = params.image_name(report.role, report.position);
         match &report.seen {
-            Seen::Unreadable { code, reason } => warnings.push(Warning::invalid_image(&image, code, reason)),
-            Seen::Picture { faces: 0, .. } if report.role == ImageRole::Probe && evidence.frames.is_some() => {
+            ImageFinding::Unreadable { code, reason } => warnings.push(Warning::invalid_image(&image, code, reason)),
+            ImageFinding::Picture { faces: 0, .. } if report.role == ImageRole::Probe && evidence.frames.is_some() => {
                 // Of all frames once: none of them shows one.
                 let warning = Warning::no_face(params.field(report.role));
                 if !warnings.contains(&warning) {
                     warnings.push(warning);
                 }
             }
-            Seen::Picture { faces: 0, .. } => warnings.push(Warning::no_face(&image)),
-            Seen::Picture { faces, quality, provenance, .. } => {
+            ImageFinding::Picture { faces: 0, .. } => warnings.push(Warning::no_face(&image)),
+            ImageFinding::Picture { faces, quality, provenance, .. } => {
                 if *faces > 1 {
                     warnings.push(Warning::several_faces(&image, *faces, quality.map(|it| it.dominance)));
                 }
-                let defects = quality.map(|it| it.defects(&Limits::default())).unwrap_or_default();
+                let defects = quality.map(|it| it.defects(&QualityLimits::default())).unwrap_or_default();
                 // Nobody can retake a source's portrait.
-                let retaken = !(report.role == ImageRole::Reference && matches!(params, Params::IdMatch { .. }));
+                let retaken = !(report.role == ImageRole::Reference && matches!(params, JobParams::IdMatch { .. }));
                 let weight = if retaken { LogType::Warning } else { LogType::Information };
                 warnings.extend(defects.iter().map(|it| it.warning(&image, weight)));
                 warnings.extend(provenance.filter(|_| retaken).map(|it| it.warning(&image)));
@@ -89,7 +89,7 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
         warnings.push(frames.warning(params.field(ImageRole::Probe)));
     }
     let challenge = evidence.frames.as_ref().and_then(|frames| match &params {
-        Params::FaceMatch { challenge, .. } if !challenge.is_empty() => Some(Answer::of(challenge, frames)),
+        JobParams::FaceMatch { challenge, .. } if !challenge.is_empty() => Some(ChallengeAnswer::of(challenge, frames)),
         _ => None,
     });
     let unmet = challenge.as_ref().zip(evidence.frames.as_ref()).filter(|(answer, _)| !answer.passed);
@@ -104,7 +104,7 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
         }
         verdict = with_liveness(verdict, &params, (evidence.liveness.as_ref(), &probe_name), &mut warnings);
     }
-    if let Params::FaceMatch { .. } = params {
+    if let JobParams::FaceMatch { .. } = params {
         warnings.extend(probe.and_then(|it| low_resolution(&it.seen, &probe_name)));
     }
     let grave = warnings.iter().any(|it| it.log_type == LogType::Error);
@@ -127,9 +127,9 @@ pub fn decide(params: Params, evidence: Evidence) -> Outcome {
 }
 
 /// Of the probe that a report shows.
-fn low_resolution(seen: &Seen, image: &str) -> Option<Warning> {
+fn low_resolution(seen: &ImageFinding, image: &str) -> Option<Warning> {
     match *seen {
-        Seen::Picture { width, height, .. } if width.min(height) < REPORT_SHORT_SIDE => {
+        ImageFinding::Picture { width, height, .. } if width.min(height) < REPORT_SHORT_SIDE => {
             Some(Warning::low_resolution(image, (width, height), REPORT_SHORT_SIDE))
         }
         _ => None,
@@ -139,13 +139,13 @@ fn low_resolution(seen: &Seen, image: &str) -> Option<Warning> {
 /// What a test of an image's liveness, or its absence, makes of the comparison's verdict: never a better one.
 fn with_liveness(
     verdict: Verdict,
-    params: &Params,
+    params: &JobParams,
     (liveness, image): (Option<&Liveness>, &str),
     warnings: &mut Vec<Warning>,
 ) -> Verdict {
     match (params, liveness) {
-        (Params::LikenessCheck { .. } | Params::IdMatch { .. }, _) => verdict,
-        (Params::FaceMatch { liveness_min, .. }, Some(liveness)) => {
+        (JobParams::LikenessCheck { .. } | JobParams::IdMatch { .. }, _) => verdict,
+        (JobParams::FaceMatch { liveness_min, .. }, Some(liveness)) => {
             warnings.extend(doubt(liveness, *liveness_min, image));
             match liveness.judgement {
                 Judgement::Spoof => Verdict::Rejected,
@@ -154,18 +154,18 @@ fn with_liveness(
                 Judgement::Live | Judgement::Uncertain => verdict,
             }
         }
-        (Params::FaceMatch { liveness, .. }, None) => {
+        (JobParams::FaceMatch { liveness, .. }, None) => {
             warnings.push(Warning::liveness_not_performed());
             let doubtful = *liveness == LivenessPolicy::Required && verdict == Verdict::Approved;
             if doubtful { Verdict::InReview } else { verdict }
         }
-        (Params::CompareWithLiveness { liveness_min, .. }, Some(liveness)) => {
+        (JobParams::CompareWithLiveness { liveness_min, .. }, Some(liveness)) => {
             warnings.extend(doubt(liveness, *liveness_min, image));
             let passed = liveness.score.meets(*liveness_min) && liveness.judgement != Judgement::Spoof;
             if passed { verdict } else { Verdict::Rejected }
         }
         // Never passed in silence: without a test there is no approval.
-        (Params::CompareWithLiveness { .. }, None) => {
+        (JobParams::CompareWithLiveness { .. }, None) => {
             if verdict == Verdict::Approved {
                 Verdict::NotFinished
             } else {
@@ -189,31 +189,31 @@ fn doubt(liveness: &Liveness, least: Threshold, image: &str) -> Option<Warning> 
     }
 }
 
-fn by_thresholds(params: &Params, comparison: &Comparison) -> Verdict {
+fn by_thresholds(params: &JobParams, comparison: &Comparison) -> Verdict {
     if comparison.similarity.meets(wanted(params)) {
         return Verdict::Approved;
     }
     match params {
-        Params::FaceMatch { review, .. } if comparison.similarity.meets(*review) => Verdict::InReview,
+        JobParams::FaceMatch { review, .. } if comparison.similarity.meets(*review) => Verdict::InReview,
         _ => Verdict::Rejected,
     }
 }
 
 /// The threshold that an approval needs.
-fn wanted(params: &Params) -> Threshold {
+fn wanted(params: &JobParams) -> Threshold {
     match params {
-        Params::LikenessCheck { threshold, .. } | Params::IdMatch { threshold, .. } => *threshold,
-        Params::FaceMatch { approve, .. } => *approve,
-        Params::CompareWithLiveness { compare_min, .. } => *compare_min,
+        JobParams::LikenessCheck { threshold, .. } | JobParams::IdMatch { threshold, .. } => *threshold,
+        JobParams::FaceMatch { approve, .. } => *approve,
+        JobParams::CompareWithLiveness { compare_min, .. } => *compare_min,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::challenge::Action;
+    use crate::action::Action;
     use crate::evidence::{Mode, RawScore, Similarity};
-    use crate::job::Target;
+    use crate::job::LiveCapture;
     use crate::motion::MotionLimits;
     use crate::quality::Quality;
     use crate::quality::tests::GOOD;
@@ -230,11 +230,11 @@ mod tests {
         }
     }
 
-    fn band() -> Params {
-        Params::FaceMatch {
+    fn band() -> JobParams {
+        JobParams::FaceMatch {
             approve: Threshold::new(0.75).unwrap(),
             review: Threshold::new(0.60).unwrap(),
-            target: Target::Image,
+            target: LiveCapture::Image,
             liveness: LivenessPolicy::IfAvailable,
             liveness_min: Threshold::LIVE,
             challenge: Vec::new(),
@@ -242,20 +242,20 @@ mod tests {
         }
     }
 
-    fn framed(challenge: Vec<Action>) -> Params {
-        let Params::FaceMatch { approve, review, liveness, liveness_min, mode, .. } = band() else { panic!() };
-        Params::FaceMatch { approve, review, target: Target::Frames, liveness, liveness_min, challenge, mode }
+    fn framed(challenge: Vec<Action>) -> JobParams {
+        let JobParams::FaceMatch { approve, review, liveness, liveness_min, mode, .. } = band() else { panic!() };
+        JobParams::FaceMatch { approve, review, target: LiveCapture::Frames, liveness, liveness_min, challenge, mode }
     }
 
-    fn single() -> Params {
-        Params::LikenessCheck { threshold: Threshold::new(0.75).unwrap(), mode: Mode::Fast }
+    fn single() -> JobParams {
+        JobParams::LikenessCheck { threshold: Threshold::new(0.75).unwrap(), mode: Mode::Fast }
     }
 
     fn report(role: ImageRole, faces: u32) -> ImageReport {
         ImageReport {
             role,
             position: 0,
-            seen: Seen::Picture { width: 9, height: 9, faces, face: None, quality: None, provenance: None },
+            seen: ImageFinding::Picture { width: 9, height: 9, faces, face: None, quality: None, provenance: None },
         }
     }
 
@@ -265,7 +265,7 @@ mod tests {
         Evidence { images, comparison, compute_ms: 1.0, ..Evidence::default() }
     }
 
-    fn verdict(params: Params, similarity: f64) -> Verdict {
+    fn verdict(params: JobParams, similarity: f64) -> Verdict {
         decide(params, evidence([1, 1], Some(comparison(similarity)))).verdict
     }
 
@@ -280,22 +280,22 @@ mod tests {
         }
     }
 
-    fn gallery() -> Params {
+    fn gallery() -> JobParams {
         let at = |value| Threshold::new(value).unwrap();
         let os = crate::capture_os::CaptureOs::Ios;
-        Params::CompareWithLiveness { compare_min: at(0.85), liveness_min: at(0.60), os, mode: Mode::Fast }
+        JobParams::CompareWithLiveness { compare_min: at(0.85), liveness_min: at(0.60), os, mode: Mode::Fast }
     }
 
     #[test]
     fn liveness_never_makes_a_verdict_better_and_its_absence_never_passes_where_it_is_needed() {
-        let decided = |params: Params, similarity, liveness| {
+        let decided = |params: JobParams, similarity, liveness| {
             let evidence = Evidence { liveness, ..evidence([1, 1], Some(comparison(similarity))) };
             decide(params, evidence).verdict
         };
         let set = |policy, least: f64| match band() {
-            Params::FaceMatch { approve, review, target, mode, .. } => {
+            JobParams::FaceMatch { approve, review, target, mode, .. } => {
                 let liveness_min = Threshold::new(least).unwrap();
-                Params::FaceMatch {
+                JobParams::FaceMatch {
                     approve,
                     review,
                     target,
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn liveness_is_wanted_after_a_passed_comparison_and_in_reports_always() {
-        let wants = |params: &Params, similarity| wants_liveness(params, Some(&comparison(similarity)));
+        let wants = |params: &JobParams, similarity| wants_liveness(params, Some(&comparison(similarity)));
         assert!(wants(&gallery(), 0.85) && !wants(&gallery(), 0.8499));
         assert!(wants(&band(), 0.1) && !wants_liveness(&band(), None));
         assert!(!wants(&single(), 0.9));
@@ -395,7 +395,7 @@ mod tests {
     fn an_unreadable_image_says_why() {
         let reason = "100 megapixels, 24 allowed".to_owned();
         let mut found = evidence([1, 1], None);
-        found.images[0].seen = Seen::Unreadable { code: "too_many_pixels".to_owned(), reason };
+        found.images[0].seen = ImageFinding::Unreadable { code: "too_many_pixels".to_owned(), reason };
         let outcome = decide(single(), found);
         assert_eq!(outcome.verdict, Verdict::NotFinished);
         assert_eq!(outcome.warnings[0].risk, Risk::InvalidImage);
@@ -418,7 +418,7 @@ mod tests {
         let sized = |width, height| {
             let mut found = evidence([1, 1], Some(comparison(0.9)));
             found.images[1].seen =
-                Seen::Picture { width, height, faces: 1, face: None, quality: None, provenance: None };
+                ImageFinding::Picture { width, height, faces: 1, face: None, quality: None, provenance: None };
             found
         };
         let told = |params, found| decide(params, found).warnings.into_iter().find(|it| it.risk == Risk::LowResolution);
@@ -437,7 +437,7 @@ mod tests {
         let frame = |position, quality| ImageReport {
             role: ImageRole::Probe,
             position,
-            seen: Seen::Picture {
+            seen: ImageFinding::Picture {
                 width: 720,
                 height: 720,
                 faces: 1,
@@ -454,15 +454,15 @@ mod tests {
             let warnings = outcome.warnings.into_iter().filter(|it| it.risk != Risk::LivenessNotPerformed);
             (outcome.verdict, warnings.map(|it| (it.risk, it.additional_data.unwrap())).collect::<Vec<_>>())
         };
-        let frames = Frames { best: Some(1), looked_at: 3, ..Frames::default() };
+        let frames = FrameSummary { best: Some(1), looked_at: 3, ..FrameSummary::default() };
         assert_eq!(decided(frames.clone()), (Verdict::Approved, Vec::new()));
-        let (_, worse) = decided(Frames { best: Some(2), ..frames.clone() });
+        let (_, worse) = decided(FrameSummary { best: Some(2), ..frames.clone() });
         assert_eq!(worse, [(Risk::Blurred, "image=target_frames[2] sharpness=0.10 limit=0.16".to_owned())]);
         let data = |rest: &str| format!("image=target_frames frames=3 {rest}");
-        let cut = decided(Frames { cuts: 1, ..frames.clone() });
+        let cut = decided(FrameSummary { cuts: 1, ..frames.clone() });
         let told = data("without_face=0 other_person=0 cuts=1");
         assert_eq!(cut, (Verdict::Approved, vec![(Risk::FramesInconsistent, told)]));
-        let swapped = decided(Frames { other_person: 1, ..frames });
+        let swapped = decided(FrameSummary { other_person: 1, ..frames });
         let told = data("without_face=0 other_person=1 cuts=0");
         assert_eq!(swapped, (Verdict::InReview, vec![(Risk::FramesInconsistent, told)]));
     }
@@ -470,9 +470,9 @@ mod tests {
     #[test]
     fn a_challenge_that_is_not_met_is_told_and_never_approved() {
         let asked = vec![Action::TurnLeft, Action::OpenMouth, Action::TurnRight];
-        let met = Frames { best: Some(0), looked_at: 20, actions: asked.clone(), ..Frames::default() };
-        let met = Frames { parallax: Some(MotionLimits::default().solid), least_similarity: Some(0.9), ..met };
-        let decided = |challenge: &[Action], frames: &Frames| {
+        let met = FrameSummary { best: Some(0), looked_at: 20, actions: asked.clone(), ..FrameSummary::default() };
+        let met = FrameSummary { parallax: Some(MotionLimits::default().solid), least_similarity: Some(0.9), ..met };
+        let decided = |challenge: &[Action], frames: &FrameSummary| {
             let images = vec![report(ImageRole::Reference, 1), report(ImageRole::Probe, 1)];
             let frames = Some(frames.clone());
             let outcome = decide(
@@ -484,7 +484,7 @@ mod tests {
         };
         assert_eq!(decided(&asked, &met), (Verdict::Approved, Some(true), false));
         assert_eq!(decided(&[], &met), (Verdict::Approved, None, false));
-        let unmet = Frames { actions: Vec::new(), ..met };
+        let unmet = FrameSummary { actions: Vec::new(), ..met };
         assert_eq!(decided(&asked, &unmet), (Verdict::InReview, Some(false), true));
     }
 

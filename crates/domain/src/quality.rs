@@ -47,7 +47,7 @@ pub struct Quality {
 
 /// Beyond these a measure calls for another photo.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
+pub struct QualityLimits {
     pub inter_eye_px: f64,
     pub sharpness: f64,
     pub brightness: f64,
@@ -69,7 +69,7 @@ pub struct Limits {
 
 /// Chosen on 1,583 press photos of LFW and on the same photos with one defect each.
 /// `docs/understand/quality.md` has the table.
-impl Default for Limits {
+impl Default for QualityLimits {
     fn default() -> Self {
         Self {
             // At 21 pixels the rates are those of 42, at 15 the true accept rate is 7 points lower.
@@ -140,7 +140,7 @@ impl Defect {
 impl Quality {
     /// What calls for another photo; of each risk the first measure only.
     #[must_use]
-    pub fn defects(&self, limits: &Limits) -> Vec<Defect> {
+    pub fn defects(&self, limits: &QualityLimits) -> Vec<Defect> {
         let least = |risk, measure, value: f64, limit, advice| {
             (value < limit).then_some(Defect { risk, measure, value, limit, advice })
         };
@@ -198,7 +198,7 @@ impl Quality {
     /// Composite quality in [0, 1], which ranks pictures of one person: the product of a figure for each measure, 1 from the
     /// value on at which it is as good as can be, 0.5 at its limit, 0 as far again beyond it.
     #[must_use]
-    pub fn composite(&self, limits: &Limits) -> f64 {
+    pub fn composite(&self, limits: &QualityLimits) -> f64 {
         let figure = |value: f64, limit: f64, good: f64| (0.5 + 0.5 * (value - limit) / (good - limit)).clamp(0.0, 1.0);
         [
             figure(self.inter_eye_px, limits.inter_eye_px, 60.0),
@@ -277,7 +277,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_good_face_has_no_defect_and_each_measure_its_own() {
-        let limits = Limits::default();
+        let limits = QualityLimits::default();
         assert_eq!(GOOD.defects(&limits), []);
         let defects: [Case; 15] = [
             (Risk::FaceTooSmall, "inter_eye_px", |it| it.inter_eye_px = 19.9),
@@ -306,9 +306,9 @@ pub(crate) mod tests {
 
     #[test]
     fn the_composite_is_full_for_a_good_face_and_half_at_each_limit() {
-        let limits = Limits::default();
+        let limits = QualityLimits::default();
         assert!((GOOD.composite(&limits) - 1.0).abs() < 1e-12);
-        let at_limit: [fn(&mut Quality, &Limits); 4] = [
+        let at_limit: [fn(&mut Quality, &QualityLimits); 4] = [
             |it, limits| it.sharpness = limits.sharpness,
             |it, limits| it.yaw_deg = -limits.pose_deg,
             |it, limits| it.overexposed = limits.overexposed,
@@ -324,7 +324,7 @@ pub(crate) mod tests {
 
     #[test]
     fn many_small_faults_are_told_together_where_none_is_told_alone() {
-        let limits = Limits::default();
+        let limits = QualityLimits::default();
         let poor = Quality { sharpness: 0.17, yaw_deg: 24.0, brightness: 0.16, ..GOOD };
         let found: Vec<_> = poor.defects(&limits).iter().map(|it| (it.risk, it.measure)).collect();
         assert_eq!(found, [(Risk::LowFaceQuality, "composite_quality")]);
@@ -333,12 +333,12 @@ pub(crate) mod tests {
 
     #[test]
     fn roll_is_no_defect_because_faces_are_compared_upright() {
-        assert_eq!(Quality { roll_deg: 90.0, ..GOOD }.defects(&Limits::default()), []);
+        assert_eq!(Quality { roll_deg: 90.0, ..GOOD }.defects(&QualityLimits::default()), []);
     }
 
     #[test]
     fn of_one_risk_one_measure_is_told() {
         let dark = Quality { brightness: 0.01, underexposed: 1.0, dynamic_range: 0.0, ..GOOD };
-        assert_eq!(dark.defects(&Limits::default()).len(), 1);
+        assert_eq!(dark.defects(&QualityLimits::default()).len(), 1);
     }
 }

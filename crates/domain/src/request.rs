@@ -20,7 +20,7 @@ use self::images::ImageLimits;
 use super::capture_os::CaptureOs;
 use super::evidence::{Mode, Threshold};
 use super::identity::IdNumber;
-use super::job::{Lane, Params, SentChallenge, Submission, SubmittedImage};
+use super::job::{JobParams, Lane, SentChallenge, Submission, SubmittedImage};
 use super::rates::Rates;
 use super::tenant::{LivenessPolicy, TenantSettings};
 
@@ -172,14 +172,14 @@ pub fn parse(form: Form, body: &[u8], default_lane: Lane, defaults: &Defaults) -
 }
 
 /// What the fields of a kind ask for, whatever form is around them.
-struct Asked {
-    params: Params,
+struct ParsedRequest {
+    params: JobParams,
     images: Vec<SubmittedImage>,
     id_number: Option<IdNumber>,
     challenge: Option<SentChallenge>,
 }
 
-impl Asked {
+impl ParsedRequest {
     /// Of a form that has nothing else.
     fn submission(self, lane: Lane) -> Submission {
         let Self { params, images, id_number, challenge } = self;

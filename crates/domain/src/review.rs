@@ -41,12 +41,12 @@ pub struct ReviewerId(pub Uuid);
 /// What a reviewer makes of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Choice {
+pub enum ReviewDecision {
     Approved,
     Rejected,
 }
 
-impl Choice {
+impl ReviewDecision {
     #[must_use]
     pub fn name(self) -> &'static str {
         self.verdict().name()
@@ -137,11 +137,11 @@ impl Reason {
 
     /// Whether it can be a reason for that choice.
     #[must_use]
-    pub fn is_for(self, choice: Choice) -> bool {
+    pub fn is_for(self, choice: ReviewDecision) -> bool {
         match self {
-            Self::SamePerson | Self::Aged | Self::AppearanceChanged => choice == Choice::Approved,
+            Self::SamePerson | Self::Aged | Self::AppearanceChanged => choice == ReviewDecision::Approved,
             Self::DifferentPerson | Self::NotLive | Self::DocumentAltered | Self::WrongFace | Self::TooPoor => {
-                choice == Choice::Rejected
+                choice == ReviewDecision::Rejected
             }
             Self::Other => true,
         }
@@ -151,7 +151,7 @@ impl Reason {
 /// What a reviewer said of a case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opinion {
-    pub choice: Choice,
+    pub choice: ReviewDecision,
     pub reasons: Vec<Reason>,
     /// The reviewer's own words: personal data, perhaps. It leaves the desk by no channel.
     pub note: String,
@@ -160,7 +160,7 @@ pub struct Opinion {
 /// What a case came to, as everybody may know it who may read the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Review {
-    pub choice: Choice,
+    pub choice: ReviewDecision,
     pub reasons: Vec<Reason>,
     /// 1 for the first entry; a correction has a higher one.
     pub revision: i32,
@@ -195,7 +195,7 @@ impl Opinion {
     /// At the first field that cannot be.
     pub fn read(choice: &str, reasons: &[String], note: &str) -> Result<Self, OpinionFault> {
         let fault = |field, what: String| OpinionFault { field, what };
-        let choice = Choice::parse(choice)
+        let choice = ReviewDecision::parse(choice)
             .ok_or_else(|| fault("decision", "the decision must be approved or rejected".to_owned()))?;
         let mut read = Vec::new();
         for name in reasons {
@@ -206,7 +206,7 @@ impl Opinion {
                 read.push(reason);
             }
         }
-        if choice == Choice::Rejected && read.is_empty() {
+        if choice == ReviewDecision::Rejected && read.is_empty() {
             return Err(fault("reason", "a rejection needs a reason: choose at least one".to_owned()));
         }
         let note = note.trim();
@@ -312,7 +312,7 @@ impl CaseState {
     /// What an opinion does to a case in this state: what kind of entry it is, and where the case goes. `first` is the
     /// opinion that it is the second to.
     #[must_use]
-    pub fn after(self, choice: Choice, first: Option<Choice>, needs_two: bool) -> (Stage, Self) {
+    pub fn after(self, choice: ReviewDecision, first: Option<ReviewDecision>, needs_two: bool) -> (Stage, Self) {
         match self {
             Self::Waiting if needs_two => (Stage::Opinion, Self::Second),
             Self::Second if first.is_some_and(|it| it != choice) => (Stage::Opinion, Self::Disputed),
@@ -336,8 +336,6 @@ pub fn needs_two(rule: Option<f64>, rates: Option<&Rates>, scored: Option<(Mode,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::Threshold;
-    use crate::rates::MeasuredRange;
 
     fn read(choice: &str, reasons: &[&str], note: &str) -> Result<Opinion, &'static str> {
         let reasons: Vec<_> = reasons.iter().map(|it| (*it).to_owned()).collect();
@@ -347,7 +345,7 @@ mod tests {
     #[test]
     fn a_rejection_needs_a_reason_and_another_reason_a_note() {
         let approved = read("approved", &[], "  seen twice ").unwrap();
-        assert_eq!((approved.choice, approved.note.as_str()), (Choice::Approved, "seen twice"));
+        assert_eq!((approved.choice, approved.note.as_str()), (ReviewDecision::Approved, "seen twice"));
         assert_eq!(read("rejected", &[], ""), Err("reason"));
         assert_eq!(read("rejected", &["other"], " "), Err("note"));
         assert!(read("rejected", &["other"], "wears a mask").is_ok());
@@ -369,7 +367,7 @@ mod tests {
     #[test]
     fn two_who_agree_decide_and_two_who_differ_leave_it_to_a_lead() {
         use CaseState::{Decided, Disputed, Second, Waiting};
-        use Choice::{Approved, Rejected};
+        use ReviewDecision::{Approved, Rejected};
         for (state, choice, first, needs_two, expected) in [
             (Waiting, Approved, None, false, (Stage::Decision, Decided)),
             (Waiting, Approved, None, true, (Stage::Opinion, Second)),
@@ -385,16 +383,7 @@ mod tests {
 
     #[test]
     fn the_risk_of_a_case_is_the_rate_that_its_score_stands_for() {
-        let rates = Rates::new(
-            |_, fmr| {
-                if (1e-4..=1e-2).contains(&fmr) {
-                    Ok(Threshold::new(0.75).unwrap())
-                } else {
-                    Err(MeasuredRange { low: 1e-4, high: 1e-2 })
-                }
-            },
-            |_, _| None,
-        );
+        let rates = crate::rates::tests::rates();
         let two = |rule, score| needs_two(rule, Some(&rates), Some((Mode::Fast, Similarity::new(score).unwrap())));
         assert!(!two(None, 0.1));
         assert!(two(Some(1e-3), 0.74) && two(Some(1e-3), 0.75) && !two(Some(1e-3), 0.76));

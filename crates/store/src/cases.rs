@@ -8,7 +8,7 @@ use super::events::Cursor;
 use super::signals::Signal;
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, TenantId};
-use visavis_domain::review::{CaseState, Choice, Opinion, Reviewer, ReviewerId};
+use visavis_domain::review::{CaseState, Opinion, ReviewDecision, Reviewer, ReviewerId};
 use visavis_domain::tenant::Account;
 
 /// A case as a list shows it.
@@ -63,9 +63,9 @@ pub struct CaseView {
     pub lapses_at: DateTime<Utc>,
     pub holder: Option<(ReviewerId, String)>,
     pub first_by: Option<ReviewerId>,
-    pub first_choice: Option<Choice>,
+    pub first_choice: Option<ReviewDecision>,
     pub settling: Option<Settling>,
-    pub verdict: Option<Choice>,
+    pub verdict: Option<ReviewDecision>,
     /// The database's time.
     pub now: DateTime<Utc>,
 }
@@ -255,9 +255,9 @@ impl Store {
             lapses_at: row.lapses_at,
             holder: row.holder.map(ReviewerId).zip(row.holder_name),
             first_by: row.first_by.map(ReviewerId),
-            first_choice: row.first_choice.as_deref().and_then(Choice::parse),
+            first_choice: row.first_choice.as_deref().and_then(ReviewDecision::parse),
             settling,
-            verdict: row.verdict.as_deref().and_then(Choice::parse),
+            verdict: row.verdict.as_deref().and_then(ReviewDecision::parse),
             now: row.now,
         }))
     }

@@ -14,7 +14,9 @@ use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, TenantId};
 use visavis_domain::notice;
 use visavis_domain::outcome::Outcome;
-use visavis_domain::review::{CaseState, Choice, LEASE, Opinion, Reason, Review, Reviewer, ReviewerId, Stage, UNDO};
+use visavis_domain::review::{
+    CaseState, LEASE, Opinion, Reason, Review, ReviewDecision, Reviewer, ReviewerId, Stage, UNDO,
+};
 use visavis_domain::tenant::Account;
 
 /// An entry among the decisions.
@@ -25,7 +27,7 @@ pub struct DecisionRow {
     pub request_id: String,
     pub revision: i32,
     pub stage: Stage,
-    pub choice: Choice,
+    pub choice: ReviewDecision,
     pub reasons: Vec<Reason>,
     pub note: String,
     /// `probe 0 whole` and the like.
@@ -37,7 +39,7 @@ pub struct DecisionRow {
 /// Which entries to list; an empty filter lists all.
 #[derive(Debug, Clone, Default)]
 pub struct DecisionFilter {
-    pub choice: Option<Choice>,
+    pub choice: Option<ReviewDecision>,
     pub stage: Option<Stage>,
     pub by: Option<ReviewerId>,
     pub job: Option<JobId>,
@@ -175,7 +177,7 @@ impl Store {
         let account = Account { tenant_id: TenantId(row.tenant_id), sandbox: row.sandbox };
         let (by, Pending { opinion, needs_two }) = (ReviewerId(row.pending_by), row.pending.0);
         let from = CaseState::parse(&row.came_from).ok_or(Error::Unreadable { what: "state of a case" })?;
-        let first = row.first_choice.as_deref().and_then(Choice::parse);
+        let first = row.first_choice.as_deref().and_then(ReviewDecision::parse);
         let (stage, to) = from.after(opinion.choice, first, needs_two);
         let revision = row.revision + 1;
         let entry = Entry { account, job_id, revision, by, stage, opinion: &opinion, taken_at: row.taken_at };
@@ -274,7 +276,7 @@ impl Store {
             reader.account.tenant_id.0,
             reader.account.sandbox,
             before.unwrap_or(Uuid::max()),
-            filter.choice.map(Choice::name),
+            filter.choice.map(ReviewDecision::name),
             filter.stage.map(Stage::name),
             filter.by.map(|it| it.0),
             filter.job.map(|it| it.0),
@@ -292,7 +294,7 @@ impl Store {
                     request_id: row.request_id,
                     revision: row.revision,
                     stage: Stage::parse(&row.stage).ok_or_else(unreadable)?,
-                    choice: Choice::parse(&row.choice).ok_or_else(unreadable)?,
+                    choice: ReviewDecision::parse(&row.choice).ok_or_else(unreadable)?,
                     reasons: reasons(&row.reasons),
                     note: row.note,
                     seen: row.seen.0,
@@ -374,7 +376,7 @@ impl Tx {
         .fetch_one(&mut *self.inner)
         .await?;
         let review = Review {
-            choice: Choice::parse(&row.verdict).ok_or(Error::Unreadable { what: "decision" })?,
+            choice: ReviewDecision::parse(&row.verdict).ok_or(Error::Unreadable { what: "decision" })?,
             reasons: reasons(&row.reasons),
             revision: row.revision,
             decided_at: row.decided_at,

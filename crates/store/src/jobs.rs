@@ -12,7 +12,7 @@ use super::signals::Signal;
 pub use super::views::JobView;
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, RequestId, TenantId};
-use visavis_domain::job::{Failure, Lane, Params, Verdict};
+use visavis_domain::job::{Failure, JobParams, Lane, Verdict};
 use visavis_domain::notice::{self, JobSummary};
 use visavis_domain::outcome::Outcome;
 use visavis_domain::tenant::Account;
@@ -28,7 +28,7 @@ pub struct NewJob<'a> {
     pub idempotency_key: Option<&'a str>,
     /// Keyed hash of the request as it was sent, 32 bytes.
     pub request_hash: &'a [u8],
-    pub params: &'a Params,
+    pub params: &'a JobParams,
     pub lane: Lane,
     pub metadata: &'a BTreeMap<String, String>,
     pub reply: Option<&'a ReplyAddress>,
@@ -60,7 +60,7 @@ pub struct Existing {
 pub struct Claim {
     pub tenant_id: TenantId,
     pub summary: JobSummary,
-    pub params: Params,
+    pub params: JobParams,
     pub epoch: i64,
     /// 1 for the first.
     pub attempt: i32,
@@ -217,7 +217,7 @@ impl Store {
                SET state = 'running', attempt = attempt + 1, epoch = epoch + 1,
                    lease_until = now() + make_interval(secs => $2), started_at = coalesce(started_at, now())
                WHERE id = $1 AND state = 'queued' AND run_after <= now()
-               RETURNING id, tenant_id, request_id, kind, sandbox, epoch, attempt, params AS "params: Json<Params>",
+               RETURNING id, tenant_id, request_id, kind, sandbox, epoch, attempt, params AS "params: Json<JobParams>",
                          metadata AS "metadata: Json<BTreeMap<String, String>>""#,
             id.0,
             LEASE.as_secs_f64(),
@@ -285,7 +285,7 @@ impl Store {
             .execute(&mut *tx.inner)
             .await?;
         }
-        let is_billed = matches!(claim.params, Params::IdMatch { .. }) && outcome.verdict == Verdict::Approved;
+        let is_billed = matches!(claim.params, JobParams::IdMatch { .. }) && outcome.verdict == Verdict::Approved;
         if is_billed && !claim.summary.sandbox {
             let note = format!("id_match {}", claim.summary.request_id);
             tx.debit_wallet(claim.tenant_id, claim.summary.id, &note).await?;

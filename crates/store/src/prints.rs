@@ -2,13 +2,13 @@
 
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, RequestId, TenantId};
-use visavis_domain::image_print::ImagePrint;
+use visavis_domain::perceptual_hash::PerceptualHash;
 
 /// A picture that was sent as somebody's living face.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbePrint {
-    pub print: ImagePrint,
-    /// See [`ImagePrint::parts`].
+    pub print: PerceptualHash,
+    /// See [`PerceptualHash::parts`].
     pub parts: Vec<i64>,
     pub held_against: HeldAgainst,
 }
@@ -17,7 +17,7 @@ pub struct ProbePrint {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeldAgainst {
     /// Of the reference image.
-    Image(ImagePrint),
+    Image(PerceptualHash),
     /// A keyed hash of the ID number.
     Number(Vec<u8>),
 }
@@ -63,8 +63,8 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         let mut found = rows.into_iter().filter_map(|row| {
-            let print = ImagePrint::from_stored(&row.print)?;
-            let image = row.image.and_then(|it| ImagePrint::from_stored(&it)).map(HeldAgainst::Image);
+            let print = PerceptualHash::from_stored(&row.print)?;
+            let image = row.image.and_then(|it| PerceptualHash::from_stored(&it)).map(HeldAgainst::Image);
             let held_against = image.or(row.number.map(HeldAgainst::Number))?;
             let is_duplicate = probe.print.is_like(&print) && probe.held_against.is_another(&held_against);
             is_duplicate.then(|| RequestId::from_stored(row.request_id))

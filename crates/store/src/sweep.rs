@@ -9,7 +9,7 @@ use super::jobs::{Claim, summary};
 use super::{Error, Store};
 use visavis_domain::backoff::MAX_ATTEMPTS;
 use visavis_domain::ids::TenantId;
-use visavis_domain::job::{Failure, Params};
+use visavis_domain::job::{Failure, JobParams};
 
 /// What one sweep did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,7 +52,7 @@ impl Store {
     async fn sweep_leases(&self) -> Result<(u64, u64), Error> {
         let mut tx = self.begin().await?;
         let rows = sqlx::query!(
-            r#"SELECT id, tenant_id, request_id, kind, sandbox, lane, epoch, attempt, params AS "params: Json<Params>",
+            r#"SELECT id, tenant_id, request_id, kind, sandbox, lane, epoch, attempt, params AS "params: Json<JobParams>",
                       metadata AS "metadata: Json<BTreeMap<String, String>>"
                FROM jobs WHERE state = 'running' AND lease_until < now()
                ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED"#,

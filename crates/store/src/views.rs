@@ -10,17 +10,17 @@ use super::decisions::reasons;
 use super::jobs::summary;
 use super::{Error, Store};
 use visavis_domain::ids::JobId;
-use visavis_domain::job::{Failure, Params, Verdict};
+use visavis_domain::job::{Failure, JobParams, Verdict};
 use visavis_domain::notice::JobSummary;
 use visavis_domain::outcome::Outcome;
-use visavis_domain::review::{Choice, Review};
+use visavis_domain::review::{Review, ReviewDecision};
 use visavis_domain::tenant::{Account, Service};
 
 /// A job as its owner may see it.
 #[derive(Debug, Clone)]
 pub struct JobView {
     pub summary: JobSummary,
-    pub params: Params,
+    pub params: JobParams,
     pub lane: String,
     pub state: String,
     pub attempt: i32,
@@ -68,7 +68,7 @@ struct JobRow {
     state: String,
     attempt: i32,
     verdict: Option<String>,
-    params: Json<Params>,
+    params: Json<JobParams>,
     metadata: Json<BTreeMap<String, String>>,
     result: Option<Json<Outcome>>,
     failure: Option<Json<Failure>>,
@@ -91,7 +91,7 @@ impl Store {
         let row = sqlx::query_as!(
             JobRow,
             r#"SELECT jobs.id, request_id, kind, jobs.sandbox, lane, jobs.state, attempt, jobs.verdict,
-                      params AS "params: Json<Params>", metadata AS "metadata: Json<BTreeMap<String, String>>",
+                      params AS "params: Json<JobParams>", metadata AS "metadata: Json<BTreeMap<String, String>>",
                       result AS "result: Json<Outcome>", failure AS "failure: Json<Failure>", jobs.created_at, started_at,
                       finished_at, erased_at, review.verdict AS "choice?", review.revision AS "revision?", decided_at,
                       entry.reasons AS "reasons?"
@@ -122,7 +122,7 @@ impl Store {
         let rows = sqlx::query_as!(
             JobRow,
             r#"SELECT jobs.id, request_id, kind, jobs.sandbox, lane, jobs.state, attempt, jobs.verdict,
-                      params AS "params: Json<Params>", metadata AS "metadata: Json<BTreeMap<String, String>>",
+                      params AS "params: Json<JobParams>", metadata AS "metadata: Json<BTreeMap<String, String>>",
                       result AS "result: Json<Outcome>", failure AS "failure: Json<Failure>", jobs.created_at, started_at,
                       finished_at, erased_at, review.verdict AS "choice?", review.revision AS "revision?", decided_at,
                       entry.reasons AS "reasons?"
@@ -157,14 +157,14 @@ impl Store {
 
 impl From<JobRow> for JobView {
     fn from(row: JobRow) -> Self {
-        let choice = row.choice.as_deref().and_then(Choice::parse);
+        let choice = row.choice.as_deref().and_then(ReviewDecision::parse);
         let review = choice.zip(row.revision).zip(row.decided_at).map(|((choice, revision), decided_at)| Review {
             choice,
             reasons: reasons(&row.reasons.unwrap_or_default()),
             revision,
             decided_at,
         });
-        let verdict = choice.map(Choice::verdict).or_else(|| row.verdict.as_deref().and_then(Verdict::parse));
+        let verdict = choice.map(ReviewDecision::verdict).or_else(|| row.verdict.as_deref().and_then(Verdict::parse));
         let outcome = row.result.map(|it| Outcome { verdict: verdict.unwrap_or(it.0.verdict), ..it.0 });
         Self {
             summary: summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata),

@@ -3,8 +3,8 @@
 use super::compare::FaceComparison;
 use super::pipeline::Analysis;
 use super::template::Template;
-use visavis_domain::frames::Frames;
-use visavis_domain::quality::Limits;
+use visavis_domain::frames::FrameSummary;
+use visavis_domain::quality::QualityLimits;
 
 /// The numbers of looking through frames.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,16 +49,16 @@ pub fn consistency<E>(
     best: Option<usize>,
     params: &FrameParams,
     compare: impl Fn(&Template, &Template) -> Result<FaceComparison, E>,
-) -> Result<Frames, E> {
+) -> Result<FrameSummary, E> {
     let count = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
     let read: Vec<&Analysis> = frames.iter().flatten().collect();
-    let mut found = Frames {
+    let mut found = FrameSummary {
         best: best.map(count),
         looked_at: count(frames.len()),
         unreadable: count(frames.len() - read.len()),
         without_face: count(read.iter().filter(|it| it.template.is_none()).count()),
         cuts: count(read.windows(2).filter(|it| it[0].scene.similarity(&it[1].scene) < params.same_take).count()),
-        ..Frames::default()
+        ..FrameSummary::default()
     };
     let best = best.and_then(|at| frames.get(at)?.as_ref()?.template.as_ref());
     for frame in &read {
@@ -75,5 +75,5 @@ pub fn consistency<E>(
 
 /// In [0, 1]; 0 without a face that could be measured.
 fn composite(frame: &Analysis) -> f64 {
-    frame.quality.map_or(0.0, |it| it.composite(&Limits::default()))
+    frame.quality.map_or(0.0, |it| it.composite(&QualityLimits::default()))
 }

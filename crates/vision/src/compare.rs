@@ -1,8 +1,8 @@
 //! Two templates to one score: the weighted sum of the embedders' cosines, then the calibration of that sum.
 
-use super::calibration::Calibration;
 use super::model::RuntimeFault;
 use super::template::Template;
+use visavis_domain::calibration::Calibration;
 use visavis_domain::evidence::{Mode, RawScore, Similarity};
 
 /// How alike two faces are, and who says so.
@@ -102,7 +102,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibration::Knot;
+    use visavis_domain::calibration::Knot;
 
     fn scorer(parts: &[(&str, f64)]) -> Scorer {
         let knots = vec![Knot { raw: -1.0, similarity: 0.0 }, Knot { raw: 1.0, similarity: 1.0 }];

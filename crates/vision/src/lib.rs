@@ -2,7 +2,6 @@
 //! the deadline that the caller hands in.
 
 pub mod best_frame;
-pub mod calibration;
 pub mod colour;
 pub mod compare;
 pub mod decode;

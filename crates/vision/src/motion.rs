@@ -4,7 +4,7 @@ use super::geometry::Point;
 use super::homography::Homography;
 use super::pipeline::Analysis;
 use super::quality::{LEFT_EYE, RIGHT_EYE};
-use visavis_domain::motion::{Glimpse, Parallax};
+use visavis_domain::motion::{FrameMeasures, Parallax};
 
 // Points of the mesh, by its published topology. Right and left are the subject's.
 /// Root of the nose, and upper lip: it stays where it is when the mouth opens.
@@ -20,12 +20,12 @@ const RIGID: [usize; 66] = [
 
 /// Of each frame, in their order; `None` without a face that could be measured.
 #[must_use]
-pub fn glimpses(frames: &[Option<Analysis>]) -> Vec<Option<Glimpse>> {
+pub fn glimpses(frames: &[Option<Analysis>]) -> Vec<Option<FrameMeasures>> {
     let glimpse = |frame: &Option<Analysis>| {
         let frame = frame.as_ref()?;
         let quality = frame.quality?;
         let Profile { aside, along, .. } = Profile::of(&frame.primary_face()?.landmarks)?;
-        Some(Glimpse { aside, along, eyes: quality.eyes_open, mouth: quality.mouth_open })
+        Some(FrameMeasures { aside, along, eyes: quality.eyes_open, mouth: quality.mouth_open })
     };
     frames.iter().map(glimpse).collect()
 }
@@ -74,7 +74,7 @@ fn unexplained(a: &[[f64; 3]], b: &[[f64; 3]]) -> Option<f64> {
 /// A face between brow and lip.
 #[derive(Debug, Clone, Copy)]
 struct Profile {
-    /// See [`Glimpse`].
+    /// See [`FrameMeasures`].
     aside: f64,
     along: f64,
     /// Inter-eye distance in lengths of the line from brow to lip.

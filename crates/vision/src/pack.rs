@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::assembly::{Assembly, PackSource};
-use super::calibration::CalibrationFault;
 use super::compare::Scorers;
 use super::detect::{Certainty, DetectorSpec};
 use super::embed::EmbedderSpec;
 use super::landmarks::LandmarkSpec;
 use super::liveness::LivenessPack;
 use super::network::{Network, Onnx};
+use visavis_domain::calibration::CalibrationFault;
 
 mod assembly;
 pub mod manifest;

@@ -24,8 +24,8 @@ use crate::domain::capture_os::CaptureOs;
 use crate::domain::evidence::{Judgement, Mode, Similarity, Threshold};
 use crate::domain::ids::JobId;
 use crate::domain::image::ImageRole;
-use crate::domain::job::Params;
-use crate::domain::outcome::{Outcome, Seen};
+use crate::domain::job::JobParams;
+use crate::domain::outcome::{ImageFinding, Outcome};
 use crate::domain::request::Form;
 use crate::store::jobs::JobView;
 
@@ -205,7 +205,7 @@ async fn compare(
 
 /// A function of the stored job alone: asked again, it answers the same.
 fn render(context: &ApiContext, client: &str, job: &JobView, outcome: &Outcome) -> Result<Response, ApiError> {
-    let Params::CompareWithLiveness { compare_min, liveness_min, os, mode } = outcome.params else {
+    let JobParams::CompareWithLiveness { compare_min, liveness_min, os, mode } = outcome.params else {
         return Err(ApiError::no_such_job());
     };
     let Some(compared) = &outcome.comparison else { return Err(unusable(outcome)) };
@@ -263,14 +263,15 @@ fn unusable(outcome: &Outcome) -> ApiError {
     };
     let probe = outcome.image(ImageRole::Probe, 0).map(|it| &it.seen);
     match probe {
-        Some(Seen::Unreadable { reason, .. }) => {
+        Some(ImageFinding::Unreadable { reason, .. }) => {
             return ApiError::of_field("invalid_image", "probe", &format!("probe cannot be read: {reason}"));
         }
-        Some(Seen::Picture { faces: 0, .. }) => return no_face("probe"),
+        Some(ImageFinding::Picture { faces: 0, .. }) => return no_face("probe"),
         _ => {}
     }
     let mut gallery = outcome.images.iter().filter(|it| it.role == ImageRole::Reference).peekable();
-    let all_unreadable = gallery.peek().is_some() && gallery.all(|it| matches!(it.seen, Seen::Unreadable { .. }));
+    let all_unreadable =
+        gallery.peek().is_some() && gallery.all(|it| matches!(it.seen, ImageFinding::Unreadable { .. }));
     if all_unreadable {
         return ApiError::of_field("invalid_image", "gallery", "no image of gallery can be read");
     }

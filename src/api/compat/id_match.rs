@@ -22,8 +22,8 @@ use crate::api::sync::submit_and_wait;
 use crate::domain::evidence::{Similarity, Threshold};
 use crate::domain::ids::{JobId, RequestId};
 use crate::domain::image::ImageRole;
-use crate::domain::job::{Params, Verdict};
-use crate::domain::outcome::{Outcome, Seen};
+use crate::domain::job::{JobParams, Verdict};
+use crate::domain::outcome::{ImageFinding, Outcome};
 use crate::domain::request::Form;
 use crate::domain::tenant::Account;
 use crate::domain::warning::Risk;
@@ -159,7 +159,7 @@ async fn identity(context: &ApiContext, account: Account, id: JobId) -> Result<V
 }
 
 fn render(job: &JobView, outcome: &Outcome, identity: Value) -> Result<Response, ApiError> {
-    let Params::IdMatch { threshold, .. } = outcome.params else { return Err(ApiError::no_such_job()) };
+    let JobParams::IdMatch { threshold, .. } = outcome.params else { return Err(ApiError::no_such_job()) };
     let Some(comparison) = &outcome.comparison else { return Err(unusable(outcome)) };
     let data = weigh(comparison.similarity, threshold, outcome.verdict == Verdict::Approved, identity);
     let envelope = Envelope {
@@ -199,7 +199,7 @@ fn unusable(outcome: &Outcome) -> ApiError {
         let detail = "the source of this ID type has no photo for this number";
         return ApiError::new(StatusCode::NOT_FOUND, "id_not_found", detail);
     }
-    if let Some(Seen::Unreadable { reason, .. }) = outcome.image(ImageRole::Probe, 0).map(|it| &it.seen) {
+    if let Some(ImageFinding::Unreadable { reason, .. }) = outcome.image(ImageRole::Probe, 0).map(|it| &it.seen) {
         return ApiError::of_field("invalid_image", outcome.params.field(ImageRole::Probe), reason);
     }
     let without_face = [ImageRole::Probe, ImageRole::Reference].into_iter().filter(|role| {

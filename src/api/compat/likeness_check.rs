@@ -20,8 +20,8 @@ use crate::api::submit::Submitted;
 use crate::api::sync::submit_and_wait;
 use crate::domain::evidence::{Similarity, Threshold};
 use crate::domain::image::ImageRole;
-use crate::domain::job::{Params, Verdict};
-use crate::domain::outcome::{Outcome, Seen};
+use crate::domain::job::{JobParams, Verdict};
+use crate::domain::outcome::{ImageFinding, Outcome};
 use crate::domain::request::Form;
 use crate::store::jobs::JobView;
 
@@ -109,7 +109,7 @@ async fn check(
 }
 
 fn render(job: &JobView, outcome: &Outcome) -> Result<Response, ApiError> {
-    let Params::LikenessCheck { threshold, .. } = outcome.params else { return Err(ApiError::no_such_job()) };
+    let JobParams::LikenessCheck { threshold, .. } = outcome.params else { return Err(ApiError::no_such_job()) };
     let Some(comparison) = &outcome.comparison else { return Err(unusable(outcome)) };
     let result = LikenessResult {
         similarity: comparison.similarity,
@@ -125,7 +125,7 @@ fn unusable(outcome: &Outcome) -> ApiError {
     for role in [ImageRole::Reference, ImageRole::Probe] {
         let field = outcome.params.field(role);
         match outcome.image(role, 0).map(|it| &it.seen) {
-            Some(Seen::Unreadable { code, reason }) => {
+            Some(ImageFinding::Unreadable { code, reason }) => {
                 let code = match code.as_str() {
                     "unsupported_image_format" | "animated_image" => "unsupported_image_format",
                     "image_too_large" | "too_many_pixels" => "image_too_large",
@@ -133,7 +133,7 @@ fn unusable(outcome: &Outcome) -> ApiError {
                 };
                 return ApiError::of_field(code, field, reason);
             }
-            Some(Seen::Picture { faces: 0, .. }) => {
+            Some(ImageFinding::Picture { faces: 0, .. }) => {
                 return ApiError::of_field("no_face_found", field, "no face was found in this image");
             }
             _ => {}

@@ -12,7 +12,7 @@ use visavis::desk::password;
 use visavis::domain::evidence::Judgement;
 use visavis::domain::ids::JobId;
 use visavis::domain::job::Verdict;
-use visavis::domain::outcome::Seen;
+use visavis::domain::outcome::ImageFinding;
 use visavis::domain::policy::{self, Evidence};
 use visavis::domain::quality::Quality;
 use visavis::domain::review::{Opinion, Reviewer, ReviewerId, UNDO};
@@ -85,12 +85,12 @@ impl World {
     pub async fn end_in_doubt(&self, id: JobId, score: f64) {
         let claim = self.store().claim_job(id).await.expect("the database answers").expect("nobody else takes it");
         let face = |it| match it {
-            Seen::Picture { faces, provenance, .. } => {
+            ImageFinding::Picture { faces, provenance, .. } => {
                 // About there in the photos of ours that are shown.
                 let face = Some([64.0, 24.0, 122.0, 98.0]);
-                Seen::Picture { width: 205, height: 256, faces, face, quality: Some(GOOD), provenance }
+                ImageFinding::Picture { width: 205, height: 256, faces, face, quality: Some(GOOD), provenance }
             }
-            other @ Seen::Unreadable { .. } => other,
+            other @ ImageFinding::Unreadable { .. } => other,
         };
         let images = seen(face(picture(1)), face(picture(1))).images;
         let liveness = Some(live(0.45, Judgement::Uncertain));

@@ -9,7 +9,7 @@ use visavis::domain::evidence::{Judgement, Liveness, Mode, RawScore, Similarity}
 use visavis::domain::ids::JobId;
 use visavis::domain::image::ImageRole;
 use visavis::domain::job::Failure;
-use visavis::domain::outcome::{Comparison, ImageReport, Outcome, Seen};
+use visavis::domain::outcome::{Comparison, ImageFinding, ImageReport, Outcome};
 use visavis::domain::policy::{self, Evidence};
 use visavis::domain::warning::Warning;
 use visavis::store::jobs::{Change, Claim, Success};
@@ -112,18 +112,18 @@ pub fn gallery(scores: &[Option<f64>]) -> Evidence {
 }
 
 /// No comparison, for what was seen in reference and probe.
-pub fn seen(reference: Seen, probe: Seen) -> Evidence {
+pub fn seen(reference: ImageFinding, probe: ImageFinding) -> Evidence {
     let report = |role, seen| ImageReport { role, position: 0, seen };
     let images = vec![report(ImageRole::Reference, reference), report(ImageRole::Probe, probe)];
     Evidence { images, compute_ms: 1.0, ..Evidence::default() }
 }
 
-pub fn picture(faces: u32) -> Seen {
-    Seen::Picture { width: 800, height: 900, faces, face: None, quality: None, provenance: None }
+pub fn picture(faces: u32) -> ImageFinding {
+    ImageFinding::Picture { width: 800, height: 900, faces, face: None, quality: None, provenance: None }
 }
 
-pub fn unreadable(code: &str) -> Seen {
-    Seen::Unreadable { code: code.to_owned(), reason: "a reason for people".to_owned() }
+pub fn unreadable(code: &str) -> ImageFinding {
+    ImageFinding::Unreadable { code: code.to_owned(), reason: "a reason for people".to_owned() }
 }
 
 pub fn live(score: f64, judgement: Judgement) -> Liveness {

@@ -2,7 +2,7 @@
 
 use visavis::domain::image::ImageRole;
 use visavis::domain::job::{Failure, Verdict};
-use visavis::domain::outcome::{ImageReport, Outcome, Seen};
+use visavis::domain::outcome::{ImageFinding, ImageReport, Outcome};
 use visavis::store::jobs::{Claim, Success};
 
 pub fn outcome(claim: &Claim) -> Outcome {
@@ -29,8 +29,14 @@ pub fn success(outcome: Outcome) -> Success {
 /// As [`outcome`], and a face of that box was seen in both images.
 pub fn with_faces(claim: &Claim, face: [f64; 4]) -> Outcome {
     let report = |role| {
-        let seen =
-            Seen::Picture { width: 256, height: 256, faces: 1, face: Some(face), quality: None, provenance: None };
+        let seen = ImageFinding::Picture {
+            width: 256,
+            height: 256,
+            faces: 1,
+            face: Some(face),
+            quality: None,
+            provenance: None,
+        };
         ImageReport { role, position: 0, seen }
     };
     let images = vec![report(ImageRole::Reference), report(ImageRole::Probe)];

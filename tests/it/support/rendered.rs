@@ -13,7 +13,7 @@
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};
-use visavis::domain::challenge::Action;
+use visavis::domain::action::Action;
 use visavis::vision::{Face, Pipeline};
 
 use super::spoilt::Shot;

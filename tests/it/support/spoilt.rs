@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, imageops};
 use visavis::domain::evidence::Mode;
-use visavis::domain::quality::{Limits, Quality};
+use visavis::domain::quality::{Quality, QualityLimits};
 use visavis::domain::warning::Risk;
 use visavis::vision::geometry::Point;
 use visavis::vision::picture::Picture;
@@ -18,7 +18,7 @@ pub fn analyse(pipeline: &mut Pipeline, picture: &RgbImage) -> Analysis {
 }
 
 pub fn risks(quality: &Quality) -> Vec<Risk> {
-    quality.defects(&Limits::default()).iter().map(|it| it.risk).collect()
+    quality.defects(&QualityLimits::default()).iter().map(|it| it.risk).collect()
 }
 
 /// A photo with its face.

@@ -2,7 +2,8 @@
 
 use super::fields::{Fields, read};
 use super::{RequestFault, fault};
-use crate::challenge::{Action, DEFAULT_LENGTH, LENGTHS, is_sufficient};
+use crate::action::Action;
+use crate::challenge::{DEFAULT_LENGTH, LENGTHS, is_sufficient};
 
 /// A challenge that is to be drawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub fn parse_challenge(body: &[u8]) -> Result<WantedChallenge, RequestFault> {
         let actions: Option<Vec<Action>> = read(value);
         let is_set = |it: &Vec<Action>| it.iter().enumerate().all(|(at, action)| !it[..at].contains(action));
         wanted.actions = actions.filter(|it| is_sufficient(it) && is_set(it)).ok_or_else(|| {
-            let names = Action::ALL.map(Action::name).join(", ");
+            let names = Action::ALL.iter().map(|action| action.name()).collect::<Vec<_>>().join(", ");
             let message = format!(
                 "actions must be different ones of {names}, both turns and close_eyes or open_mouth among them"
             );

@@ -5,9 +5,9 @@ use serde_json::value::RawValue;
 use super::fields::{Fields, Items, read, required, search_mode};
 use super::images::{ImageLimits, image, read_image};
 use super::thresholds::bounded;
-use super::{Asked, Defaults, RequestFault, fault};
+use super::{Defaults, ParsedRequest, RequestFault, fault};
 use crate::image::ImageRole;
-use crate::job::{Lane, Params, Submission, SubmittedImage};
+use crate::job::{JobParams, Lane, Submission, SubmittedImage};
 
 /// Images that a gallery may have.
 const MAX_GALLERY: usize = 32;
@@ -24,7 +24,11 @@ pub(super) fn parse(body: &[u8], lane: Lane, defaults: &Defaults) -> Result<Subm
 }
 
 /// As a part of a native request.
-pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults, limits: ImageLimits) -> Result<Asked, RequestFault> {
+pub(super) fn asked(
+    request: &mut Fields<'_>,
+    defaults: &Defaults,
+    limits: ImageLimits,
+) -> Result<ParsedRequest, RequestFault> {
     // What is missing is told first, in this order.
     for field in ["os", "probe", "gallery", "search_mode"] {
         if !request.has(field) {
@@ -41,8 +45,8 @@ pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults, limits: Image
     let liveness_min = bounded(request, "liveness_min_score", LIVENESS_MIN, default)?;
     let mut images = gallery(request, limits)?;
     images.push(image(request, "probe", ImageRole::Probe, limits)?);
-    let params = Params::CompareWithLiveness { compare_min, liveness_min, os, mode };
-    Ok(Asked { params, images, id_number: None, challenge: None })
+    let params = JobParams::CompareWithLiveness { compare_min, liveness_min, os, mode };
+    Ok(ParsedRequest { params, images, id_number: None, challenge: None })
 }
 
 fn gallery(request: &mut Fields<'_>, limits: ImageLimits) -> Result<Vec<SubmittedImage>, RequestFault> {

@@ -5,10 +5,10 @@ use serde_json::value::RawValue;
 use super::fields::{Fields, Items, metadata, read, required, search_mode, string};
 use super::images::{ImageLimits, image, read_image, read_video};
 use super::thresholds::{RateLookup, Spelling, threshold};
-use super::{Asked, Defaults, RequestFault, fault};
+use super::{Defaults, ParsedRequest, RequestFault, fault};
 use crate::evidence::Threshold;
 use crate::image::ImageRole;
-use crate::job::{Lane, Params, SentChallenge, Submission, SubmittedImage, Target};
+use crate::job::{JobParams, Lane, LiveCapture, SentChallenge, Submission, SubmittedImage};
 
 /// Frames that a report may be made from: fewer are an image, more are a video.
 const FRAMES: std::ops::RangeInclusive<usize> = 2..=MAX_FRAMES;
@@ -24,7 +24,7 @@ pub(super) fn parse(body: &[u8], lane: Lane, defaults: &Defaults) -> Result<Subm
 }
 
 /// As a part of a native request.
-pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults) -> Result<Asked, RequestFault> {
+pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults) -> Result<ParsedRequest, RequestFault> {
     let mode = search_mode(request)?.unwrap_or(defaults.mode);
     let rates = RateLookup { rates: defaults.rates.as_ref(), mode };
     let approve = Spelling { field: "approve_score", scale: 100.0, default: defaults.approve };
@@ -41,22 +41,22 @@ pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults) -> Result<Ask
     let path = request.path(target.field());
     let value = required(request.take(target.field())?, &path)?;
     match target {
-        Target::Image => images.push(read_image(value, path, ImageRole::Probe, 0, limits)?),
-        Target::Frames => images.extend(frames(value, &path, limits)?),
-        Target::Video => images.push(read_video(value, path, defaults.max_video_bytes)?),
+        LiveCapture::Image => images.push(read_image(value, path, ImageRole::Probe, 0, limits)?),
+        LiveCapture::Frames => images.extend(frames(value, &path, limits)?),
+        LiveCapture::Video => images.push(read_video(value, path, defaults.max_video_bytes)?),
     }
     let challenge = challenge(request, target)?;
     let &Defaults { liveness, report_liveness_min: liveness_min, .. } = defaults;
     // What was asked for is known once the challenge is verified.
-    let params = Params::FaceMatch { approve, review, target, liveness, liveness_min, challenge: Vec::new(), mode };
-    Ok(Asked { params, images, id_number: None, challenge })
+    let params = JobParams::FaceMatch { approve, review, target, liveness, liveness_min, challenge: Vec::new(), mode };
+    Ok(ParsedRequest { params, images, id_number: None, challenge })
 }
 
-fn challenge(request: &mut Fields<'_>, target: Target) -> Result<Option<SentChallenge>, RequestFault> {
+fn challenge(request: &mut Fields<'_>, target: LiveCapture) -> Result<Option<SentChallenge>, RequestFault> {
     let field = request.path("challenge");
     let Some(value) = request.take("challenge")? else { return Ok(None) };
     let token = string(value, &field)?.into_owned();
-    if target == Target::Image {
+    if target == LiveCapture::Image {
         let message = format!("{field} needs frames that show its actions: send target_frames or target_video");
         return Err(fault("conflicting_fields", Some(&field), message));
     }
@@ -64,10 +64,10 @@ fn challenge(request: &mut Fields<'_>, target: Target) -> Result<Option<SentChal
 }
 
 /// The one that was sent; where none was, an image is missed.
-fn target(request: &Fields<'_>) -> Result<Target, RequestFault> {
-    let sent: Vec<_> = Target::ALL.into_iter().filter(|it| request.has(it.field())).collect();
+fn target(request: &Fields<'_>) -> Result<LiveCapture, RequestFault> {
+    let sent: Vec<_> = LiveCapture::ALL.into_iter().filter(|it| request.has(it.field())).collect();
     match sent.as_slice() {
-        [] => Ok(Target::Image),
+        [] => Ok(LiveCapture::Image),
         [target] => Ok(*target),
         [.., last] => {
             let message = "send one of target_image, target_frames and target_video".to_owned();

@@ -3,11 +3,11 @@
 use super::fields::{Fields, required, search_mode, string};
 use super::images::{ImageLimits, image};
 use super::thresholds::{RateLookup, Spelling, plain_threshold, threshold};
-use super::{Asked, Defaults, RequestFault, fault};
+use super::{Defaults, ParsedRequest, RequestFault, fault};
 use crate::evidence::{Mode, Threshold};
 use crate::identity::{IdNumber, IdType};
 use crate::image::ImageRole;
-use crate::job::{Lane, Params, Submission};
+use crate::job::{JobParams, Lane, Submission};
 
 /// Pixels that each side of a selfie must have in its own form.
 pub const MIN_SIDE: u32 = 224;
@@ -21,7 +21,7 @@ pub(super) fn parse(body: &[u8], lane: Lane, defaults: &Defaults) -> Result<Subm
 }
 
 /// As a part of a native request.
-pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults) -> Result<Asked, RequestFault> {
+pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults) -> Result<ParsedRequest, RequestFault> {
     let mode = search_mode(request)?.unwrap_or(defaults.mode);
     let spelling = Spelling { field: "threshold", scale: 1.0, default: defaults.id_match };
     let threshold = threshold(request, &spelling, RateLookup { rates: defaults.rates.as_ref(), mode })?;
@@ -33,7 +33,7 @@ fn rest(
     threshold: Threshold,
     mode: Mode,
     limits: ImageLimits,
-) -> Result<Asked, RequestFault> {
+) -> Result<ParsedRequest, RequestFault> {
     let path = request.path("id_type");
     let id_type = string(required(request.take("id_type")?, &path)?, &path)?;
     let id_type = IdType::parse(&id_type).ok_or_else(|| {
@@ -47,5 +47,10 @@ fn rest(
         fault("invalid_id_number", Some(&path), message)
     })?;
     let images = vec![image(request, "selfie", ImageRole::Probe, limits)?];
-    Ok(Asked { params: Params::IdMatch { id_type, threshold, mode }, images, id_number: Some(number), challenge: None })
+    Ok(ParsedRequest {
+        params: JobParams::IdMatch { id_type, threshold, mode },
+        images,
+        id_number: Some(number),
+        challenge: None,
+    })
 }

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::fields::{Fields, metadata, read, required, string};
-use super::{Asked, Defaults, RequestFault, compare_with_liveness, face_match, fault, id_match, likeness_check};
+use super::{
+    Defaults, ParsedRequest, RequestFault, compare_with_liveness, face_match, fault, id_match, likeness_check,
+};
 use crate::job::{Lane, Submission};
 
 pub(super) fn parse(body: &[u8], default_lane: Lane, defaults: &Defaults) -> Result<Submission, RequestFault> {
@@ -26,7 +28,7 @@ pub(super) fn parse(body: &[u8], default_lane: Lane, defaults: &Defaults) -> Res
     request.prefix = "request.";
     root.refuse_rest()?;
 
-    let Asked { params, images, id_number, challenge } = match &*kind {
+    let ParsedRequest { params, images, id_number, challenge } = match &*kind {
         "likeness_check" => likeness_check::asked(&mut request, defaults)?,
         "id_match" => id_match::asked(&mut request, defaults)?,
         "face_match" => face_match::asked(&mut request, defaults)?,
@@ -54,7 +56,7 @@ mod tests {
     use super::*;
     use crate::evidence::{Mode, Threshold};
     use crate::image::{FileFormat, ImageFormat, VideoFormat};
-    use crate::job::{ImageContent, Params, Target};
+    use crate::job::{ImageContent, JobParams, LiveCapture};
     use crate::tenant::LivenessPolicy;
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -94,10 +96,10 @@ mod tests {
         let at = |value| Threshold::new(value).unwrap();
         assert_eq!(
             submission.params,
-            Params::FaceMatch {
+            JobParams::FaceMatch {
                 approve: at(0.75),
                 review: at(0.60),
-                target: Target::Image,
+                target: LiveCapture::Image,
                 liveness: LivenessPolicy::IfAvailable,
                 liveness_min: Threshold::LIVE,
                 challenge: Vec::new(),
@@ -159,15 +161,15 @@ mod tests {
     #[test]
     fn frames_and_a_video_stand_in_for_the_live_image() {
         let frames = read(&aimed("target_frames", &json!([JPEG, JPEG, JPEG]))).ok().unwrap();
-        let Params::FaceMatch { target, .. } = frames.params else { panic!("another kind") };
+        let JobParams::FaceMatch { target, .. } = frames.params else { panic!("another kind") };
         let probes: Vec<_> = frames.images[1..].iter().map(|it| (it.position, it.field.as_str())).collect();
         let named = ["request.target_frames[0]", "request.target_frames[1]", "request.target_frames[2]"];
-        assert_eq!((target, probes), (Target::Frames, (0..).zip(named).collect()));
+        assert_eq!((target, probes), (LiveCapture::Frames, (0..).zip(named).collect()));
 
         let video = read(&aimed("target_video", &json!(format!("data:video/mp4;base64,{MP4}")))).ok().unwrap();
-        let Params::FaceMatch { target, .. } = video.params else { panic!("another kind") };
+        let JobParams::FaceMatch { target, .. } = video.params else { panic!("another kind") };
         let ImageContent::Inline { format, .. } = video.images[1].content else { panic!("not inline") };
-        assert_eq!((target, format), (Target::Video, FileFormat::Video(VideoFormat::Mp4)));
+        assert_eq!((target, format), (LiveCapture::Video, FileFormat::Video(VideoFormat::Mp4)));
 
         let upload = json!({"image_id": "01a20177-fb1d-70ef-bfb0-d6924cc85f44"});
         let video = read(&aimed("target_video", &upload)).ok().unwrap();
@@ -235,10 +237,10 @@ mod tests {
         let at = Threshold::new(0.5).unwrap();
         assert_eq!(
             submission.params,
-            Params::FaceMatch {
+            JobParams::FaceMatch {
                 approve: at,
                 review: at,
-                target: Target::Image,
+                target: LiveCapture::Image,
                 liveness: LivenessPolicy::IfAvailable,
                 liveness_min: Threshold::LIVE,
                 challenge: Vec::new(),

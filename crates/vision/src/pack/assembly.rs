@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::manifest::{self, CalibrationFile, Manifest, ModelTask};
 use super::{Contents, MANIFEST, Pack, PackFault};
-use crate::calibration::Calibration;
 use crate::compare::{ScorePart, Scorer, Scorers};
 use crate::detect::DetectorSpec;
 use crate::embed::EmbedderSpec;
@@ -13,6 +12,7 @@ use crate::landmarks::{LANDMARKS, LandmarkSpec};
 use crate::model::InputSpec;
 use crate::network::{Network, NetworkSpec, Onnx};
 use crate::session::{Interface, OutputSpec};
+use visavis_domain::calibration::Calibration;
 
 mod liveness;
 

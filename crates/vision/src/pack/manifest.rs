@@ -10,11 +10,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::PackFault;
-use crate::calibration::{Knot, Rate};
 use crate::detect::{Certainty, Decoding};
 use crate::geometry::Point;
 use crate::liveness::Resize;
 use crate::model::Colour;
+use visavis_domain::calibration::{Knot, MeasuredRate};
 
 /// A pack's parts, and the networks that they are made of.
 #[derive(Debug, Deserialize)]
@@ -333,9 +333,9 @@ impl CalibrationFile {
     }
 
     /// The measured ones: nothing is promised beyond them.
-    pub fn rates(&self) -> Vec<Rate> {
+    pub fn rates(&self) -> Vec<MeasuredRate> {
         let measured = self.operating_points.iter().filter(|p| !p.extrapolated);
-        measured.map(|p| Rate { similarity: p.calibrated, fmr: p.fmr }).collect()
+        measured.map(|p| MeasuredRate { similarity: p.calibrated, fmr: p.fmr }).collect()
     }
 }
 

@@ -6,7 +6,7 @@
 //! of its bits.
 
 use super::ids::TenantId;
-use super::pepper::{Pepper, Purpose};
+use super::pepper::{HashPurpose, Pepper};
 
 /// Luminances of a picture's 16 x 16 cells.
 pub const CELLS: usize = 256;
@@ -19,9 +19,9 @@ const ALIKE: u32 = 10;
 
 /// The print of one picture for one organisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImagePrint([u8; BYTES]);
+pub struct PerceptualHash([u8; BYTES]);
 
-impl ImagePrint {
+impl PerceptualHash {
     /// `None` of a picture of one colour, which is like any other.
     #[must_use]
     pub fn of(cells: &[f32; CELLS], pepper: &Pepper, tenant: TenantId) -> Option<Self> {
@@ -32,7 +32,7 @@ impl ImagePrint {
         }
         let mut print = [0; BYTES];
         for bit in 0..CELLS {
-            let signs = pepper.digest(Purpose::ImagePrint, &[tenant.0.as_bytes(), &bit.to_be_bytes()]);
+            let signs = pepper.digest(HashPurpose::PerceptualHash, &[tenant.0.as_bytes(), &bit.to_be_bytes()]);
             let mut projection = 0.0;
             for (at, cell) in cells.iter().enumerate() {
                 let is_set = signs.get(at / 8).is_some_and(|it| (it >> (at % 8)) & 1 == 1);
@@ -66,7 +66,8 @@ impl ImagePrint {
     #[must_use]
     pub fn parts(&self, pepper: &Pepper, tenant: TenantId) -> Vec<i64> {
         let part = |(at, bytes): (usize, &[u8])| {
-            let digest = pepper.digest(Purpose::ImagePrint, &[tenant.0.as_bytes(), b"part", &at.to_be_bytes(), bytes]);
+            let digest =
+                pepper.digest(HashPurpose::PerceptualHash, &[tenant.0.as_bytes(), b"part", &at.to_be_bytes(), bytes]);
             digest.first_chunk().map_or(0, |it| i64::from_be_bytes(*it))
         };
         self.0.chunks(BYTES / PARTS).enumerate().map(part).collect()
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn a_picture_is_known_again_with_more_light_and_a_little_noise_and_another_is_not_taken_for_it() {
         let pepper = pepper(1);
-        let print = |cells: &[f32; CELLS]| ImagePrint::of(cells, &pepper, TENANT).unwrap();
+        let print = |cells: &[f32; CELLS]| PerceptualHash::of(cells, &pepper, TENANT).unwrap();
         let (own, noise, mut changed) = (cells(1), cells(2), cells(1));
         for (cell, noise) in changed.iter_mut().zip(noise) {
             *cell = 1.4 * *cell + 20.0 + (noise - 50.0) / 25.0;
@@ -113,9 +114,9 @@ mod tests {
     #[test]
     fn prints_of_two_organisations_and_under_two_keys_have_nothing_in_common() {
         let other = TenantId(Uuid::from_u128(2));
-        let own = ImagePrint::of(&cells(1), &pepper(1), TENANT).unwrap();
+        let own = PerceptualHash::of(&cells(1), &pepper(1), TENANT).unwrap();
         for (pepper, tenant) in [(pepper(1), other), (pepper(2), TENANT)] {
-            let theirs = ImagePrint::of(&cells(1), &pepper, tenant).unwrap();
+            let theirs = PerceptualHash::of(&cells(1), &pepper, tenant).unwrap();
             assert!(!own.is_like(&theirs));
             assert!(!own.parts(&pepper, TENANT).iter().any(|it| own.parts(&pepper, other).contains(it)));
         }
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_picture_of_one_colour_has_no_print() {
-        assert_eq!(ImagePrint::of(&[0.0; CELLS], &pepper(1), TENANT), None);
-        assert_eq!(ImagePrint::of(&[99.5; CELLS], &pepper(1), TENANT), None);
+        assert_eq!(PerceptualHash::of(&[0.0; CELLS], &pepper(1), TENANT), None);
+        assert_eq!(PerceptualHash::of(&[99.5; CELLS], &pepper(1), TENANT), None);
     }
 }

@@ -1,7 +1,7 @@
 //! From a model's raw score to a similarity that a threshold can be set on: a monotone, piecewise linear map, fitted on
 //! labelled pairs and versioned with the model.
 
-use visavis_domain::evidence::{RawScore, Similarity, Threshold};
+use super::evidence::{RawScore, Similarity, Threshold};
 
 /// One corner of the map.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize)]
@@ -14,7 +14,7 @@ pub struct Knot {
 
 /// The share of impostor pairs, on the pairs that the calibration was fitted on, at or above a similarity.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize)]
-pub struct Rate {
+pub struct MeasuredRate {
     /// In [0, 1].
     pub similarity: f64,
     /// False match rate, above 0.
@@ -26,7 +26,7 @@ pub struct Rate {
 pub struct Calibration {
     version: String,
     knots: Vec<Knot>,
-    rates: Vec<Rate>,
+    rates: Vec<MeasuredRate>,
 }
 
 /// Why a calibration is refused.
@@ -51,7 +51,7 @@ impl Calibration {
     ///
     /// # Errors
     /// When either is out of order or range.
-    pub fn new(version: String, knots: Vec<Knot>, rates: Vec<Rate>) -> Result<Self, CalibrationFault> {
+    pub fn new(version: String, knots: Vec<Knot>, rates: Vec<MeasuredRate>) -> Result<Self, CalibrationFault> {
         if knots.len() < 2 {
             return Err(CalibrationFault::TooFewKnots);
         }
@@ -148,7 +148,7 @@ mod tests {
         Calibration::new(
             "test@1".to_owned(),
             knots.map(|(raw, similarity)| Knot { raw, similarity }).to_vec(),
-            rates.map(|(similarity, fmr)| Rate { similarity, fmr }).to_vec(),
+            rates.map(|(similarity, fmr)| MeasuredRate { similarity, fmr }).to_vec(),
         )
         .unwrap()
     }
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(new(vec![knot(0.0, 0.5), knot(1.0, 0.4)]), Err(CalibrationFault::NotMonotone(1)));
         assert_eq!(new(vec![knot(0.0, 0.0), knot(1.0, 1.1)]), Err(CalibrationFault::OutOfRange(1)));
         assert_eq!(new(vec![knot(f64::NAN, 0.0), knot(1.0, 1.0)]), Err(CalibrationFault::OutOfRange(0)));
-        let rates = vec![Rate { similarity: 0.6, fmr: 1e-3 }, Rate { similarity: 0.7, fmr: 1e-2 }];
+        let rates = vec![MeasuredRate { similarity: 0.6, fmr: 1e-3 }, MeasuredRate { similarity: 0.7, fmr: 1e-2 }];
         let knots = vec![knot(0.0, 0.0), knot(1.0, 1.0)];
         assert_eq!(Calibration::new(String::new(), knots, rates), Err(CalibrationFault::Rates(1)));
     }
