@@ -176,8 +176,6 @@ const MAX_BODY: usize = 64 << 10;
 #[utoipa::path(post, path = "/admin/v1/organisations", tag = "admin", security(("admin_token" = [])), operation_id = "create_organisation", request_body = OrganisationChange,
     responses((status = 201, body = Organisation),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
         (status = 409, body = Problem, content_type = "application/problem+json")))]
 async fn create(
     State(context): State<ApiContext>,
@@ -205,7 +203,7 @@ async fn create(
 
 /// Organisations by name, 100 a page.
 #[utoipa::path(get, path = "/admin/v1/organisations", tag = "admin", security(("admin_token" = [])), operation_id = "list_organisations", params(Page),
-    responses((status = 200, body = Organisations), (status = 404, body = Problem, content_type = "application/problem+json"), (status = 400, body = Problem, content_type = "application/problem+json"), (status = 401, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Organisations), (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn list(
     State(context): State<ApiContext>,
     _admin: Admin,
@@ -226,7 +224,6 @@ async fn list(
 #[utoipa::path(get, path = "/admin/v1/organisations/{organisation}", tag = "admin", security(("admin_token" = [])), operation_id = "read_organisation",
     params(("organisation" = String, Path)),
     responses((status = 200, body = Organisation),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn show(
     State(context): State<ApiContext>,
@@ -240,8 +237,6 @@ async fn show(
 #[utoipa::path(patch, path = "/admin/v1/organisations/{organisation}", tag = "admin", security(("admin_token" = [])), operation_id = "change_organisation",
     params(("organisation" = String, Path)), request_body = OrganisationChange,
     responses((status = 200, body = Organisation),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 409, body = Problem, content_type = "application/problem+json")))]
 async fn change(
@@ -266,8 +261,6 @@ async fn change(
 #[utoipa::path(post, path = "/admin/v1/organisations/{organisation}/keys", tag = "admin", security(("admin_token" = [])), operation_id = "create_key",
     params(("organisation" = String, Path)), request_body = Option<KeyRequest>,
     responses((status = 201, body = NewKey),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn create_key(
     State(context): State<ApiContext>,
@@ -303,7 +296,6 @@ async fn create_key(
 #[utoipa::path(get, path = "/admin/v1/organisations/{organisation}/keys", tag = "admin", security(("admin_token" = [])), operation_id = "list_keys",
     params(("organisation" = String, Path)),
     responses((status = 200, body = Vec<Key>),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn list_keys(
     State(context): State<ApiContext>,
@@ -319,8 +311,6 @@ async fn list_keys(
 #[utoipa::path(post, path = "/admin/v1/organisations/{organisation}/keys/{key}/rotate", tag = "admin", security(("admin_token" = [])), operation_id = "rotate_key",
     params(("organisation" = String, Path), ("key" = String, Path)), request_body = Option<RotationRequest>,
     responses((status = 201, body = NewKey),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 409, body = Problem, content_type = "application/problem+json")))]
 async fn rotate_key(
@@ -355,7 +345,6 @@ async fn rotate_key(
 #[utoipa::path(delete, path = "/admin/v1/organisations/{organisation}/keys/{key}", tag = "admin", security(("admin_token" = [])), operation_id = "revoke_key",
     params(("organisation" = String, Path), ("key" = String, Path)),
     responses((status = 204),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn revoke_key(
     State(context): State<ApiContext>,

@@ -108,7 +108,6 @@ async fn wallet(State(context): State<ApiContext>, caller: Caller) -> Result<Jso
     params(StatementQuery),
     responses(
         (status = 200, description = "A page.", content((Statement = "application/json"), (String = "text/csv"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 403, body = Problem, content_type = "application/problem+json",
             description = "The key lacks the scope, or is a test key.")))]
 async fn statement(

@@ -133,7 +133,6 @@ struct Replayed {
 #[utoipa::path(get, path = "/v1/webhooks/{id}/deliveries", operation_id = "list_deliveries", tag = "webhooks",
     params(("id" = String, Path, format = "uuid"), Page),
     responses((status = 200, body = DeliveryList),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn list(
     State(context): State<ApiContext>,

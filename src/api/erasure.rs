@@ -41,11 +41,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
 #[utoipa::path(delete, operation_id = "erase_job", path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)),
     responses(
         (status = 200, body = ErasureReceipt),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
     ))]
 async fn erase(
     State(context): State<ApiContext>,

@@ -87,13 +87,7 @@ struct Report {
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key and body give the first answer again")),
     responses(
         (status = 202, body = Submitted),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+        (status = 409, body = Problem, content_type = "application/problem+json")))]
 async fn start(
     State(context): State<ApiContext>,
     caller: Caller,
@@ -107,13 +101,8 @@ async fn start(
 #[utoipa::path(get, path = "/v1/face-match/{id}", operation_id = "get_face_match", tag = "face match", params(("id" = String, Path, format = "uuid", description = "The job."), Wait),
     responses(
         (status = 200, body = ReportAnswer),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 410, body = Problem, content_type = "application/problem+json", description = "the job's result was erased"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+        (status = 410, body = Problem, content_type = "application/problem+json", description = "the job's result was erased")))]
 async fn find(
     State(context): State<ApiContext>,
     caller: Caller,

@@ -77,14 +77,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
         (File = "image/jpeg"), (File = "image/png"), (File = "image/webp"), (File = "video/mp4"), (File = "video/webm"))),
     responses(
         (status = 201, body = ImageView, headers(("Location" = String))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
         (status = 408, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
-        (status = 415, body = Problem, content_type = "application/problem+json"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
     ))]
 async fn upload(State(context): State<ApiContext>, caller: Caller, request: Request) -> Result<Response, ApiError> {
     caller.may(Scope::Submit)?;
@@ -125,11 +118,7 @@ async fn upload(State(context): State<ApiContext>, caller: Caller, request: Requ
 #[utoipa::path(get, operation_id = "find_image", path = "/v1/images/{id}", tag = "images", params(("id" = String, Path)),
     responses(
         (status = 200, body = ImageView),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
     ))]
 async fn find(
     State(context): State<ApiContext>,
@@ -146,11 +135,7 @@ async fn find(
 #[utoipa::path(delete, operation_id = "erase_image", path = "/v1/images/{id}", tag = "images", params(("id" = String, Path)),
     responses(
         (status = 204, description = "erased"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
     ))]
 async fn erase(
     State(context): State<ApiContext>,

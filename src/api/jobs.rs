@@ -74,7 +74,6 @@ async fn start(
     params(("id" = String, Path, format = "uuid", description = "The job."), Wait),
     responses(
         (status = 200, body = answers::Job, description = "The job as it stands."),
-        (status = 400, body = Problem, content_type = "application/problem+json", description = "`wait` is at fault."),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job."),
     ))]
 async fn find(

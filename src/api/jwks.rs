@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiContext;
-use super::error::{ApiError, Problem};
+use super::error::ApiError;
 use crate::media::PublicKey;
 
 /// A JWK set (RFC 7517) of Ed25519 keys (RFC 8037).
@@ -25,7 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
 
 /// The public keys of our signatures, those of retired keys among them.
 #[utoipa::path(get, operation_id = "list_signing_keys", path = "/.well-known/jwks.json", tag = "signatures", security(()),
-    responses((status = 200, body = Jwks), (status = 503, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Jwks)))]
 async fn list(State(context): State<ApiContext>) -> Result<Response, ApiError> {
     let keys = context.images.public_keys().await?;
     let jwks = Jwks { keys: keys.iter().map(PublicKey::jwk).collect() };

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::ApiContext;
 use super::auth::Caller;
-use super::error::{ApiError, Problem};
+use super::error::ApiError;
 use super::jobs::render;
 use crate::domain::ids::JobId;
 use crate::domain::job::Verdict;
@@ -69,12 +69,7 @@ pub(super) struct PageLinks {
 /// Jobs, page by page, the newest first.
 #[utoipa::path(get, path = "/v1/jobs", operation_id = "list_jobs", tag = "jobs", params(Page),
     responses(
-        (status = 200, body = JobList),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+        (status = 200, body = JobList)))]
 async fn list(
     State(context): State<ApiContext>,
     caller: Caller,

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::ApiContext;
 use super::auth::Caller;
 use super::body::JsonBody;
-use super::error::{ApiError, Problem};
+use super::error::ApiError;
 use super::jobs::time;
 use crate::domain::action::Action;
 use crate::domain::request::parse_challenge;
@@ -65,13 +65,7 @@ struct Step {
 #[utoipa::path(post, path = "/v1/liveness/challenges", operation_id = "issue_liveness_challenge", tag = "liveness",
     request_body(content = Option<ChallengeWish>, content_type = "application/json"),
     responses(
-        (status = 201, body = IssuedChallenge),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+        (status = 201, body = IssuedChallenge)))]
 async fn issue(
     State(context): State<ApiContext>,
     caller: Caller,

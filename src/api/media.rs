@@ -70,7 +70,6 @@ pub(super) async fn issue(
         (status = 403, body = Problem, content_type = "application/problem+json", description = "forged or altered"),
         (status = 410, body = Problem, content_type = "application/problem+json", description = "expired, or the image was erased"),
         (status = 416, description = "no such range"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
     ))]
 async fn serve(
     State(context): State<ApiContext>,

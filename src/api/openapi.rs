@@ -1,7 +1,7 @@
 //! The OpenAPI 3.1 document: gathered from the handlers, completed with what holds for all of them.
 
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{Operation, Parameter, PathItem};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
@@ -46,6 +46,8 @@ enum Whose {
     WithKey,
     /// Those that want a body.
     WithBody,
+    /// Those that want a body or take fields in the query.
+    WithInput,
 }
 
 /// An error that many operations can give: its status, its name in the document, what it says, a header that comes with
@@ -57,7 +59,7 @@ const SHARED: [Shared; 8] = [
         400,
         "BadRequest",
         "The request is at fault: `field` names where, `detail` says what to do.",
-        Whose::WithBody,
+        Whose::WithInput,
         None,
     ),
     (
@@ -129,11 +131,17 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 fn complete(operation: &mut Operation) {
     let open = operation.security.as_ref().is_some_and(|it| it.contains(&SecurityRequirement::default()));
     let has_body = operation.request_body.is_some();
+    let has_query = operation
+        .parameters
+        .iter()
+        .flatten()
+        .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query));
     for (status, name, _, whose, _) in SHARED {
         let fits = match whose {
             Whose::All => true,
             Whose::WithKey => !open,
             Whose::WithBody => has_body,
+            Whose::WithInput => has_body || has_query,
         };
         if fits {
             let reference = || RefOr::Ref(Ref::from_response_name(name));

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::ApiContext;
 use super::auth::Caller;
-use super::error::{ApiError, Problem};
+use super::error::ApiError;
 use crate::domain::evidence::Threshold;
 use crate::domain::tenant::{Scope, TenantSettings};
 
@@ -50,7 +50,7 @@ struct OwnOrganisation {
 
 /// Who calls, and what it may do.
 #[utoipa::path(get, path = "/v1/organisation", tag = "organisation", operation_id = "show_organisation",
-    responses((status = 200, body = OwnOrganisation), (status = 401, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = OwnOrganisation)))]
 async fn show(State(context): State<ApiContext>, caller: Caller) -> Result<Json<OwnOrganisation>, ApiError> {
     let found = context.intake.store.show_tenant(caller.account.tenant_id).await?;
     let it = found.ok_or_else(|| ApiError::no_such("organisation"))?;

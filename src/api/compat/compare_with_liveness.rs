@@ -180,15 +180,11 @@ struct CompareError {
         (status = 202, body = Submitted, description = "the wait ended first: read `Location`"),
         (status = 400, body = CompareError, description = "InvalidParameter"),
         (status = 401, body = CompareError, description = "Unauthorized"),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
         (status = 409, content(
             (CompareError = "application/json"),
             (Problem = "application/problem+json")), description = "MissingParameter, or another body under the same idempotency key"),
         (status = 410, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
         (status = 422, body = CompareError, description = "FaceNotFound"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
-        (status = 500, body = Problem, content_type = "application/problem+json"),
         (status = 503, content(
             (CompareError = "application/json"),
             (Problem = "application/problem+json")), description = "LivenessUnavailable, or too much at once")))]

@@ -125,7 +125,6 @@ struct Details {
         (status = 404, body = Envelope, description = "ID_NOT_FOUND"),
         (status = 409, body = Problem, content_type = "application/problem+json"),
         (status = 410, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Envelope, description = "LANDMARKS_NOT_FOUND"),
         (status = 429, body = Envelope, description = "RATE_LIMITED"),
         (status = 500, body = Envelope, description = "SERVICE_ERROR")))]

@@ -91,13 +91,8 @@ struct LikenessError {
         (status = 202, body = Submitted, description = "the wait ended first: read `Location`"),
         (status = 400, body = LikenessError),
         (status = 401, body = LikenessError),
-        (status = 403, body = Problem, content_type = "application/problem+json"),
         (status = 409, body = Problem, content_type = "application/problem+json"),
-        (status = 410, body = Problem, content_type = "application/problem+json"),
-        (status = 413, body = Problem, content_type = "application/problem+json"),
-        (status = 429, body = Problem, content_type = "application/problem+json"),
-        (status = 500, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json")))]
+        (status = 410, body = Problem, content_type = "application/problem+json")))]
 async fn check(
     State(context): State<ApiContext>,
     caller: Caller,
