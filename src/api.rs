@@ -47,14 +47,19 @@ pub use limits::Limits;
 pub use waiters::Waiters;
 
 use crate::desk::Desk;
+use crate::domain::pepper::Pepper;
 use crate::domain::request::LARGEST_BODY;
 use crate::images::Images;
 use crate::intake::Intake;
+use crate::store::Store;
 use crate::webhooks::Endpoints;
 
 /// What handlers need; clones share it.
 #[derive(Clone)]
 pub struct ApiContext {
+    pub store: Store,
+    /// Hashes the secrets of API keys.
+    pub pepper: Pepper,
     pub intake: Intake,
     pub images: Images,
     pub waiters: Waiters,

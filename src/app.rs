@@ -138,9 +138,22 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         let endpoints = Endpoints::new(store.clone(), intake.media.clone(), guard);
         let (pepper, rates) = (intake.pepper.clone(), intake.defaults.rates.clone());
         let is_secure = public_url.starts_with("https://");
-        let desk = Desk::start(store.clone(), images.clone(), pepper, rates, is_secure, &life);
-        let context =
-            ApiContext { intake, images, waiters, endpoints, feed, desk, limits, admin, probes, provider, signer };
+        let desk = Desk::start(store.clone(), images.clone(), pepper.clone(), rates, is_secure, &life);
+        let context = ApiContext {
+            store: store.clone(),
+            pepper,
+            intake,
+            images,
+            waiters,
+            endpoints,
+            feed,
+            desk,
+            limits,
+            admin,
+            probes,
+            provider,
+            signer,
+        };
         let router = api::router(context, &origins);
         let serving = serve_http(listener.into_std()?, router, life.stopping().clone())?;
         life.spawn("api", async move {

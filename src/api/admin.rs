@@ -189,7 +189,7 @@ async fn create(
         let detail = "name must be 1 to 63 lower-case letters, digits and hyphens, and not begin with a hyphen";
         return Err(ApiError::of_field("invalid_name", "name", detail));
     }
-    let store = &context.intake.store;
+    let store = &context.store;
     if let Some(user) = &change.amqp_user {
         free_amqp_user(&context, user, None).await?;
     }
@@ -214,7 +214,7 @@ async fn list(
     if page.after.as_ref().is_some_and(|it| it.contains('\0')) {
         return Err(wrong());
     }
-    let found = context.intake.store.list_tenants(page.after.as_deref().unwrap_or_default(), PAGE).await?;
+    let found = context.store.list_tenants(page.after.as_deref().unwrap_or_default(), PAGE).await?;
     let full = i64::try_from(found.len()).is_ok_and(|it| it == PAGE);
     let next = found.last().filter(|_| full).map(|it| it.name.clone());
     Ok(Json(Organisations { organisations: found.into_iter().map(render).collect(), next }))
@@ -253,7 +253,7 @@ async fn change(
     if let Some(user) = &change.amqp_user {
         free_amqp_user(&context, user, Some(found.id)).await?;
     }
-    let changed = context.intake.store.change_tenant(found.id, |now| checked(&now.settings, &change)).await?;
+    let changed = context.store.change_tenant(found.id, |now| checked(&now.settings, &change)).await?;
     Ok(Json(render(changed.ok_or_else(|| ApiError::no_such("organisation"))?)))
 }
 
@@ -279,7 +279,7 @@ async fn create_key(
     }
     let account = Account { tenant_id: found.id, sandbox: request.environment == Some(Environment::Test) };
     let key = ApiKeyText::from_random(account.sandbox, rand::random(), rand::random());
-    let hmac = key.hmac(&context.intake.pepper);
+    let hmac = key.hmac(&context.pepper);
     let new = NewApiKey {
         id: &key.id,
         account,
@@ -288,7 +288,7 @@ async fn create_key(
         label: &label,
         lifetime: request.days.map(|days| Duration::from_hours(24 * u64::from(days))),
     };
-    context.intake.store.insert_api_key(&new).await?;
+    context.store.insert_api_key(&new).await?;
     Ok((StatusCode::CREATED, Json(NewKey { id: key.id.clone(), key: key.reveal() })))
 }
 
@@ -303,7 +303,7 @@ async fn list_keys(
     Path(id): Path<String>,
 ) -> Result<Json<Vec<Key>>, ApiError> {
     let found = find(&context, &id).await?;
-    let keys = context.intake.store.list_api_keys(found.id).await?;
+    let keys = context.store.list_api_keys(found.id).await?;
     Ok(Json(keys.into_iter().map(render_key).collect()))
 }
 
@@ -325,11 +325,11 @@ async fn rotate_key(
         return Err(ApiError::of_field("invalid_grace", "grace_hours", "grace_hours must be 0 to 720"));
     }
     let found = find(&context, &id).await?;
-    let store = &context.intake.store;
+    let store = &context.store;
     let old = store.list_api_keys(found.id).await?.into_iter().find(|it| it.id == key);
     let old = old.ok_or_else(|| ApiError::no_such("key"))?;
     let new = ApiKeyText::from_random(old.sandbox, rand::random(), rand::random());
-    let hmac = new.hmac(&context.intake.pepper);
+    let hmac = new.hmac(&context.pepper);
     let grace = Duration::from_hours(u64::from(grace));
     match store.rotate_api_key(found.id, &old.id, &new.id, &hmac, grace).await? {
         Rotation::Done => Ok((StatusCode::CREATED, Json(NewKey { id: new.id.clone(), key: new.reveal() }))),
@@ -353,20 +353,20 @@ async fn revoke_key(
 ) -> Result<StatusCode, ApiError> {
     let found = find(&context, &id).await?;
     let plain = key.bytes().all(|it| it.is_ascii_alphanumeric());
-    let revoked = plain && context.intake.store.revoke_api_key(found.id, &key).await?;
+    let revoked = plain && context.store.revoke_api_key(found.id, &key).await?;
     if revoked { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::no_such("key")) }
 }
 
 async fn find(context: &ApiContext, id: &str) -> Result<TenantView, ApiError> {
     let id = id.parse().map(TenantId).map_err(|_| ApiError::no_such("organisation"))?;
-    context.intake.store.show_tenant(id).await?.ok_or_else(|| ApiError::no_such("organisation"))
+    context.store.show_tenant(id).await?.ok_or_else(|| ApiError::no_such("organisation"))
 }
 
 async fn free_amqp_user(context: &ApiContext, user: &str, owner: Option<TenantId>) -> Result<(), ApiError> {
     if !(1..=255).contains(&user.len()) || user.chars().any(char::is_control) {
         return Err(ApiError::of_field("invalid_amqp_user", "amqp_user", "amqp_user must have 1 to 255 characters"));
     }
-    match context.intake.store.find_tenant_by_amqp_user(user).await? {
+    match context.store.find_tenant_by_amqp_user(user).await? {
         Some((found, _)) if Some(found) != owner => {
             Err(ApiError::conflict("amqp_user_taken", Some("amqp_user"), "another organisation has this broker user"))
         }

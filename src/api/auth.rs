@@ -58,8 +58,8 @@ impl FromRequestParts<ApiContext> for Caller {
         let (scheme, token) = header.and_then(|it| it.split_once(' ')).ok_or_else(unauthorized)?;
         let key = ApiKeyText::parse(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"));
         let key = key.ok_or_else(unauthorized)?;
-        let stored = context.intake.store.find_api_key(&key.id).await?.ok_or_else(unauthorized)?;
-        if key.sandbox != stored.account.sandbox || !key.matches(&context.intake.pepper, &stored.secret_hmac) {
+        let stored = context.store.find_api_key(&key.id).await?.ok_or_else(unauthorized)?;
+        if key.sandbox != stored.account.sandbox || !key.matches(&context.pepper, &stored.secret_hmac) {
             return Err(unauthorized());
         }
         let limits = &context.limits;

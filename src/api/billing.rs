@@ -99,7 +99,7 @@ struct StatementQuery {
         description = "The key lacks the scope, or is a test key.")))]
 async fn wallet(State(context): State<ApiContext>, caller: Caller) -> Result<Json<Wallet>, ApiError> {
     check(&caller)?;
-    let balance = context.intake.store.find_wallet(caller.account.tenant_id).await?;
+    let balance = context.store.find_wallet(caller.account.tenant_id).await?;
     Ok(Json(Wallet { currency: balance.currency.to_string(), balance: balance.amount(), balance_minor: balance.minor }))
 }
 
@@ -126,7 +126,7 @@ async fn statement(
         || ApiError::of_field("invalid_cursor", "cursor", "cursor must be taken from links.next of a page");
     let after = query.cursor.as_deref().map(|it| it.parse::<Uuid>().map_err(|_| wrong_cursor())).transpose()?;
 
-    let (store, tenant) = (&context.intake.store, caller.account.tenant_id);
+    let (store, tenant) = (&context.store, caller.account.tenant_id);
     let currency = store.find_wallet(tenant).await?.currency;
     // One more than asked for, to see whether there is a next page.
     let movements = store.list_movements(tenant, period, after, i64::from(limit) + 1).await?;

@@ -153,7 +153,7 @@ async fn list(
         })?;
     let state = |it: &str| STATES.contains(&it).then(|| it.to_owned());
     let status = read(page.status.as_ref(), "invalid_status", "status", "pending, delivered or failed", state)?;
-    let store = &context.intake.store;
+    let store = &context.store;
     // One more than asked for tells whether there is a next page.
     let fetched = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let mut found = store.list_deliveries(caller.account, endpoint, status.as_deref(), cursor, fetched).await?;
@@ -184,7 +184,7 @@ async fn show(
     caller.may(Scope::Webhooks)?;
     let endpoint = parse(&id)?;
     let event_id: Uuid = event_id.parse().map_err(|_| no_such())?;
-    let store = &context.intake.store;
+    let store = &context.store;
     let found = store.find_delivery(caller.account, endpoint, event_id).await?.ok_or_else(no_such)?;
     let history = store.list_attempts(caller.account, endpoint, event_id).await?;
     let history = history.into_iter().map(DeliveryAttempt::from).collect();
@@ -206,7 +206,7 @@ async fn replay(
     caller.may(Scope::Webhooks)?;
     let endpoint = find(&context, caller.account, &id).await?.id;
     let which = read_replay(&body)?;
-    let store = &context.intake.store;
+    let store = &context.store;
     match which {
         Replay::One(event_id) if store.find_delivery(caller.account, endpoint, event_id).await?.is_none() => {
             return Err(no_such().at("event_id"));

@@ -103,7 +103,7 @@ pub(super) async fn await_job(
     wait: Duration,
 ) -> Result<JobView, ApiError> {
     let id = id.parse().map(JobId).map_err(|_| ApiError::no_such_job())?;
-    let find = async || context.intake.store.find_job(account, id).await?.ok_or_else(ApiError::no_such_job);
+    let find = async || context.store.find_job(account, id).await?.ok_or_else(ApiError::no_such_job);
     let job = find().await?;
     if job.is_terminal() || wait.is_zero() {
         return Ok(job);

@@ -87,7 +87,7 @@ async fn list(
     let filter = page.filter()?;
     // One more than asked for tells whether there is a next page.
     let fetched = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let mut jobs = context.intake.store.list_jobs(caller.account, &filter, cursor, fetched).await?;
+    let mut jobs = context.store.list_jobs(caller.account, &filter, cursor, fetched).await?;
     let more = jobs.len() > limit;
     jobs.truncate(limit);
     let next = jobs.last().filter(|_| more).map(|last| page.next(limit, last.summary.id));

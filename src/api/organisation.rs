@@ -52,7 +52,7 @@ struct OwnOrganisation {
 #[utoipa::path(get, path = "/v1/organisation", tag = "organisation", operation_id = "show_organisation",
     responses((status = 200, body = OwnOrganisation)))]
 async fn show(State(context): State<ApiContext>, caller: Caller) -> Result<Json<OwnOrganisation>, ApiError> {
-    let found = context.intake.store.show_tenant(caller.account.tenant_id).await?;
+    let found = context.store.show_tenant(caller.account.tenant_id).await?;
     let it = found.ok_or_else(|| ApiError::no_such("organisation"))?;
     let defaults = context.intake.defaults.of(&it.settings);
     let percent = |threshold: Threshold| (threshold.get() * 1e6).round() / 1e4;

@@ -77,7 +77,7 @@ async fn job_events(
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     caller.may(Scope::Read)?;
     let id = id.parse().map(JobId).map_err(|_| ApiError::no_such_job())?;
-    context.intake.store.find_job(caller.account, id).await?.ok_or_else(ApiError::no_such_job)?;
+    context.store.find_job(caller.account, id).await?.ok_or_else(ApiError::no_such_job)?;
     open(&context, caller.account, Some(id), &headers).await
 }
 
@@ -87,7 +87,7 @@ async fn open(
     job: Option<JobId>,
     headers: &HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>> + use<>>, ApiError> {
-    let store = context.intake.store.clone();
+    let store = context.store.clone();
     let resumed = match last_event_id(headers)? {
         None => None,
         Some(id) => {

@@ -43,7 +43,7 @@ pub(super) async fn submit_and_wait(
     let prefer = Prefer::read(headers);
     let accepted = submit(context, caller, (form, Lane::Interactive), headers, body).await?;
     let id = accepted.summary.id;
-    let find = async || context.intake.store.find_job(caller.account, id).await?.ok_or_else(ApiError::no_such_job);
+    let find = async || context.store.find_job(caller.account, id).await?.ok_or_else(ApiError::no_such_job);
     // Of a repetition the job may be over long since.
     let found = if accepted.duplicate || prefer.wait.is_zero() { Some(find().await?) } else { None };
     let job = match found {

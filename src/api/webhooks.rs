@@ -177,7 +177,7 @@ async fn create(
     responses((status = 200, body = EndpointList)))]
 async fn list(State(context): State<ApiContext>, caller: Caller) -> Result<Json<EndpointList>, ApiError> {
     caller.may(Scope::Webhooks)?;
-    let found = context.intake.store.list_endpoints(caller.account).await?;
+    let found = context.store.list_endpoints(caller.account).await?;
     Ok(Json(EndpointList { webhooks: found.into_iter().map(render).collect() }))
 }
 
@@ -214,7 +214,7 @@ async fn change(
         rate_limit: input.rate_limit,
         enabled: input.enabled,
     };
-    context.intake.store.change_endpoint(caller.account, found.id, &change).await?;
+    context.store.change_endpoint(caller.account, found.id, &change).await?;
     Ok(Json(render(find(&context, caller.account, &id).await?)))
 }
 
@@ -228,7 +228,7 @@ async fn delete(
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     caller.may(Scope::Webhooks)?;
-    let deleted = context.intake.store.delete_endpoint(caller.account, parse(&id)?).await?;
+    let deleted = context.store.delete_endpoint(caller.account, parse(&id)?).await?;
     if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(no_such()) }
 }
 
@@ -279,7 +279,7 @@ async fn test(
 ) -> Result<(StatusCode, Json<TestSent>), ApiError> {
     caller.may(Scope::Webhooks)?;
     let endpoint = parse(&id)?;
-    let event_id: Uuid = done(context.intake.store.insert_test_event(caller.account, endpoint).await?)?;
+    let event_id: Uuid = done(context.store.insert_test_event(caller.account, endpoint).await?)?;
     let links = TestLinks { delivery: format!("/v1/webhooks/{endpoint}/deliveries/{event_id}") };
     Ok((StatusCode::ACCEPTED, Json(TestSent { event_id: event_id.to_string(), links })))
 }
@@ -358,7 +358,7 @@ pub(super) fn no_such() -> ApiError {
 }
 
 pub(super) async fn find(context: &ApiContext, account: Account, id: &str) -> Result<EndpointView, ApiError> {
-    context.intake.store.find_endpoint(account, parse(id)?).await?.ok_or_else(no_such)
+    context.store.find_endpoint(account, parse(id)?).await?.ok_or_else(no_such)
 }
 
 /// What was written, or why nothing was.

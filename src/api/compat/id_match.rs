@@ -144,7 +144,7 @@ async fn check(
 /// The record that the source had, as long as it is kept.
 async fn identity(context: &ApiContext, account: Account, id: JobId) -> Result<Value, ApiError> {
     let tenant_id = account.tenant_id;
-    let record = context.intake.store.find_sealed(tenant_id, id, Purpose::Identity).await?;
+    let record = context.store.find_sealed(tenant_id, id, Purpose::Identity).await?;
     let Some(record) = record else { return Ok(Value::Null) };
     let unreadable = |why: &dyn std::fmt::Display| {
         error!(job = %id, %why, "an identity record cannot be read");
