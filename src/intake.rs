@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::domain::ids::{ImageId, JobId, RequestId, TenantId};
 use crate::domain::image::FileFormat;
-use crate::domain::job::{ImageContent, Lane, Submission, SubmittedImage};
+use crate::domain::job::{ImageContent, JobState, Lane, Submission, SubmittedImage};
 use crate::domain::notice::{self, JobSummary};
 use crate::domain::pepper::{HashPurpose, Pepper};
 use crate::domain::request::{self, Defaults, Form, MIN_SIDE, RequestFault};
@@ -54,7 +54,7 @@ pub struct Origin<'a> {
 #[derive(Debug, Clone)]
 pub struct Accepted {
     pub summary: JobSummary,
-    pub state: String,
+    pub state: JobState,
     /// The same key and body had come before; nothing new was stored.
     pub duplicate: bool,
 }
@@ -129,7 +129,7 @@ impl Intake {
         };
         // A commit whose answer is lost may have taken place: then the images stay.
         tx.commit().await?;
-        Ok(Accepted { summary, state: "queued".to_owned(), duplicate: false })
+        Ok(Accepted { summary, state: JobState::Queued, duplicate: false })
     }
 
     /// Parses and hashes, away from the threads that keep leases and heartbeats.
@@ -290,7 +290,7 @@ impl Intake {
         }
         tx.insert_doorbell(tenant_id, summary.id, 0, submission.lane.name(), Duration::ZERO).await?;
         if let Some(reply) = origin.reply {
-            let notice = notice::accepted(&summary, "queued", false);
+            let notice = notice::accepted(&summary, JobState::Queued, false);
             tx.insert_reply("reply_accepted", Some((tenant_id, summary.id)), reply, &notice).await?;
         }
         Ok(Some((tx, summary)))

@@ -132,7 +132,7 @@ fn render(
             Report { status, ..unfinished(Warning::erased()) }
         }
         Some(failure) => unfinished(Warning::processing_failed(&failure.code)),
-        None if !job.is_terminal() => unfinished(Warning::in_progress(&job.state)),
+        None if !job.is_terminal() => unfinished(Warning::in_progress(job.state)),
         None => {
             let outcome = outcome(job)?;
             Report {

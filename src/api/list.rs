@@ -16,13 +16,12 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::jobs::render;
 use crate::domain::ids::JobId;
-use crate::domain::job::Verdict;
+use crate::domain::job::{JobState, Verdict};
 use crate::domain::tenant::{Scope, Service};
 use crate::store::views::JobFilter;
 
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 100;
-const STATES: [&str; 6] = ["queued", "running", "succeeded", "failed", "cancelled", "expired"];
 
 pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     OpenApiRouter::new().routes(routes!(list))
@@ -40,7 +39,7 @@ struct Page {
     cursor: Option<String>,
     /// A verdict: `approved`, `in_review`, `rejected` or `not_finished`.
     status: Option<String>,
-    /// `queued`, `running`, `succeeded`, `failed`, `cancelled` or `expired`.
+    /// `queued`, `running`, `succeeded`, `failed` or `cancelled`.
     state: Option<String>,
     /// `likeness_check`, `id_match`, `face_match` or `compare_with_liveness`.
     kind: Option<String>,
@@ -99,12 +98,11 @@ impl Page {
         const TIME: &str = "a time of RFC 3339 such as 2026-01-31T08:00:00Z";
         let time = |it: &str| DateTime::parse_from_rfc3339(it).ok().map(|it| it.to_utc());
         let verdicts = "approved, in_review, rejected or not_finished";
-        let states = "queued, running, succeeded, failed, cancelled or expired";
+        let states = "queued, running, succeeded, failed or cancelled";
         let kinds = "likeness_check, id_match, face_match or compare_with_liveness";
-        let state = |it: &str| STATES.contains(&it).then(|| it.to_owned());
         Ok(JobFilter {
             verdict: read(self.status.as_ref(), "invalid_status", "status", verdicts, Verdict::parse)?,
-            state: read(self.state.as_ref(), "invalid_state", "state", states, state)?,
+            state: read(self.state.as_ref(), "invalid_state", "state", states, JobState::parse)?,
             kind: read(self.kind.as_ref(), "invalid_kind", "kind", kinds, Service::parse)?,
             created_after: read(self.created_after.as_ref(), "invalid_time", "created_after", TIME, time)?,
             created_before: read(self.created_before.as_ref(), "invalid_time", "created_before", TIME, time)?,

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::ApiContext;
 use super::auth::Caller;
 use super::error::ApiError;
-use crate::domain::job::{Lane, Verdict};
+use crate::domain::job::{JobState, Lane, Verdict};
 use crate::domain::notice::JobSummary;
 use crate::domain::request::Form;
 use crate::domain::tenant::{Scope, Service};
@@ -30,7 +30,7 @@ pub(super) struct Submitted {
     request_id: String,
     kind: String,
     /// As the job was accepted: its state now is at `links.self`.
-    state: String,
+    state: JobState,
     /// `Not Finished`, in the words of the report.
     status: &'static str,
     metadata: BTreeMap<String, String>,
@@ -90,13 +90,13 @@ pub(super) async fn submit(
 /// The first answer to a submission, and to every repetition of it.
 pub(super) fn accepted(accepted: Accepted) -> Response {
     let (replayed, summary) = (accepted.duplicate, accepted.summary);
-    let mut response = in_progress(summary, "queued".to_owned());
+    let mut response = in_progress(summary, JobState::Queued);
     mark_replayed(&mut response, replayed);
     response
 }
 
 /// 202: the job is there, its result is not.
-pub(super) fn in_progress(summary: JobSummary, state: String) -> Response {
+pub(super) fn in_progress(summary: JobSummary, state: JobState) -> Response {
     let links = Links::of(&summary);
     let location = [(header::LOCATION, links.this.clone())];
     let submitted = Submitted {

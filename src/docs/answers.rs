@@ -8,24 +8,12 @@ use super::requests::Metadata;
 use crate::domain::challenge::ChallengeAnswer;
 use crate::domain::evidence::{Judgement, Mode};
 use crate::domain::frames::FrameSummary;
-use crate::domain::job::{Failure, Lane, Verdict};
+use crate::domain::job::{Failure, JobState, Lane, Verdict};
 use crate::domain::quality::Quality;
 use crate::domain::review::{Reason, ReviewDecision};
 use crate::domain::tenant::Service;
 use crate::domain::warning::Warning;
 use crate::domain::webhook::EventType;
-
-/// Where a job stands. The last four are final.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-pub enum JobState {
-    Queued,
-    Running,
-    Succeeded,
-    Failed,
-    Cancelled,
-    Expired,
-}
 
 /// A verdict as the report spells it.
 #[derive(ToSchema)]
@@ -383,7 +371,7 @@ mod tests {
     fn the_schema_of_each_notice_has_exactly_its_fields() {
         let fault = RequestFault { code: "missing_field", field: None, message: "photo is required".to_owned() };
         let failure = Failure { code: "gone".to_owned(), detail: "it went".to_owned() };
-        assert_eq!(properties::<Accepted>(), names(&notice::accepted(&summary(), "queued", false)));
+        assert_eq!(properties::<Accepted>(), names(&notice::accepted(&summary(), JobState::Queued, false)));
         assert_eq!(properties::<Rejected>(), names(&notice::rejected(&fault)));
         assert_eq!(properties::<Completed>(), names(&notice::completed(&summary(), &outcome())));
         assert_eq!(properties::<Failed>(), names(&notice::failed(&summary(), &failure)));

@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use super::ids::{JobId, RequestId};
-use super::job::{Failure, Verdict};
+use super::job::{Failure, JobState, Verdict};
 use super::outcome::Outcome;
 use super::request::RequestFault;
 use super::review::Review;
@@ -24,7 +24,7 @@ pub struct JobSummary {
 
 /// The job is stored and will run. `duplicate`: it had been submitted before under this key.
 #[must_use]
-pub fn accepted(summary: &JobSummary, state: &str, duplicate: bool) -> Value {
+pub fn accepted(summary: &JobSummary, state: JobState, duplicate: bool) -> Value {
     let mut notice = base(summary, state);
     notice["status"] = json!(Verdict::NotFinished.status());
     notice["duplicate"] = json!(duplicate);
@@ -40,7 +40,7 @@ pub fn rejected(fault: &RequestFault) -> Value {
 /// The job has its verdict.
 #[must_use]
 pub fn completed(summary: &JobSummary, outcome: &Outcome) -> Value {
-    let mut notice = base(summary, "succeeded");
+    let mut notice = base(summary, JobState::Succeeded);
     notice["verdict"] = json!(outcome.verdict);
     notice["status"] = json!(outcome.verdict.status());
     notice["score"] = json!(outcome.comparison.as_ref().map(|it| it.similarity.percent()));
@@ -52,7 +52,7 @@ pub fn completed(summary: &JobSummary, outcome: &Outcome) -> Value {
 /// the note is told.
 #[must_use]
 pub fn decided(summary: &JobSummary, outcome: Option<&Outcome>, review: &Review) -> Value {
-    let mut notice = base(summary, "succeeded");
+    let mut notice = base(summary, JobState::Succeeded);
     notice["verdict"] = json!(review.choice);
     notice["status"] = json!(review.choice.verdict().status());
     notice["score"] = json!(outcome.and_then(|it| it.comparison.as_ref()).map(|it| it.similarity.percent()));
@@ -64,7 +64,7 @@ pub fn decided(summary: &JobSummary, outcome: Option<&Outcome>, review: &Review)
 /// The job ended without a verdict, by a fault of ours.
 #[must_use]
 pub fn failed(summary: &JobSummary, failure: &Failure) -> Value {
-    let mut notice = base(summary, "failed");
+    let mut notice = base(summary, JobState::Failed);
     notice["failure"] = json!(failure);
     notice
 }
@@ -72,14 +72,14 @@ pub fn failed(summary: &JobSummary, failure: &Failure) -> Value {
 /// The job was erased before it ended. Repeats no metadata: they are erased, too.
 #[must_use]
 pub fn cancelled(summary: &JobSummary) -> Value {
-    let mut notice = base(&without_metadata(summary), "cancelled");
+    let mut notice = base(&without_metadata(summary), JobState::Cancelled);
     notice["failure"] = json!({ "code": "cancelled", "detail": "the job was erased before it ended" });
     notice
 }
 
 /// Images, result and metadata of a job are gone.
 #[must_use]
-pub fn erased(summary: &JobSummary, state: &str, verdict: Option<Verdict>, at: DateTime<Utc>) -> Value {
+pub fn erased(summary: &JobSummary, state: JobState, verdict: Option<Verdict>, at: DateTime<Utc>) -> Value {
     let mut notice = base(&without_metadata(summary), state);
     notice["verdict"] = json!(verdict);
     notice["erased_at"] = json!(at.to_rfc3339_opts(SecondsFormat::Millis, true));
@@ -94,7 +94,7 @@ fn without_metadata(summary: &JobSummary) -> JobSummary {
     JobSummary { metadata: BTreeMap::new(), ..summary.clone() }
 }
 
-fn base(summary: &JobSummary, state: &str) -> Value {
+fn base(summary: &JobSummary, state: JobState) -> Value {
     let mut notice = json!({
         "id": summary.id,
         "request_id": summary.request_id,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::ids::RequestId;
+use super::job::JobState;
 
 /// How much a warning weighs. An `error` never ends as Approved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -229,11 +230,11 @@ impl Warning {
 
     /// The job has no verdict yet.
     #[must_use]
-    pub fn in_progress(state: &str) -> Self {
+    pub fn in_progress(state: JobState) -> Self {
         Self::new(
             Risk::InProgress,
             LogType::Information,
-            Some(format!("state={state}")),
+            Some(format!("state={}", state.name())),
             "Still in progress",
             "The comparison has not ended yet. Ask again, or wait with ?wait=30.",
         )

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::jobs::{ReplyAddress, summary};
+use super::jobs::{ReplyAddress, job_state, summary};
 use super::signals::Signal;
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{ImageId, JobId, TenantId};
-use visavis_domain::job::Verdict;
+use visavis_domain::job::{JobState, Verdict};
 use visavis_domain::notice::{self, JobSummary};
 use visavis_domain::tenant::Account;
 
@@ -28,7 +28,7 @@ pub struct Condemned {
 pub struct LockedJob {
     pub account: Account,
     pub summary: JobSummary,
-    pub state: String,
+    pub state: JobState,
     pub verdict: Option<Verdict>,
     /// The time of this transaction.
     pub now: DateTime<Utc>,
@@ -70,10 +70,11 @@ impl Tx {
         )
         .fetch_optional(&mut *self.inner)
         .await?;
-        Ok(row.map(|row| LockedJob {
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(LockedJob {
             account,
             summary: summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
-            state: row.state,
+            state: job_state(&row.state)?,
             verdict: decided.or(row.verdict).as_deref().and_then(Verdict::parse),
             now: row.now,
             receipt: row.erasure_receipt,
@@ -146,7 +147,7 @@ impl Tx {
         self.delete_doorbells(job_id).await?;
         self.erase_case(job.account, job_id).await?;
         self.thin_notices(tenant_id, job_id).await?;
-        let cancelled = matches!(job.state.as_str(), "queued" | "running");
+        let cancelled = !job.state.is_terminal();
         if cancelled {
             self.news.push(Signal::Ending);
             let notice = notice::cancelled(&job.summary);
@@ -155,7 +156,7 @@ impl Tx {
                 self.insert_reply("reply_final", Some((tenant_id, job_id)), reply, &notice).await?;
             }
         }
-        let state = if cancelled { "cancelled" } else { &job.state };
+        let state = if cancelled { JobState::Cancelled } else { job.state };
         let notice = notice::erased(&job.summary, state, job.verdict, job.now);
         self.insert_event(job.account, Some(job_id), "image.erased", &notice).await
     }

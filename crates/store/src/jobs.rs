@@ -12,7 +12,7 @@ use super::signals::Signal;
 pub use super::views::JobView;
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, RequestId, TenantId};
-use visavis_domain::job::{Failure, JobParams, Lane, Verdict};
+use visavis_domain::job::{Failure, JobParams, JobState, Lane, Verdict};
 use visavis_domain::notice::{self, JobSummary};
 use visavis_domain::outcome::Outcome;
 use visavis_domain::tenant::Account;
@@ -51,7 +51,7 @@ impl ReplyAddress {
 #[derive(Debug, Clone)]
 pub struct Existing {
     pub summary: JobSummary,
-    pub state: String,
+    pub state: JobState,
     pub request_hash: Vec<u8>,
 }
 
@@ -133,9 +133,10 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(|row| Existing {
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(Existing {
             summary: summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
-            state: row.state,
+            state: job_state(&row.state)?,
             request_hash: row.request_hash,
         }))
     }
@@ -169,7 +170,7 @@ impl Store {
             .fetch_one(&mut *tx.inner)
             .await?;
         let job = None::<(TenantId, JobId)>;
-        tx.insert_reply("reply_accepted", job, reply, &notice::accepted(summary, &state, true)).await?;
+        tx.insert_reply("reply_accepted", job, reply, &notice::accepted(summary, job_state(&state)?, true)).await?;
         let ending = sqlx::query_scalar!(
             "SELECT payload FROM events WHERE job_id = $1 AND tenant_id = $2 AND revision = 0
                AND type IN ('job.completed', 'job.failed')",
@@ -424,6 +425,11 @@ impl Tx {
         .await?;
         self.end_sealed(job_id).await
     }
+}
+
+/// The state of that name, as the database has it.
+pub(super) fn job_state(name: &str) -> Result<JobState, Error> {
+    JobState::parse(name).ok_or(Error::Unreadable { what: "state of a job" })
 }
 
 pub(super) fn summary(

@@ -7,10 +7,10 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::decisions::reasons;
-use super::jobs::summary;
+use super::jobs::{job_state, summary};
 use super::{Error, Store};
 use visavis_domain::ids::JobId;
-use visavis_domain::job::{Failure, JobParams, Verdict};
+use visavis_domain::job::{Failure, JobParams, JobState, Verdict};
 use visavis_domain::notice::JobSummary;
 use visavis_domain::outcome::Outcome;
 use visavis_domain::review::{Review, ReviewDecision};
@@ -22,7 +22,7 @@ pub struct JobView {
     pub summary: JobSummary,
     pub params: JobParams,
     pub lane: String,
-    pub state: String,
+    pub state: JobState,
     pub attempt: i32,
     /// A reviewer's, once one decided. Stays when the outcome is erased.
     pub verdict: Option<Verdict>,
@@ -42,7 +42,7 @@ impl JobView {
     /// Whether it will never change again.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
-        self.finished_at.is_some()
+        self.state.is_terminal()
     }
 }
 
@@ -51,7 +51,7 @@ impl JobView {
 pub struct JobFilter {
     pub verdict: Option<Verdict>,
     /// One of the states; any other names no job.
-    pub state: Option<String>,
+    pub state: Option<JobState>,
     pub kind: Option<Service>,
     /// From then on.
     pub created_after: Option<DateTime<Utc>>,
@@ -105,7 +105,7 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(JobView::from))
+        row.map(JobView::try_from).transpose()
     }
 
     /// Up to `limit` of the account's jobs, the newest first; those before `cursor`, where one is given.
@@ -143,7 +143,7 @@ impl Store {
             // Without a cursor one above all: a bound that may be absent would not use the index.
             cursor.map_or(Uuid::max(), |it| it.0),
             filter.verdict.map(Verdict::name),
-            filter.state,
+            filter.state.map(JobState::name),
             filter.kind.map(Service::name),
             filter.created_after,
             filter.created_before,
@@ -151,12 +151,15 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.into_iter().map(JobView::from).collect())
+        rows.into_iter().map(JobView::try_from).collect()
     }
 }
 
-impl From<JobRow> for JobView {
-    fn from(row: JobRow) -> Self {
+impl TryFrom<JobRow> for JobView {
+    type Error = Error;
+
+    fn try_from(row: JobRow) -> Result<Self, Error> {
+        let state = job_state(&row.state)?;
         let choice = row.choice.as_deref().and_then(ReviewDecision::parse);
         let review = choice.zip(row.revision).zip(row.decided_at).map(|((choice, revision), decided_at)| Review {
             choice,
@@ -166,11 +169,11 @@ impl From<JobRow> for JobView {
         });
         let verdict = choice.map(ReviewDecision::verdict).or_else(|| row.verdict.as_deref().and_then(Verdict::parse));
         let outcome = row.result.map(|it| Outcome { verdict: verdict.unwrap_or(it.0.verdict), ..it.0 });
-        Self {
+        Ok(Self {
             summary: summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
             params: row.params.0,
             lane: row.lane,
-            state: row.state,
+            state,
             attempt: row.attempt,
             verdict,
             outcome,
@@ -180,6 +183,6 @@ impl From<JobRow> for JobView {
             started_at: row.started_at,
             finished_at: row.finished_at,
             erased_at: row.erased_at,
-        }
+        })
     }
 }
