@@ -18,7 +18,7 @@ use crate::{media, store};
 
 use http::HttpSource;
 pub use registry::Registry;
-use settings::{Fault, Settings, SourceSettings};
+use settings::{Settings, SettingsFault, SourceSettings};
 
 /// A portrait larger than this is none: what a request may send, a source may answer.
 pub const MAX_PORTRAIT: usize = 10_000_000;
@@ -32,7 +32,7 @@ pub struct Sources {
 }
 
 /// What a source holds under a number. Has no `Debug`: it is a person.
-pub struct Found {
+pub struct FoundIdentity {
     pub record: IdentityRecord,
     /// An image file, not yet decoded.
     pub portrait: Bytes,
@@ -112,14 +112,14 @@ impl Sources {
     ///
     /// # Errors
     /// When a URL may not be called, or no HTTP client can be made.
-    pub fn new(settings: Settings, registry: Registry, guard: Guard) -> Result<Self, Fault> {
+    pub fn new(settings: Settings, registry: Registry, guard: Guard) -> Result<Self, SettingsFault> {
         let mut sources = Self::registry_only(registry);
         let mut shared: Option<Client> = None;
         for (id_type, source) in settings.sources {
             let SourceSettings::Http(source) = source else { continue };
             let client = match &shared {
                 Some(client) => client.clone(),
-                None => Client::new(guard).map_err(|error| Fault::new("sources", error.to_string()))?,
+                None => Client::new(guard).map_err(|error| SettingsFault::new("sources", error.to_string()))?,
             };
             shared = Some(client.clone());
             sources.http.insert(id_type, HttpSource::new(id_type, *source, client)?);
@@ -131,7 +131,7 @@ impl Sources {
     ///
     /// # Errors
     /// When it does not answer, or not as it should.
-    pub async fn find(&self, id_type: IdType, number: &IdNumber) -> Result<Option<Found>, SourceError> {
+    pub async fn find(&self, id_type: IdType, number: &IdNumber) -> Result<Option<FoundIdentity>, SourceError> {
         match self.http.get(&id_type) {
             Some(source) => source.find(number).await,
             None => self.registry.find(id_type, number).await,

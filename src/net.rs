@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 pub use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 pub use reqwest::{Method, StatusCode};
 
-pub use resolver::{Lookup, Names, SystemLookup};
+pub use resolver::{Lookup, LookupFuture, SystemLookup};
 pub use target::{Guard, Refusal, Target};
 
 use resolver::GuardedResolver;
@@ -49,7 +49,7 @@ pub struct Response {
 }
 
 /// An answer whose body is still to come.
-pub struct Opened(reqwest::Response);
+pub struct OpenResponse(reqwest::Response);
 
 /// Why there is no answer. No message quotes the URL.
 #[derive(Debug, thiserror::Error)]
@@ -148,8 +148,8 @@ impl Client {
     ///
     /// # Errors
     /// When the target is refused, or nobody answers in time.
-    pub async fn open(&self, request: Request) -> Result<Opened, Error> {
-        self.begin(request).await.map(Opened)
+    pub async fn open(&self, request: Request) -> Result<OpenResponse, Error> {
+        self.begin(request).await.map(OpenResponse)
     }
 
     async fn begin(&self, request: Request) -> Result<reqwest::Response, Error> {
@@ -164,7 +164,7 @@ impl Client {
     }
 }
 
-impl Opened {
+impl OpenResponse {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.0.status()

@@ -89,8 +89,8 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
             let text = if args.json { report.json()? } else { report.text()? };
             (text, report.status())
         }
-        Err(Failure::Image(error)) => return Ok(fail(&error, BAD_IMAGE)),
-        Err(Failure::Machine(error)) => return Ok(fail(&error, MACHINE_FAULT)),
+        Err(CompareFault::Image(error)) => return Ok(fail(&error, BAD_IMAGE)),
+        Err(CompareFault::Machine(error)) => return Ok(fail(&error, MACHINE_FAULT)),
     };
     // Not 1: that would say that they are different people.
     match std::io::stdout().write_all(text.as_bytes()).context("cannot print the verdict") {
@@ -104,18 +104,18 @@ fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
     ExitCode::from(status)
 }
 
-enum Failure {
+enum CompareFault {
     Image(anyhow::Error),
     Machine(anyhow::Error),
 }
 
-impl<E: Into<anyhow::Error>> From<E> for Failure {
+impl<E: Into<anyhow::Error>> From<E> for CompareFault {
     fn from(error: E) -> Self {
         Self::Machine(error.into())
     }
 }
 
-fn compare(args: &CompareArgs) -> Result<Report, Failure> {
+fn compare(args: &CompareArgs) -> Result<CompareReport, CompareFault> {
     let files = [read(&args.a)?, read(&args.b)?];
     let pack = args.vision.pack()?;
     let runtime = args.vision.runtime(&pack)?;
@@ -128,7 +128,7 @@ fn compare(args: &CompareArgs) -> Result<Report, Failure> {
         (Some(a), Some(b)) => Some(scorer.compare(a, b)?),
         _ => None,
     };
-    let report = Report {
+    let report = CompareReport {
         sides,
         comparison,
         mode,
@@ -142,18 +142,18 @@ fn compare(args: &CompareArgs) -> Result<Report, Failure> {
     Ok(report)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let fault = |e: anyhow::Error| Failure::Image(e);
+fn read(path: &Path) -> Result<Vec<u8>, CompareFault> {
+    let fault = |e: anyhow::Error| CompareFault::Image(e);
     if path.is_dir() {
         return Err(fault(anyhow::anyhow!("{} is a folder; name an image file", path.display())));
     }
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display())).map_err(fault)
 }
 
-fn side(pipeline: &mut Pipeline, path: &Path, file: Vec<u8>, mode: Mode) -> Result<Side, Failure> {
+fn side(pipeline: &mut Pipeline, path: &Path, file: Vec<u8>, mode: Mode) -> Result<Side, CompareFault> {
     let analysis = pipeline.analyse(&file, mode, &|| Ok(())).map_err(|error| match error {
-        Error::Image(fault) => Failure::Image(anyhow::Error::new(fault).context(path.display().to_string())),
-        other => Failure::Machine(other.into()),
+        Error::Image(fault) => CompareFault::Image(anyhow::Error::new(fault).context(path.display().to_string())),
+        other => CompareFault::Machine(other.into()),
     })?;
     Ok(Side { path: path.to_owned(), file, analysis })
 }
@@ -170,7 +170,7 @@ struct Side {
     analysis: Analysis,
 }
 
-struct Report {
+struct CompareReport {
     sides: [Side; 2],
     /// `None` when a side shows no usable face.
     comparison: Option<FaceComparison>,
@@ -181,34 +181,34 @@ struct Report {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Verdict {
+enum CompareVerdict {
     Match,
     NoMatch,
     NoFace,
 }
 
-impl Report {
-    fn verdict(&self) -> Verdict {
+impl CompareReport {
+    fn verdict(&self) -> CompareVerdict {
         match &self.comparison {
-            Some(c) if c.similarity.meets(self.threshold) => Verdict::Match,
-            Some(_) => Verdict::NoMatch,
-            None => Verdict::NoFace,
+            Some(c) if c.similarity.meets(self.threshold) => CompareVerdict::Match,
+            Some(_) => CompareVerdict::NoMatch,
+            None => CompareVerdict::NoFace,
         }
     }
 
     fn status(&self) -> u8 {
         match self.verdict() {
-            Verdict::Match => MATCH,
-            Verdict::NoMatch => NO_MATCH,
-            Verdict::NoFace => NO_FACE,
+            CompareVerdict::Match => MATCH,
+            CompareVerdict::NoMatch => NO_MATCH,
+            CompareVerdict::NoFace => NO_FACE,
         }
     }
 
     fn headline(&self) -> String {
         match self.verdict() {
-            Verdict::Match => "Same person".to_owned(),
-            Verdict::NoMatch => "Different people".to_owned(),
-            Verdict::NoFace => {
+            CompareVerdict::Match => "Same person".to_owned(),
+            CompareVerdict::NoMatch => "Different people".to_owned(),
+            CompareVerdict::NoFace => {
                 let without: Vec<_> =
                     self.sides.iter().filter(|s| s.analysis.primary.is_none()).map(Side::name).collect();
                 format!("No usable face in {}", without.join(" and in "))
@@ -253,9 +253,9 @@ impl Report {
 
     fn json(&self) -> anyhow::Result<String> {
         let verdict = match self.verdict() {
-            Verdict::Match => "match",
-            Verdict::NoMatch => "no_match",
-            Verdict::NoFace => "no_face",
+            CompareVerdict::Match => "match",
+            CompareVerdict::NoMatch => "no_match",
+            CompareVerdict::NoFace => "no_face",
         };
         let images: Vec<_> = self.sides.iter().map(Side::json).collect();
         let report = json!({

@@ -14,13 +14,13 @@ use crate::intake::dead_letters::Redriven;
 #[derive(Subcommand)]
 pub(super) enum DeadLettersCommand {
     /// Show the newest: refused submissions, failed jobs, messages that the broker gave up on
-    List(ListArgs),
+    List(DeadLetterListArgs),
     /// Send again what the broker gave up on
     Redrive(Box<RedriveArgs>),
 }
 
 #[derive(Args)]
-pub(super) struct ListArgs {
+pub(super) struct DeadLetterListArgs {
     /// How many
     #[arg(long, default_value_t = 50)]
     limit: u32,
@@ -47,7 +47,7 @@ pub(super) async fn run(command: DeadLettersCommand) -> anyhow::Result<ExitCode>
     }
 }
 
-async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
+async fn list(args: DeadLetterListArgs) -> anyhow::Result<ExitCode> {
     let letters = args.database.store().await?.list_dead_letters(i64::from(args.limit)).await?;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);

@@ -11,10 +11,10 @@ use super::compare::ModeArg;
 use crate::config::VisionArgs;
 use crate::domain::evidence::Mode;
 use crate::eval::analyses::{self, Conditions};
-use crate::eval::fit::{self, Origin};
+use crate::eval::fit::{self, CalibrationOrigin};
 use crate::eval::list::List;
 use crate::eval::liveness;
-use crate::eval::report::{Report, Source};
+use crate::eval::report::{EvalReport, ReportInput};
 use crate::eval::scores::Scores;
 use crate::eval::statistics::Descending;
 use crate::vision::compare::{ScorePart, Scorer};
@@ -107,7 +107,7 @@ async fn measure_liveness(args: &EvalArgs, pack: Pack, labels: &Path) -> anyhow:
     let done = |count: usize| bar.set_position(count as u64);
     let tested = liveness::run(&list, labels.parent().unwrap_or(Path::new("")), &engine, done).await?;
     bar.finish_and_clear();
-    let report = liveness::Report::of(name_of(labels), model, &list, &tested).map_err(anyhow::Error::msg)?;
+    let report = liveness::LivenessReport::of(name_of(labels), model, &list, &tested).map_err(anyhow::Error::msg)?;
     write(&args.out.join("report.json"), &(serde_json::to_string_pretty(&report)? + "\n"))?;
     write(&args.out.join("report.html"), &report.html()?)?;
     print_liveness(&report, &args.out);
@@ -133,7 +133,7 @@ async fn compare(args: &EvalArgs, pack: Pack, path: &Path) -> anyhow::Result<Exi
     let compared = Scores::of(&list, &analysed, &scorer)?;
     let mode = mode_name(mode);
     let list_name = name_of(path);
-    let report = Report::of(Source {
+    let report = EvalReport::of(ReportInput {
         list: &list,
         analysed: &analysed,
         scores: &compared,
@@ -147,7 +147,7 @@ async fn compare(args: &EvalArgs, pack: Pack, path: &Path) -> anyhow::Result<Exi
     write(&args.out.join("report.json"), &(serde_json::to_string_pretty(&report)? + "\n"))?;
     write(&args.out.join("report.html"), &report.html()?)?;
     if let Some(file) = &args.fit {
-        let origin = Origin {
+        let origin = CalibrationOrigin {
             version: &args.fit_version,
             mode,
             score: &formula(&scorer),
@@ -198,7 +198,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn print_liveness(report: &liveness::Report, out: &Path) {
+fn print_liveness(report: &liveness::LivenessReport, out: &Path) {
     let percent = |it: Option<f64>| it.map_or_else(|| "not measurable".to_owned(), |it| format!("{:.2} %", it * 100.0));
     println!("{} {}", report.list, report.model);
     println!("  pictures            {} ({} without a usable face)", report.images, report.failures.len());
@@ -217,7 +217,7 @@ fn print_liveness(report: &liveness::Report, out: &Path) {
     println!("  {}", out.join("report.html").display());
 }
 
-fn print(report: &Report, out: &Path) {
+fn print(report: &EvalReport, out: &Path) {
     let percent = |it: Option<f64>| it.map_or_else(|| "not measurable".to_owned(), |it| format!("{:.2} %", it * 100.0));
     println!("{} {}, {}", report.list, report.mode, report.model);
     println!("  pictures            {} ({} without a usable face)", report.images, report.failures.len());

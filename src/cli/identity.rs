@@ -40,7 +40,7 @@ pub(super) struct ImportArgs {
     id_type: IdType,
     /// [default: by the file's name]
     #[arg(long, value_enum)]
-    format: Option<Format>,
+    format: Option<FormatArg>,
     /// Where to write a line of JSON for each row that was refused: line, code, message
     #[arg(long)]
     errors: Option<PathBuf>,
@@ -54,7 +54,7 @@ pub(super) struct ImportArgs {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
+enum FormatArg {
     /// A JSON object a line
     Jsonl,
     /// With a heading
@@ -101,14 +101,14 @@ pub(super) async fn run(command: IdentityCommand) -> anyhow::Result<ExitCode> {
 
 async fn import(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let format = match (args.format, args.file.extension().and_then(|it| it.to_str())) {
-        (Some(Format::Jsonl), _) | (None, Some("jsonl" | "ndjson")) => rows::Format::Jsonl,
-        (Some(Format::Csv), _) | (None, Some("csv")) => rows::Format::Csv,
+        (Some(FormatArg::Jsonl), _) | (None, Some("jsonl" | "ndjson")) => rows::ImportFormat::Jsonl,
+        (Some(FormatArg::Csv), _) | (None, Some("csv")) => rows::ImportFormat::Csv,
         (None, _) => bail!("the file's name does not say what it is: add --format jsonl or --format csv"),
     };
     let unusable = || format!("cannot use {}", args.file.display());
     let size = std::fs::metadata(&args.file).with_context(unusable)?.len();
     let mut rows = rows::open(&args.file, format).with_context(unusable)?;
-    let mut report = Report::open(args.errors.as_deref())?;
+    let mut report = RefusedRows::open(args.errors.as_deref())?;
     let registry = registry(&args.database, &args.intake).await?;
     let folder = args.file.parent().map(Path::to_path_buf).unwrap_or_default();
     let mut target = Importer::new(registry, args.id_type, folder, check);
@@ -193,12 +193,12 @@ fn parse_id_type(text: &str) -> Result<IdType, String> {
 }
 
 /// Rows that were refused: to a file, or the first of them to the terminal.
-struct Report {
+struct RefusedRows {
     file: Option<BufWriter<File>>,
     refused: u64,
 }
 
-impl Report {
+impl RefusedRows {
     fn open(path: Option<&Path>) -> anyhow::Result<Self> {
         let open = |path: &Path| {
             File::create(path).map(BufWriter::new).with_context(|| format!("cannot write {}", path.display()))

@@ -39,14 +39,14 @@ const AGAIN: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What one stream came to.
-enum Ended {
+enum StreamEnd {
     /// As streams do, after a while or with their server.
     Again,
     /// Trying again will not help.
     Refused(String),
 }
 
-struct Session {
+struct Forwarder {
     client: Client,
     api: Target,
     receiver: Target,
@@ -69,19 +69,19 @@ pub(super) async fn run(args: ListenArgs) -> anyhow::Result<()> {
         secret
     };
     let last = args.since.map(|it| it.to_string());
-    let mut session = Session { client, api, receiver, key, secret, last };
+    let mut session = Forwarder { client, api, receiver, key, secret, last };
     loop {
         match session.stream().await {
-            Ok(Ended::Again) => {}
-            Ok(Ended::Refused(why)) => bail!("{why}"),
+            Ok(StreamEnd::Again) => {}
+            Ok(StreamEnd::Refused(why)) => bail!("{why}"),
             Err(error) => eprintln!("{error:#}: trying again"),
         }
         tokio::time::sleep(AGAIN).await;
     }
 }
 
-impl Session {
-    async fn stream(&mut self) -> anyhow::Result<Ended> {
+impl Forwarder {
+    async fn stream(&mut self) -> anyhow::Result<StreamEnd> {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, self.key.clone());
         headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
@@ -95,9 +95,11 @@ impl Session {
         let mut answer = opened.context("the API does not answer")?;
         match answer.status() {
             StatusCode::OK => {}
-            StatusCode::UNAUTHORIZED => return Ok(Ended::Refused("--key is no valid API key".to_owned())),
-            StatusCode::FORBIDDEN => return Ok(Ended::Refused("--key lacks the scope read".to_owned())),
-            StatusCode::BAD_REQUEST => return Ok(Ended::Refused("--since names no event of this account".to_owned())),
+            StatusCode::UNAUTHORIZED => return Ok(StreamEnd::Refused("--key is no valid API key".to_owned())),
+            StatusCode::FORBIDDEN => return Ok(StreamEnd::Refused("--key lacks the scope read".to_owned())),
+            StatusCode::BAD_REQUEST => {
+                return Ok(StreamEnd::Refused("--since names no event of this account".to_owned()));
+            }
             status => bail!("the API answers {status}"),
         }
         eprintln!("listening");
@@ -112,7 +114,7 @@ impl Session {
                 self.last = Some(message.id);
             }
         }
-        Ok(Ended::Again)
+        Ok(StreamEnd::Again)
     }
 
     /// Brings it once, and says what came of it: a developer sees what is wrong and replays.

@@ -168,8 +168,12 @@ impl Canvas<'_> {
     fn faces(&mut self, panel: &Panel<'_>, photo: &RgbImage, at: (i32, i32), accent: Rgb<u8>) {
         let scale = shown_scale(panel.picture);
         // Nothing is drawn beyond the photo.
-        let frame =
-            Frame { left: at.0, top: at.1, right: at.0 + photo.width() as i32, bottom: at.1 + photo.height() as i32 };
+        let frame = ClipArea {
+            left: at.0,
+            top: at.1,
+            right: at.0 + photo.width() as i32,
+            bottom: at.1 + photo.height() as i32,
+        };
         let place = |x: f64, y: f64| {
             Point::new((x + 0.5) * scale - 0.5 + f64::from(at.0), (y + 0.5) * scale - 0.5 + f64::from(at.1))
         };
@@ -192,7 +196,7 @@ impl Canvas<'_> {
     }
 
     /// The corners of a box: enough to see it, and the face stays free.
-    fn corners(&mut self, outline: &Rect, colour: Rgb<u8>, frame: &Frame) {
+    fn corners(&mut self, outline: &Rect, colour: Rgb<u8>, frame: &ClipArea) {
         let arm = (outline.width().min(outline.height()) * 0.22).max(6.0);
         for (thickness, colour, alpha) in [(5, WHITE, 0.5), (3, colour, 1.0)] {
             for (x, inward_x) in [(outline.left, 1.0), (outline.right, -1.0)] {
@@ -205,7 +209,7 @@ impl Canvas<'_> {
     }
 
     /// A line along an axis, `thickness` pixels wide.
-    fn block(&mut self, x: (f64, f64), y: (f64, f64), thickness: i32, colour: Rgb<u8>, alpha: f32, frame: &Frame) {
+    fn block(&mut self, x: (f64, f64), y: (f64, f64), thickness: i32, colour: Rgb<u8>, alpha: f32, frame: &ClipArea) {
         let half = thickness / 2;
         let low = |v: (f64, f64)| v.0.min(v.1).round() as i32 - half;
         let high = |v: (f64, f64)| v.0.max(v.1).round() as i32 + half;
@@ -217,7 +221,7 @@ impl Canvas<'_> {
     }
 
     /// A disc with a soft edge.
-    fn dot(&mut self, centre: Point, radius: f64, colour: Rgb<u8>, alpha: f32, frame: &Frame) {
+    fn dot(&mut self, centre: Point, radius: f64, colour: Rgb<u8>, alpha: f32, frame: &ClipArea) {
         let reach = radius + 1.0;
         let span = |v: f64| ((v - reach).floor() as i32, (v + reach).ceil() as i32);
         let (x, y) = (span(centre.x), span(centre.y));
@@ -243,7 +247,7 @@ impl Canvas<'_> {
         let width = WIDTH as i32 - 2 * left;
         let y = top + CHIP / 2 + 6;
         let along = |share: f64| left + (f64::from(width) * share).round() as i32;
-        let all = Frame { left: 0, top: 0, right: WIDTH as i32, bottom: self.image.height() as i32 };
+        let all = ClipArea { left: 0, top: 0, right: WIDTH as i32, bottom: self.image.height() as i32 };
         self.pill(left, y, width, TRACK, &all);
         self.pill(left, y, (along(similarity.get()) - left).max(BAR_HEIGHT), accent, &all);
         let mark = along(threshold.get());
@@ -260,7 +264,7 @@ impl Canvas<'_> {
     }
 
     /// A bar with round ends.
-    fn pill(&mut self, left: i32, top: i32, width: i32, colour: Rgb<u8>, frame: &Frame) {
+    fn pill(&mut self, left: i32, top: i32, width: i32, colour: Rgb<u8>, frame: &ClipArea) {
         let radius = f64::from(BAR_HEIGHT) / 2.0;
         let (start, end) = (f64::from(left) + radius, f64::from(left + width) - radius);
         let middle = f64::from(top) + radius - 0.5;
@@ -278,7 +282,7 @@ impl Canvas<'_> {
 }
 
 /// Where drawing is allowed: `left` and `top` within, `right` and `bottom` beyond.
-struct Frame {
+struct ClipArea {
     left: i32,
     top: i32,
     right: i32,

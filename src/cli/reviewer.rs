@@ -21,7 +21,7 @@ pub(super) enum ReviewerCommand {
     /// Add a reviewer and print a password for them; they change it at the desk
     Add(AddArgs),
     /// List an organisation's reviewers
-    List(ListArgs),
+    List(ReviewerListArgs),
     /// Print a new password, which also ends a lock and every session
     Password(PasswordArgs),
     /// Shut a reviewer out at once; what they hold goes back to the queue
@@ -59,7 +59,7 @@ pub(super) struct AddArgs {
 }
 
 #[derive(Args)]
-pub(super) struct ListArgs {
+pub(super) struct ReviewerListArgs {
     /// The organisation
     #[arg(long)]
     organisation: String,
@@ -123,7 +123,7 @@ async fn add(args: AddArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn list(args: ListArgs) -> anyhow::Result<()> {
+async fn list(args: ReviewerListArgs) -> anyhow::Result<()> {
     let store = args.database.store().await?;
     let tenant_id = organisation(&store, &args.organisation).await?;
     let mut table = Table::new();

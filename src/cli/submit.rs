@@ -39,7 +39,7 @@ pub(super) struct SubmitArgs {
 }
 
 #[derive(Deserialize)]
-struct Pair {
+struct SubmitPair {
     name: String,
     kind: String,
     reference: PathBuf,
@@ -139,10 +139,10 @@ pub(super) async fn run(args: SubmitArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The pairs, and each one's request as it will be sent.
-fn read_pairs(path: &Path, mode: Option<&str>) -> anyhow::Result<(Vec<Pair>, Vec<Vec<u8>>)> {
+fn read_pairs(path: &Path, mode: Option<&str>) -> anyhow::Result<(Vec<SubmitPair>, Vec<Vec<u8>>)> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut reader = csv::Reader::from_path(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let pairs: Vec<Pair> = reader.deserialize().collect::<Result<_, _>>().with_context(|| {
+    let pairs: Vec<SubmitPair> = reader.deserialize().collect::<Result<_, _>>().with_context(|| {
         format!("{} must have the columns name, kind, reference, probe, and may have approve_score", path.display())
     })?;
     if pairs.is_empty() {
@@ -177,7 +177,7 @@ fn read_pairs(path: &Path, mode: Option<&str>) -> anyhow::Result<(Vec<Pair>, Vec
 }
 
 /// One row a pair: its first submission.
-fn print_table(pairs: &[Pair], done: &[Done]) {
+fn print_table(pairs: &[SubmitPair], done: &[Done]) {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header(["PAIR", "KIND", "REQUEST ID", "ANSWER", "STATUS", "SCORE", "MS", "BECAUSE"]);

@@ -38,7 +38,7 @@ pub enum FitFault {
 }
 
 /// Where a calibration comes from.
-pub struct Origin<'a> {
+pub struct CalibrationOrigin<'a> {
     pub version: &'a str,
     pub mode: &'a str,
     /// Networks and weights, for people.
@@ -54,7 +54,11 @@ pub struct Origin<'a> {
 ///
 /// # Errors
 /// When there are too few impostor pairs to measure the rates, or they are all alike.
-pub fn calibration(genuine: &Descending, impostor: &Descending, origin: &Origin<'_>) -> Result<String, FitFault> {
+pub fn calibration(
+    genuine: &Descending,
+    impostor: &Descending,
+    origin: &CalibrationOrigin<'_>,
+) -> Result<String, FitFault> {
     if impostor.len() < LEAST_IMPOSTORS {
         return Err(FitFault::TooFew(impostor.len()));
     }
@@ -77,7 +81,7 @@ pub fn calibration(genuine: &Descending, impostor: &Descending, origin: &Origin<
 fn write(
     genuine: &Descending,
     impostor: &Descending,
-    origin: &Origin<'_>,
+    origin: &CalibrationOrigin<'_>,
     knots: &[(f64, f64)],
     points: &[(f64, f64, f64)],
 ) -> String {
@@ -158,7 +162,7 @@ mod tests {
         Descending::new(&made)
     }
 
-    const ORIGIN: Origin<'_> = Origin {
+    const ORIGIN: CalibrationOrigin<'_> = CalibrationOrigin {
         version: "7",
         mode: "fast",
         score: "cosine(\"m\")",

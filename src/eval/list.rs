@@ -29,7 +29,7 @@ pub struct List {
 /// Which pairs are compared, and what is true of them. Numbers are indices of [`List::images`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Pairs {
-    Listed(Vec<Pair>),
+    Listed(Vec<LabelledPair>),
     /// All pairs of two different pictures.
     Crossed {
         /// Whom each picture shows.
@@ -41,7 +41,7 @@ pub enum Pairs {
 
 /// One row of a list of pairs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pair {
+pub struct LabelledPair {
     pub a: u32,
     pub b: u32,
     pub same: bool,
@@ -78,7 +78,7 @@ impl List {
         [a, b, same]: [usize; 3],
         group: Option<usize>,
     ) -> Result<Self, ListFault> {
-        let (mut images, mut pairs) = (Names::default(), Vec::new());
+        let (mut images, mut pairs) = (NumberedNames::default(), Vec::new());
         for row in rows {
             let (line, row) = row?;
             let wrong = |what: &str| ListFault::Row { path: path.to_owned(), line, what: what.to_owned() };
@@ -92,7 +92,7 @@ impl List {
             if a == b {
                 return Err(wrong("a and b are the same picture"));
             }
-            pairs.push(Pair { a, b, same, group: group.and_then(|at| row.get(at)).map(str::to_owned) });
+            pairs.push(LabelledPair { a, b, same, group: group.and_then(|at| row.get(at)).map(str::to_owned) });
         }
         Ok(Self { images: images.names, pairs: Pairs::Listed(pairs) })
     }
@@ -104,7 +104,7 @@ impl List {
         group: Option<usize>,
     ) -> Result<Self, ListFault> {
         let (mut images, mut people, mut identities, mut groups) =
-            (Names::default(), Names::default(), Vec::new(), Vec::new());
+            (NumberedNames::default(), NumberedNames::default(), Vec::new(), Vec::new());
         for row in rows {
             let (line, row) = row?;
             let wrong = |what: &str| ListFault::Row { path: path.to_owned(), line, what: what.to_owned() };
@@ -125,12 +125,12 @@ impl List {
 
 /// Numbers for names, in the order of their first mention.
 #[derive(Default)]
-struct Names {
+struct NumberedNames {
     numbers: HashMap<String, u32>,
     names: Vec<String>,
 }
 
-impl Names {
+impl NumberedNames {
     #[expect(clippy::cast_possible_truncation, reason = "a list of four billion pictures cannot be read anyway")]
     fn number(&mut self, name: &str) -> u32 {
         if let Some(number) = self.numbers.get(name) {
@@ -158,7 +158,7 @@ mod tests {
     fn pairs_name_each_picture_once_and_other_columns_are_ignored() {
         let list = read("fold,a,b,same,group\n0,x.jpg,y.jpg,1,men\n0,x.jpg,z.jpg,0,women\n").unwrap();
         assert_eq!(list.images, ["x.jpg", "y.jpg", "z.jpg"]);
-        let pair = |a, b, same, group: &str| Pair { a, b, same, group: Some(group.to_owned()) };
+        let pair = |a, b, same, group: &str| LabelledPair { a, b, same, group: Some(group.to_owned()) };
         assert_eq!(list.pairs, Pairs::Listed(vec![pair(0, 1, true, "men"), pair(0, 2, false, "women")]));
     }
 

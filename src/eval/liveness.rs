@@ -124,7 +124,7 @@ async fn test(it: &Labelled, folder: &Path, engine: &Engine) -> Result<Option<Te
 
 /// The rates of a list, after ISO/IEC 30107-3. Shares in [0, 1]; null where the list has no picture to tell them by.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct LivenessReport {
     pub list: String,
     /// `name@version`.
     pub model: String,
@@ -134,9 +134,9 @@ pub struct Report {
     /// Those pictures.
     pub failures: Vec<String>,
     #[serde(flatten)]
-    pub all: Rates,
+    pub all: LivenessRates,
     /// Of the pictures whose context is [`LEAST_CONTEXT`] or more: the others are never told to be live.
-    pub in_context: Rates,
+    pub in_context: LivenessRates,
     pub least_context: f64,
     #[serde(skip)]
     histogram: String,
@@ -144,7 +144,7 @@ pub struct Report {
 
 /// At the operating point, a raw score of 0.5, but for `auc` and `eer`, which need none.
 #[derive(Debug, Serialize)]
-pub struct Rates {
+pub struct LivenessRates {
     /// Bona fide pictures that were tested.
     pub bona_fide: usize,
     /// Attacks that were tested, by kind.
@@ -160,7 +160,7 @@ pub struct Rates {
     pub apcer_interval: BTreeMap<String, Option<Interval>>,
 }
 
-impl Report {
+impl LivenessReport {
     /// Computes every figure.
     ///
     /// # Errors
@@ -178,8 +178,8 @@ impl Report {
             images: list.len(),
             failure_to_acquire,
             failures,
-            all: Rates::of(pairs()),
-            in_context: Rates::of(pairs().filter(|(_, it)| it.context >= LEAST_CONTEXT)),
+            all: LivenessRates::of(pairs()),
+            in_context: LivenessRates::of(pairs().filter(|(_, it)| it.context >= LEAST_CONTEXT)),
             least_context: LEAST_CONTEXT,
             histogram: plot::histogram(&live, &attack, &[(f64::from(OPERATING_POINT), "live".to_owned())])?,
         })
@@ -190,11 +190,11 @@ impl Report {
     /// # Errors
     /// Never, of what a report holds.
     pub fn html(&self) -> Result<String, askama::Error> {
-        Page { report: self }.render()
+        LivenessPage { report: self }.render()
     }
 }
 
-impl Rates {
+impl LivenessRates {
     fn of<'a>(pairs: impl Iterator<Item = (&'a str, &'a Tested)> + Clone) -> Self {
         let (live, attack) = split(pairs.clone());
         let mut kinds: BTreeMap<String, Vec<f32>> = BTreeMap::new();
@@ -231,12 +231,12 @@ fn split<'a>(pairs: impl Iterator<Item = (&'a str, &'a Tested)>) -> (Descending,
 
 #[derive(Template)]
 #[template(path = "eval_liveness.html")]
-struct Page<'a> {
-    report: &'a Report,
+struct LivenessPage<'a> {
+    report: &'a LivenessReport,
 }
 
-impl Page<'_> {
-    fn tables(&self) -> [(String, &Rates); 2] {
+impl LivenessPage<'_> {
+    fn tables(&self) -> [(String, &LivenessRates); 2] {
         let gated = format!("Context of {LEAST_CONTEXT:.1} faces or more");
         [("All pictures".to_owned(), &self.report.all), (gated, &self.report.in_context)]
     }
@@ -249,7 +249,7 @@ impl Page<'_> {
         interval.map_or_else(String::new, |it| format!("{:.2} to {:.2} %", it.low * 100.0, it.high * 100.0))
     }
 
-    fn kinds(rates: &Rates) -> impl Iterator<Item = (&String, &f64, &usize, Option<&Interval>)> {
+    fn kinds(rates: &LivenessRates) -> impl Iterator<Item = (&String, &f64, &usize, Option<&Interval>)> {
         let counted = rates.apcer.iter().zip(rates.attacks.values());
         counted.zip(rates.apcer_interval.values()).map(|(((kind, apcer), count), it)| (kind, apcer, count, it.as_ref()))
     }
@@ -278,7 +278,7 @@ mod tests {
             seen(0.3, 2.0),
             None,
         ];
-        let report = Report::of("list.csv".to_owned(), "m@1".to_owned(), &list, &tested).unwrap();
+        let report = LivenessReport::of("list.csv".to_owned(), "m@1".to_owned(), &list, &tested).unwrap();
         assert_eq!((report.images, &*report.failures), (8, &["mask.jpg".to_owned()][..]));
         assert!((report.failure_to_acquire - 0.125).abs() < 1e-12);
         assert_eq!(report.all.bona_fide, 4);
@@ -301,8 +301,12 @@ mod tests {
 
     #[test]
     fn a_list_of_one_kind_leaves_open_what_needs_two() {
-        let report =
-            Report::of(String::new(), String::new(), &[labelled("print")], &[Some(Tested { raw: 0.4, context: 3.0 })]);
+        let report = LivenessReport::of(
+            String::new(),
+            String::new(),
+            &[labelled("print")],
+            &[Some(Tested { raw: 0.4, context: 3.0 })],
+        );
         let report = report.unwrap();
         assert_eq!((report.all.auc, report.all.eer, report.all.bpcer), (None, None, None));
         assert_eq!(report.all.apcer["print"].to_string(), "0");

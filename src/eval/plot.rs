@@ -68,10 +68,10 @@ pub fn det(curve: &[DetPoint]) -> Result<String, String> {
     })
 }
 
-type Fault<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+type PlotFault<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
+type DrawArea<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
-fn draw(paint: impl for<'a> Fn(&Area<'a>) -> Result<(), Fault<'a>>) -> Result<String, String> {
+fn draw(paint: impl for<'a> Fn(&DrawArea<'a>) -> Result<(), PlotFault<'a>>) -> Result<String, String> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();

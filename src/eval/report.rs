@@ -23,7 +23,7 @@ const MARKS: [f64; 4] = [0.60, 0.75, 0.85, 0.90];
 /// The error rates of a list, after ISO/IEC 19795-1. Rates are shares in [0, 1]; those by false match rate are keyed
 /// "1e-2", "1e-3" and "1e-4", and null where the list has too few impostor pairs to tell.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct EvalReport {
     pub list: String,
     pub pack: String,
     /// The networks, `name@version` joined by `+`.
@@ -34,7 +34,7 @@ pub struct Report {
     /// Share of the pictures in which no usable face was found.
     pub failure_to_acquire: Option<f64>,
     /// Those pictures, and why, where the file was at fault.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<AcquisitionFailure>,
     /// Genuine pairs that were compared.
     pub genuine: usize,
     /// Impostor pairs that were compared.
@@ -48,11 +48,11 @@ pub struct Report {
     pub raw_threshold_at_fmr: BTreeMap<&'static str, Option<f64>>,
     /// What callers are told of a calibrated score, beside what this list measured.
     pub reliability: Vec<Reliability>,
-    pub groups: Vec<Group>,
+    pub groups: Vec<GroupRates>,
     /// Genuine pairs with the lowest scores.
-    pub worst_genuine: Vec<Worst>,
+    pub worst_genuine: Vec<WorstPair>,
     /// Impostor pairs with the highest scores.
-    pub worst_impostor: Vec<Worst>,
+    pub worst_impostor: Vec<WorstPair>,
     #[serde(skip)]
     histogram: String,
     #[serde(skip)]
@@ -60,7 +60,7 @@ pub struct Report {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Failure {
+pub struct AcquisitionFailure {
     pub image: String,
     pub fault: Option<String>,
 }
@@ -77,7 +77,7 @@ pub struct Reliability {
 
 /// The rates within one group, at the threshold that the whole list has at 1e-3.
 #[derive(Debug, Serialize)]
-pub struct Group {
+pub struct GroupRates {
     pub group: String,
     pub genuine: usize,
     pub impostor: usize,
@@ -88,7 +88,7 @@ pub struct Group {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Worst {
+pub struct WorstPair {
     pub a: String,
     pub b: String,
     pub raw: f64,
@@ -96,7 +96,7 @@ pub struct Worst {
 }
 
 /// Whence the figures come.
-pub struct Source<'a> {
+pub struct ReportInput<'a> {
     pub list: &'a List,
     pub analysed: &'a [Analysed],
     pub scores: &'a Scores,
@@ -107,13 +107,13 @@ pub struct Source<'a> {
     pub mode: String,
 }
 
-impl Report {
+impl EvalReport {
     /// Computes every figure.
     ///
     /// # Errors
     /// When a drawing fails.
-    pub fn of(source: Source<'_>) -> Result<Self, String> {
-        let Source { list, analysed, scores, calibration, .. } = source;
+    pub fn of(source: ReportInput<'_>) -> Result<Self, String> {
+        let ReportInput { list, analysed, scores, calibration, .. } = source;
         let (genuine, impostor) = (Descending::new(&scores.genuine), Descending::new(&scores.impostor));
         let thresholds = RATES.map(|(_, rate)| impostor.threshold_at(rate));
         let by_rate =
@@ -124,7 +124,7 @@ impl Report {
             .iter()
             .zip(analysed)
             .filter(|(_, it)| it.template.is_none())
-            .map(|(image, it)| Failure { image: image.clone(), fault: it.fault.clone() })
+            .map(|(image, it)| AcquisitionFailure { image: image.clone(), fault: it.fault.clone() })
             .collect();
         let marks: Vec<_> = RATES
             .iter()
@@ -161,7 +161,7 @@ impl Report {
     /// # Errors
     /// Never, of what a report holds.
     pub fn html(&self) -> Result<String, askama::Error> {
-        Page { report: self }.render()
+        ReportPage { report: self }.render()
     }
 }
 
@@ -189,7 +189,7 @@ fn reliability(
     })
 }
 
-fn groups(list: &List, scores: &Scores, threshold: f32) -> Vec<Group> {
+fn groups(list: &List, scores: &Scores, threshold: f32) -> Vec<GroupRates> {
     let Some(of) = &scores.groups else { return Vec::new() };
     // Pairs and those of them that match, for both kinds.
     let mut counts: BTreeMap<&str, [[usize; 2]; 2]> = BTreeMap::new();
@@ -202,7 +202,7 @@ fn groups(list: &List, scores: &Scores, threshold: f32) -> Vec<Group> {
         }
     }
     debug_assert!(matches!(list.pairs, Pairs::Listed(_) | Pairs::Crossed { groups: Some(_), .. }));
-    let group = |(group, [genuine, impostor]): (&str, [[usize; 2]; 2])| Group {
+    let group = |(group, [genuine, impostor]): (&str, [[usize; 2]; 2])| GroupRates {
         group: group.to_owned(),
         genuine: genuine[0],
         impostor: impostor[0],
@@ -214,25 +214,25 @@ fn groups(list: &List, scores: &Scores, threshold: f32) -> Vec<Group> {
     counts.into_iter().map(group).collect()
 }
 
-fn worst(pairs: &[Scored], list: &List, calibration: &Calibration, highest: bool) -> Vec<Worst> {
+fn worst(pairs: &[Scored], list: &List, calibration: &Calibration, highest: bool) -> Vec<WorstPair> {
     let mut pairs: Vec<&Scored> = pairs.iter().collect();
     pairs.sort_unstable_by(|a, b| if highest { b.score.total_cmp(&a.score) } else { a.score.total_cmp(&b.score) });
     let name = |image: u32| list.images.get(image as usize).cloned().unwrap_or_default();
     let worst = |pair: &&Scored| {
         let raw = f64::from(pair.score);
         let similarity = crate::domain::evidence::RawScore::new(raw).map_or(0.0, |it| calibration.similarity(it).get());
-        Worst { a: name(pair.images.0), b: name(pair.images.1), raw, similarity }
+        WorstPair { a: name(pair.images.0), b: name(pair.images.1), raw, similarity }
     };
     pairs.iter().take(WORST).map(worst).collect()
 }
 
 #[derive(Template)]
 #[template(path = "eval.html")]
-struct Page<'a> {
-    report: &'a Report,
+struct ReportPage<'a> {
+    report: &'a EvalReport,
 }
 
-impl Page<'_> {
+impl ReportPage<'_> {
     fn percent(value: Option<&f64>) -> String {
         value.map_or_else(|| "not measurable".to_owned(), |it| format!("{:.2} %", it * 100.0))
     }
@@ -249,7 +249,7 @@ impl Page<'_> {
         interval.map_or_else(String::new, |it| format!("{:.1e} to {:.1e}", it.low, it.high))
     }
 
-    fn worst(&self) -> [(&'static str, &[Worst]); 2] {
+    fn worst(&self) -> [(&'static str, &[WorstPair]); 2] {
         [
             ("Genuine pairs with the lowest scores", &self.report.worst_genuine),
             ("Impostor pairs with the highest scores", &self.report.worst_impostor),

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use recloser::{AsyncRecloser, Recloser};
 use serde_json::{Map, Value};
 
-use super::settings::{Attributes, Fault, HttpSettings};
-use super::{Found, MAX_ATTRIBUTES, Permanent, SourceError, Transient, portrait};
+use super::settings::{Attributes, HttpSettings, SettingsFault};
+use super::{FoundIdentity, MAX_ATTRIBUTES, Permanent, SourceError, Transient, portrait};
 use crate::domain::identity::{IdNumber, IdType, IdentityRecord};
 use crate::net::{self, Client, HeaderValue, Request, Response, StatusCode, Target, header};
 
@@ -25,8 +25,8 @@ pub(super) struct HttpSource {
 impl HttpSource {
     /// # Errors
     /// When the URL may not be called, or the number could change whom it calls.
-    pub(super) fn new(id_type: IdType, settings: HttpSettings, client: Client) -> Result<Self, Fault> {
-        let wrong = |problem: String| Fault::new(format!("sources.{}.url", id_type.name()), problem);
+    pub(super) fn new(id_type: IdType, settings: HttpSettings, client: Client) -> Result<Self, SettingsFault> {
+        let wrong = |problem: String| SettingsFault::new(format!("sources.{}.url", id_type.name()), problem);
         let fill = |number: &str| fill_url(&settings.url, id_type, number);
         let unknown = ["{id_number}", "{id_type}"].iter().fold(settings.url.clone(), |url, it| url.replace(it, ""));
         if unknown.contains(['{', '}']) {
@@ -46,7 +46,7 @@ impl HttpSource {
         Ok(Self { id_type, settings, client, breaker: breaker.into() })
     }
 
-    pub(super) async fn find(&self, number: &IdNumber) -> Result<Option<Found>, SourceError> {
+    pub(super) async fn find(&self, number: &IdNumber) -> Result<Option<FoundIdentity>, SourceError> {
         // ".." would lead to another path, however it is encoded. There is no such number.
         if !number.reveal().contains(char::is_alphanumeric) {
             return Ok(None);
@@ -61,7 +61,7 @@ impl HttpSource {
         })
     }
 
-    async fn ask(&self, target: Target, number: &IdNumber) -> Result<Option<Found>, SourceError> {
+    async fn ask(&self, target: Target, number: &IdNumber) -> Result<Option<FoundIdentity>, SourceError> {
         let settings = &self.settings;
         let mut headers = settings.headers.clone();
         let body = settings.body.as_ref().map(|template| {
@@ -78,7 +78,7 @@ impl HttpSource {
         }
     }
 
-    fn read(&self, answer: &Response) -> Result<Option<Found>, SourceError> {
+    fn read(&self, answer: &Response) -> Result<Option<FoundIdentity>, SourceError> {
         let status = answer.status;
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
@@ -110,7 +110,7 @@ impl HttpSource {
         }
     }
 
-    fn pick(&self, mut body: Value) -> Result<Option<Found>, Permanent> {
+    fn pick(&self, mut body: Value) -> Result<Option<FoundIdentity>, Permanent> {
         // Taken out first, so that it is not among the attributes.
         let portrait = match take(&mut body, &self.settings.portrait) {
             // A person without a photo is not found: there is nothing to compare with.
@@ -137,7 +137,7 @@ impl HttpSource {
         if Value::Object(record.attributes.clone()).to_string().len() > MAX_ATTRIBUTES {
             return Err(Permanent::Malformed("the attributes are too large"));
         }
-        Ok(Some(Found { record, portrait }))
+        Ok(Some(FoundIdentity { record, portrait }))
     }
 }
 

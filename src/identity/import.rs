@@ -26,7 +26,7 @@ pub struct Importer {
 }
 
 /// A row whose number is good and new. Has no `Debug`: it is a person.
-pub struct Entry {
+pub struct AdmittedRow {
     number: IdNumber,
     record: IdentityRecord,
     portrait: String,
@@ -52,7 +52,7 @@ impl Importer {
     ///
     /// # Errors
     /// When the row is at fault.
-    pub fn admit(&mut self, content: Content) -> Result<Entry, RowFault> {
+    pub fn admit(&mut self, content: Content) -> Result<AdmittedRow, RowFault> {
         let Content { id_number, portrait, attributes } = content;
         let number = IdNumber::parse(&id_number)
             .ok_or_else(|| RowFault::new("invalid_id_number", "id_number must have 1 to 64 printable characters"))?;
@@ -66,15 +66,15 @@ impl Importer {
         if !self.seen.insert(self.registry.hash(self.id_type, &number)) {
             return Err(RowFault::new("duplicate_number", "an earlier row of this file has the same id_number"));
         }
-        Ok(Entry { number, record, portrait })
+        Ok(AdmittedRow { number, record, portrait })
     }
 
     /// Stores an admitted row, once its portrait is found good.
     ///
     /// # Errors
     /// When the portrait is at fault, or a machine is.
-    pub async fn import(&self, entry: Entry) -> Result<Put, Error> {
-        let Entry { number, record, portrait } = entry;
+    pub async fn import(&self, entry: AdmittedRow) -> Result<Put, Error> {
+        let AdmittedRow { number, record, portrait } = entry;
         let (folder, check) = (self.folder.clone(), self.check);
         let read = move || {
             let portrait = read_portrait(&folder, &portrait)?;

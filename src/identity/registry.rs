@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Found, Permanent, SourceError, Transient};
+use super::{FoundIdentity, Permanent, SourceError, Transient};
 use crate::domain::identity::{IdNumber, IdType, IdentityRecord};
 use crate::domain::pepper::{HashPurpose, Pepper};
 use crate::media::{self, Media, WrappedKey};
@@ -49,7 +49,7 @@ impl Registry {
     ///
     /// # Errors
     /// When a machine is at fault, or the entry was altered.
-    pub async fn find(&self, id_type: IdType, number: &IdNumber) -> Result<Option<Found>, SourceError> {
+    pub async fn find(&self, id_type: IdType, number: &IdNumber) -> Result<Option<FoundIdentity>, SourceError> {
         let hash = self.hash(id_type, number);
         let entry = self.store.find_registry_entry(id_type, &hash).await.map_err(Transient::from)?;
         let Some(entry) = entry else { return Ok(None) };
@@ -58,7 +58,7 @@ impl Registry {
         let attributes = serde_json::from_slice(&plain).map_err(|_| Permanent::Unreadable)?;
         let key = WrappedKey { master_key_id: entry.portrait_master_key_id, wrapped: entry.portrait_key };
         let portrait = self.media.get_portrait(entry.id, &key).await.map_err(fault)?;
-        Ok(Some(Found { record: IdentityRecord { attributes }, portrait }))
+        Ok(Some(FoundIdentity { record: IdentityRecord { attributes }, portrait }))
     }
 
     /// Stores an entry, in place of an earlier one of that number.

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 /// A row of the file. Has no `Debug`: it is a person.
-pub struct Row {
+pub struct ImportRow {
     /// Where it begins, counted from 1.
     pub line: u64,
     /// Bytes of the file up to its end.
@@ -43,7 +43,7 @@ impl RowFault {
 
 /// How an import file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum ImportFormat {
     /// A JSON object a line.
     Jsonl,
     /// With a heading.
@@ -59,11 +59,11 @@ const PORTRAIT: &str = "portrait";
 ///
 /// # Errors
 /// When the file cannot be read, or its heading lacks a column.
-pub fn open(path: &Path, format: Format) -> io::Result<Box<dyn Iterator<Item = io::Result<Row>> + Send>> {
+pub fn open(path: &Path, format: ImportFormat) -> io::Result<Box<dyn Iterator<Item = io::Result<ImportRow>> + Send>> {
     let file = File::open(path)?;
     match format {
-        Format::Jsonl => Ok(Box::new(Jsonl { file: BufReader::new(file), line: 0, read: 0 })),
-        Format::Csv => Ok(Box::new(Csv::open(file)?)),
+        ImportFormat::Jsonl => Ok(Box::new(Jsonl { file: BufReader::new(file), line: 0, read: 0 })),
+        ImportFormat::Csv => Ok(Box::new(Csv::open(file)?)),
     }
 }
 
@@ -74,7 +74,7 @@ struct Jsonl {
 }
 
 impl Jsonl {
-    fn next_row(&mut self) -> io::Result<Option<Row>> {
+    fn next_row(&mut self) -> io::Result<Option<ImportRow>> {
         loop {
             let mut text = Vec::new();
             let taken = (&mut self.file).take(MAX_LINE).read_until(b'\n', &mut text)? as u64;
@@ -91,13 +91,13 @@ impl Jsonl {
             } else {
                 parse_json(&text)
             };
-            return Ok(Some(Row { line: self.line, read: self.read, content }));
+            return Ok(Some(ImportRow { line: self.line, read: self.read, content }));
         }
     }
 }
 
 impl Iterator for Jsonl {
-    type Item = io::Result<Row>;
+    type Item = io::Result<ImportRow>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_row().transpose()
@@ -162,7 +162,7 @@ impl Csv {
 }
 
 impl Iterator for Csv {
-    type Item = io::Result<Row>;
+    type Item = io::Result<ImportRow>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut record = csv::StringRecord::new();
@@ -172,7 +172,7 @@ impl Iterator for Csv {
             Ok(false) => None,
             Ok(true) => {
                 let line = record.position().map_or(0, csv::Position::line);
-                Some(Ok(Row { line, read: at, content: self.parse(&record) }))
+                Some(Ok(ImportRow { line, read: at, content: self.parse(&record) }))
             }
             Err(error) => {
                 let line = error.position().map_or(0, csv::Position::line);
@@ -183,7 +183,7 @@ impl Iterator for Csv {
                     }
                     _ => "the row cannot be read as CSV in UTF-8".to_owned(),
                 };
-                Some(Ok(Row { line, read: at, content: Err(RowFault::new("malformed_row", message)) }))
+                Some(Ok(ImportRow { line, read: at, content: Err(RowFault::new("malformed_row", message)) }))
             }
         }
     }

@@ -84,13 +84,13 @@ impl Default for Breaker {
 /// What is wrong with the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {problem}")]
-pub struct Fault {
+pub struct SettingsFault {
     /// The path of the key at fault, such as `sources.bvn.url`.
     pub key: String,
     pub problem: String,
 }
 
-impl Fault {
+impl SettingsFault {
     pub(super) fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { key: key.into(), problem: problem.into() }
     }
@@ -114,22 +114,23 @@ const SECRET_NAMES: [&str; 7] = ["auth", "cookie", "credential", "key", "passwor
 ///
 /// # Errors
 /// When it is malformed, by the key at fault; or a secret is not there.
-pub fn parse(text: &str, secrets: &Secrets<'_>) -> Result<Settings, Fault> {
+pub fn parse(text: &str, secrets: &Secrets<'_>) -> Result<Settings, SettingsFault> {
     let root: Table = text.parse().map_err(|error: toml::de::Error| {
         // The error's own text quotes the line.
         let before = error.span().and_then(|it| text.get(..it.start)).unwrap_or_default();
-        Fault::new(format!("line {}", before.matches('\n').count() + 1), error.message().to_owned())
+        SettingsFault::new(format!("line {}", before.matches('\n').count() + 1), error.message().to_owned())
     })?;
     let mut root = Section { path: String::new(), table: root };
     let mut sources = BTreeMap::new();
     if let Some(named) = root.section("sources")? {
         for (name, value) in named.table {
             let path = format!("sources.{name}");
-            let id_type = IdType::parse(&name)
-                .ok_or_else(|| Fault::new(&path, "the ID types are nin, bvn, vnin, drivers_license and passport"))?;
+            let id_type = IdType::parse(&name).ok_or_else(|| {
+                SettingsFault::new(&path, "the ID types are nin, bvn, vnin, drivers_license and passport")
+            })?;
             let source = source(Section::of(value, path.clone())?, secrets)?;
             if sources.insert(id_type, source).is_some() {
-                return Err(Fault::new(path, "this ID type has a source already"));
+                return Err(SettingsFault::new(path, "this ID type has a source already"));
             }
         }
     }
@@ -137,7 +138,7 @@ pub fn parse(text: &str, secrets: &Secrets<'_>) -> Result<Settings, Fault> {
     Ok(Settings { sources })
 }
 
-fn source(mut section: Section, secrets: &Secrets<'_>) -> Result<SourceSettings, Fault> {
+fn source(mut section: Section, secrets: &Secrets<'_>) -> Result<SourceSettings, SettingsFault> {
     let kind = section.required("kind")?;
     let source = match kind.as_str() {
         "registry" => SourceSettings::Registry,
@@ -148,7 +149,7 @@ fn source(mut section: Section, secrets: &Secrets<'_>) -> Result<SourceSettings,
     Ok(source)
 }
 
-fn http(section: &mut Section, secrets: &Secrets<'_>) -> Result<HttpSettings, Fault> {
+fn http(section: &mut Section, secrets: &Secrets<'_>) -> Result<HttpSettings, SettingsFault> {
     let method = match section.string("method")?.as_deref() {
         None | Some("GET") => Method::GET,
         Some("POST") => Method::POST,
@@ -185,7 +186,7 @@ fn http(section: &mut Section, secrets: &Secrets<'_>) -> Result<HttpSettings, Fa
     })
 }
 
-fn attributes(section: &mut Section) -> Result<Attributes, Fault> {
+fn attributes(section: &mut Section) -> Result<Attributes, SettingsFault> {
     let path = section.key("attributes");
     match section.table.remove("attributes") {
         Some(toml::Value::String(pointer)) => Ok(Attributes::Whole(section.pointer("attributes", pointer)?)),
@@ -197,13 +198,15 @@ fn attributes(section: &mut Section) -> Result<Attributes, Fault> {
                 let pointer = section.pointer(&name, pointer)?;
                 Ok((name, pointer))
             });
-            Ok(Attributes::Named(pointers.collect::<Result<_, Fault>>()?))
+            Ok(Attributes::Named(pointers.collect::<Result<_, SettingsFault>>()?))
         }
-        _ => Err(Fault::new(path, "must be a JSON pointer to an object, or a table of names and JSON pointers")),
+        _ => {
+            Err(SettingsFault::new(path, "must be a JSON pointer to an object, or a table of names and JSON pointers"))
+        }
     }
 }
 
-fn not_found(section: Option<Section>) -> Result<Option<NotFound>, Fault> {
+fn not_found(section: Option<Section>) -> Result<Option<NotFound>, SettingsFault> {
     let Some(mut section) = section else { return Ok(None) };
     let pointer = section.required("pointer")?;
     let pointer = section.pointer("pointer", pointer)?;
@@ -218,7 +221,7 @@ fn not_found(section: Option<Section>) -> Result<Option<NotFound>, Fault> {
     Ok(Some(NotFound { pointer, equals }))
 }
 
-fn breaker(section: Option<Section>) -> Result<Breaker, Fault> {
+fn breaker(section: Option<Section>) -> Result<Breaker, SettingsFault> {
     let mut breaker = Breaker::default();
     let Some(mut section) = section else { return Ok(breaker) };
     if let Some(calls) = section.integer("calls", 1, 1000)? {
@@ -234,17 +237,18 @@ fn breaker(section: Option<Section>) -> Result<Breaker, Fault> {
     Ok(breaker)
 }
 
-fn headers(section: Option<Section>, secrets: &Secrets<'_>) -> Result<HeaderMap, Fault> {
+fn headers(section: Option<Section>, secrets: &Secrets<'_>) -> Result<HeaderMap, SettingsFault> {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     let Some(section) = section else { return Ok(headers) };
     for (name, value) in section.table {
         let path = format!("{}.{name}", section.path);
-        let header: HeaderName = name.parse().map_err(|_| Fault::new(&path, "is not a name of an HTTP header"))?;
+        let header: HeaderName =
+            name.parse().map_err(|_| SettingsFault::new(&path, "is not a name of an HTTP header"))?;
         let value = match value {
             toml::Value::String(_) if SECRET_NAMES.iter().any(|it| header.as_str().contains(it)) => {
                 let advice = "a secret has no place in this file: write { env = \"NAME\" } or { file = \"path\" }";
-                return Err(Fault::new(path, advice));
+                return Err(SettingsFault::new(path, advice));
             }
             toml::Value::String(text) => header_value(&text, &path)?,
             other => {
@@ -259,7 +263,7 @@ fn headers(section: Option<Section>, secrets: &Secrets<'_>) -> Result<HeaderMap,
 }
 
 /// `{ env = "NAME" }` or `{ file = "path" }`, with an optional `prefix`.
-fn secret(mut section: Section, secrets: &Secrets<'_>) -> Result<HeaderValue, Fault> {
+fn secret(mut section: Section, secrets: &Secrets<'_>) -> Result<HeaderValue, SettingsFault> {
     let prefix = section.string("prefix")?.unwrap_or_default();
     let (key, found) = match (section.string("env")?, section.string("file")?) {
         (Some(name), None) => {
@@ -270,19 +274,19 @@ fn secret(mut section: Section, secrets: &Secrets<'_>) -> Result<HeaderValue, Fa
             let value = std::fs::read_to_string(secrets.folder.join(file));
             ("file", value.map_err(|error| section.fault("file", format!("cannot be read: {}", error.kind())))?)
         }
-        _ => return Err(Fault::new(section.path, "must be { env = \"NAME\" } or { file = \"path\" }")),
+        _ => return Err(SettingsFault::new(section.path, "must be { env = \"NAME\" } or { file = \"path\" }")),
     };
     let path = section.key(key);
     section.refuse_rest()?;
     let secret = found.trim();
     if secret.is_empty() {
-        return Err(Fault::new(path, "the secret is empty"));
+        return Err(SettingsFault::new(path, "the secret is empty"));
     }
     header_value(&format!("{prefix}{secret}"), &path)
 }
 
-fn header_value(text: &str, path: &str) -> Result<HeaderValue, Fault> {
-    HeaderValue::from_str(text).map_err(|_| Fault::new(path, "a header's value must be visible ASCII"))
+fn header_value(text: &str, path: &str) -> Result<HeaderValue, SettingsFault> {
+    HeaderValue::from_str(text).map_err(|_| SettingsFault::new(path, "a header's value must be visible ASCII"))
 }
 
 fn seconds(seconds: i64) -> Duration {
@@ -296,10 +300,10 @@ struct Section {
 }
 
 impl Section {
-    fn of(value: toml::Value, path: String) -> Result<Self, Fault> {
+    fn of(value: toml::Value, path: String) -> Result<Self, SettingsFault> {
         match value {
             toml::Value::Table(table) => Ok(Self { path, table }),
-            _ => Err(Fault::new(path, "must be a table")),
+            _ => Err(SettingsFault::new(path, "must be a table")),
         }
     }
 
@@ -307,16 +311,16 @@ impl Section {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    fn fault(&self, key: &str, problem: impl Into<String>) -> Fault {
-        Fault::new(self.key(key), problem)
+    fn fault(&self, key: &str, problem: impl Into<String>) -> SettingsFault {
+        SettingsFault::new(self.key(key), problem)
     }
 
-    fn section(&mut self, key: &str) -> Result<Option<Self>, Fault> {
+    fn section(&mut self, key: &str) -> Result<Option<Self>, SettingsFault> {
         let path = self.key(key);
         self.table.remove(key).map(|value| Self::of(value, path)).transpose()
     }
 
-    fn string(&mut self, key: &str) -> Result<Option<String>, Fault> {
+    fn string(&mut self, key: &str) -> Result<Option<String>, SettingsFault> {
         match self.table.remove(key) {
             None => Ok(None),
             Some(toml::Value::String(text)) => Ok(Some(text)),
@@ -324,11 +328,11 @@ impl Section {
         }
     }
 
-    fn required(&mut self, key: &str) -> Result<String, Fault> {
+    fn required(&mut self, key: &str) -> Result<String, SettingsFault> {
         self.string(key)?.ok_or_else(|| self.fault(key, "is missing"))
     }
 
-    fn integer(&mut self, key: &str, low: i64, high: i64) -> Result<Option<i64>, Fault> {
+    fn integer(&mut self, key: &str, low: i64, high: i64) -> Result<Option<i64>, SettingsFault> {
         match self.table.remove(key) {
             None => Ok(None),
             Some(toml::Value::Integer(number)) if (low..=high).contains(&number) => Ok(Some(number)),
@@ -337,12 +341,12 @@ impl Section {
     }
 
     /// A JSON pointer (RFC 6901) that leads below the root.
-    fn pointer(&self, key: &str, text: String) -> Result<String, Fault> {
+    fn pointer(&self, key: &str, text: String) -> Result<String, SettingsFault> {
         let is_pointer = text.is_empty() && key == "attributes" || text.starts_with('/');
         if is_pointer { Ok(text) } else { Err(self.fault(key, "must be a JSON pointer such as /data/photo")) }
     }
 
-    fn refuse_rest(self) -> Result<(), Fault> {
+    fn refuse_rest(self) -> Result<(), SettingsFault> {
         match self.table.keys().next() {
             None => Ok(()),
             Some(key) => Err(self.fault(key, "there is no such setting")),

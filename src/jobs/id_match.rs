@@ -7,7 +7,7 @@ use crate::domain::identity::{IdNumber, IdType};
 use crate::domain::image::ImageRole;
 use crate::domain::job::{Failure, JobParams};
 use crate::domain::policy::{self, Evidence};
-use crate::identity::{Found, SourceError, Transient};
+use crate::identity::{FoundIdentity, SourceError, Transient};
 
 pub(super) async fn run(
     context: &Context,
@@ -31,7 +31,7 @@ pub(super) async fn run(
     if selfie.template().is_none() {
         return Ok(decided(evidence));
     }
-    let Some(Found { record, portrait }) = find(context, *id_type, number, deadline).await? else {
+    let Some(FoundIdentity { record, portrait }) = find(context, *id_type, number, deadline).await? else {
         evidence.id_not_found = true;
         return Ok(decided(evidence));
     };
@@ -50,7 +50,7 @@ async fn find(
     id_type: IdType,
     number: &IdNumber,
     deadline: Instant,
-) -> Result<Option<Found>, JobError> {
+) -> Result<Option<FoundIdentity>, JobError> {
     let asked = tokio::time::timeout_at(deadline.into(), context.sources.find(id_type, number)).await;
     asked.unwrap_or(Err(SourceError::Transient(Transient::Deadline))).map_err(|fault| match fault {
         SourceError::Transient(fault) => JobError::SourceDown(fault),

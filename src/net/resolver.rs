@@ -1,4 +1,4 @@
-//! Names to addresses, with what is not public taken out. What remains is what the connection goes to: nobody asks for
+//! LookupFuture to addresses, with what is not public taken out. What remains is what the connection goes to: nobody asks for
 //! the name's addresses once more, so an answer that changes changes nothing.
 
 use std::io;
@@ -11,20 +11,20 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use super::target::{Guard, Refusal};
 
 /// The addresses of a name, to come.
-pub type Names = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+pub type LookupFuture = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
 /// Who knows the addresses of names.
 pub trait Lookup: Send + Sync + 'static {
     /// # Errors
     /// When the name has no address, or nobody knows.
-    fn lookup(&self, name: &str) -> Names;
+    fn lookup(&self, name: &str) -> LookupFuture;
 }
 
 /// The system's resolver.
 pub struct SystemLookup;
 
 impl Lookup for SystemLookup {
-    fn lookup(&self, name: &str) -> Names {
+    fn lookup(&self, name: &str) -> LookupFuture {
         let name = name.to_owned();
         Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|it| it.ip()).collect()) })
     }
@@ -68,7 +68,7 @@ mod tests {
     struct Mixed;
 
     impl Lookup for Mixed {
-        fn lookup(&self, _name: &str) -> Names {
+        fn lookup(&self, _name: &str) -> LookupFuture {
             let found = ["127.0.0.1", "1.1.1.1", "10.0.0.1", "::1", "2606:4700:4700::1111", "::ffff:1.1.1.1"];
             Box::pin(std::future::ready(Ok(found.map(|it| it.parse().unwrap()).to_vec())))
         }

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use visavis::domain::identity::{IdNumber, IdType};
 use visavis::identity::settings::{Secrets, parse};
-use visavis::identity::{Found, SourceError, Sources, Transient};
+use visavis::identity::{FoundIdentity, SourceError, Sources, Transient};
 use visavis::net::Guard;
 use wiremock::matchers::{any, body_json, header, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -31,7 +31,7 @@ fn sources(world: &World, server: &MockServer, settings: &str) -> Sources {
     Sources::new(settings, world.registry(), Guard::with_loopback()).unwrap()
 }
 
-async fn find(sources: &Sources, number: &str) -> Result<Option<Found>, SourceError> {
+async fn find(sources: &Sources, number: &str) -> Result<Option<FoundIdentity>, SourceError> {
     sources.find(IdType::Bvn, &IdNumber::parse(number).unwrap()).await
 }
 
@@ -141,7 +141,7 @@ enum Taken {
     Permanent(&'static str),
 }
 
-fn taken(found: Result<Option<Found>, SourceError>) -> Taken {
+fn taken(found: Result<Option<FoundIdentity>, SourceError>) -> Taken {
     match found {
         Ok(Some(_)) => Taken::Found,
         Ok(None) => Taken::NotFound,

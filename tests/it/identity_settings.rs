@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use visavis::domain::identity::IdType;
 use visavis::identity::Sources;
-use visavis::identity::settings::{Attributes, Fault, HttpSettings, Secrets, Settings, SourceSettings, parse};
+use visavis::identity::settings::{Attributes, HttpSettings, Secrets, Settings, SettingsFault, SourceSettings, parse};
 use visavis::net::{Guard, Method};
 
 use crate::support::World;
@@ -18,7 +18,7 @@ portrait = "/photo"
 attributes = "/person"
 "#;
 
-fn read_in(text: &str, folder: &Path) -> Result<Settings, Fault> {
+fn read_in(text: &str, folder: &Path) -> Result<Settings, SettingsFault> {
     let env = |name: &str| match name {
         "TOKEN" => Some("t0ps3cret".to_owned()),
         "BROKEN" => Some("t0p\ns3cret".to_owned()),
@@ -28,7 +28,7 @@ fn read_in(text: &str, folder: &Path) -> Result<Settings, Fault> {
     parse(text, &Secrets { env: &env, folder })
 }
 
-fn read(text: &str) -> Result<Settings, Fault> {
+fn read(text: &str) -> Result<Settings, SettingsFault> {
     read_in(text, Path::new("/nowhere"))
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use visavis::net::{Client, Error, Guard, HeaderMap, Lookup, Method, Names, Refusal, Request, Response, Target};
+use visavis::net::{Client, Error, Guard, HeaderMap, Lookup, LookupFuture, Method, Refusal, Request, Response, Target};
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -152,11 +152,11 @@ fn the_development_switch_opens_loopback_and_nothing_else() {
     }
 }
 
-/// Names with fixed addresses; one that is not listed has none.
+/// LookupFuture with fixed addresses; one that is not listed has none.
 struct Fixed(HashMap<&'static str, Vec<IpAddr>>);
 
 impl Lookup for Fixed {
-    fn lookup(&self, name: &str) -> Names {
+    fn lookup(&self, name: &str) -> LookupFuture {
         let found = self.0.get(name).cloned().ok_or_else(|| io::Error::other("no such name"));
         Box::pin(std::future::ready(found))
     }
@@ -169,7 +169,7 @@ struct Rebinding {
 }
 
 impl Lookup for Rebinding {
-    fn lookup(&self, _name: &str) -> Names {
+    fn lookup(&self, _name: &str) -> LookupFuture {
         let first = self.asked.fetch_add(1, Ordering::SeqCst) == 0;
         let address = if first { IpAddr::from([1, 1, 1, 1]) } else { self.here };
         Box::pin(std::future::ready(Ok(vec![address])))

@@ -17,7 +17,7 @@ use visavis::domain::ids::EndpointId;
 use visavis::domain::tenant::Account;
 use visavis::domain::webhook::EventType;
 use visavis::janitor::erase_due;
-use visavis::net::{Client, Guard, Lookup, Names};
+use visavis::net::{Client, Guard, Lookup, LookupFuture};
 use visavis::store::deliveries::{Attempt, Due, Next, Room};
 use visavis::store::webhook_endpoints::{EndpointChange, RateChange, Written};
 use visavis::webhooks::DispatcherSettings;
@@ -324,7 +324,7 @@ async fn a_black_hole_slows_nobody_and_has_one_attempt_at_a_time_in_the_end() {
 struct Rebinding(AtomicUsize);
 
 impl Lookup for Rebinding {
-    fn lookup(&self, name: &str) -> Names {
+    fn lookup(&self, name: &str) -> LookupFuture {
         if name != "rebinding.example" {
             return Box::pin(std::future::ready(Err(io::Error::other("no such name"))));
         }
