@@ -16,7 +16,7 @@ mod webhooks;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::app::{self, Role};
 use crate::config::{DatabaseArgs, LogArgs, ServeArgs};
@@ -73,10 +73,10 @@ enum Command {
     Webhooks(webhooks::WebhooksCommand),
     /// Bring events to a program on this machine as they happen, signed as webhooks are
     Listen(listen::ListenArgs),
-    /// Print the API's document
+    /// Print a document about this binary: the API's, the messages', or the settings'
     Docs {
         #[arg(value_enum)]
-        document: docs::Document,
+        document: docs::DocumentKind,
     },
 }
 
@@ -91,6 +91,13 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The whole command line as clap knows it, with global flags in every command.
+fn command() -> clap::Command {
+    let mut command = Cli::command();
+    command.build();
+    command
 }
 
 /// The error and its causes, without those that the text before has told already.
@@ -131,7 +138,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Webhooks(command) => webhooks::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Listen(args) => listen::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Docs { document } => {
-                docs::run(document);
+                docs::run(document, &command());
                 Ok(ExitCode::SUCCESS)
             }
         }

@@ -29,6 +29,7 @@ use crate::webhooks::DispatcherSettings;
 
 /// Where Postgres is.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Database")]
 pub struct DatabaseArgs {
     /// Postgres: <postgres://user:password@host/database>
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
@@ -63,6 +64,7 @@ impl DatabaseArgs {
 
 /// Where `RabbitMQ` is.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Broker")]
 pub struct BrokerArgs {
     /// `RabbitMQ`: <amqp://user:password@host/vhost>
     #[arg(long, env = "AMQP_URL", hide_env_values = true)]
@@ -79,6 +81,7 @@ impl BrokerArgs {
 
 /// The secret behind all keyed hashes.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Secrets")]
 pub struct PepperArgs {
     /// Secret behind keyed hashes: at least 32 bytes in Base64
     #[arg(long, env = "VISAVIS_KEY_PEPPER", hide_env_values = true)]
@@ -99,15 +102,15 @@ pub struct IntakeArgs {
     #[command(flatten)]
     pub pepper: PepperArgs,
     /// Master keys for images: name:base64[,name:base64...], 32 bytes each; the first encrypts, all decrypt
-    #[arg(long, env = "VISAVIS_MASTER_KEYS", hide_env_values = true)]
+    #[arg(long, help_heading = "Secrets", env = "VISAVIS_MASTER_KEYS", hide_env_values = true)]
     pub master_keys: String,
     /// Where the encrypted images are: a folder, or <s3://bucket/prefix>
-    #[arg(long, env = "VISAVIS_BLOBS")]
+    #[arg(long, help_heading = "Images and requests", env = "VISAVIS_BLOBS")]
     pub blobs: String,
     #[command(flatten)]
     pub s3: S3Args,
     /// Mode of requests that name none: FAST or ACCURATE
-    #[arg(long, env = "VISAVIS_MODE", default_value = "ACCURATE", value_parser = parse_mode)]
+    #[arg(long, help_heading = "Images and requests", env = "VISAVIS_MODE", default_value = "ACCURATE", value_parser = parse_mode)]
     pub mode: Mode,
 }
 
@@ -143,6 +146,7 @@ impl IntakeArgs {
 
 /// How to reach a bucket; read when `VISAVIS_BLOBS` names one.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Bucket")]
 pub struct S3Args {
     /// A server other than Amazon's: <https://host>; http on this machine alone
     #[arg(long, env = "VISAVIS_S3_ENDPOINT")]
@@ -163,6 +167,7 @@ pub struct S3Args {
 
 /// Where the models and their runtime are.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Models")]
 pub struct VisionArgs {
     /// Folder of the model pack
     #[arg(long, env = "VISAVIS_MODELS", default_value = "models")]
@@ -244,6 +249,7 @@ impl VisionArgs {
 
 /// What takes frames out of videos.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Videos")]
 pub struct VideoArgs {
     /// The program ffmpeg [default: /usr/bin/ffmpeg, then /usr/local/bin/ffmpeg; without one, jobs with a video fail]
     #[arg(long, env = "VISAVIS_FFMPEG")]
@@ -270,6 +276,7 @@ impl VideoArgs {
 
 /// Whom this process may call.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Outgoing calls")]
 pub struct OutgoingArgs {
     /// For development only: let outgoing calls reach this machine, by plain HTTP and on any port
     #[arg(long, env = "VISAVIS_ALLOW_LOOPBACK_TARGETS", value_parser = BoolishValueParser::new())]
@@ -291,6 +298,7 @@ impl OutgoingArgs {
 
 /// How events are delivered.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Webhooks")]
 pub struct WebhookArgs {
     /// Seconds that one attempt of a delivery may take
     #[arg(long, env = "VISAVIS_WEBHOOK_TIMEOUT", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=60))]
@@ -309,6 +317,7 @@ impl WebhookArgs {
 
 /// Where identity records come from.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Identity records")]
 pub struct IdentityArgs {
     /// TOML file that names the source of each ID type [default: the registry for all of them]
     #[arg(long, env = "VISAVIS_IDENTITY_SOURCES")]
@@ -356,21 +365,22 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub webhooks: WebhookArgs,
     /// Address of the HTTP API: an IP address and a port
-    #[arg(long, env = "VISAVIS_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, help_heading = "HTTP API", env = "VISAVIS_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// What clients see of the HTTP API, for URLs of images [default: <http://LISTEN>]
-    #[arg(long, env = "VISAVIS_PUBLIC_URL", value_parser = parse_public_url)]
+    #[arg(long, help_heading = "HTTP API", env = "VISAVIS_PUBLIC_URL", value_parser = parse_public_url)]
     pub public_url: Option<String>,
     /// Compute threads [default: one a core]
-    #[arg(long, env = "VISAVIS_THREADS")]
+    #[arg(long, help_heading = "Work", env = "VISAVIS_THREADS")]
     pub threads: Option<NonZeroUsize>,
     /// Doorbells that may wait in a lane's queue; the rest of the backlog stays in Postgres
-    #[arg(long, env = "VISAVIS_LANE_DEPTH", default_value_t = 48)]
+    #[arg(long, help_heading = "Work", env = "VISAVIS_LANE_DEPTH", default_value_t = 48)]
     pub lane_depth: u32,
 }
 
 /// How the HTTP API meets the world.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "HTTP API")]
 pub struct ApiArgs {
     /// Token of the admin API, at least 32 characters; without it there is none
     #[arg(long, env = "VISAVIS_ADMIN_TOKEN", hide_env_values = true)]
@@ -385,6 +395,7 @@ pub struct ApiArgs {
 
 /// How this process logs.
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Logs")]
 pub struct LogArgs {
     /// Filter of log lines, such as info or visavis=debug,info
     #[arg(long, env = "VISAVIS_LOG", default_value = "info,lapin=off,ort=error", global = true)]

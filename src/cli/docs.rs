@@ -1,6 +1,8 @@
-//! `visavis docs`: the API's documents, without a server.
+//! `visavis docs`: documents about this binary, printed without a server.
 
-use clap::ValueEnum;
+mod configuration;
+
+use clap::{Command, ValueEnum};
 use serde_json::json;
 
 use crate::api;
@@ -8,17 +10,20 @@ use crate::docs::asyncapi;
 
 /// A document.
 #[derive(Clone, Copy, ValueEnum)]
-pub(super) enum Document {
-    /// HTTP: OpenAPI 3.1
+pub(super) enum DocumentKind {
+    /// The HTTP API, as OpenAPI 3.1 in JSON
     Openapi,
-    /// AMQP: AsyncAPI 3.0
+    /// The AMQP messages, as AsyncAPI 3.0 in JSON
     Asyncapi,
+    /// Every setting with its variable, flag, default and meaning, as Markdown tables
+    Configuration,
 }
 
-pub(super) fn run(document: Document) {
-    let document = match document {
-        Document::Openapi => json!(api::document()),
-        Document::Asyncapi => asyncapi::document(),
-    };
-    println!("{document:#}");
+/// Prints `document`; `command` is the whole command line, built.
+pub(super) fn run(document: DocumentKind, command: &Command) {
+    match document {
+        DocumentKind::Openapi => println!("{:#}", json!(api::document())),
+        DocumentKind::Asyncapi => println!("{:#}", asyncapi::document()),
+        DocumentKind::Configuration => print!("{}", configuration::tables(command)),
+    }
 }
