@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 use visavis::domain::tenant::Account;
 use visavis::domain::webhook::EventType;
+use visavis::keys::Keyring;
 use visavis::lifecycle::Lifecycle;
-use visavis::media::{BlobStore, Keyring, Media};
 use visavis::net::{Client, Guard};
 use visavis::store::Store;
 use visavis::webhooks::endpoints::Wanted;
@@ -118,8 +118,7 @@ struct World {
     name: String,
     pool: PgPool,
     store: Store,
-    media: Media,
-    _folder: tempfile::TempDir,
+    keyring: Arc<Keyring>,
 }
 
 impl World {
@@ -132,17 +131,15 @@ impl World {
         let pool = pool.expect("the new database answers");
         let store = Store::from_pool(pool.clone());
         store.migrate().await.expect("the migrations apply");
-        let folder = tempfile::TempDir::new().expect("a temporary folder can be made");
         let keys = format!("bench:{}", BASE64_STANDARD.encode(rand::random::<[u8; 32]>()));
-        let blobs = BlobStore::folder(folder.path()).expect("the folder can be used");
-        let media = Media::new(blobs, Keyring::parse(&keys).expect("a good key"));
-        Self { name, pool, store, media, _folder: folder }
+        let keyring = Arc::new(Keyring::parse(&keys).expect("a good key"));
+        Self { name, pool, store, keyring }
     }
 
     async fn endpoints(&self, count: usize, organisation: &str, url: &str) {
         let tenant = self.store.insert_tenant(organisation, None).await.expect("the database answers");
         let account = Account::live(tenant.expect("a new name"));
-        let endpoints = Endpoints::new(self.store.clone(), self.media.clone(), Guard::with_loopback());
+        let endpoints = Endpoints::new(self.store.clone(), self.keyring.clone(), Guard::with_loopback());
         for _ in 0..count {
             let wanted = Wanted { url, description: "", event_types: &EventType::ALL, rate_limit: None };
             endpoints.create(account, &wanted).await.expect("the database answers").expect("there is room");
@@ -166,7 +163,7 @@ impl World {
         let life = Lifecycle::new();
         let client = Client::new(Guard::with_loopback()).expect("an HTTP client can be made");
         let since = Instant::now();
-        Dispatcher::new(self.store.clone(), self.media.clone(), client, DispatcherSettings::default()).start(&life);
+        Dispatcher::new(self.store.clone(), self.keyring.clone(), client, DispatcherSettings::default()).start(&life);
         while place.measured.load(Ordering::Relaxed) < count {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

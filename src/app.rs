@@ -95,7 +95,7 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     }
     if plays(Role::Webhooks) {
         let client = net::Client::new(guard)?;
-        Dispatcher::new(store.clone(), intake.media.clone(), client, args.webhooks.settings()).start(&life);
+        Dispatcher::new(store.clone(), intake.media.keyring().clone(), client, args.webhooks.settings()).start(&life);
     }
     if plays(Role::Janitor) {
         janitor::start(&store, &intake.media, &life);
@@ -135,7 +135,7 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         let signing = images.clone();
         let signer: api::Signer = Arc::new(move |value| signing.signer().sign_detached(value).ok());
         let (admin, probes, signer) = (admin.transpose()?, probes.into(), Some(signer));
-        let endpoints = Endpoints::new(store.clone(), intake.media.clone(), guard);
+        let endpoints = Endpoints::new(store.clone(), intake.media.keyring().clone(), guard);
         let (pepper, rates) = (intake.pepper.clone(), intake.defaults.rates.clone());
         let is_secure = public_url.starts_with("https://");
         let desk = Desk::start(store.clone(), images.clone(), pepper.clone(), rates, is_secure, &life);

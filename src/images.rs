@@ -11,16 +11,17 @@ use tokio::sync::Semaphore;
 use crate::domain::ids::{ImageId, JobId, TenantId};
 use crate::domain::image::{ImageRole, Variant};
 use crate::domain::outcome::{ImageFinding, ImageReport, Outcome};
-use crate::media::{self, Links, Media, PublicKey, Signer};
-use crate::store::renditions::Shown;
+use crate::keys::{self, PublicKey, SignedLinks, Signer};
+use crate::media::{self, Media};
+use crate::store::renditions::JobImage;
 use crate::store::signing_keys::SigningKey;
 use crate::store::{self, Store};
 use crate::vision::ImageFault;
 
-pub use crate::media::Grant;
-pub use crate::media::links::ROOT;
+pub use crate::keys::Grant;
+pub use crate::keys::links::ROOT;
 pub use renditions::Rendition;
-pub use uploads::Upload;
+pub use uploads::UploadView;
 
 /// Images that are decoded and encoded at once in this process; each takes a core, and up to 300 MB while it is decoded.
 const AT_ONCE: usize = 2;
@@ -31,7 +32,7 @@ pub struct Images {
     store: Store,
     media: Media,
     signer: Arc<Signer>,
-    links: Arc<Links>,
+    links: Arc<SignedLinks>,
     rendering: Arc<Semaphore>,
 }
 
@@ -59,6 +60,12 @@ pub enum Error {
     Media(#[from] media::Error),
 }
 
+impl From<keys::Error> for Error {
+    fn from(error: keys::Error) -> Self {
+        Self::Media(error.into())
+    }
+}
+
 /// Signed URLs of a report's images.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReportUrls {
@@ -84,8 +91,9 @@ impl Images {
     ///
     /// # Errors
     /// When no key can be derived from the master keys.
-    pub fn new(store: Store, media: Media, public_url: &str) -> Result<Self, media::Error> {
-        let (signer, links) = (Arc::new(media.signer()?), Arc::new(media.links(public_url)?));
+    pub fn new(store: Store, media: Media, public_url: &str) -> Result<Self, keys::Error> {
+        let signer = Arc::new(Signer::new(media.keyring())?);
+        let links = Arc::new(SignedLinks::new(media.keyring(), public_url)?);
         Ok(Self { store, media, signer, links, rendering: Arc::new(Semaphore::new(AT_ONCE)) })
     }
 
@@ -127,7 +135,7 @@ impl Images {
         let Some(outcome) = outcome else { return Ok(ReportUrls::default()) };
         let (now, shown) = self.store.list_shown(tenant_id, job_id).await?;
         let url = |place: Option<(ImageRole, u16)>, variant| {
-            let found = place.and_then(|place| shown.iter().find(|it: &&Shown| (it.role, it.position) == place));
+            let found = place.and_then(|place| shown.iter().find(|it: &&JobImage| (it.role, it.position) == place));
             found.map(|it| self.links.issue(tenant_id, it.id, variant, now)).transpose()
         };
         Ok(ReportUrls {
@@ -149,7 +157,7 @@ impl Images {
         let Some(outcome) = outcome else { return Ok(CasePaths::default()) };
         let (now, shown) = self.store.list_shown(tenant_id, job_id).await?;
         let path = |place: Option<(ImageRole, u16)>, variant| {
-            let found = place.and_then(|place| shown.iter().find(|it: &&Shown| (it.role, it.position) == place));
+            let found = place.and_then(|place| shown.iter().find(|it: &&JobImage| (it.role, it.position) == place));
             found.map(|it| self.links.issue_path(tenant_id, it.id, variant, now)).transpose()
         };
         let probe = target(outcome);

@@ -18,11 +18,12 @@ use crate::domain::notice::{self, JobSummary};
 use crate::domain::pepper::{HashPurpose, Pepper};
 use crate::domain::request::{self, Defaults, Form, MIN_SIDE, RequestFault};
 use crate::domain::tenant::{Account, EmptyWallet, Service, TenantSettings};
-use crate::media::{self, Media, WrappedKey};
+use crate::keys::{self, WrappedKey};
+use crate::media::{self, Media};
 use crate::store::dead_letters::NewDeadLetter;
 use crate::store::images::ImageRow;
 use crate::store::jobs::{Change, NewJob, ReplyAddress};
-use crate::store::sealed::{self, SealedRecord};
+use crate::store::sealed::{SealPurpose, SealedRecord};
 use crate::store::{self, Store, Tx};
 use crate::vision::decode;
 use challenges::Answered;
@@ -38,7 +39,7 @@ pub struct Intake {
 
 /// Who submits, and how they may be answered.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin<'a> {
+pub struct SubmissionContext<'a> {
     pub account: Account,
     /// The organisation's.
     pub settings: &'a TenantSettings,
@@ -52,7 +53,7 @@ pub struct Origin<'a> {
 
 /// A submission that is safe: committed, now or earlier.
 #[derive(Debug, Clone)]
-pub struct Accepted {
+pub struct AcceptedJob {
     pub summary: JobSummary,
     pub state: JobState,
     /// The same key and body had come before; nothing new was stored.
@@ -85,12 +86,18 @@ pub enum Error {
     Stopped,
 }
 
+impl From<keys::Error> for Error {
+    fn from(error: keys::Error) -> Self {
+        Self::Media(error.into())
+    }
+}
+
 impl Intake {
     /// Takes a request in. When this returns `Ok`, the job is committed and will run.
     ///
     /// # Errors
     /// When the request is at fault, or a machine is.
-    pub async fn submit(&self, origin: Origin<'_>, body: Bytes) -> Result<Accepted, Error> {
+    pub async fn submit(&self, origin: SubmissionContext<'_>, body: Bytes) -> Result<AcceptedJob, Error> {
         if let Some(key) = origin.idempotency_key {
             check_key(key)?;
         }
@@ -129,11 +136,11 @@ impl Intake {
         };
         // A commit whose answer is lost may have taken place: then the images stay.
         tx.commit().await?;
-        Ok(Accepted { summary, state: JobState::Queued, duplicate: false })
+        Ok(AcceptedJob { summary, state: JobState::Queued, duplicate: false })
     }
 
     /// Parses and hashes, away from the threads that keep leases and heartbeats.
-    async fn read(&self, origin: &Origin<'_>, body: Bytes) -> Result<(Submission, Vec<u8>), Error> {
+    async fn read(&self, origin: &SubmissionContext<'_>, body: Bytes) -> Result<(Submission, Vec<u8>), Error> {
         let (defaults, pepper) = (self.defaults.of(origin.settings), self.pepper.clone());
         let (form, lane) = (origin.form, origin.lane);
         let read = move || {
@@ -157,7 +164,7 @@ impl Intake {
         Ok(tx.commit().await?)
     }
 
-    async fn find_earlier(&self, origin: &Origin<'_>, hash: &[u8]) -> Result<Option<Accepted>, Error> {
+    async fn find_earlier(&self, origin: &SubmissionContext<'_>, hash: &[u8]) -> Result<Option<AcceptedJob>, Error> {
         let Some(key) = origin.idempotency_key else { return Ok(None) };
         let Some(earlier) = self.store.find_job_by_key(origin.account, key).await? else { return Ok(None) };
         if earlier.request_hash != hash {
@@ -167,11 +174,15 @@ impl Intake {
                 message: "another request was submitted under this idempotency key: use a new one".to_owned(),
             }));
         }
-        Ok(Some(Accepted { summary: earlier.summary, state: earlier.state, duplicate: true }))
+        Ok(Some(AcceptedJob { summary: earlier.summary, state: earlier.state, duplicate: true }))
     }
 
     /// Somebody who lost our answers wants them again, perhaps at another address.
-    async fn answer_duplicate(&self, origin: &Origin<'_>, earlier: Accepted) -> Result<Accepted, Error> {
+    async fn answer_duplicate(
+        &self,
+        origin: &SubmissionContext<'_>,
+        earlier: AcceptedJob,
+    ) -> Result<AcceptedJob, Error> {
         if let Some(reply) = origin.reply {
             self.store.answer_again(origin.account.tenant_id, &earlier.summary, reply).await?;
         }
@@ -247,7 +258,7 @@ impl Intake {
     /// Everything but the commit; `None` when there is a job under the key.
     async fn insert(
         &self,
-        origin: &Origin<'_>,
+        origin: &SubmissionContext<'_>,
         (submission, answered): (&Submission, Option<&Answered>),
         hash: &[u8],
         images: &[ImageRow],
@@ -283,10 +294,10 @@ impl Intake {
             tx.insert_image(tenant_id, summary.id, image).await?;
         }
         if let Some(number) = &submission.id_number {
-            let place = sealed::Purpose::IdNumber.place(tenant_id, summary.id);
-            let (sealed, key) = self.media.seal(&place, number.reveal().as_bytes())?;
+            let place = SealPurpose::IdNumber.place(tenant_id, summary.id);
+            let (sealed, key) = self.media.keyring().seal(&place, number.reveal().as_bytes())?;
             let record = SealedRecord { master_key_id: key.master_key_id, wrapped_key: key.wrapped, sealed };
-            tx.insert_sealed(tenant_id, summary.id, sealed::Purpose::IdNumber, &record).await?;
+            tx.insert_sealed(tenant_id, summary.id, SealPurpose::IdNumber, &record).await?;
         }
         tx.insert_doorbell(tenant_id, summary.id, 0, submission.lane.name(), Duration::ZERO).await?;
         if let Some(reply) = origin.reply {
@@ -343,7 +354,7 @@ fn check_sizes(submission: &Submission) -> Result<(), RequestFault> {
 }
 
 /// One that may not overdraw must be able to pay for this job and for those on their way.
-async fn check_funds(tx: &mut Tx, origin: &Origin<'_>, service: Service) -> Result<(), Error> {
+async fn check_funds(tx: &mut Tx, origin: &SubmissionContext<'_>, service: Service) -> Result<(), Error> {
     let (price, account) = (origin.settings.id_match_price, origin.account);
     let is_billed = service == Service::IdMatch && price > 0 && !account.sandbox;
     if !is_billed || origin.settings.empty_wallet == EmptyWallet::Overdraw {

@@ -69,7 +69,7 @@ pub async fn erase_due(store: &Store, media: &Media) -> Result<u64, Error> {
         }
     }
     while store.erase_due_sealed(BATCH).await? == BATCH.unsigned_abs() {}
-    while store.erase_due_prints(BATCH).await? == BATCH.unsigned_abs() {}
+    while store.erase_due_probe_hashes(BATCH).await? == BATCH.unsigned_abs() {}
     while store.open_missing_cases(BATCH).await? == BATCH.unsigned_abs() {}
     while store.close_lapsed_cases(BATCH).await? == BATCH.unsigned_abs() {}
     store.forget_expired_challenges().await?;

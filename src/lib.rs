@@ -12,6 +12,7 @@ pub mod images;
 pub mod intake;
 pub mod janitor;
 pub mod jobs;
+pub mod keys;
 pub mod lifecycle;
 pub mod media;
 pub mod net;

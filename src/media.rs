@@ -1,9 +1,6 @@
 //! Images at rest: encrypted in the blob store, each under its own key, and nowhere else.
 
 pub mod blob;
-pub mod envelope;
-pub mod links;
-pub mod signing;
 
 use std::sync::Arc;
 
@@ -13,11 +10,9 @@ use futures_util::Stream;
 use uuid::Uuid;
 
 pub use blob::{Blob, BlobStore, S3Settings};
-pub use envelope::{Keyring, WrappedKey};
-pub use links::{Grant, Links};
-pub use signing::{ForgedToken, PublicKey, Signer};
 
 use crate::domain::ids::{ImageId, TenantId};
+use crate::keys::{self, Keyring, WrappedKey};
 
 /// The folders of the blob store; whatever lies elsewhere is not ours.
 const FOLDERS: [&str; 4] = ["images", "renditions", "identity", "dead"];
@@ -38,15 +33,8 @@ pub enum Error {
     Folder { path: String, source: std::io::Error },
     #[error("blob store: {0}")]
     Settings(String),
-    #[error("master keys: {0}")]
-    Keys(String),
-    #[error("the master key {0} is not among VISAVIS_MASTER_KEYS")]
-    UnknownMasterKey(String),
-    /// The bytes, the key or the place were changed.
-    #[error("stored bytes do not decrypt: they or their key were altered")]
-    Altered,
-    #[error("a value has no canonical spelling and cannot be signed")]
-    Unsignable,
+    #[error(transparent)]
+    Keys(#[from] keys::Error),
 }
 
 impl Error {
@@ -129,20 +117,10 @@ impl Media {
         self.blobs.delete_leftovers(&FOLDERS, moment).await
     }
 
-    /// What signs for this deployment.
-    ///
-    /// # Errors
-    /// When no key can be derived.
-    pub fn signer(&self) -> Result<Signer, Error> {
-        Signer::new(&self.keyring)
-    }
-
-    /// What makes and checks signed URLs below `base`.
-    ///
-    /// # Errors
-    /// When no key can be derived.
-    pub fn links(&self, base: &str) -> Result<Links, Error> {
-        Links::new(&self.keyring, base.trim_end_matches('/').to_owned())
+    /// The keys that seal what is stored here.
+    #[must_use]
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
     }
 
     /// Encrypts the portrait of a registry entry under a new key of its own and stores it.
@@ -163,22 +141,6 @@ impl Media {
     /// When the blob store fails.
     pub async fn delete_portrait(&self, entry: Uuid) -> Result<(), Error> {
         self.blobs.delete(&portrait_place(entry)).await
-    }
-
-    /// Encrypts a small record that is kept in the database, for `place`.
-    ///
-    /// # Errors
-    /// When the system gives no random bytes.
-    pub fn seal(&self, place: &str, plain: &[u8]) -> Result<(Vec<u8>, WrappedKey), Error> {
-        self.keyring.seal(place, plain)
-    }
-
-    /// Opens what [`Media::seal`] sealed for the same place.
-    ///
-    /// # Errors
-    /// When the master key is gone, or the record was altered or swapped.
-    pub fn open(&self, place: &str, key: &WrappedKey, sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
-        self.keyring.open(place, key, sealed)
     }
 
     /// Keeps the body of a message that the broker gave up on.
@@ -209,7 +171,7 @@ impl Media {
 
     async fn get(&self, place: &str, key: &WrappedKey) -> Result<Bytes, Error> {
         let sealed = self.blobs.get(place).await?;
-        self.keyring.open(place, key, sealed.into()).map(Bytes::from)
+        Ok(self.keyring.open(place, key, sealed.into())?.into())
     }
 }
 

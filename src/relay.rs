@@ -14,9 +14,9 @@ use crate::lifecycle::Lifecycle;
 use crate::queue::connection::{Broker, Reconnect};
 use crate::queue::message::Outgoing;
 use crate::queue::publisher::Publisher;
-use crate::store::event_tails::Told;
+use crate::store::event_tails::OrganisationEvent;
 use crate::store::events::Cursor;
-use crate::store::outbox::Reply;
+use crate::store::outbox::OutgoingReply;
 use crate::store::signals::Signal;
 use crate::store::{self, Store};
 
@@ -242,13 +242,13 @@ async fn publish_results(store: &Store, from: Cursor, publisher: &mut Publisher)
     Ok((count, reached))
 }
 
-fn result_message(told: &Told) -> Outgoing {
+fn result_message(told: &OrganisationEvent) -> Outgoing {
     let event = &told.event;
     let key = routing_key(&told.organisation, &event.kind, &event.data);
     Outgoing::result(event.id, &event.kind, key, envelope(&event.kind, event.created_at, &event.data))
 }
 
-fn message(reply: &Reply) -> Outgoing {
+fn message(reply: &OutgoingReply) -> Outgoing {
     let address = &reply.address;
     let kind = reply_type(&reply.kind, &reply.payload);
     Outgoing::reply(reply.id, kind, &address.reply_to, address.correlation_id.as_deref(), &reply.payload)

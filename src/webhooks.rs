@@ -10,7 +10,7 @@ pub mod signature;
 pub use dispatcher::{Dispatcher, DispatcherSettings};
 pub use endpoints::{Endpoints, Fresh};
 
-use crate::{media, store};
+use crate::{keys, store};
 
 /// What went wrong on our side.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
-    Media(#[from] media::Error),
+    Keys(#[from] keys::Error),
     #[error("a stored webhook secret is malformed")]
     Malformed,
 }

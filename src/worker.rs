@@ -16,15 +16,16 @@ use crate::domain::pepper::{HashPurpose, Pepper};
 use crate::domain::perceptual_hash::PerceptualHash;
 use crate::domain::warning::Warning;
 use crate::jobs::{self, Finished, InputImage, Inputs, JobError};
+use crate::keys::{self, WrappedKey};
 use crate::lifecycle::Lifecycle;
-use crate::media::{self, Media, WrappedKey};
+use crate::media::{self, Media};
 use crate::queue::connection::Broker;
 use crate::queue::consumer::{self, Incoming, Settle};
 use crate::queue::{message, topology};
 use crate::store::images::ImageRow;
 use crate::store::jobs::{Change, Claim, LEASE, Success};
-use crate::store::prints::{HeldAgainst, ProbePrint};
-use crate::store::sealed::{Purpose, SealedRecord};
+use crate::store::perceptual_hashes::{ComparedWith, ProbeHash};
+use crate::store::sealed::{SealPurpose, SealedRecord};
 use crate::store::{self, Store};
 use crate::vision::scene::Scene;
 use slots::Slots;
@@ -76,13 +77,19 @@ enum Error {
     Timeout,
 }
 
+impl From<keys::Error> for Error {
+    fn from(error: keys::Error) -> Self {
+        Self::Media(error.into())
+    }
+}
+
 impl Error {
     /// No other attempt can do better.
     fn is_permanent(&self) -> bool {
         matches!(
             self,
             Self::ImageGone
-                | Self::Media(media::Error::Altered)
+                | Self::Media(media::Error::Keys(keys::Error::Altered))
                 | Self::Job(JobError::Fail(_) | JobError::SourceFault(_))
         )
     }
@@ -192,9 +199,9 @@ impl Worker {
         } else {
             jobs::run(&self.context, &claim.params, &inputs, Instant::now() + DEADLINE).await?
         };
-        let print = self.print(claim, &finished, &inputs);
-        if let Some(print) = &print {
-            match within(self.store.find_duplicates(claim.tenant_id, claim.summary.id, print)).await {
+        let probe_hash = self.probe_hash(claim, &finished, &inputs);
+        if let Some(probe_hash) = &probe_hash {
+            match within(self.store.find_duplicates(claim.tenant_id, claim.summary.id, probe_hash)).await {
                 Ok(None) => {}
                 Ok(Some((jobs, latest))) => {
                     let probe = finished.outcome.probe();
@@ -212,24 +219,24 @@ impl Worker {
             }
             None => None,
         };
-        Ok(Success { outcome: finished.outcome, identity, frame, print })
+        Ok(Success { outcome: finished.outcome, identity, frame, probe_hash })
     }
 
     /// Of the picture that was compared, and of whose face it was said to be.
-    fn print(&self, claim: &Claim, finished: &Finished, inputs: &Inputs) -> Option<ProbePrint> {
+    fn probe_hash(&self, claim: &Claim, finished: &Finished, inputs: &Inputs) -> Option<ProbeHash> {
         let probe = finished.probe.as_ref()?;
-        let print = |scene: &Scene| PerceptualHash::of(scene.cells(), &self.pepper, claim.tenant_id);
-        let held_against = match (&probe.reference, &claim.params, &inputs.id_number) {
-            (Some(reference), ..) => HeldAgainst::Image(print(reference)?),
+        let hash = |scene: &Scene| PerceptualHash::of(scene.cells(), &self.pepper, claim.tenant_id);
+        let compared_with = match (&probe.reference, &claim.params, &inputs.id_number) {
+            (Some(reference), ..) => ComparedWith::Image(hash(reference)?),
             (None, JobParams::IdMatch { id_type, .. }, Some(number)) => {
                 let (tenant, id_type, number) = (claim.tenant_id.0, id_type.name(), number.canonical());
                 let parts = [tenant.as_bytes().as_slice(), b"number", id_type.as_bytes(), number.as_bytes()];
-                HeldAgainst::Number(self.pepper.digest(HashPurpose::PerceptualHash, &parts))
+                ComparedWith::Number(self.pepper.digest(HashPurpose::PerceptualHash, &parts))
             }
             _ => return None,
         };
-        let print = print(&probe.scene)?;
-        Some(ProbePrint { print, parts: print.parts(&self.pepper, claim.tenant_id), held_against })
+        let hash = hash(&probe.scene)?;
+        Some(ProbeHash { hash, parts: hash.parts(&self.pepper, claim.tenant_id), compared_with })
     }
 
     /// Stores the frame that was taken out of a video, encrypted as every image; its key is stored with the result.
@@ -250,8 +257,8 @@ impl Worker {
     /// A person's record leaves this process only encrypted.
     fn seal(&self, claim: &Claim, identity: &IdentityRecord) -> Result<SealedRecord, Error> {
         let plain = serde_json::Value::Object(identity.attributes.clone()).to_string();
-        let place = Purpose::Identity.place(claim.tenant_id, claim.summary.id);
-        let (sealed, key) = self.media.seal(&place, plain.as_bytes())?;
+        let place = SealPurpose::Identity.place(claim.tenant_id, claim.summary.id);
+        let (sealed, key) = self.media.keyring().seal(&place, plain.as_bytes())?;
         Ok(SealedRecord { master_key_id: key.master_key_id, wrapped_key: key.wrapped, sealed })
     }
 
@@ -275,10 +282,10 @@ impl Worker {
 
     async fn id_number(&self, claim: &Claim) -> Result<IdNumber, Error> {
         let (tenant_id, job_id) = (claim.tenant_id, claim.summary.id);
-        let record = self.store.find_sealed(tenant_id, job_id, Purpose::IdNumber).await?.ok_or(Error::ImageGone)?;
+        let record = self.store.find_sealed(tenant_id, job_id, SealPurpose::IdNumber).await?.ok_or(Error::ImageGone)?;
         let key = WrappedKey { master_key_id: record.master_key_id, wrapped: record.wrapped_key };
-        let plain = self.media.open(&Purpose::IdNumber.place(tenant_id, job_id), &key, record.sealed)?;
-        String::from_utf8(plain).ok().and_then(|text| IdNumber::parse(&text)).ok_or(media::Error::Altered.into())
+        let plain = self.media.keyring().open(&SealPurpose::IdNumber.place(tenant_id, job_id), &key, record.sealed)?;
+        String::from_utf8(plain).ok().and_then(|text| IdNumber::parse(&text)).ok_or(keys::Error::Altered.into())
     }
 
     /// Renews the lease at a third of its length; returns when it is lost.
@@ -346,7 +353,7 @@ async fn within<T>(statement: impl Future<Output = Result<T, store::Error>>) -> 
 fn failure(fault: &Error) -> Failure {
     let (code, detail) = match fault {
         Error::Store(_) | Error::Timeout => ("database_unavailable", "the database did not answer"),
-        Error::Media(media::Error::Altered | media::Error::UnknownMasterKey(_)) => {
+        Error::Media(media::Error::Keys(keys::Error::Altered | keys::Error::UnknownMasterKey(_))) => {
             ("image_unreadable", "a stored image could not be decrypted")
         }
         Error::Media(_) | Error::FetchTimeout => ("image_unavailable", "a stored image could not be fetched"),

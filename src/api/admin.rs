@@ -23,7 +23,7 @@ use super::error::{ApiError, Problem};
 use crate::domain::api_key::ApiKeyText;
 use crate::domain::ids::TenantId;
 use crate::domain::tenant::{Account, Scope, TenantSettings};
-use crate::store::api_keys::{ApiKeyView, NewApiKey, Rotation};
+use crate::store::api_keys::{ApiKeyView, KeyRotation, NewApiKey};
 use crate::store::tenants::{TenantChange, TenantView};
 
 /// The secret of the admin API. Has no `Debug`; compared in constant time.
@@ -332,9 +332,11 @@ async fn rotate_key(
     let hmac = new.hmac(&context.pepper);
     let grace = Duration::from_hours(u64::from(grace));
     match store.rotate_api_key(found.id, &old.id, &new.id, &hmac, grace).await? {
-        Rotation::Done => Ok((StatusCode::CREATED, Json(NewKey { id: new.id.clone(), key: new.reveal() }))),
-        Rotation::NoSuchKey => Err(ApiError::conflict("key_ended", None, "this key has ended already: make a new one")),
-        Rotation::TwoLive => {
+        KeyRotation::Done => Ok((StatusCode::CREATED, Json(NewKey { id: new.id.clone(), key: new.reveal() }))),
+        KeyRotation::NoSuchKey => {
+            Err(ApiError::conflict("key_ended", None, "this key has ended already: make a new one"))
+        }
+        KeyRotation::TwoLive => {
             let detail = "two keys of this family live already: revoke one, or wait until the older one ends";
             Err(ApiError::conflict("two_live_keys", None, detail))
         }

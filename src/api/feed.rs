@@ -16,7 +16,7 @@ use crate::domain::ids::JobId;
 use crate::domain::tenant::Account;
 use crate::domain::webhook::{TEST, envelope};
 use crate::lifecycle::Lifecycle;
-use crate::store::events::{Cursor, Event};
+use crate::store::events::{Cursor, StoredEvent};
 use crate::store::signals::Signal;
 use crate::store::{self, Store};
 
@@ -165,7 +165,7 @@ impl Feed {
 }
 
 impl State {
-    fn tell(&mut self, events: Vec<Event>) {
+    fn tell(&mut self, events: Vec<StoredEvent>) {
         for event in events {
             self.read_to = Some(event.cursor);
             if event.kind == TEST {
@@ -182,7 +182,7 @@ impl State {
 }
 
 impl Told {
-    pub(super) fn of(event: Event) -> Self {
+    pub(super) fn of(event: StoredEvent) -> Self {
         let body = envelope(&event.kind, event.created_at, &event.data);
         Self { id: event.id, kind: event.kind, body }
     }
@@ -201,9 +201,9 @@ mod tests {
     use super::*;
     use crate::domain::ids::TenantId;
 
-    fn event(account: Account, job: JobId, kind: &str) -> Event {
+    fn event(account: Account, job: JobId, kind: &str) -> StoredEvent {
         let (id, created_at) = (Uuid::now_v7(), chrono::DateTime::UNIX_EPOCH);
-        Event {
+        StoredEvent {
             id,
             account,
             job_id: Some(job),

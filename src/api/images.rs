@@ -19,7 +19,7 @@ use crate::domain::ids::ImageId;
 use crate::domain::image::VideoFormat;
 use crate::domain::request::parse_upload;
 use crate::domain::tenant::Scope;
-use crate::images::Upload;
+use crate::images::UploadView;
 
 /// A video of 50 MB in Base64, and room for white space.
 const MAX_BODY: usize = 72 << 20;
@@ -53,7 +53,7 @@ struct ImageView {
 }
 
 impl ImageView {
-    fn of(upload: &Upload, url: Option<String>) -> Self {
+    fn of(upload: &UploadView, url: Option<String>) -> Self {
         Self {
             id: upload.id.to_string(),
             format: upload.format.name(),

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::ApiContext;
 use super::error::ApiError;
-use crate::media::PublicKey;
+use crate::keys::PublicKey;
 
 /// A JWK set (RFC 7517) of Ed25519 keys (RFC 8037).
 #[derive(Serialize, ToSchema)]

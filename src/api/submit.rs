@@ -17,7 +17,7 @@ use crate::domain::job::{JobState, Lane, Verdict};
 use crate::domain::notice::JobSummary;
 use crate::domain::request::Form;
 use crate::domain::tenant::{Scope, Service};
-use crate::intake::{Accepted, Origin};
+use crate::intake::{AcceptedJob, SubmissionContext};
 
 /// Says that an answer was given before, to the same request under the same idempotency key.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -67,14 +67,14 @@ pub(super) async fn submit(
     (form, lane): (Form, Lane),
     headers: &HeaderMap,
     body: Bytes,
-) -> Result<Accepted, ApiError> {
+) -> Result<AcceptedJob, ApiError> {
     caller.may(Scope::Submit)?;
     let key = headers.get("idempotency-key").map(|value| {
         value.to_str().map_err(|_| {
             ApiError::of_field("invalid_idempotency_key", "Idempotency-Key", "Idempotency-Key must be ASCII text")
         })
     });
-    let origin = Origin {
+    let origin = SubmissionContext {
         account: caller.account,
         settings: &caller.settings,
         form,
@@ -88,7 +88,7 @@ pub(super) async fn submit(
 }
 
 /// The first answer to a submission, and to every repetition of it.
-pub(super) fn accepted(accepted: Accepted) -> Response {
+pub(super) fn accepted(accepted: AcceptedJob) -> Response {
     let (replayed, summary) = (accepted.duplicate, accepted.summary);
     let mut response = in_progress(summary, JobState::Queued);
     mark_replayed(&mut response, replayed);

@@ -21,7 +21,9 @@ use super::error::{ApiError, Problem};
 use crate::domain::ids::EndpointId;
 use crate::domain::tenant::{Account, Scope};
 use crate::domain::webhook::EventType;
-use crate::store::webhook_endpoints::{EndpointChange, EndpointView, MAX_ENDPOINTS, RateChange, Rotation, Written};
+use crate::store::webhook_endpoints::{
+    EndpointChange, EndpointRotation, EndpointView, MAX_ENDPOINTS, RateChange, Written,
+};
 use crate::webhooks::Fresh;
 use crate::webhooks::endpoints::Wanted;
 use crate::webhooks::signature::show_public_key;
@@ -256,7 +258,7 @@ async fn rotate(
     }
     match context.endpoints.rotate(caller.account, found.id, Duration::from_hours(grace)).await? {
         Ok(fresh) => Ok((StatusCode::CREATED, Json(reveal(fresh)))),
-        Err(Rotation::TwoLive) => {
+        Err(EndpointRotation::TwoLive) => {
             let detail = "two secrets of this endpoint live already: wait until the older one's grace is over";
             Err(ApiError::conflict("two_live_secrets", None, detail))
         }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::queue::connection::Broker;
-use crate::queue::producer::{Answer, Producer};
+use crate::queue::producer::{Producer, ProducerReply};
 
 #[derive(Args)]
 pub(super) struct SubmitArgs {
@@ -59,7 +59,7 @@ struct Sent {
 struct Done {
     pair: usize,
     after: Duration,
-    answer: Answer,
+    answer: ProducerReply,
 }
 
 /// Submissions that are published before their confirms are awaited; bounds the memory that a load takes.

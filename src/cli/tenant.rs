@@ -14,7 +14,7 @@ use crate::domain::ids::TenantId;
 use crate::domain::pepper::Pepper;
 use crate::domain::tenant::{Account, Scope, TenantSettings};
 use crate::store::Store;
-use crate::store::api_keys::{NewApiKey, Rotation};
+use crate::store::api_keys::{KeyRotation, NewApiKey};
 use crate::store::tenants::TenantChange;
 
 #[derive(Subcommand)]
@@ -291,9 +291,9 @@ async fn rotate(args: RotateArgs) -> anyhow::Result<()> {
     let new = ApiKeyText::from_random(old.sandbox, rand::random(), rand::random());
     let grace = Duration::from_hours(u64::from(args.grace_hours));
     match store.rotate_api_key(tenant, &args.id, &new.id, &new.hmac(&pepper), grace).await? {
-        Rotation::Done => println!("{}", new.reveal()),
-        Rotation::NoSuchKey => bail!("the API key {} has ended already: make a new one with `tenant key`", args.id),
-        Rotation::TwoLive => {
+        KeyRotation::Done => println!("{}", new.reveal()),
+        KeyRotation::NoSuchKey => bail!("the API key {} has ended already: make a new one with `tenant key`", args.id),
+        KeyRotation::TwoLive => {
             bail!("two keys of this family live already: revoke one, or wait until the older one ends")
         }
     }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use url::Url;
 
 use crate::config::DatabaseArgs;
-use crate::store::delivery_ledger::Seen;
+use crate::store::delivery_ledger::LoggedAttempt;
 
 #[derive(Subcommand)]
 pub(super) enum WebhooksCommand {
@@ -42,7 +42,7 @@ pub(super) async fn run(command: WebhooksCommand) -> anyhow::Result<()> {
 }
 
 /// Of the URL the host alone: the rest may hold a secret of the receiver's.
-fn line(seen: &Seen) -> String {
+fn line(seen: &LoggedAttempt) -> String {
     let attempt = &seen.attempt;
     let outcome = attempt.status.map_or_else(|| attempt.error.clone().unwrap_or_default(), |it| it.to_string());
     let host = Url::parse(&seen.url).map_or_else(|_| "?".to_owned(), |it| it.origin().ascii_serialization());

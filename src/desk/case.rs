@@ -18,11 +18,11 @@ use crate::domain::image::ImageRole;
 use crate::domain::outcome::{ImageFinding, Outcome};
 use crate::domain::review::{CaseState, Reason, ReviewDecision, Reviewer, needs_two};
 use crate::images::CasePaths;
+use crate::store::audit_log::{AuditAction, AuditEntry};
 use crate::store::cases::CaseView;
 use crate::store::decisions::{DecisionFilter, DecisionRow, MOST_REVISIONS};
 use crate::store::holding::MOST_HELD;
 use crate::store::jobs::JobView;
-use crate::store::trail::{Action, TrailEntry};
 
 /// Entries of a case's trail that are shown.
 const TRAIL: i64 = 100;
@@ -127,7 +127,7 @@ async fn read(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Case, DeskE
     let job = store.find_job(account, id).await?.ok_or(DeskError::NoSuchCase)?;
     let paths = desk.0.images.case_paths(account.tenant_id, id, job.outcome.as_ref()).await?;
     let decisions = entries(desk, reviewer, id).await?;
-    let trail = store.list_trail(account, id, TRAIL).await?;
+    let trail = store.list_audit_log(account, id, TRAIL).await?;
     let rule = four_eyes(desk, reviewer).await?;
     let for_two = needs_two(rule, desk.0.rates.as_ref(), scored(job.outcome.as_ref()));
     let colleagues =
@@ -272,17 +272,17 @@ fn decision(it: DecisionRow) -> DecisionView {
     }
 }
 
-fn entry(it: TrailEntry, is_blind: bool) -> TrailRow {
+fn entry(it: AuditEntry, is_blind: bool) -> TrailRow {
     let what = match it.action {
-        Some(Action::Taken) => "took the case".to_owned(),
-        Some(Action::Opened) => "opened it".to_owned(),
-        Some(Action::Viewed) => format!("was sent the {}", words::picture(&it.detail)),
-        Some(Action::HandedBack) => "handed it back".to_owned(),
-        Some(Action::Assigned) => format!("gave it to {}", it.detail),
-        Some(Action::Decided) if is_blind => "gave an opinion".to_owned(),
-        Some(Action::Decided) => format!("decided: {}", it.detail),
-        Some(Action::Undone) => "took that back".to_owned(),
-        Some(Action::Corrected) => format!("corrected it: {}", it.detail),
+        Some(AuditAction::Taken) => "took the case".to_owned(),
+        Some(AuditAction::Opened) => "opened it".to_owned(),
+        Some(AuditAction::Viewed) => format!("was sent the {}", words::picture(&it.detail)),
+        Some(AuditAction::HandedBack) => "handed it back".to_owned(),
+        Some(AuditAction::Assigned) => format!("gave it to {}", it.detail),
+        Some(AuditAction::Decided) if is_blind => "gave an opinion".to_owned(),
+        Some(AuditAction::Decided) => format!("decided: {}", it.detail),
+        Some(AuditAction::Undone) => "took that back".to_owned(),
+        Some(AuditAction::Corrected) => format!("corrected it: {}", it.detail),
         _ => it.detail,
     };
     TrailRow { at: words::moment(it.at), who: it.who, what }

@@ -20,7 +20,7 @@ use super::pages::{AccountPage, Frame, SignInPage};
 use super::password;
 use super::session::{self, Session};
 use crate::domain::review::Reviewer;
-use crate::store::trail::Action;
+use crate::store::audit_log::AuditAction;
 
 /// For a turn to check a password.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ pub(super) async fn sign_in(
         let (token, cookie) = session::begin(desk.0.is_secure);
         let hmac = session::hmac(&desk.0.pepper, &token);
         if is_right && store.insert_session(known.reviewer.id, &known.password_hash, &hmac).await? {
-            store.record(&known.reviewer, Action::SignedIn).await?;
+            store.record(&known.reviewer, AuditAction::SignedIn).await?;
             info!(reviewer = %known.reviewer.id.0, "signed in");
             return Ok((jar.add(cookie), Redirect::to(within_desk(&form.next))).into_response());
         }
@@ -88,7 +88,7 @@ pub(super) async fn sign_in(
 
 async fn count_failure(desk: &Desk, reviewer: &Reviewer) -> Result<(), DeskError> {
     if desk.0.store.count_failure(reviewer.id).await? {
-        desk.0.store.record(reviewer, Action::LockedOut).await?;
+        desk.0.store.record(reviewer, AuditAction::LockedOut).await?;
         info!(reviewer = %reviewer.id.0, "locked out after wrong passwords");
     }
     Ok(())
@@ -100,7 +100,7 @@ pub(super) async fn sign_out(
     deed: Deed<Nothing>,
 ) -> Result<(CookieJar, Redirect), DeskError> {
     desk.0.store.delete_session(&deed.session.hmac()).await?;
-    desk.0.store.record(deed.session.reviewer(), Action::SignedOut).await?;
+    desk.0.store.record(deed.session.reviewer(), AuditAction::SignedOut).await?;
     Ok((jar.add(session::end(desk.0.is_secure)), Redirect::to("/desk/sign-in")))
 }
 
@@ -133,7 +133,7 @@ pub(super) async fn change_password(
         Err(fault) => return refuse(format!("{fault}.")),
     };
     desk.0.store.set_password(&login, &hashed, Some(&session.hmac())).await?;
-    desk.0.store.record(session.reviewer(), Action::PasswordChanged).await?;
+    desk.0.store.record(session.reviewer(), AuditAction::PasswordChanged).await?;
     let notice = "The password is changed. Wherever else you were signed in, you are not any more.".to_owned();
     Ok(account_page(&session, None, Some(notice))?.into_response())
 }

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::{FoundIdentity, Permanent, SourceError, Transient};
 use crate::domain::identity::{IdNumber, IdType, IdentityRecord};
 use crate::domain::pepper::{HashPurpose, Pepper};
-use crate::media::{self, Media, WrappedKey};
+use crate::keys::{self, WrappedKey};
+use crate::media::{self, Media};
 use crate::store::registry::RegistryEntry;
 use crate::store::{self, Store};
 
@@ -36,6 +37,12 @@ pub enum Error {
     Media(#[from] media::Error),
 }
 
+impl From<keys::Error> for Error {
+    fn from(error: keys::Error) -> Self {
+        Self::Media(error.into())
+    }
+}
+
 /// Entries of one step of [`Registry::delete_all`].
 const BATCH: i64 = 256;
 
@@ -54,7 +61,8 @@ impl Registry {
         let entry = self.store.find_registry_entry(id_type, &hash).await.map_err(Transient::from)?;
         let Some(entry) = entry else { return Ok(None) };
         let key = WrappedKey { master_key_id: entry.record_master_key_id, wrapped: entry.record_key };
-        let plain = self.media.open(&place(entry.id), &key, entry.record).map_err(fault)?;
+        let plain =
+            self.media.keyring().open(&place(entry.id), &key, entry.record).map_err(|error| fault(error.into()))?;
         let attributes = serde_json::from_slice(&plain).map_err(|_| Permanent::Unreadable)?;
         let key = WrappedKey { master_key_id: entry.portrait_master_key_id, wrapped: entry.portrait_key };
         let portrait = self.media.get_portrait(entry.id, &key).await.map_err(fault)?;
@@ -81,7 +89,7 @@ impl Registry {
         let id = Uuid::now_v7();
         // The portrait before the row: a crash in between leaves noise that nobody has the key to.
         let portrait_key = self.media.put_portrait(id, portrait).await?;
-        let (sealed, record_key) = self.media.seal(&place(id), attributes.as_bytes())?;
+        let (sealed, record_key) = self.media.keyring().seal(&place(id), attributes.as_bytes())?;
         let entry = RegistryEntry {
             id,
             portrait_master_key_id: portrait_key.master_key_id,
@@ -147,7 +155,7 @@ fn place(entry: Uuid) -> String {
 
 fn fault(error: media::Error) -> SourceError {
     match error {
-        media::Error::Altered | media::Error::UnknownMasterKey(_) => Permanent::Unreadable.into(),
+        media::Error::Keys(keys::Error::Altered | keys::Error::UnknownMasterKey(_)) => Permanent::Unreadable.into(),
         // Among them a portrait that was replaced since we read the row: the next attempt finds the new one.
         other => Transient::Media(other).into(),
     }

@@ -11,7 +11,7 @@ use crate::domain::ids::JobId;
 use crate::domain::tenant::Account;
 use crate::media::Media;
 use crate::store::Store;
-use crate::store::erasure::Condemned;
+use crate::store::erasure::ErasureBatch;
 
 /// A blob is written before its row: one that has none after this long never will.
 const STRANDED: Duration = Duration::from_hours(24);
@@ -49,8 +49,8 @@ impl Images {
             receipt
         };
         // Also what an earlier call left: a receipt in somebody's hand means that all is gone.
-        let condemned = self.store.list_condemned(account.tenant_id, id).await?;
-        remove(&self.store, &self.media, &condemned).await?;
+        let batch = self.store.list_erasure_batch(account.tenant_id, id).await?;
+        remove(&self.store, &self.media, &batch).await?;
         Ok(Some(receipt))
     }
 }
@@ -59,17 +59,17 @@ impl Images {
 ///
 /// # Errors
 /// When the database or the blob store fails; the next call goes on.
-pub async fn remove(store: &Store, media: &Media, condemned: &Condemned) -> Result<u64, Error> {
-    for (tenant, rendition) in &condemned.renditions {
+pub async fn remove(store: &Store, media: &Media, batch: &ErasureBatch) -> Result<u64, Error> {
+    for (tenant, rendition) in &batch.renditions {
         media.delete_rendition(*tenant, *rendition).await?;
     }
-    for (tenant, image) in &condemned.images {
+    for (tenant, image) in &batch.images {
         media.delete_image(*tenant, *image).await?;
     }
-    if condemned.images.is_empty() && condemned.renditions.is_empty() {
+    if batch.images.is_empty() && batch.renditions.is_empty() {
         return Ok(0);
     }
-    Ok(store.forget(condemned).await?)
+    Ok(store.delete_erased(batch).await?)
 }
 
 /// Removes blobs that belong to nothing, a day after they were written; says how many. Nobody could ever read them: their

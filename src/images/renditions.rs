@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::{Error, Images};
 use crate::domain::image::Variant;
 use crate::domain::outcome::ImageFinding;
-use crate::media::{Grant, WrappedKey};
-use crate::store::renditions::{Kept, NewRendition, Readable, StoredKey};
+use crate::keys::{Grant, WrappedKey};
+use crate::store::renditions::{NewRendition, ReadableImage, RenditionInsert, StoredKey};
 use crate::vision::decode::DecodeParams;
 use crate::vision::geometry::Rect;
 use crate::vision::rendition::{Crop, RenditionParams, render};
@@ -52,20 +52,20 @@ impl Images {
         let key = StoredKey { master_key_id: key.master_key_id, wrapped_key: key.wrapped };
         let rendition = NewRendition { id, image_id: grant.image_id, variant: grant.variant, key };
         let kept = self.store.insert_rendition(grant.tenant_id, &rendition).await;
-        if !matches!(kept, Ok(Kept::Done)) {
+        if !matches!(kept, Ok(RenditionInsert::Done)) {
             self.media.delete_rendition(grant.tenant_id, id).await?;
         }
         match kept? {
-            Kept::Done => Ok(Rendition { id, bytes }),
-            Kept::Doubled => match self.find(grant).await?.rendition {
+            RenditionInsert::Done => Ok(Rendition { id, bytes }),
+            RenditionInsert::Exists => match self.find(grant).await?.rendition {
                 Some(rendition) => self.fetch(grant, &rendition).await,
                 None => Err(Error::Erased),
             },
-            Kept::Gone => Err(Error::Erased),
+            RenditionInsert::Gone => Err(Error::Erased),
         }
     }
 
-    async fn find(&self, grant: Grant) -> Result<Readable, Error> {
+    async fn find(&self, grant: Grant) -> Result<ReadableImage, Error> {
         let (now, readable) = self.store.find_readable(grant.tenant_id, grant.image_id, grant.variant).await?;
         if grant.is_over(now) {
             return Err(Error::Expired);
@@ -80,7 +80,7 @@ impl Images {
         }
     }
 
-    async fn original(&self, grant: Grant, readable: &Readable) -> Result<(Bytes, Crop), Error> {
+    async fn original(&self, grant: Grant, readable: &ReadableImage) -> Result<(Bytes, Crop), Error> {
         let crop = match grant.variant {
             Variant::Whole => Crop::Whole,
             // Issued only where a face was found; the outcome is gone when the job was erased meanwhile.
@@ -114,7 +114,7 @@ fn wrapped(key: &StoredKey) -> WrappedKey {
 }
 
 /// The box of the compared face.
-fn face(readable: &Readable) -> Option<Rect> {
+fn face(readable: &ReadableImage) -> Option<Rect> {
     let report = readable.outcome.as_ref()?.image(readable.role?, readable.position)?;
     match report.seen {
         ImageFinding::Picture { face: Some([left, top, right, bottom]), .. } => Some(Rect { left, top, right, bottom }),

@@ -13,7 +13,7 @@ use crate::vision::decode::{DecodeParams, inspect};
 
 /// An upload as its owner sees it.
 #[derive(Debug, Clone)]
-pub struct Upload {
+pub struct UploadView {
     pub id: ImageId,
     pub format: FileFormat,
     /// Size of the file.
@@ -29,7 +29,7 @@ impl Images {
     ///
     /// # Errors
     /// When the bytes are neither an image nor a video that we take, or a machine fails.
-    pub async fn upload(&self, account: Account, bytes: Bytes) -> Result<Upload, Error> {
+    pub async fn upload(&self, account: Account, bytes: Bytes) -> Result<UploadView, Error> {
         let (format, size) = match VideoFormat::sniff(&bytes) {
             Some(format) => (FileFormat::Video(format), None),
             None => inspected(bytes.clone()).await?,
@@ -53,7 +53,11 @@ impl Images {
     ///
     /// # Errors
     /// When a machine fails.
-    pub async fn find_upload(&self, account: Account, id: ImageId) -> Result<Option<(Upload, Option<String>)>, Error> {
+    pub async fn find_upload(
+        &self,
+        account: Account,
+        id: ImageId,
+    ) -> Result<Option<(UploadView, Option<String>)>, Error> {
         let Some(found) = self.store.find_upload(account, id).await? else { return Ok(None) };
         let url = match found.upload.format {
             FileFormat::Image(_) => Some(self.url(account.tenant_id, id, Variant::Whole, found.now)?),
@@ -67,8 +71,8 @@ impl Images {
     /// # Errors
     /// When a machine fails; the janitor goes on with what was begun.
     pub async fn delete_upload(&self, account: Account, id: ImageId) -> Result<bool, Error> {
-        let Some(condemned) = self.store.erase_upload_keys(account, id).await? else { return Ok(false) };
-        remove(&self.store, &self.media, &condemned).await?;
+        let Some(batch) = self.store.erase_upload_keys(account, id).await? else { return Ok(false) };
+        remove(&self.store, &self.media, &batch).await?;
         Ok(true)
     }
 }
@@ -81,6 +85,6 @@ async fn inspected(bytes: Bytes) -> Result<(FileFormat, Option<(i32, i32)>), Err
     Ok((FileFormat::Image(header.format), Some((pixels(header.width), pixels(header.height)))))
 }
 
-fn view(upload: &NewUpload, expires_at: DateTime<Utc>) -> Upload {
-    Upload { id: upload.id, format: upload.format, bytes: upload.bytes, size: upload.size, expires_at }
+fn view(upload: &NewUpload, expires_at: DateTime<Utc>) -> UploadView {
+    UploadView { id: upload.id, format: upload.format, bytes: upload.bytes, size: upload.size, expires_at }
 }

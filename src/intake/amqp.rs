@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Error, Intake, Origin};
+use super::{Error, Intake, SubmissionContext};
 use crate::domain::ids::TenantId;
 use crate::domain::job::Lane;
 use crate::domain::request::{Form, RequestFault};
@@ -68,7 +68,7 @@ pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<bool
     let (tenant, fault) = match tenant(intake, incoming).await? {
         Err(fault) => (None, fault),
         Ok((tenant_id, settings)) => {
-            let origin = Origin {
+            let origin = SubmissionContext {
                 account: Account::live(tenant_id),
                 settings: &settings,
                 form: Form::Native,

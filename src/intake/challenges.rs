@@ -8,7 +8,7 @@ use crate::domain::ids::JobId;
 use crate::domain::job::{JobParams, SentChallenge, Submission};
 use crate::domain::request::{RequestFault, WantedChallenge};
 use crate::domain::tenant::Account;
-use crate::media;
+use crate::keys::{self, Signer};
 use crate::store::Tx;
 use crate::store::challenges::Spent;
 
@@ -28,8 +28,12 @@ impl Intake {
         let expires = self.store.now().await? + LIFETIME;
         let actions = draw(wanted.length, &wanted.actions, |n| rand::random_range(0..n));
         let challenge = Challenge { id: Uuid::new_v4(), account, actions, expires };
-        let claims = serde_json::to_value(&challenge).map_err(|_| media::Error::Unsignable)?;
-        Ok((self.media.signer()?.sign_token(TYPE, &claims)?, challenge))
+        let claims = serde_json::to_value(&challenge).map_err(|_| keys::Error::Unsignable)?;
+        Ok((self.signer()?.sign_token(TYPE, &claims)?, challenge))
+    }
+
+    fn signer(&self) -> Result<Signer, keys::Error> {
+        Signer::new(self.media.keyring())
     }
 
     /// The challenge that a submission answers; its actions become the job's.
@@ -39,7 +43,7 @@ impl Intake {
         submission: &mut Submission,
     ) -> Result<Option<Answered>, Error> {
         let Some(SentChallenge { field, token }) = submission.challenge.take() else { return Ok(None) };
-        let claims = self.media.signer()?.read_token(TYPE, &token).ok();
+        let claims = self.signer()?.read_token(TYPE, &token).ok();
         let challenge: Option<Challenge> = claims.and_then(|it| serde_json::from_value(it).ok());
         let Some(challenge) = challenge.filter(|it| it.account == account) else {
             let hint =

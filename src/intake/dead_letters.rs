@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::amqp::{persist, reply_address, storable, take_in};
 use super::{Error, Intake};
+use crate::keys::WrappedKey;
 use crate::lifecycle::Lifecycle;
-use crate::media::WrappedKey;
 use crate::queue::connection::Broker;
 use crate::queue::consumer::{self, Incoming, Settle};
 use crate::queue::{message, topology};

@@ -60,8 +60,8 @@ where
         let ended = session.await;
         lost.cancel();
         match ended {
-            Ok(Ended::Stopping) => return,
-            Ok(Ended::Careful) => careful = false,
+            Ok(SessionEnd::Stopping) => return,
+            Ok(SessionEnd::Careful) => careful = false,
             Err(error) => {
                 // Perhaps a message that no client can read (a property that is not UTF-8) cut the connection. One at a
                 // time, only that message uses up its deliveries, and not its neighbours.
@@ -78,7 +78,7 @@ where
 }
 
 /// Why a session ended in good order.
-enum Ended {
+enum SessionEnd {
     Stopping,
     /// Enough messages went well, one at a time: time for a session at full speed.
     Careful,
@@ -98,7 +98,7 @@ async fn session<H, F>(
     settled: &Arc<AtomicUsize>,
     lost: &CancellationToken,
     reconnect: &mut Reconnect,
-) -> Result<Ended, Error>
+) -> Result<SessionEnd, Error>
 where
     H: Fn(Incoming) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Settle> + Send + 'static,
@@ -116,16 +116,16 @@ where
     let permits = Arc::new(Semaphore::new(usize::from(prefetch)));
     let ended = loop {
         if careful && settled.load(Ordering::Relaxed) >= CAREFUL_MESSAGES {
-            break Ended::Careful;
+            break SessionEnd::Careful;
         }
         let delivery = tokio::select! {
             biased;
-            () = life.stopping().cancelled() => break Ended::Stopping,
+            () = life.stopping().cancelled() => break SessionEnd::Stopping,
             delivery = consumer.next() => delivery,
         };
         let delivery = delivery.ok_or(Error::Cancelled)??;
         // The broker never has more than `prefetch` unsettled, so this does not wait for long.
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break Ended::Stopping };
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break SessionEnd::Stopping };
         let (handler, settled, lost) = (handler.clone(), Arc::clone(settled), lost.clone());
         life.spawn("message", async move {
             let (incoming, settler) = split(delivery, lost);

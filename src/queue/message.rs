@@ -17,7 +17,7 @@ pub struct Outgoing {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Doorbell {
+struct DoorbellBody {
     v: u8,
     job_id: JobId,
 }
@@ -26,7 +26,7 @@ impl Outgoing {
     /// "There is work": `message_id` is the outbox row's.
     #[must_use]
     pub fn doorbell(message_id: uuid::Uuid, lane: Lane, job_id: JobId) -> Self {
-        let body = serde_json::to_vec(&Doorbell { v: 1, job_id }).unwrap_or_default();
+        let body = serde_json::to_vec(&DoorbellBody { v: 1, job_id }).unwrap_or_default();
         Self {
             exchange: topology::JOBS,
             routing_key: lane.name().to_owned(),
@@ -73,7 +73,7 @@ impl Outgoing {
 /// The job that a doorbell is about; `None` when the body is no doorbell of a version that we know.
 #[must_use]
 pub fn read_doorbell(body: &[u8]) -> Option<JobId> {
-    let doorbell: Doorbell = serde_json::from_slice(body).ok()?;
+    let doorbell: DoorbellBody = serde_json::from_slice(body).ok()?;
     (doorbell.v == 1).then_some(doorbell.job_id)
 }
 

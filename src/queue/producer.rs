@@ -23,7 +23,7 @@ pub struct Producer {
 
 /// An answer to a submission.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct ProducerReply {
     /// `accepted`, `rejected`, `completed` or `failed`.
     pub kind: String,
     /// The message id of the submission.
@@ -67,12 +67,12 @@ impl Producer {
     ///
     /// # Errors
     /// When none comes in `patience`, or the connection fails.
-    pub async fn next_answer(&mut self, patience: Duration) -> Result<Answer, Error> {
+    pub async fn next_answer(&mut self, patience: Duration) -> Result<ProducerReply, Error> {
         let next = tokio::time::timeout(patience, self.answers.next()).await;
         let delivery = next.map_err(|_| Error::Timeout { what: "with an answer" })?.ok_or(Error::Cancelled)??;
         let text =
             |value: &Option<lapin::types::ShortString>| value.as_ref().map(ToString::to_string).unwrap_or_default();
-        Ok(Answer {
+        Ok(ProducerReply {
             kind: text(delivery.properties.kind()),
             correlation_id: text(delivery.properties.correlation_id()),
             payload: serde_json::from_slice(&delivery.data).unwrap_or_default(),

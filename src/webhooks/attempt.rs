@@ -9,23 +9,23 @@ use super::signature::{self, Keys};
 use crate::domain::delivery;
 use crate::domain::webhook::envelope;
 use crate::net::{self, Client, HeaderMap, Method, Request, Response, StatusCode, header};
-use crate::store::deliveries::{Attempt, Due, Next};
+use crate::store::deliveries::{AfterAttempt, Attempt, DueDelivery};
 
 /// Of an answer so much is kept, and no more is read.
 const ANSWER: usize = 1024;
 
 /// Makes the attempt; always says what came of it.
-pub(super) async fn attempt(client: &Client, due: Due, keys: &[Keys], timeout: Duration) -> Attempt {
+pub(super) async fn attempt(client: &Client, due: DueDelivery, keys: &[Keys], timeout: Duration) -> Attempt {
     let since = Instant::now();
     let answer = if keys.is_empty() { Err("no_secret") } else { call(client, &due, keys, timeout).await };
     let duration = since.elapsed();
     let retry_after = answer.as_ref().ok().and_then(|it| retry_after(&it.headers));
     let next = match &answer {
-        Ok(answer) if answer.status.is_success() => Next::Delivered,
-        Ok(answer) if answer.status == StatusCode::GONE => Next::Gone,
+        Ok(answer) if answer.status.is_success() => AfterAttempt::Delivered,
+        Ok(answer) if answer.status == StatusCode::GONE => AfterAttempt::Gone,
         _ => {
             let wait = delivery::after_attempt(due.attempts + 1, rand::random(), retry_after);
-            wait.map_or(Next::Failed, Next::Retry)
+            wait.map_or(AfterAttempt::Failed, AfterAttempt::Retry)
         }
     };
     Attempt {
@@ -43,7 +43,7 @@ pub(super) async fn attempt(client: &Client, due: Due, keys: &[Keys], timeout: D
 
 /// # Errors
 /// In a word, why there is no answer.
-async fn call(client: &Client, due: &Due, keys: &[Keys], timeout: Duration) -> Result<Response, &'static str> {
+async fn call(client: &Client, due: &DueDelivery, keys: &[Keys], timeout: Duration) -> Result<Response, &'static str> {
     let target = client.guard().check(&due.url).map_err(|_| "refused_target")?;
     let (id, timestamp) = (due.event_id.to_string(), due.now.timestamp());
     let body = envelope(&due.kind, due.created_at, &due.data);

@@ -16,10 +16,10 @@ use super::endpoints;
 use super::pace::{FIRST, Pace};
 use super::signature::Keys;
 use crate::domain::ids::EndpointId;
+use crate::keys::Keyring;
 use crate::lifecycle::Lifecycle;
-use crate::media::Media;
 use crate::net::Client;
-use crate::store::deliveries::{Attempt, Due, Next, Room};
+use crate::store::deliveries::{AfterAttempt, Attempt, ClaimLimits, DueDelivery};
 use crate::store::signals::Signal;
 use crate::store::{self, Store};
 
@@ -65,7 +65,7 @@ struct Ended {
 /// Brings deliveries out.
 pub struct Dispatcher {
     store: Store,
-    media: Media,
+    keyring: Arc<Keyring>,
     client: Client,
     settings: DispatcherSettings,
     paces: HashMap<EndpointId, Pace>,
@@ -78,10 +78,10 @@ pub struct Dispatcher {
 
 impl Dispatcher {
     #[must_use]
-    pub fn new(store: Store, media: Media, client: Client, settings: DispatcherSettings) -> Self {
+    pub fn new(store: Store, keyring: Arc<Keyring>, client: Client, settings: DispatcherSettings) -> Self {
         Self {
             store,
-            media,
+            keyring,
             client,
             settings,
             paces: HashMap::new(),
@@ -148,7 +148,7 @@ impl Dispatcher {
         let now = Instant::now();
         self.paces.retain(|_, pace| !pace.is_idle(now, FORGET));
         let known = self.paces.iter_mut().map(|(id, pace)| (*id, i32::try_from(pace.room(now)).unwrap_or(i32::MAX)));
-        let room = Room {
+        let room = ClaimLimits {
             all: i64::from(free),
             failing: i64::from((places / 4).max(1).saturating_sub(self.failing)),
             known: &known.collect::<Vec<_>>(),
@@ -162,7 +162,7 @@ impl Dispatcher {
         self.begin(due).await
     }
 
-    async fn begin(&mut self, due: Vec<Due>) -> Result<(), store::Error> {
+    async fn begin(&mut self, due: Vec<DueDelivery>) -> Result<(), store::Error> {
         if due.is_empty() {
             return Ok(());
         }
@@ -179,7 +179,7 @@ impl Dispatcher {
         let mut opened: HashMap<EndpointId, Vec<Keys>> = HashMap::new();
         for secret in secrets {
             let endpoint = secret.endpoint_id;
-            match endpoints::open(&self.media, secret) {
+            match endpoints::open(&self.keyring, secret) {
                 Ok(found) => opened.entry(endpoint).or_default().push(found),
                 Err(error) => error!(%error, %endpoint, "a webhook secret cannot be used"),
             }
@@ -207,7 +207,7 @@ impl Dispatcher {
         };
         self.failing -= u32::from(failing);
         if let Some(pace) = self.paces.get_mut(&attempt.endpoint_id) {
-            pace.end(attempt.next == Next::Delivered && attempt.duration < SLOW);
+            pace.end(attempt.next == AfterAttempt::Delivered && attempt.duration < SLOW);
         }
         self.ended.push(attempt);
     }
@@ -217,7 +217,7 @@ impl Dispatcher {
             return Ok(());
         }
         self.store.record_attempts(&self.ended).await?;
-        for it in self.ended.drain(..).filter(|it| it.next == Next::Gone || it.next == Next::Failed) {
+        for it in self.ended.drain(..).filter(|it| it.next == AfterAttempt::Gone || it.next == AfterAttempt::Failed) {
             info!(event = %it.event_id, endpoint = %it.endpoint_id, "a delivery was given up");
         }
         Ok(())

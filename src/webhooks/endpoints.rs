@@ -1,5 +1,6 @@
 //! Making endpoints and their secrets: URLs are examined, secrets sealed and shown once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -9,16 +10,16 @@ use super::signature::Keys;
 use crate::domain::ids::EndpointId;
 use crate::domain::tenant::Account;
 use crate::domain::webhook::EventType;
-use crate::media::{Media, WrappedKey};
+use crate::keys::{Keyring, WrappedKey};
 use crate::net::{Guard, Refusal};
 use crate::store::Store;
-use crate::store::webhook_endpoints::{EndpointView, NewEndpoint, Rotation, SealedSecret};
+use crate::store::webhook_endpoints::{EndpointRotation, EndpointView, NewWebhookEndpoint, SealedSecret};
 
 /// What makes endpoints; clones share it.
 #[derive(Clone)]
 pub struct Endpoints {
     store: Store,
-    media: Media,
+    keyring: Arc<Keyring>,
     guard: Guard,
 }
 
@@ -39,8 +40,8 @@ pub struct Fresh {
 
 impl Endpoints {
     #[must_use]
-    pub fn new(store: Store, media: Media, guard: Guard) -> Self {
-        Self { store, media, guard }
+    pub fn new(store: Store, keyring: Arc<Keyring>, guard: Guard) -> Self {
+        Self { store, keyring, guard }
     }
 
     /// Whether we would call that URL. What its name resolves to tomorrow is looked at tomorrow.
@@ -59,7 +60,7 @@ impl Endpoints {
         let id = EndpointId::new();
         let (sealed, secret) = self.seal(id)?;
         let Wanted { url, description, event_types, rate_limit } = *wanted;
-        let new = NewEndpoint { id, account, url, description, event_types, rate_limit };
+        let new = NewWebhookEndpoint { id, account, url, description, event_types, rate_limit };
         if !self.store.insert_endpoint(&new, &sealed).await? {
             return Ok(None);
         }
@@ -75,12 +76,12 @@ impl Endpoints {
         account: Account,
         id: EndpointId,
         grace: Duration,
-    ) -> Result<Result<Fresh, Rotation>, Error> {
+    ) -> Result<Result<Fresh, EndpointRotation>, Error> {
         let (sealed, secret) = self.seal(id)?;
         match self.store.rotate_secret(account, &sealed, grace).await? {
-            Rotation::Done => {
+            EndpointRotation::Done => {
                 let found = self.store.find_endpoint(account, id).await?;
-                Ok(found.map(|endpoint| Fresh { endpoint, secret }).ok_or(Rotation::NoSuchEndpoint))
+                Ok(found.map(|endpoint| Fresh { endpoint, secret }).ok_or(EndpointRotation::NoSuchEndpoint))
             }
             refused => Ok(Err(refused)),
         }
@@ -89,7 +90,7 @@ impl Endpoints {
     fn seal(&self, endpoint_id: EndpointId) -> Result<(SealedSecret, String), Error> {
         let keys = Keys::from_random(rand::random(), rand::random()).ok_or(Error::Malformed)?;
         let id = Uuid::now_v7();
-        let (sealed, key) = self.media.seal(&place(endpoint_id, id), &keys.to_bytes())?;
+        let (sealed, key) = self.keyring.seal(&place(endpoint_id, id), &keys.to_bytes())?;
         let secret = SealedSecret {
             id,
             endpoint_id,
@@ -103,9 +104,9 @@ impl Endpoints {
 }
 
 /// What a sealed secret holds.
-pub(super) fn open(media: &Media, secret: SealedSecret) -> Result<Keys, Error> {
+pub(super) fn open(keyring: &Keyring, secret: SealedSecret) -> Result<Keys, Error> {
     let key = WrappedKey { master_key_id: secret.master_key_id, wrapped: secret.wrapped_key };
-    let bytes = media.open(&place(secret.endpoint_id, secret.id), &key, secret.sealed)?;
+    let bytes = keyring.open(&place(secret.endpoint_id, secret.id), &key, secret.sealed)?;
     Keys::from_bytes(&bytes).ok_or(Error::Malformed)
 }
 

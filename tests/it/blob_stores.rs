@@ -11,7 +11,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use visavis::domain::ids::{ImageId, TenantId};
-use visavis::media::{BlobStore, Keyring, Media, S3Settings};
+use visavis::keys::{Keyring, WrappedKey};
+use visavis::media::{BlobStore, Media, S3Settings};
 
 use crate::support::s3::S3Server;
 use crate::support::world::request;
@@ -83,7 +84,7 @@ async fn a_bucket_that_does_not_let_us_in_is_a_fault_and_not_an_empty_place() {
     let media = media(BlobStore::s3(&settings).unwrap());
     let error = media.put_image(TenantId::new(), ImageId::new(), &Bytes::from_static(b"x")).await.err().unwrap();
     assert!(!error.is_not_found() && !error.to_string().contains("wrong"), "{error}");
-    let key = visavis::media::WrappedKey { master_key_id: "test".to_owned(), wrapped: Vec::new() };
+    let key = WrappedKey { master_key_id: "test".to_owned(), wrapped: Vec::new() };
     assert!(!media.get_image(TenantId::new(), ImageId::new(), &key).await.unwrap_err().is_not_found());
 }
 

@@ -148,7 +148,10 @@ async fn a_challenge_is_answered_once_in_time_and_by_whom_it_was_issued_to() {
     let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
     let mut claims: Value = serde_json::from_slice(&claims).unwrap();
     claims["expires"] = json!(world.store().now().await.unwrap());
-    let late = world.intake.media.signer().unwrap().sign_token("liveness-challenge+jwt", &claims).unwrap();
+    let late = visavis::keys::Signer::new(world.intake.media.keyring())
+        .unwrap()
+        .sign_token("liveness-challenge+jwt", &claims)
+        .unwrap();
     assert_eq!(refused(&api, &some_frames(&late)).await, ("challenge_expired".to_owned(), field));
     world.execute("UPDATE spent_challenges SET expires_at = now() - interval '1 hour'").await;
     assert_eq!(world.store().forget_expired_challenges().await.unwrap(), 2);

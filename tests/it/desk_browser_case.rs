@@ -6,7 +6,7 @@ use uuid::Uuid;
 use visavis::domain::ids::ImageId;
 use visavis::domain::image::Variant;
 use visavis::domain::review::UNDO;
-use visavis::media::links::LIFETIME;
+use visavis::keys::links::LIFETIME;
 
 use crate::support::desk::{PASSWORD, opinion};
 use crate::support::seat::Seat;
@@ -31,7 +31,7 @@ async fn a_dead_link_to_a_picture_is_replaced_unseen_and_of_an_erased_picture_it
 
     let image: Uuid = world.scalar("SELECT id FROM images WHERE job_id = $1 AND role = 'probe'", case).await;
     let now: i64 = world.scalar("SELECT extract(epoch FROM now())::bigint FROM jobs WHERE id = $1", case).await;
-    let links = world.intake.media.links("").unwrap();
+    let links = visavis::keys::SignedLinks::new(world.intake.media.keyring(), "").unwrap();
     let dead = links.issue_path(world.tenant.id, ImageId(image), Variant::Whole, now - LIFETIME - 1).unwrap();
     let age = "for (const picture of document.querySelectorAll('img[data-role]')) picture.src = arguments[0]";
     let fresh = format!("![...document.querySelectorAll('img[data-role]')].some((it) => it.src.endsWith('{dead}'))");

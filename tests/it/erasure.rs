@@ -15,7 +15,7 @@ use visavis::domain::tenant::Account;
 use visavis::images::{Images, erasure};
 use visavis::janitor::erase_due;
 use visavis::store::jobs::Change;
-use visavis::store::renditions::{Kept, NewRendition, StoredKey};
+use visavis::store::renditions::{NewRendition, RenditionInsert, StoredKey};
 
 use crate::support::outcomes::{success, with_faces};
 use crate::support::search::{self, Needle};
@@ -305,8 +305,8 @@ async fn a_rendition_that_is_made_while_its_image_is_erased_is_not_kept() {
         let rendition = NewRendition { id, image_id: ImageId(image), variant, key };
         world.store().insert_rendition(world.tenant.id, &rendition).await.unwrap()
     };
-    assert_eq!(insert(Variant::Whole, Uuid::now_v7()).await, Kept::Doubled, "the first one stands");
-    assert_eq!(insert(Variant::Portrait, Uuid::now_v7()).await, Kept::Done);
+    assert_eq!(insert(Variant::Whole, Uuid::now_v7()).await, RenditionInsert::Exists, "the first one stands");
+    assert_eq!(insert(Variant::Portrait, Uuid::now_v7()).await, RenditionInsert::Done);
     // The maker's lock waits for the erasure's commit, and then finds nothing.
     let mut tx = world.store().begin().await.unwrap();
     let locked = tx.lock_job(account(&world), job).await.unwrap().unwrap();
@@ -320,7 +320,7 @@ async fn a_rendition_that_is_made_while_its_image_is_erased_is_not_kept() {
         tx.commit().await.unwrap();
     };
     let (kept, ()) = tokio::join!(waiting, erasing);
-    assert_eq!(kept, Kept::Gone);
+    assert_eq!(kept, RenditionInsert::Gone);
 }
 
 #[tokio::test(flavor = "multi_thread")]

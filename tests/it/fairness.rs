@@ -4,7 +4,7 @@ use visavis::domain::ids::{JobId, TenantId};
 use visavis::domain::job::Lane;
 use visavis::domain::request::Form;
 use visavis::domain::tenant::{Account, TenantSettings};
-use visavis::intake::Origin;
+use visavis::intake::SubmissionContext;
 
 use crate::support::World;
 use crate::support::photos::blank;
@@ -13,7 +13,14 @@ use crate::support::world::request;
 async fn submit(world: &World, tenant_id: TenantId) -> JobId {
     let (account, settings) = (Account::live(tenant_id), TenantSettings::default());
     let lane = Lane::Bulk;
-    let origin = Origin { account, settings: &settings, form: Form::Native, idempotency_key: None, reply: None, lane };
+    let origin = SubmissionContext {
+        account,
+        settings: &settings,
+        form: Form::Native,
+        idempotency_key: None,
+        reply: None,
+        lane,
+    };
     let body = request("likeness_check", blank(), blank()).to_string();
     world.intake.submit(origin, body.into()).await.unwrap().summary.id
 }

@@ -12,8 +12,8 @@ use visavis::domain::identity::{IdNumber, IdType, IdentityRecord};
 use visavis::domain::ids::JobId;
 use visavis::identity::registry::Put;
 use visavis::identity::{Permanent, SourceError};
-use visavis::media::WrappedKey;
-use visavis::store::sealed::Purpose;
+use visavis::keys::WrappedKey;
+use visavis::store::sealed::SealPurpose;
 
 use crate::support::photos::{self, photo};
 use crate::support::world::id_request;
@@ -66,9 +66,9 @@ pub async fn assert_hidden(world: &World, logs: &[String], secrets: &[&str]) {
 /// The record that was sealed with a job.
 async fn sealed_record(world: &World, job: JobId) -> Option<Value> {
     let (tenant, media) = (world.tenant.id, &world.intake.media);
-    let sealed = world.store().find_sealed(tenant, job, Purpose::Identity).await.unwrap()?;
+    let sealed = world.store().find_sealed(tenant, job, SealPurpose::Identity).await.unwrap()?;
     let key = WrappedKey { master_key_id: sealed.master_key_id, wrapped: sealed.wrapped_key };
-    let plain = media.open(&Purpose::Identity.place(tenant, job), &key, sealed.sealed).unwrap();
+    let plain = media.keyring().open(&SealPurpose::Identity.place(tenant, job), &key, sealed.sealed).unwrap();
     Some(serde_json::from_slice(&plain).unwrap())
 }
 

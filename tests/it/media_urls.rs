@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};
 use visavis::domain::ids::{ImageId, JobId};
 use visavis::domain::image::Variant;
-use visavis::media::links::LIFETIME;
+use visavis::keys::links::LIFETIME;
 
 use crate::support::outcomes::{success, with_faces};
 use crate::support::{Api, World, api, blobs, photos};
@@ -137,7 +137,7 @@ async fn a_url_dies_after_sixty_minutes_exactly_and_an_altered_one_was_never_ali
     // The clock cannot be stepped, so the URL is: issued by the same keys, longer ago.
     let image: uuid::Uuid = world.scalar("SELECT id FROM images WHERE job_id = $1 AND role = 'probe'", job).await;
     let base = format!("http://{}", process.address());
-    let links = world.intake.media.links(&base).unwrap();
+    let links = visavis::keys::SignedLinks::new(world.intake.media.keyring(), &base).unwrap();
     let issued = |at| links.issue(world.tenant.id, ImageId(image), Variant::Whole, at).unwrap();
     let at = now(&world).await;
     assert_eq!(api.anonymous(Method::GET, &issued(at - LIFETIME + 60)).send().await.unwrap().status(), StatusCode::OK);

@@ -183,7 +183,7 @@ async fn a_job_names_an_upload_of_its_own_account_and_keeps_a_copy_of_its_own() 
     assert_eq!(blobs::count(&world.blobs), 4, "the jobs' copies stay");
     let job = visavis::domain::ids::JobId(job["id"].as_str().unwrap().parse().unwrap());
     for row in world.store().list_images(world.tenant.id, job).await.unwrap() {
-        let key = visavis::media::WrappedKey { master_key_id: row.master_key_id, wrapped: row.wrapped_key };
+        let key = visavis::keys::WrappedKey { master_key_id: row.master_key_id, wrapped: row.wrapped_key };
         assert_eq!(world.intake.media.get_image(world.tenant.id, row.id, &key).await.unwrap(), photos::small_face());
     }
 }

@@ -18,7 +18,7 @@ use visavis::domain::tenant::Account;
 use visavis::domain::webhook::EventType;
 use visavis::janitor::erase_due;
 use visavis::net::{Client, Guard, Lookup, LookupFuture};
-use visavis::store::deliveries::{Attempt, Due, Next, Room};
+use visavis::store::deliveries::{AfterAttempt, Attempt, ClaimLimits, DueDelivery};
 use visavis::store::webhook_endpoints::{EndpointChange, RateChange, Written};
 use visavis::webhooks::DispatcherSettings;
 use visavis::webhooks::signature::{Secret, show_public_key};
@@ -214,13 +214,13 @@ async fn after_five_days_without_a_success_an_endpoint_is_disabled_and_not_befor
     assert_eq!(disabled(&world, id).await.as_deref(), Some("failing"));
 }
 
-fn room(known: &[(EndpointId, i32)]) -> Room<'_> {
-    Room { all: 100, failing: 100, known, unknown: 2 }
+fn room(known: &[(EndpointId, i32)]) -> ClaimLimits<'_> {
+    ClaimLimits { all: 100, failing: 100, known, unknown: 2 }
 }
 
-fn attempted(due: &Due, next: Next) -> Attempt {
-    let status = Ok(if next == Next::Delivered { 200 } else { 500 });
-    let Due { event_id, endpoint_id, epoch, now, .. } = *due;
+fn attempted(due: &DueDelivery, next: AfterAttempt) -> Attempt {
+    let status = Ok(if next == AfterAttempt::Delivered { 200 } else { 500 });
+    let DueDelivery { event_id, endpoint_id, epoch, now, .. } = *due;
     let (duration, answer) = (Duration::from_millis(5), String::new());
     let url = due.url.clone();
     Attempt { event_id, endpoint_id, url, epoch, at: now, duration, status, answer, next }
@@ -239,9 +239,9 @@ async fn what_a_dead_dispatcher_held_comes_back_and_a_zombie_changes_nothing() {
     world.pass(LEASE).await;
     let second = store.claim_deliveries(&room(&[]), LEASE).await.unwrap().remove(0);
     assert_eq!((dead.event_id, dead.attempts, second.attempts), (second.event_id, 0, 0), "no attempt was charged");
-    store.record_attempts(&[attempted(&dead, Next::Failed)]).await.unwrap();
+    store.record_attempts(&[attempted(&dead, AfterAttempt::Failed)]).await.unwrap();
     assert_eq!(world.count("SELECT count(*) FROM deliveries WHERE state = 'pending' AND attempts = 0").await, 1);
-    let retry = attempted(&second, Next::Retry(Duration::from_secs(5)));
+    let retry = attempted(&second, AfterAttempt::Retry(Duration::from_secs(5)));
     for _ in 0..2 {
         store.record_attempts(std::slice::from_ref(&retry)).await.unwrap();
     }
@@ -256,12 +256,12 @@ async fn a_410_of_an_address_that_was_changed_meanwhile_disables_nothing() {
     event(&world).await;
     let due = world.store().claim_deliveries(&room(&[]), LEASE).await.unwrap().remove(0);
     world.execute("UPDATE webhook_endpoints SET url = 'http://127.0.0.1:10/'").await;
-    world.store().record_attempts(&[attempted(&due, Next::Gone)]).await.unwrap();
+    world.store().record_attempts(&[attempted(&due, AfterAttempt::Gone)]).await.unwrap();
     assert_eq!(disabled(&world, id).await, None);
     world.execute("UPDATE webhook_endpoints SET url = 'http://127.0.0.1:9/'").await;
     event(&world).await;
     let due = world.store().claim_deliveries(&room(&[]), LEASE).await.unwrap().remove(0);
-    world.store().record_attempts(&[attempted(&due, Next::Gone)]).await.unwrap();
+    world.store().record_attempts(&[attempted(&due, AfterAttempt::Gone)]).await.unwrap();
     assert_eq!(disabled(&world, id).await.as_deref(), Some("gone"));
 }
 
@@ -280,7 +280,7 @@ async fn claims_take_turns_and_give_each_endpoint_what_it_has_room_for() {
         .unwrap();
     events(&world, 10).await;
     let store = world.store();
-    let claim = async |room: &Room<'_>| {
+    let claim = async |room: &ClaimLimits<'_>| {
         let due = store.claim_deliveries(room, LEASE).await.unwrap();
         let of = |id: EndpointId| due.iter().filter(|it| it.endpoint_id == id).count();
         let counts = [of(busy), of(failing), of(fresh)];
@@ -290,9 +290,13 @@ async fn claims_take_turns_and_give_each_endpoint_what_it_has_room_for() {
     assert_eq!(claim(&room(&[(busy, 5)])).await, [5, 1, 2], "one to whom nothing arrives gets one");
     assert_eq!(claim(&room(&[(busy, 0), (failing, 0)])).await, [0, 0, 2]);
     let narrow = [(busy, 9), (failing, 9), (fresh, 9)];
-    let few = claim(&Room { all: 9, ..room(&narrow) }).await;
+    let few = claim(&ClaimLimits { all: 9, ..room(&narrow) }).await;
     assert_eq!(few, [3, 3, 3], "the first of each, then the second of each");
-    assert_eq!(claim(&Room { failing: 0, ..room(&narrow) }).await, [9, 0, 9], "the failing ones' places are taken");
+    assert_eq!(
+        claim(&ClaimLimits { failing: 0, ..room(&narrow) }).await,
+        [9, 0, 9],
+        "the failing ones' places are taken"
+    );
     let limit = EndpointChange { rate_limit: RateChange::PerSecond(1), ..EndpointChange::default() };
     store.change_endpoint(live(&world), fresh, &limit).await.unwrap();
     assert_eq!(claim(&room(&[(busy, 0)])).await, [0, 1, 1], "an unknown endpoint's own limit holds from the first");

@@ -44,7 +44,7 @@ pub struct ApiKeyView {
 
 /// Whether a rotation took place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rotation {
+pub enum KeyRotation {
     Done,
     /// The organisation has no such key, or it is not alive any more.
     NoSuchKey,
@@ -130,7 +130,7 @@ impl Store {
         new: &str,
         secret_hmac: &[u8],
         grace: Duration,
-    ) -> Result<Rotation, Error> {
+    ) -> Result<KeyRotation, Error> {
         let mut tx = self.begin().await?;
         // Rotations of one organisation wait for each other: two at once would make three live keys.
         sqlx::query!("SELECT id FROM tenants WHERE id = $1 FOR UPDATE", tenant_id.0)
@@ -144,7 +144,7 @@ impl Store {
         )
         .fetch_optional(&mut *tx.inner)
         .await?;
-        let Some(family) = family else { return Ok(Rotation::NoSuchKey) };
+        let Some(family) = family else { return Ok(KeyRotation::NoSuchKey) };
         let live = sqlx::query_scalar!(
             r#"SELECT count(*) AS "live!" FROM api_keys WHERE family = $1 AND tenant_id = $2 AND revoked_at IS NULL
                  AND (expires_at IS NULL OR expires_at > now())"#,
@@ -154,7 +154,7 @@ impl Store {
         .fetch_one(&mut *tx.inner)
         .await?;
         if live >= 2 {
-            return Ok(Rotation::TwoLive);
+            return Ok(KeyRotation::TwoLive);
         }
         sqlx::query!(
             "INSERT INTO api_keys (id, family, tenant_id, environment, secret_hmac, scopes, label, expires_at)
@@ -175,7 +175,7 @@ impl Store {
         .execute(&mut *tx.inner)
         .await?;
         tx.commit().await?;
-        Ok(Rotation::Done)
+        Ok(KeyRotation::Done)
     }
 
     /// Ends a key at once; says whether the organisation has it.

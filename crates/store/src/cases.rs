@@ -64,7 +64,7 @@ pub struct CaseView {
     pub holder: Option<(ReviewerId, String)>,
     pub first_by: Option<ReviewerId>,
     pub first_choice: Option<ReviewDecision>,
-    pub settling: Option<Settling>,
+    pub settling: Option<SettlingDecision>,
     pub verdict: Option<ReviewDecision>,
     /// The database's time.
     pub now: DateTime<Utc>,
@@ -72,7 +72,7 @@ pub struct CaseView {
 
 /// A decision that can still be undone.
 #[derive(Debug, Clone)]
-pub struct Settling {
+pub struct SettlingDecision {
     pub by: (ReviewerId, String),
     pub opinion: Opinion,
     /// Where the case was before.
@@ -92,7 +92,7 @@ pub struct CaseChange {
     pub cursor: Cursor,
 }
 
-struct Row {
+struct CaseRecord {
     job_id: Uuid,
     request_id: String,
     kind: String,
@@ -157,7 +157,7 @@ impl Store {
     ) -> Result<Vec<CaseRow>, Error> {
         let (opened, id) = after.unwrap_or((DateTime::<Utc>::UNIX_EPOCH, JobId(Uuid::nil())));
         let rows = sqlx::query_as!(
-            Row,
+            CaseRecord,
             r#"SELECT job_id, request_id, kind, score, risks, opened_at, review_cases.state,
                       CASE WHEN review_cases.lease_until > now() THEN holder END AS holder,
                       CASE WHEN review_cases.lease_until > now() THEN reviewers.name END AS holder_name
@@ -242,7 +242,7 @@ impl Store {
         let Some(row) = row else { return Ok(None) };
         let by = row.pending_by.map(ReviewerId).zip(row.pending_name);
         let came_from = row.came_from.as_deref().map(state).transpose()?;
-        let settling = by.zip(row.pending).zip(came_from).map(|((by, opinion), came_from)| Settling {
+        let settling = by.zip(row.pending).zip(came_from).map(|((by, opinion), came_from)| SettlingDecision {
             by,
             opinion: opinion.0,
             came_from,
@@ -332,10 +332,10 @@ impl Store {
     }
 }
 
-impl TryFrom<Row> for CaseRow {
+impl TryFrom<CaseRecord> for CaseRow {
     type Error = Error;
 
-    fn try_from(row: Row) -> Result<Self, Error> {
+    fn try_from(row: CaseRecord) -> Result<Self, Error> {
         Ok(Self {
             job_id: JobId(row.job_id),
             request_id: row.request_id,

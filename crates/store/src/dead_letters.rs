@@ -92,7 +92,7 @@ impl Store {
     /// When the database fails.
     pub async fn list_dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, Error> {
         let rows = sqlx::query_as!(
-            Row,
+            DeadLetterRecord,
             "SELECT id, kind, job_id, amqp_user, message_id, code, detail, reply_to, correlation_id,
                                   master_key_id, wrapped_key, created_at, redriven_at
                                   FROM dead_letters ORDER BY id DESC LIMIT $1",
@@ -107,7 +107,7 @@ impl Store {
     /// When the database fails.
     pub async fn find_dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, Error> {
         let row = sqlx::query_as!(
-            Row,
+            DeadLetterRecord,
             "SELECT id, kind, job_id, amqp_user, message_id, code, detail, reply_to, correlation_id,
                                   master_key_id, wrapped_key, created_at, redriven_at
                                   FROM dead_letters WHERE id = $1",
@@ -187,7 +187,7 @@ impl Store {
     }
 }
 
-struct Row {
+struct DeadLetterRecord {
     id: Uuid,
     kind: String,
     job_id: Option<Uuid>,
@@ -203,8 +203,8 @@ struct Row {
     redriven_at: Option<DateTime<Utc>>,
 }
 
-impl From<Row> for DeadLetter {
-    fn from(row: Row) -> Self {
+impl From<DeadLetterRecord> for DeadLetter {
+    fn from(row: DeadLetterRecord) -> Self {
         Self {
             id: row.id,
             kind: row.kind,

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::audit_log::AuditAction;
 use super::jobs::{Change, summary};
 use super::signals::Signal;
-use super::trail::Action;
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, TenantId};
 use visavis_domain::notice;
@@ -49,7 +49,7 @@ pub struct DecisionFilter {
 pub const MOST_REVISIONS: i32 = 20;
 
 /// An entry about to be written.
-struct Entry<'a> {
+struct NewDecision<'a> {
     account: Account,
     job_id: JobId,
     revision: i32,
@@ -95,7 +95,7 @@ impl Store {
         if rows == 0 {
             return Ok(Change::Lost);
         }
-        tx.insert_trail(who, Some(job_id), (Action::Decided, opinion.choice.name())).await?;
+        tx.insert_audit_entry(who, Some(job_id), (AuditAction::Decided, opinion.choice.name())).await?;
         tx.news.push(Signal::Case);
         tx.commit().await?;
         Ok(Change::Done)
@@ -125,7 +125,7 @@ impl Store {
         if rows == 0 {
             return Ok(Change::Lost);
         }
-        tx.insert_trail(who, Some(job_id), (Action::Undone, "")).await?;
+        tx.insert_audit_entry(who, Some(job_id), (AuditAction::Undone, "")).await?;
         tx.news.push(Signal::Case);
         tx.commit().await?;
         Ok(Change::Done)
@@ -180,7 +180,7 @@ impl Store {
         let first = row.first_choice.as_deref().and_then(ReviewDecision::parse);
         let (stage, to) = from.after(opinion.choice, first, needs_two);
         let revision = row.revision + 1;
-        let entry = Entry { account, job_id, revision, by, stage, opinion: &opinion, taken_at: row.taken_at };
+        let entry = NewDecision { account, job_id, revision, by, stage, opinion: &opinion, taken_at: row.taken_at };
         tx.insert_decision(&entry).await?;
         let is_first = to == CaseState::Second;
         let verdict = (to == CaseState::Decided).then(|| opinion.choice.name());
@@ -241,8 +241,8 @@ impl Store {
         .await?;
         let Some(revision) = revision else { return Ok(Change::Lost) };
         let (account, by, stage) = (who.account, who.id, Stage::Correction);
-        tx.insert_decision(&Entry { account, job_id, revision, by, stage, opinion, taken_at: None }).await?;
-        tx.insert_trail(who, Some(job_id), (Action::Corrected, opinion.choice.name())).await?;
+        tx.insert_decision(&NewDecision { account, job_id, revision, by, stage, opinion, taken_at: None }).await?;
+        tx.insert_audit_entry(who, Some(job_id), (AuditAction::Corrected, opinion.choice.name())).await?;
         tx.tell_decision(account, job_id).await?;
         tx.news.push(Signal::Case);
         tx.commit().await?;
@@ -315,7 +315,7 @@ struct Pending {
 }
 
 impl Tx {
-    async fn insert_decision(&mut self, entry: &Entry<'_>) -> Result<(), Error> {
+    async fn insert_decision(&mut self, entry: &NewDecision<'_>) -> Result<(), Error> {
         let reasons: Vec<_> = entry.opinion.reasons.iter().map(|it| it.name().to_owned()).collect();
         sqlx::query!(
             "INSERT INTO review_decisions (id, job_id, tenant_id, sandbox, revision, reviewer_id, stage, choice, reasons, note,

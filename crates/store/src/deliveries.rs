@@ -13,7 +13,7 @@ use visavis_domain::webhook::Disabled;
 
 /// A delivery in this dispatcher's hands until its lease runs out.
 #[derive(Debug, Clone)]
-pub struct Due {
+pub struct DueDelivery {
     pub event_id: Uuid,
     pub endpoint_id: EndpointId,
     pub epoch: i64,
@@ -31,7 +31,7 @@ pub struct Due {
 }
 
 /// How many deliveries to claim.
-pub struct Room<'a> {
+pub struct ClaimLimits<'a> {
     pub all: i64,
     /// Of those, to endpoints to which nothing arrives.
     pub failing: i64,
@@ -55,12 +55,12 @@ pub struct Attempt {
     pub status: Result<u16, &'static str>,
     /// The beginning of the answer's body.
     pub answer: String,
-    pub next: Next,
+    pub next: AfterAttempt,
 }
 
 /// What follows an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum AfterAttempt {
     Delivered,
     /// Another attempt, after so long.
     Retry(Duration),
@@ -87,7 +87,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn claim_deliveries(&self, room: &Room<'_>, lease: Duration) -> Result<Vec<Due>, Error> {
+    pub async fn claim_deliveries(&self, room: &ClaimLimits<'_>, lease: Duration) -> Result<Vec<DueDelivery>, Error> {
         let (known, free): (Vec<_>, Vec<_>) = room.known.iter().map(|(id, free)| (id.0, *free)).unzip();
         let rows = sqlx::query!(
             // The recursion skips from endpoint to endpoint along an index, however long each one's backlog is.
@@ -138,7 +138,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        let due = rows.into_iter().map(|row| Due {
+        let due = rows.into_iter().map(|row| DueDelivery {
             event_id: row.event_id,
             endpoint_id: EndpointId(row.endpoint_id),
             epoch: row.epoch,
@@ -158,7 +158,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn unclaim_deliveries(&self, due: &[Due]) -> Result<(), Error> {
+    pub async fn unclaim_deliveries(&self, due: &[DueDelivery]) -> Result<(), Error> {
         let (events, endpoints): (Vec<_>, Vec<_>) = due.iter().map(|it| (it.event_id, it.endpoint_id.0)).unzip();
         let epochs: Vec<_> = due.iter().map(|it| it.epoch).collect();
         sqlx::query!(
@@ -251,10 +251,10 @@ impl Store {
         )
         .execute(&mut *tx.inner)
         .await?;
-        let those = |wanted: &dyn Fn(Next) -> bool| -> Vec<Uuid> {
+        let those = |wanted: &dyn Fn(AfterAttempt) -> bool| -> Vec<Uuid> {
             attempts.iter().filter(|it| wanted(it.next)).map(|it| it.endpoint_id.0).collect()
         };
-        let well = those(&|next| next == Next::Delivered);
+        let well = those(&|next| next == AfterAttempt::Delivered);
         if !well.is_empty() {
             sqlx::query!(
                 "UPDATE webhook_endpoints SET failing_since = NULL WHERE id = ANY($1) AND failing_since IS NOT NULL",
@@ -263,9 +263,10 @@ impl Store {
             .execute(&mut *tx.inner)
             .await?;
         }
-        let gone = those(&|next| next == Next::Gone);
-        let gone_urls: Vec<_> = attempts.iter().filter(|it| it.next == Next::Gone).map(|it| it.url.clone()).collect();
-        let mut ill = those(&|next| next != Next::Delivered);
+        let gone = those(&|next| next == AfterAttempt::Gone);
+        let gone_urls: Vec<_> =
+            attempts.iter().filter(|it| it.next == AfterAttempt::Gone).map(|it| it.url.clone()).collect();
+        let mut ill = those(&|next| next != AfterAttempt::Delivered);
         ill.retain(|it| !well.contains(it));
         if !ill.is_empty() || !gone.is_empty() {
             sqlx::query!(
@@ -319,7 +320,7 @@ impl Store {
     }
 }
 
-impl Next {
+impl AfterAttempt {
     fn state(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",

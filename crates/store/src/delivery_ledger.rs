@@ -35,7 +35,7 @@ pub struct AttemptView {
 
 /// An attempt for whoever looks on, and its place in their order.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct LoggedAttempt {
     pub organisation: String,
     pub sandbox: bool,
     pub url: String,
@@ -43,12 +43,12 @@ pub struct Seen {
     pub event_id: Uuid,
     pub state: String,
     pub attempt: AttemptView,
-    pub place: Place,
+    pub place: AttemptCursor,
 }
 
 /// A place in the order of attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct AttemptCursor {
     xid: i64,
     event_id: Uuid,
     endpoint_id: Uuid,
@@ -247,9 +247,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn find_last_place(&self) -> Result<Place, Error> {
+    pub async fn find_last_place(&self) -> Result<AttemptCursor, Error> {
         let last = self.find_last_cursor().await?;
-        Ok(Place { xid: last.xid, event_id: Uuid::max(), endpoint_id: Uuid::max(), epoch: i64::MAX })
+        Ok(AttemptCursor { xid: last.xid, event_id: Uuid::max(), endpoint_id: Uuid::max(), epoch: i64::MAX })
     }
 
     /// Up to `limit` attempts behind `after`, in the order of their commits; of one organisation where one is named. For
@@ -260,9 +260,9 @@ impl Store {
     pub async fn list_seen_attempts(
         &self,
         organisation: Option<&str>,
-        after: Place,
+        after: AttemptCursor,
         limit: i64,
-    ) -> Result<Vec<Seen>, Error> {
+    ) -> Result<Vec<LoggedAttempt>, Error> {
         let rows = sqlx::query!(
             r#"SELECT attempt.at, duration_ms, status, error, answer, attempt.xid::text::bigint AS "xid!", attempt.epoch,
                       attempt.event_id, attempt.endpoint_id, tenants.name AS organisation, endpoint.sandbox, url, state,
@@ -286,7 +286,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        let seen = rows.into_iter().map(|row| Seen {
+        let seen = rows.into_iter().map(|row| LoggedAttempt {
             organisation: row.organisation,
             sandbox: row.sandbox,
             url: row.url,
@@ -300,7 +300,12 @@ impl Store {
                 error: row.error,
                 answer: row.answer,
             },
-            place: Place { xid: row.xid, event_id: row.event_id, endpoint_id: row.endpoint_id, epoch: row.epoch },
+            place: AttemptCursor {
+                xid: row.xid,
+                event_id: row.event_id,
+                endpoint_id: row.endpoint_id,
+                epoch: row.epoch,
+            },
         });
         Ok(seen.collect())
     }

@@ -1,5 +1,5 @@
 //! Erasure: keys first, in one commit, which makes the bytes noise everywhere, backups included. The blobs and the rows
-//! follow; until then they are condemned, and the janitor finds them.
+//! follow; until then they are batch, and the janitor finds them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use visavis_domain::tenant::Account;
 
 /// Images and renditions without keys, whose blobs and rows are to go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Condemned {
+pub struct ErasureBatch {
     pub images: Vec<(TenantId, ImageId)>,
     pub renditions: Vec<(TenantId, Uuid)>,
 }
@@ -39,7 +39,7 @@ pub struct LockedJob {
 
 /// How much was erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Erased {
+pub struct ErasedCounts {
     pub images: u64,
     pub renditions: u64,
     pub records: u64,
@@ -86,7 +86,7 @@ impl Tx {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn erase_keys(&mut self, job: &LockedJob) -> Result<Erased, Error> {
+    pub async fn erase_keys(&mut self, job: &LockedJob) -> Result<ErasedCounts, Error> {
         let (tenant_id, job_id) = (job.account.tenant_id.0, job.summary.id.0);
         // Images first: whoever makes a rendition holds a lock on its image.
         let images = sqlx::query!(
@@ -116,7 +116,7 @@ impl Tx {
         sqlx::query!("DELETE FROM probe_prints WHERE tenant_id = $1 AND job_id = $2", tenant_id, job_id)
             .execute(&mut *self.inner)
             .await?;
-        Ok(Erased { images, renditions, records })
+        Ok(ErasedCounts { images, renditions, records })
     }
 
     /// Ends the job, if it had not ended, and leaves of it what a receipt needs.
@@ -207,7 +207,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn erase_due_keys(&self, limit: i64) -> Result<Condemned, Error> {
+    pub async fn erase_due_keys(&self, limit: i64) -> Result<ErasureBatch, Error> {
         let mut tx = self.begin().await?;
         let rows = sqlx::query!(
             "UPDATE images SET wrapped_key = NULL
@@ -226,7 +226,7 @@ impl Store {
         .fetch_all(&mut *tx.inner)
         .await?;
         tx.commit().await?;
-        Ok(Condemned {
+        Ok(ErasureBatch {
             images: rows.into_iter().map(|row| (TenantId(row.tenant_id), ImageId(row.id))).collect(),
             renditions: renditions.into_iter().map(|row| (TenantId(row.tenant_id), row.id)).collect(),
         })
@@ -236,7 +236,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn erase_upload_keys(&self, account: Account, id: ImageId) -> Result<Option<Condemned>, Error> {
+    pub async fn erase_upload_keys(&self, account: Account, id: ImageId) -> Result<Option<ErasureBatch>, Error> {
         let mut tx = self.begin().await?;
         let rows = sqlx::query!(
             "UPDATE images SET wrapped_key = NULL, purge_at = now()
@@ -261,14 +261,14 @@ impl Store {
         tx.commit().await?;
         let tenant_id = account.tenant_id;
         let renditions = renditions.into_iter().map(|id| (tenant_id, id)).collect();
-        Ok(Some(Condemned { images: vec![(tenant_id, id)], renditions }))
+        Ok(Some(ErasureBatch { images: vec![(tenant_id, id)], renditions }))
     }
 
     /// What is still left of an erased job's images.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_condemned(&self, tenant_id: TenantId, job_id: JobId) -> Result<Condemned, Error> {
+    pub async fn list_erasure_batch(&self, tenant_id: TenantId, job_id: JobId) -> Result<ErasureBatch, Error> {
         let images = sqlx::query_scalar!(
             "SELECT id FROM images WHERE tenant_id = $1 AND job_id = $2 AND wrapped_key IS NULL",
             tenant_id.0,
@@ -283,7 +283,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(Condemned {
+        Ok(ErasureBatch {
             images: images.into_iter().map(|id| (tenant_id, ImageId(id))).collect(),
             renditions: renditions.into_iter().map(|id| (tenant_id, id)).collect(),
         })
@@ -293,9 +293,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn forget(&self, condemned: &Condemned) -> Result<u64, Error> {
-        let images: Vec<_> = condemned.images.iter().map(|(_, id)| id.0).collect();
-        let renditions: Vec<_> = condemned.renditions.iter().map(|(_, id)| *id).collect();
+    pub async fn delete_erased(&self, batch: &ErasureBatch) -> Result<u64, Error> {
+        let images: Vec<_> = batch.images.iter().map(|(_, id)| id.0).collect();
+        let renditions: Vec<_> = batch.renditions.iter().map(|(_, id)| *id).collect();
         let mut tx = self.begin().await?;
         sqlx::query!("DELETE FROM renditions WHERE id = ANY($1) AND wrapped_key IS NULL", &renditions)
             .execute(&mut *tx.inner)

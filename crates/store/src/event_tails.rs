@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::events::{Cursor, Event};
+use super::events::{Cursor, StoredEvent};
 use super::{Error, Store};
 use visavis_domain::webhook::TEST;
 
@@ -13,9 +13,9 @@ const LEASE: Duration = Duration::from_secs(90);
 
 /// An event with what its routing key needs.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct OrganisationEvent {
     pub organisation: String,
-    pub event: Event,
+    pub event: StoredEvent,
 }
 
 impl Store {
@@ -62,13 +62,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn name_organisations(&self, events: Vec<Event>) -> Result<Vec<Told>, Error> {
+    pub async fn name_organisations(&self, events: Vec<StoredEvent>) -> Result<Vec<OrganisationEvent>, Error> {
         let ids: Vec<_> = events.iter().map(|it| it.account.tenant_id.0).collect();
         let rows = sqlx::query!("SELECT id, name FROM tenants WHERE id = ANY($1)", &ids).fetch_all(&self.pool).await?;
         let name = |id: Uuid| rows.iter().find(|row| row.id == id).map(|row| row.name.clone());
         let told = events.into_iter().filter(|it| !it.account.sandbox && it.kind != TEST).filter_map(|event| {
             let organisation = name(event.account.tenant_id.0)?;
-            Some(Told { organisation, event })
+            Some(OrganisationEvent { organisation, event })
         });
         Ok(told.collect())
     }

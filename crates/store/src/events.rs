@@ -19,7 +19,7 @@ pub struct Cursor {
 
 /// An event and its place.
 #[derive(Debug, Clone)]
-pub struct Event {
+pub struct StoredEvent {
     pub id: Uuid,
     pub account: Account,
     pub job_id: Option<JobId>,
@@ -29,7 +29,7 @@ pub struct Event {
     pub cursor: Cursor,
 }
 
-struct Row {
+struct EventRecord {
     id: Uuid,
     tenant_id: Uuid,
     sandbox: bool,
@@ -40,8 +40,8 @@ struct Row {
     xid: i64,
 }
 
-impl From<Row> for Event {
-    fn from(row: Row) -> Self {
+impl From<EventRecord> for StoredEvent {
+    fn from(row: EventRecord) -> Self {
         Self {
             id: row.id,
             account: Account { tenant_id: TenantId(row.tenant_id), sandbox: row.sandbox },
@@ -116,9 +116,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_events(&self, after: Cursor, limit: i64) -> Result<Vec<Event>, Error> {
+    pub async fn list_events(&self, after: Cursor, limit: i64) -> Result<Vec<StoredEvent>, Error> {
         let rows = sqlx::query_as!(
-            Row,
+            EventRecord,
             r#"SELECT id, tenant_id, sandbox, job_id, type AS kind, payload, created_at, xid::text::bigint AS "xid!"
                FROM events
                WHERE (xid, id) > ($1::bigint::text::xid8, $2) AND xid < pg_snapshot_xmin(pg_current_snapshot())
@@ -129,7 +129,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.into_iter().map(Event::from).collect())
+        Ok(rows.into_iter().map(StoredEvent::from).collect())
     }
 
     /// Up to `limit` of the account's events behind `after` and up to `until`, in their order.
@@ -141,9 +141,9 @@ impl Store {
         account: Account,
         (after, until): (Cursor, Cursor),
         limit: i64,
-    ) -> Result<Vec<Event>, Error> {
+    ) -> Result<Vec<StoredEvent>, Error> {
         let rows = sqlx::query_as!(
-            Row,
+            EventRecord,
             r#"SELECT id, tenant_id, sandbox, job_id, type AS kind, payload, created_at, xid::text::bigint AS "xid!"
                FROM events
                WHERE tenant_id = $1 AND sandbox = $2
@@ -160,7 +160,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.into_iter().map(Event::from).collect())
+        Ok(rows.into_iter().map(StoredEvent::from).collect())
     }
 
     /// The same of one of its jobs: found by the job, however many events the account has.
@@ -173,9 +173,9 @@ impl Store {
         job_id: JobId,
         (after, until): (Cursor, Cursor),
         limit: i64,
-    ) -> Result<Vec<Event>, Error> {
+    ) -> Result<Vec<StoredEvent>, Error> {
         let rows = sqlx::query_as!(
-            Row,
+            EventRecord,
             r#"SELECT id, tenant_id, sandbox, job_id, type AS kind, payload, created_at, xid::text::bigint AS "xid!"
                FROM events
                WHERE tenant_id = $1 AND sandbox = $2 AND job_id = $3
@@ -192,7 +192,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.into_iter().map(Event::from).collect())
+        Ok(rows.into_iter().map(StoredEvent::from).collect())
     }
 
     /// The place behind one of the account's events.

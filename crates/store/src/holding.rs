@@ -1,8 +1,8 @@
 //! Who holds which case: taken by one reviewer at a time, held by signs of life, handed back, given away.
 
+use super::audit_log::AuditAction;
 use super::jobs::{Change, change};
 use super::signals::Signal;
-use super::trail::Action;
 use super::{Error, Store};
 use visavis_domain::ids::JobId;
 use visavis_domain::review::{ASSIGNED, LEASE, Reviewer, ReviewerId};
@@ -45,7 +45,7 @@ impl Store {
         .await?;
         let Some(was_mine) = before else { return Ok(Change::Lost) };
         if !was_mine {
-            tx.insert_trail(who, Some(job_id), (Action::Taken, "")).await?;
+            tx.insert_audit_entry(who, Some(job_id), (AuditAction::Taken, "")).await?;
             tx.news.push(Signal::Case);
         }
         tx.commit().await?;
@@ -107,7 +107,7 @@ impl Store {
             }
         }
         let Some(id) = free.map(JobId) else { return Ok(None) };
-        tx.insert_trail(who, Some(id), (Action::Taken, "")).await?;
+        tx.insert_audit_entry(who, Some(id), (AuditAction::Taken, "")).await?;
         tx.news.push(Signal::Case);
         tx.commit().await?;
         Ok(Some(id))
@@ -160,7 +160,7 @@ impl Store {
         if rows == 0 {
             return Ok(Change::Lost);
         }
-        tx.insert_trail(who, Some(job_id), (Action::HandedBack, if ahead { "ahead" } else { "" })).await?;
+        tx.insert_audit_entry(who, Some(job_id), (AuditAction::HandedBack, if ahead { "ahead" } else { "" })).await?;
         tx.news.push(Signal::Case);
         tx.commit().await?;
         Ok(Change::Done)
@@ -188,7 +188,7 @@ impl Store {
         .fetch_optional(&mut *tx.inner)
         .await?;
         let Some(name) = name else { return Ok(Change::Lost) };
-        tx.insert_trail(lead, Some(job_id), (Action::Assigned, &name)).await?;
+        tx.insert_audit_entry(lead, Some(job_id), (AuditAction::Assigned, &name)).await?;
         tx.news.push(Signal::Case);
         tx.commit().await?;
         Ok(Change::Done)

@@ -34,7 +34,7 @@ pub struct NewUpload {
 }
 
 /// An upload that is still there.
-pub struct Upload {
+pub struct StoredUpload {
     pub upload: NewUpload,
     pub expires_at: DateTime<Utc>,
     /// The database's time in seconds of the Unix epoch.
@@ -125,7 +125,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn find_upload(&self, account: Account, id: ImageId) -> Result<Option<Upload>, Error> {
+    pub async fn find_upload(&self, account: Account, id: ImageId) -> Result<Option<StoredUpload>, Error> {
         let row = sqlx::query!(
             r#"SELECT format, bytes, width, height, master_key_id,
                       wrapped_key AS "wrapped_key!", purge_at AS "purge_at!",
@@ -148,6 +148,6 @@ impl Store {
             master_key_id: row.master_key_id,
             wrapped_key: row.wrapped_key,
         };
-        Ok(Some(Upload { upload, expires_at: row.purge_at, now: row.now }))
+        Ok(Some(StoredUpload { upload, expires_at: row.purge_at, now: row.now }))
     }
 }

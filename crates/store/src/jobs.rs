@@ -6,8 +6,8 @@ use std::time::Duration;
 use sqlx::types::Json;
 
 use super::images::ImageRow;
-use super::prints::ProbePrint;
-use super::sealed::{Purpose, SealedRecord};
+use super::perceptual_hashes::ProbeHash;
+use super::sealed::{SealPurpose, SealedRecord};
 use super::signals::Signal;
 pub use super::views::JobView;
 use super::{Error, Store, Tx};
@@ -49,7 +49,7 @@ impl ReplyAddress {
 
 /// A job found under an idempotency key.
 #[derive(Debug, Clone)]
-pub struct Existing {
+pub struct ExistingJob {
     pub summary: JobSummary,
     pub state: JobState,
     pub request_hash: Vec<u8>,
@@ -73,8 +73,7 @@ pub struct Success {
     pub identity: Option<SealedRecord>,
     /// The frame that was taken out of a video.
     pub frame: Option<ImageRow>,
-    /// Of the probe.
-    pub print: Option<ProbePrint>,
+    pub probe_hash: Option<ProbeHash>,
 }
 
 /// Whether a change took place.
@@ -122,7 +121,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn find_job_by_key(&self, account: Account, key: &str) -> Result<Option<Existing>, Error> {
+    pub async fn find_job_by_key(&self, account: Account, key: &str) -> Result<Option<ExistingJob>, Error> {
         let row = sqlx::query!(
             r#"SELECT id, request_id, kind, sandbox, state, request_hash,
                       metadata AS "metadata: Json<BTreeMap<String, String>>"
@@ -134,7 +133,7 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        Ok(Some(Existing {
+        Ok(Some(ExistingJob {
             summary: summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
             state: job_state(&row.state)?,
             request_hash: row.request_hash,
@@ -258,7 +257,7 @@ impl Store {
     /// # Errors
     /// When the database fails; the job may be finished all the same: ask [`Store::is_finished`].
     pub async fn finish_succeeded(&self, claim: &Claim, success: &Success) -> Result<Change, Error> {
-        let Success { outcome, identity, frame, print } = success;
+        let Success { outcome, identity, frame, probe_hash } = success;
         let mut tx = self.begin().await?;
         let ended = sqlx::query!(
             "UPDATE jobs
@@ -292,13 +291,13 @@ impl Store {
             tx.debit_wallet(claim.tenant_id, claim.summary.id, &note).await?;
         }
         if let Some(identity) = identity {
-            tx.insert_sealed(claim.tenant_id, claim.summary.id, Purpose::Identity, identity).await?;
+            tx.insert_sealed(claim.tenant_id, claim.summary.id, SealPurpose::Identity, identity).await?;
         }
         if let Some(frame) = frame {
             tx.insert_image(claim.tenant_id, claim.summary.id, frame).await?;
         }
-        if let Some(print) = print {
-            tx.insert_print(claim.tenant_id, claim.summary.id, print).await?;
+        if let Some(probe_hash) = probe_hash {
+            tx.insert_probe_hash(claim.tenant_id, claim.summary.id, probe_hash).await?;
         }
         if outcome.verdict == Verdict::InReview {
             tx.open_case(claim.summary.id).await?;

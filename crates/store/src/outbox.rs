@@ -24,7 +24,7 @@ pub struct Doorbell {
 
 /// An answer to a producer.
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub struct OutgoingReply {
     pub id: Uuid,
     /// The message's `type` property.
     pub kind: String,
@@ -159,7 +159,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn claim_replies(&self, limit: i64) -> Result<Vec<Reply>, Error> {
+    pub async fn claim_replies(&self, limit: i64) -> Result<Vec<OutgoingReply>, Error> {
         let rows = sqlx::query!(
             r#"UPDATE outbox SET attempt = attempt + 1,
                                  next_at = now() + least(make_interval(secs => $2 * 2 ^ attempt), interval '10 minutes')
@@ -174,7 +174,7 @@ impl Store {
         .await?;
         let mut replies: Vec<_> = rows
             .into_iter()
-            .map(|row| Reply {
+            .map(|row| OutgoingReply {
                 id: row.id,
                 kind: row.kind,
                 attempt: row.attempt,
@@ -235,7 +235,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn bury_reply(&self, reply: &Reply) -> Result<(), Error> {
+    pub async fn bury_reply(&self, reply: &OutgoingReply) -> Result<(), Error> {
         let letter = NewDeadLetter {
             kind: "undelivered_reply",
             tenant_id: reply.job.map(|(tenant, _)| tenant),

@@ -15,7 +15,7 @@ pub struct StoredKey {
 }
 
 /// An image that is still there.
-pub struct Readable {
+pub struct ReadableImage {
     pub key: StoredKey,
     /// None of an upload.
     pub role: Option<ImageRole>,
@@ -36,7 +36,7 @@ pub struct NewRendition {
 
 /// An image of a job, to be named in a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shown {
+pub struct JobImage {
     pub id: ImageId,
     pub role: ImageRole,
     pub position: u16,
@@ -45,10 +45,10 @@ pub struct Shown {
 /// What became of a new rendition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Kept {
+pub enum RenditionInsert {
     Done,
     /// Somebody else made it at the same time: theirs stands.
-    Doubled,
+    Exists,
     /// The image was erased meanwhile.
     Gone,
 }
@@ -63,7 +63,7 @@ impl Store {
         tenant_id: TenantId,
         id: ImageId,
         variant: Variant,
-    ) -> Result<(i64, Option<Readable>), Error> {
+    ) -> Result<(i64, Option<ReadableImage>), Error> {
         let row = sqlx::query!(
             r#"SELECT floor(extract(epoch FROM now()))::bigint AS "now!", images.role AS "role?",
                       images.position AS "position?", images.master_key_id AS "master_key_id?",
@@ -87,7 +87,7 @@ impl Store {
         };
         let Some(key) = stored(row.master_key_id, row.wrapped_key) else { return Ok((row.now, None)) };
         let rendition = row.rendition_id.zip(stored(row.rendition_master_key_id, row.rendition_wrapped_key));
-        let readable = Readable {
+        let readable = ReadableImage {
             key,
             role: row.role.as_deref().and_then(ImageRole::parse),
             position: row.position.and_then(|it| u16::try_from(it).ok()).unwrap_or_default(),
@@ -101,7 +101,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_shown(&self, tenant_id: TenantId, job_id: JobId) -> Result<(i64, Vec<Shown>), Error> {
+    pub async fn list_shown(&self, tenant_id: TenantId, job_id: JobId) -> Result<(i64, Vec<JobImage>), Error> {
         let rows = sqlx::query!(
             r#"SELECT floor(extract(epoch FROM now()))::bigint AS "now!", id, role, position FROM images
                WHERE tenant_id = $1 AND job_id = $2 AND wrapped_key IS NOT NULL
@@ -114,7 +114,7 @@ impl Store {
         let now = rows.first().map_or(0, |row| row.now);
         let shown = rows.into_iter().filter_map(|row| {
             let position = u16::try_from(row.position).ok()?;
-            Some(Shown { id: ImageId(row.id), role: ImageRole::parse(&row.role)?, position })
+            Some(JobImage { id: ImageId(row.id), role: ImageRole::parse(&row.role)?, position })
         });
         Ok((now, shown.collect()))
     }
@@ -123,7 +123,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn insert_rendition(&self, tenant_id: TenantId, rendition: &NewRendition) -> Result<Kept, Error> {
+    pub async fn insert_rendition(
+        &self,
+        tenant_id: TenantId,
+        rendition: &NewRendition,
+    ) -> Result<RenditionInsert, Error> {
         let rows = sqlx::query!(
             // The lock waits for an erasure in progress, and makes the next one wait for us.
             "INSERT INTO renditions (id, tenant_id, image_id, variant, master_key_id, wrapped_key)
@@ -141,9 +145,13 @@ impl Store {
         .await?
         .rows_affected();
         if rows == 1 {
-            return Ok(Kept::Done);
+            return Ok(RenditionInsert::Done);
         }
         let (_, readable) = self.find_readable(tenant_id, rendition.image_id, rendition.variant).await?;
-        Ok(if readable.is_some_and(|it| it.rendition.is_some()) { Kept::Doubled } else { Kept::Gone })
+        Ok(if readable.is_some_and(|it| it.rendition.is_some()) {
+            RenditionInsert::Exists
+        } else {
+            RenditionInsert::Gone
+        })
     }
 }

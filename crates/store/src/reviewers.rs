@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::trail::Action;
+use super::audit_log::AuditAction;
 use super::{Error, Store};
 use visavis_domain::ids::TenantId;
 use visavis_domain::review::{Reviewer, ReviewerId};
@@ -20,7 +20,7 @@ pub const IDLE: Duration = Duration::from_mins(30);
 pub const LONGEST: Duration = Duration::from_hours(12);
 
 /// A reviewer as found by a login.
-pub struct Known {
+pub struct ReviewerLogin {
     pub reviewer: Reviewer,
     pub password_hash: String,
     /// No password is right at the moment.
@@ -110,7 +110,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn find_reviewer(&self, login: &str) -> Result<Option<Known>, Error> {
+    pub async fn find_reviewer(&self, login: &str) -> Result<Option<ReviewerLogin>, Error> {
         let row = sqlx::query!(
             r#"SELECT id, tenant_id, sandbox, login, name, is_lead, password_hash,
                       coalesce(locked_until > now(), false) AS "is_locked!"
@@ -119,7 +119,7 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(|it| Known {
+        Ok(row.map(|it| ReviewerLogin {
             reviewer: reviewer(it.id, it.tenant_id, it.sandbox, it.login, it.name, it.is_lead),
             password_hash: it.password_hash,
             is_locked: it.is_locked,
@@ -265,7 +265,7 @@ impl Store {
                  INSERT INTO review_trail (id, tenant_id, sandbox, reviewer_id, job_id, action, detail)
                  SELECT gen_random_uuid(), tenant_id, sandbox, $1, job_id, $2, 'disabled' FROM undone",
                 id,
-                Action::Undone.name(),
+                AuditAction::Undone.name(),
             )
             .execute(&mut *tx.inner)
             .await?;

@@ -5,14 +5,14 @@ use visavis_domain::ids::{JobId, TenantId};
 
 /// What a sealed record holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub enum SealPurpose {
     /// The number asked for.
     IdNumber,
     /// What the source knows of its holder.
     Identity,
 }
 
-impl Purpose {
+impl SealPurpose {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Tx {
         &mut self,
         tenant_id: TenantId,
         job_id: JobId,
-        purpose: Purpose,
+        purpose: SealPurpose,
         record: &SealedRecord,
     ) -> Result<(), Error> {
         sqlx::query!(
@@ -83,7 +83,7 @@ impl Store {
         &self,
         tenant_id: TenantId,
         job_id: JobId,
-        purpose: Purpose,
+        purpose: SealPurpose,
     ) -> Result<Option<SealedRecord>, Error> {
         let record = sqlx::query_as!(
             SealedRecord,

@@ -26,7 +26,7 @@ pub struct TenantChange {
     pub settings: Option<TenantSettings>,
 }
 
-struct Row {
+struct TenantRecord {
     id: uuid::Uuid,
     name: String,
     amqp_user: Option<String>,
@@ -35,8 +35,8 @@ struct Row {
     created_at: DateTime<Utc>,
 }
 
-impl From<Row> for TenantView {
-    fn from(row: Row) -> Self {
+impl From<TenantRecord> for TenantView {
+    fn from(row: TenantRecord) -> Self {
         Self {
             id: TenantId(row.id),
             name: row.name,
@@ -92,7 +92,7 @@ impl Store {
     /// When the database fails.
     pub async fn show_tenant(&self, id: TenantId) -> Result<Option<TenantView>, Error> {
         let row = sqlx::query_as!(
-            Row,
+            TenantRecord,
             r#"SELECT id, name, amqp_user, retention_seconds, settings AS "settings: Json<TenantSettings>", created_at
                FROM tenants WHERE id = $1"#,
             id.0,
@@ -108,7 +108,7 @@ impl Store {
     /// When the database fails.
     pub async fn list_tenants(&self, after: &str, limit: i64) -> Result<Vec<TenantView>, Error> {
         let rows = sqlx::query_as!(
-            Row,
+            TenantRecord,
             r#"SELECT id, name, amqp_user, retention_seconds, settings AS "settings: Json<TenantSettings>", created_at
                FROM tenants WHERE name > $1 ORDER BY name LIMIT $2"#,
             after,
@@ -131,7 +131,7 @@ impl Store {
     ) -> Result<Option<TenantView>, E> {
         let mut tx = self.begin().await?;
         let found = sqlx::query_as!(
-            Row,
+            TenantRecord,
             r#"SELECT id, name, amqp_user, retention_seconds, settings AS "settings: Json<TenantSettings>", created_at
                FROM tenants WHERE id = $1 FOR UPDATE"#,
             id.0,
@@ -142,7 +142,7 @@ impl Store {
         let Some(found) = found.map(TenantView::from) else { return Ok(None) };
         let change = decide(&found)?;
         let row = sqlx::query_as!(
-            Row,
+            TenantRecord,
             r#"UPDATE tenants SET amqp_user = coalesce($2, amqp_user),
                                   retention_seconds = coalesce($3, retention_seconds),
                                   settings = coalesce($4, settings)

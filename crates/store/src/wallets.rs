@@ -99,7 +99,7 @@ impl Store {
             before = Some(place);
         }
         let rows = sqlx::query_as!(
-            Row,
+            MovementRecord,
             "SELECT id, kind, amount_minor, balance_after, job_id, note, created_at FROM ledger
              WHERE tenant_id = $1 AND ($2::timestamptz IS NULL OR created_at >= $2)
                AND ($3::timestamptz IS NULL OR created_at < $3) AND ($4::bigint IS NULL OR seq < $4)
@@ -113,7 +113,7 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         let movement = |row| {
-            let Row { id, kind, amount_minor, balance_after, job_id, note, created_at } = row;
+            let MovementRecord { id, kind, amount_minor, balance_after, job_id, note, created_at } = row;
             Movement { id, kind, amount_minor, balance_after, job_id: job_id.map(JobId), note, created_at }
         };
         Ok(Some(rows.into_iter().map(movement).collect()))
@@ -199,7 +199,7 @@ impl Tx {
     }
 }
 
-struct Row {
+struct MovementRecord {
     id: Uuid,
     kind: String,
     amount_minor: i64,

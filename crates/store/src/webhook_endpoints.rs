@@ -18,7 +18,7 @@ pub const MAX_ENDPOINTS: i64 = 50;
 const BATCH: i64 = 5000;
 
 /// An endpoint about to be stored.
-pub struct NewEndpoint<'a> {
+pub struct NewWebhookEndpoint<'a> {
     pub id: EndpointId,
     pub account: Account,
     pub url: &'a str,
@@ -76,7 +76,7 @@ pub enum RateChange {
 
 /// Whether a rotation took place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rotation {
+pub enum EndpointRotation {
     Done,
     NoSuchEndpoint,
     /// Two secrets live already.
@@ -97,7 +97,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn insert_endpoint(&self, endpoint: &NewEndpoint<'_>, secret: &SealedSecret) -> Result<bool, Error> {
+    pub async fn insert_endpoint(
+        &self,
+        endpoint: &NewWebhookEndpoint<'_>,
+        secret: &SealedSecret,
+    ) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
         let inserted = sqlx::query!(
             "INSERT INTO webhook_endpoints (id, tenant_id, sandbox, url, description, event_types, rate_limit)
@@ -247,7 +251,7 @@ impl Store {
         account: Account,
         secret: &SealedSecret,
         grace: Duration,
-    ) -> Result<Rotation, Error> {
+    ) -> Result<EndpointRotation, Error> {
         let mut tx = self.begin().await?;
         // Rotations of one endpoint wait for each other.
         let found = sqlx::query_scalar!(
@@ -259,7 +263,7 @@ impl Store {
         .fetch_optional(&mut *tx.inner)
         .await?;
         if found.is_none() {
-            return Ok(Rotation::NoSuchEndpoint);
+            return Ok(EndpointRotation::NoSuchEndpoint);
         }
         let live = sqlx::query_scalar!(
             r#"SELECT count(*) AS "live!" FROM webhook_secrets
@@ -269,7 +273,7 @@ impl Store {
         .fetch_one(&mut *tx.inner)
         .await?;
         if live >= 2 {
-            return Ok(Rotation::TwoLive);
+            return Ok(EndpointRotation::TwoLive);
         }
         sqlx::query!(
             "DELETE FROM webhook_secrets WHERE endpoint_id = $1 AND expires_at <= now()",
@@ -286,7 +290,7 @@ impl Store {
         .await?;
         tx.insert_secret(secret).await?;
         tx.commit().await?;
-        Ok(Rotation::Done)
+        Ok(EndpointRotation::Done)
     }
 
     /// What signs for these endpoints now, the newest first.

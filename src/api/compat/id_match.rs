@@ -27,9 +27,9 @@ use crate::domain::outcome::{ImageFinding, Outcome};
 use crate::domain::request::Form;
 use crate::domain::tenant::Account;
 use crate::domain::warning::Risk;
-use crate::media::WrappedKey;
+use crate::keys::WrappedKey;
 use crate::store::jobs::JobView;
-use crate::store::sealed::Purpose;
+use crate::store::sealed::SealPurpose;
 
 pub(super) const PATH: &str = "/v1/face/id-match/";
 pub(super) const PATH_WITHOUT_SLASH: &str = "/v1/face/id-match";
@@ -144,15 +144,15 @@ async fn check(
 /// The record that the source had, as long as it is kept.
 async fn identity(context: &ApiContext, account: Account, id: JobId) -> Result<Value, ApiError> {
     let tenant_id = account.tenant_id;
-    let record = context.store.find_sealed(tenant_id, id, Purpose::Identity).await?;
+    let record = context.store.find_sealed(tenant_id, id, SealPurpose::Identity).await?;
     let Some(record) = record else { return Ok(Value::Null) };
     let unreadable = |why: &dyn std::fmt::Display| {
         error!(job = %id, %why, "an identity record cannot be read");
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an unexpected fault of ours")
     };
     let key = WrappedKey { master_key_id: record.master_key_id, wrapped: record.wrapped_key };
-    let place = Purpose::Identity.place(tenant_id, id);
-    let plain = context.intake.media.open(&place, &key, record.sealed).map_err(|why| unreadable(&why))?;
+    let place = SealPurpose::Identity.place(tenant_id, id);
+    let plain = context.intake.media.keyring().open(&place, &key, record.sealed).map_err(|why| unreadable(&why))?;
     // What does not parse is quoted nowhere.
     serde_json::from_slice(&plain).map_err(|_| unreadable(&"it is not JSON"))
 }

@@ -34,7 +34,7 @@ impl Running {
 
     pub fn with(world: &World, settings: DispatcherSettings, client: Client) -> Self {
         let life = Lifecycle::new();
-        Dispatcher::new(world.store().clone(), world.intake.media.clone(), client, settings).start(&life);
+        Dispatcher::new(world.store().clone(), world.intake.media.keyring().clone(), client, settings).start(&life);
         Self(life)
     }
 
@@ -56,7 +56,7 @@ pub fn live(world: &World) -> Account {
 }
 
 pub fn endpoints(world: &World) -> Endpoints {
-    Endpoints::new(world.store().clone(), world.intake.media.clone(), Guard::with_loopback())
+    Endpoints::new(world.store().clone(), world.intake.media.keyring().clone(), Guard::with_loopback())
 }
 
 /// An endpoint of the live account for every type of event.

@@ -13,7 +13,7 @@ use visavis::domain::outcome::{Comparison, ImageFinding, ImageReport, Outcome};
 use visavis::domain::policy::{self, Evidence};
 use visavis::domain::warning::Warning;
 use visavis::store::jobs::{Change, Claim, Success};
-use visavis::store::sealed::{Purpose, SealedRecord};
+use visavis::store::sealed::{SealPurpose, SealedRecord};
 
 use super::api::{Answer, answer};
 use super::outcomes::success;
@@ -67,8 +67,8 @@ pub async fn end(world: &World, claim: &Claim, ending: Ending) {
     let change = match ending {
         Ending::Evidence(evidence) => world.store().finish_succeeded(claim, &success(decide(evidence))).await,
         Ending::Identified(evidence, identity) => {
-            let place = Purpose::Identity.place(claim.tenant_id, claim.summary.id);
-            let sealed = world.intake.media.seal(&place, identity.to_string().as_bytes());
+            let place = SealPurpose::Identity.place(claim.tenant_id, claim.summary.id);
+            let sealed = world.intake.media.keyring().seal(&place, identity.to_string().as_bytes());
             let (sealed, key) = sealed.expect("a record can be sealed");
             let record = SealedRecord { master_key_id: key.master_key_id, wrapped_key: key.wrapped, sealed };
             world

@@ -23,7 +23,7 @@ pub fn outcome(claim: &Claim) -> Outcome {
 
 /// A success that leaves nothing beside its outcome.
 pub fn success(outcome: Outcome) -> Success {
-    Success { outcome, identity: None, frame: None, print: None }
+    Success { outcome, identity: None, frame: None, probe_hash: None }
 }
 
 /// As [`outcome`], and a face of that box was seen in both images.

@@ -22,8 +22,9 @@ use visavis::domain::pepper::Pepper;
 use visavis::domain::request::{Defaults, Form};
 use visavis::domain::tenant::{Account, Scope, TenantSettings};
 use visavis::identity::Registry;
-use visavis::intake::{Intake, Origin};
-use visavis::media::{BlobStore, Keyring, Media};
+use visavis::intake::{Intake, SubmissionContext};
+use visavis::keys::Keyring;
+use visavis::media::{BlobStore, Media};
 use visavis::queue::connection::Broker;
 use visavis::store::Store;
 use visavis::store::api_keys::NewApiKey;
@@ -265,9 +266,9 @@ impl World {
         &self,
         key: Option<&str>,
         body: &[u8],
-    ) -> Result<visavis::intake::Accepted, visavis::intake::Error> {
+    ) -> Result<visavis::intake::AcceptedJob, visavis::intake::Error> {
         let settings = TenantSettings::default();
-        let origin = Origin {
+        let origin = SubmissionContext {
             account: Account::live(self.tenant.id),
             settings: &settings,
             form: Form::Native,

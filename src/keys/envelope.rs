@@ -44,7 +44,7 @@ impl Keyring {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut keys = Vec::new();
         for (index, part) in text.split(',').map(str::trim).enumerate() {
-            let wrong = |why: &str| Error::Keys(format!("entry {} {why}", index + 1));
+            let wrong = |why: &str| Error::Master(format!("entry {} {why}", index + 1));
             let (name, key) = part.split_once(':').ok_or_else(|| wrong("is not name:base64"))?;
             let key = BASE64_STANDARD.decode(key).map_err(|_| wrong("is not valid Base64"))?;
             if name.is_empty() || keys.iter().any(|other: &MasterKey| other.name == name) {
@@ -58,8 +58,11 @@ impl Keyring {
     }
 
     /// Seals `plain` for `place` under a new key.
-    pub(super) fn seal(&self, place: &str, plain: &[u8]) -> Result<(Vec<u8>, WrappedKey), Error> {
-        let master = self.keys.first().ok_or_else(|| Error::Keys("there is none".to_owned()))?;
+    ///
+    /// # Errors
+    /// When there is no master key, or the system gives no random bytes.
+    pub fn seal(&self, place: &str, plain: &[u8]) -> Result<(Vec<u8>, WrappedKey), Error> {
+        let master = self.keys.first().ok_or_else(|| Error::Master("there is none".to_owned()))?;
         let mut key = [0; KEY_LEN];
         self.fill(&mut key)?;
         let sealed = self.seal_under(&aead_key(&key).ok_or(Error::Altered)?, place, plain)?;
@@ -68,7 +71,10 @@ impl Keyring {
     }
 
     /// Opens what [`Keyring::seal`] sealed for the same place.
-    pub(super) fn open(&self, place: &str, key: &WrappedKey, sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
+    ///
+    /// # Errors
+    /// When the master key is gone, or the bytes were altered or sealed for another place.
+    pub fn open(&self, place: &str, key: &WrappedKey, sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
         let master = self
             .keys
             .iter()
@@ -84,7 +90,7 @@ impl Keyring {
             let mut key = [0; KEY_LEN];
             // Fails only beyond 255 hashes' length.
             let filled = master.root.expand(&[purpose.as_bytes()], HKDF_SHA256).and_then(|okm| okm.fill(&mut key));
-            filled.map(|()| key).map_err(|_| Error::Keys("no key can be derived".to_owned()))
+            filled.map(|()| key).map_err(|_| Error::Master("no key can be derived".to_owned()))
         };
         self.keys.iter().map(derive).collect()
     }
@@ -108,7 +114,7 @@ impl Keyring {
     }
 
     fn fill(&self, bytes: &mut [u8]) -> Result<(), Error> {
-        self.random.fill(bytes).map_err(|_| Error::Keys("the system gives no random bytes".to_owned()))
+        self.random.fill(bytes).map_err(|_| Error::Master("the system gives no random bytes".to_owned()))
     }
 }
 

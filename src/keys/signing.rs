@@ -35,10 +35,12 @@ pub struct PublicKey {
 }
 
 impl Signer {
-    pub(super) fn new(keyring: &Keyring) -> Result<Self, Error> {
+    /// # Errors
+    /// When no key can be derived.
+    pub fn new(keyring: &Keyring) -> Result<Self, Error> {
         let pair = |seed: [u8; 32]| {
             let pair = Ed25519KeyPair::from_seed_unchecked(&seed);
-            let pair = pair.map_err(|_| Error::Keys("no signing key can be derived".to_owned()))?;
+            let pair = pair.map_err(|_| Error::Master("no signing key can be derived".to_owned()))?;
             Ok((PublicKey::new(pair.public_key().as_ref()), pair))
         };
         Ok(Self { keys: keyring.derive(PURPOSE)?.into_iter().map(pair).collect::<Result<_, Error>>()? })
@@ -82,7 +84,7 @@ impl Signer {
 
     /// Header, payload and signature, each in Base64.
     fn sign(&self, value: &Value, header: &Value) -> Result<[String; 3], Error> {
-        let (public, pair) = self.keys.first().ok_or_else(|| Error::Keys("there is none".to_owned()))?;
+        let (public, pair) = self.keys.first().ok_or_else(|| Error::Master("there is none".to_owned()))?;
         let mut header = header.clone();
         header["kid"] = json!(public.kid);
         let header = BASE64_URL_SAFE_NO_PAD.encode(header.to_string());

@@ -11,7 +11,7 @@ use visavis_domain::tenant::Account;
 
 /// What somebody did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum AuditAction {
     SignedIn,
     SignedOut,
     /// Wrong passwords, too many in a row.
@@ -31,7 +31,7 @@ pub enum Action {
     Corrected,
 }
 
-impl Action {
+impl AuditAction {
     pub const ALL: [Self; 12] = [
         Self::SignedIn,
         Self::SignedOut,
@@ -74,20 +74,20 @@ impl Action {
 
 /// An entry as it is shown.
 #[derive(Debug, Clone)]
-pub struct TrailEntry {
+pub struct AuditEntry {
     pub at: DateTime<Utc>,
     /// By name.
     pub who: String,
-    pub action: Option<Action>,
+    pub action: Option<AuditAction>,
     pub detail: String,
 }
 
 impl Tx {
-    pub(super) async fn insert_trail(
+    pub(super) async fn insert_audit_entry(
         &mut self,
         who: &Reviewer,
         job_id: Option<JobId>,
-        (action, detail): (Action, &str),
+        (action, detail): (AuditAction, &str),
     ) -> Result<(), Error> {
         sqlx::query!(
             "INSERT INTO review_trail (id, tenant_id, sandbox, reviewer_id, job_id, action, detail)
@@ -111,9 +111,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn record(&self, who: &Reviewer, action: Action) -> Result<(), Error> {
+    pub async fn record(&self, who: &Reviewer, action: AuditAction) -> Result<(), Error> {
         let mut tx = self.begin().await?;
-        tx.insert_trail(who, None, (action, "")).await?;
+        tx.insert_audit_entry(who, None, (action, "")).await?;
         tx.commit().await
     }
 
@@ -132,7 +132,7 @@ impl Store {
             who.account.sandbox,
             who.id.0,
             job_id.0,
-            Action::Opened.name(),
+            AuditAction::Opened.name(),
         )
         .execute(&self.pool)
         .await?;
@@ -157,7 +157,7 @@ impl Store {
                                  AND old.action IN ('opened', 'viewed'))",
             Uuid::now_v7(),
             who.id.0,
-            Action::Viewed.name(),
+            AuditAction::Viewed.name(),
             variant.name(),
             image.0,
             who.account.tenant_id.0,
@@ -173,7 +173,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_trail(&self, account: Account, job_id: JobId, limit: i64) -> Result<Vec<TrailEntry>, Error> {
+    pub async fn list_audit_log(&self, account: Account, job_id: JobId, limit: i64) -> Result<Vec<AuditEntry>, Error> {
         let rows = sqlx::query!(
             r#"SELECT at AS "at!", name AS "name!", action AS "action!", detail AS "detail!"
                FROM ((SELECT id, at, reviewer_id, action, detail FROM review_trail
@@ -192,10 +192,10 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        let entry = rows.into_iter().map(|row| TrailEntry {
+        let entry = rows.into_iter().map(|row| AuditEntry {
             at: row.at,
             who: row.name,
-            action: Action::parse(&row.action),
+            action: AuditAction::parse(&row.action),
             detail: row.detail,
         });
         Ok(entry.collect())

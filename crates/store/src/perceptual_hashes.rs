@@ -6,23 +6,23 @@ use visavis_domain::perceptual_hash::PerceptualHash;
 
 /// A picture that was sent as somebody's living face.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProbePrint {
-    pub print: PerceptualHash,
+pub struct ProbeHash {
+    pub hash: PerceptualHash,
     /// See [`PerceptualHash::parts`].
     pub parts: Vec<i64>,
-    pub held_against: HeldAgainst,
+    pub compared_with: ComparedWith,
 }
 
 /// Whose face it was said to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HeldAgainst {
+pub enum ComparedWith {
     /// Of the reference image.
     Image(PerceptualHash),
     /// A keyed hash of the ID number.
     Number(Vec<u8>),
 }
 
-impl HeldAgainst {
+impl ComparedWith {
     /// Whether it was another picture, or another number. That another picture shows another document is not said: somebody may
     /// photograph one twice.
     fn is_another(&self, other: &Self) -> bool {
@@ -47,7 +47,7 @@ impl Store {
         &self,
         tenant: TenantId,
         job: JobId,
-        probe: &ProbePrint,
+        probe: &ProbeHash,
     ) -> Result<Option<(usize, RequestId)>, Error> {
         let rows = sqlx::query!(
             // Materialized: the planner thinks that parts are common, and would walk all prints from the latest on.
@@ -63,10 +63,10 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         let mut found = rows.into_iter().filter_map(|row| {
-            let print = PerceptualHash::from_stored(&row.print)?;
-            let image = row.image.and_then(|it| PerceptualHash::from_stored(&it)).map(HeldAgainst::Image);
-            let held_against = image.or(row.number.map(HeldAgainst::Number))?;
-            let is_duplicate = probe.print.is_like(&print) && probe.held_against.is_another(&held_against);
+            let hash = PerceptualHash::from_stored(&row.print)?;
+            let image = row.image.and_then(|it| PerceptualHash::from_stored(&it)).map(ComparedWith::Image);
+            let compared_with = image.or(row.number.map(ComparedWith::Number))?;
+            let is_duplicate = probe.hash.is_like(&hash) && probe.compared_with.is_another(&compared_with);
             is_duplicate.then(|| RequestId::from_stored(row.request_id))
         });
         let Some(latest) = found.next() else { return Ok(None) };
@@ -77,7 +77,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn erase_due_prints(&self, limit: i64) -> Result<u64, Error> {
+    pub async fn erase_due_probe_hashes(&self, limit: i64) -> Result<u64, Error> {
         let erased = sqlx::query!(
             "DELETE FROM probe_prints WHERE job_id IN
                  (SELECT job_id FROM probe_prints WHERE purge_at <= now() ORDER BY purge_at LIMIT $1 FOR UPDATE SKIP LOCKED)",
@@ -91,17 +91,22 @@ impl Store {
 
 impl Tx {
     /// Of a job that has just ended: the print goes when the job's images do.
-    pub(super) async fn insert_print(&mut self, tenant: TenantId, job: JobId, probe: &ProbePrint) -> Result<(), Error> {
-        let (image, number) = match &probe.held_against {
-            HeldAgainst::Image(print) => (Some(print.as_bytes()), None),
-            HeldAgainst::Number(hash) => (None, Some(hash.as_slice())),
+    pub(super) async fn insert_probe_hash(
+        &mut self,
+        tenant: TenantId,
+        job: JobId,
+        probe: &ProbeHash,
+    ) -> Result<(), Error> {
+        let (image, number) = match &probe.compared_with {
+            ComparedWith::Image(hash) => (Some(hash.as_bytes()), None),
+            ComparedWith::Number(hash) => (None, Some(hash.as_slice())),
         };
         let rows = sqlx::query!(
             "INSERT INTO probe_prints (job_id, tenant_id, print, parts, image, number, purge_at)
              SELECT id, $2, $3, $4, $5, $6, purge_at FROM jobs WHERE id = $1 AND purge_at IS NOT NULL",
             job.0,
             tenant.0,
-            probe.print.as_bytes(),
+            probe.hash.as_bytes(),
             &probe.parts,
             image,
             number,

@@ -23,7 +23,7 @@ pub const LIFETIME: i64 = 3600;
 pub const ROOT: &str = "/media/";
 
 /// Makes and checks signed URLs: the first master key's key signs, those of all verify.
-pub struct Links {
+pub struct SignedLinks {
     base: String,
     keys: Vec<(String, hmac::Key)>,
 }
@@ -40,11 +40,15 @@ pub struct Grant {
 /// Nobody here signed this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the URL's signature is wrong")]
-pub struct Forged;
+pub struct ForgedLink;
 
-impl Links {
-    /// `base` is what clients see of us, without a slash at its end.
-    pub(super) fn new(keyring: &Keyring, base: String) -> Result<Self, Error> {
+impl SignedLinks {
+    /// Links below `base`, the address at which clients reach this API.
+    ///
+    /// # Errors
+    /// When no key can be derived.
+    pub fn new(keyring: &Keyring, base: &str) -> Result<Self, Error> {
+        let base = base.trim_end_matches('/').to_owned();
         let ids = keyring.derive(KEY_ID)?;
         let keys = keyring.derive(PURPOSE)?;
         let key = |(id, key): ([u8; 32], [u8; 32])| {
@@ -73,7 +77,7 @@ impl Links {
         variant: Variant,
         now: i64,
     ) -> Result<String, Error> {
-        let (id, key) = self.keys.first().ok_or_else(|| Error::Keys("there is none".to_owned()))?;
+        let (id, key) = self.keys.first().ok_or_else(|| Error::Master("there is none".to_owned()))?;
         let (tenant, expires) = (tenant_id.to_string(), now.saturating_add(LIFETIME).to_string());
         let path = format!("{ROOT}{tenant}/{image_id}/{}.jpg", variant.name());
         let signature = hmac::sign(key, message(&path, &tenant, &expires, id).as_bytes());
@@ -86,22 +90,23 @@ impl Links {
     ///
     /// # Errors
     /// When any byte is not as it was issued.
-    pub fn verify(&self, path: &str, query: &str) -> Result<Grant, Forged> {
-        let (expires, rest) = query.strip_prefix("expires=").and_then(|rest| rest.split_once("&key=")).ok_or(Forged)?;
-        let (id, signature) = rest.split_once("&signature=").ok_or(Forged)?;
-        let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).map_err(|_| Forged)?;
-        let mut parts = path.strip_prefix(ROOT).ok_or(Forged)?.split('/');
+    pub fn verify(&self, path: &str, query: &str) -> Result<Grant, ForgedLink> {
+        let (expires, rest) =
+            query.strip_prefix("expires=").and_then(|rest| rest.split_once("&key=")).ok_or(ForgedLink)?;
+        let (id, signature) = rest.split_once("&signature=").ok_or(ForgedLink)?;
+        let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).map_err(|_| ForgedLink)?;
+        let mut parts = path.strip_prefix(ROOT).ok_or(ForgedLink)?.split('/');
         let (Some(tenant), Some(image), Some(file), None) = (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err(Forged);
+            return Err(ForgedLink);
         };
-        let (_, key) = self.keys.iter().find(|(known, _)| known == id).ok_or(Forged)?;
-        hmac::verify(key, message(path, tenant, expires, id).as_bytes(), &signature).map_err(|_| Forged)?;
+        let (_, key) = self.keys.iter().find(|(known, _)| known == id).ok_or(ForgedLink)?;
+        hmac::verify(key, message(path, tenant, expires, id).as_bytes(), &signature).map_err(|_| ForgedLink)?;
         Ok(Grant {
-            tenant_id: TenantId(tenant.parse().map_err(|_| Forged)?),
-            image_id: ImageId(image.parse().map_err(|_| Forged)?),
-            variant: file.strip_suffix(".jpg").and_then(Variant::parse).ok_or(Forged)?,
-            expires: expires.parse().map_err(|_| Forged)?,
+            tenant_id: TenantId(tenant.parse().map_err(|_| ForgedLink)?),
+            image_id: ImageId(image.parse().map_err(|_| ForgedLink)?),
+            variant: file.strip_suffix(".jpg").and_then(Variant::parse).ok_or(ForgedLink)?,
+            expires: expires.parse().map_err(|_| ForgedLink)?,
         })
     }
 }
@@ -133,17 +138,17 @@ mod tests {
 
     const NOW: i64 = 1_800_000_000;
 
-    fn links(bytes: &[u8]) -> Links {
+    fn links(bytes: &[u8]) -> SignedLinks {
         let keys = bytes.iter().map(|byte| format!("k{byte}:{}", BASE64_STANDARD.encode([*byte; 32])));
-        Links::new(&Keyring::parse(&keys.collect::<Vec<_>>().join(",")).unwrap(), String::new()).unwrap()
+        SignedLinks::new(&Keyring::parse(&keys.collect::<Vec<_>>().join(",")).unwrap(), "").unwrap()
     }
 
-    fn url(links: &Links) -> String {
+    fn url(links: &SignedLinks) -> String {
         let (tenant, image) = (TenantId(Uuid::from_u128(7)), ImageId(Uuid::from_u128(8)));
         links.issue(tenant, image, Variant::Portrait, NOW).unwrap()
     }
 
-    fn verify(links: &Links, url: &str) -> Result<Grant, Forged> {
+    fn verify(links: &SignedLinks, url: &str) -> Result<Grant, ForgedLink> {
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
         links.verify(path, query)
     }
@@ -162,7 +167,7 @@ mod tests {
     fn urls_survive_the_first_step_of_a_key_rotation_and_die_with_their_key() {
         let old = url(&links(&[1]));
         assert!(verify(&links(&[2, 1]), &old).is_ok());
-        assert_eq!(verify(&links(&[2]), &old), Err(Forged));
+        assert_eq!(verify(&links(&[2]), &old), Err(ForgedLink));
         assert!(!url(&links(&[1])).contains("k1"), "a master key's name is not told");
     }
 
@@ -181,14 +186,14 @@ mod tests {
             ("&signature=", "&x=1&signature="),
         ] {
             assert!(good.contains(from));
-            assert_eq!(verify(&links, &good.replacen(from, to, 1)), Err(Forged), "{from} as {to}");
+            assert_eq!(verify(&links, &good.replacen(from, to, 1)), Err(ForgedLink), "{from} as {to}");
         }
         for suffix in ["=", "&", "A", "&x=1"] {
-            assert_eq!(verify(&links, &format!("{good}{suffix}")), Err(Forged), "{suffix}");
+            assert_eq!(verify(&links, &format!("{good}{suffix}")), Err(ForgedLink), "{suffix}");
         }
         let whole = good.replace("portrait", "whole");
-        assert_eq!(verify(&links, &whole), Err(Forged));
-        assert_eq!(verify(&links, &good.replace("1800003600", "1800003601")), Err(Forged));
+        assert_eq!(verify(&links, &whole), Err(ForgedLink));
+        assert_eq!(verify(&links, &good.replace("1800003600", "1800003601")), Err(ForgedLink));
     }
 
     proptest! {
@@ -200,12 +205,12 @@ mod tests {
             let at = at.index(altered.len());
             prop_assume!(altered[at] != byte);
             altered[at] = byte;
-            prop_assert_eq!(verify(&links, &String::from_utf8(altered).unwrap()), Err(Forged));
+            prop_assert_eq!(verify(&links, &String::from_utf8(altered).unwrap()), Err(ForgedLink));
         }
 
         #[test]
         fn no_text_is_taken_for_a_url_and_none_makes_it_panic(path in "(/media/)?.{0,80}", query in "(expires=)?.{0,80}") {
-            prop_assert_eq!(links(&[1]).verify(&path, &query), Err(Forged));
+            prop_assert_eq!(links(&[1]).verify(&path, &query), Err(ForgedLink));
         }
     }
 }
