@@ -3,6 +3,10 @@
 //! Its clock is the only clock: leases and schedules are compared with `now()`, so that machines need not agree on the
 //! time. Statements that change a state say so in their `WHERE` and report how many rows they hit.
 
+// `./dev` changes this variable to have clippy check the queries again: see query_data in dev.d/checks.sh.
+#[cfg(clippy)]
+const _: Option<&str> = option_env!("VISAVIS_QUERIES");
+
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
