@@ -12,6 +12,7 @@ use serde_json::json;
 use super::picture::{self, Panel, Sheet};
 use crate::config::VisionArgs;
 use crate::domain::evidence::{Mode, Threshold};
+use crate::domain::policy;
 use crate::domain::quality::{Defect, QualityLimits};
 use crate::vision::decode::{self, DecodeParams};
 use crate::vision::embed::EmbedderSpec;
@@ -190,7 +191,7 @@ enum CompareVerdict {
 impl CompareReport {
     fn verdict(&self) -> CompareVerdict {
         match &self.comparison {
-            Some(c) if c.similarity.meets(self.threshold) => CompareVerdict::Match,
+            Some(c) if policy::is_same_person(c.similarity, self.threshold) => CompareVerdict::Match,
             Some(_) => CompareVerdict::NoMatch,
             None => CompareVerdict::NoFace,
         }

@@ -16,6 +16,7 @@ use imageproc::drawing::{draw_filled_rect_mut, draw_text_mut, text_size};
 use imageproc::rect::Rect as Area;
 
 use crate::domain::evidence::{Similarity, Threshold};
+use crate::domain::policy;
 use crate::vision::Analysis;
 use crate::vision::geometry::{Point, Rect};
 use crate::vision::picture::Picture;
@@ -84,7 +85,7 @@ pub fn draw(sheet: &Sheet<'_>) -> anyhow::Result<RgbImage> {
     let any_chip = chips.iter().any(Option::is_some);
     let height = if any_chip { chips_top + CHIP + MARGIN } else { chips_top };
     let accent = match sheet.similarity {
-        Some(s) if s.meets(sheet.threshold) => GREEN,
+        Some(s) if policy::is_same_person(s, sheet.threshold) => GREEN,
         Some(_) => RUST,
         None => FAINT,
     };
@@ -255,7 +256,7 @@ impl Canvas<'_> {
         self.centred(mark, y + BAR_HEIGHT + 14, 17.0, INK, &format!("threshold {:.2}", threshold.get()));
         self.text(left, y + BAR_HEIGHT + 14, 17.0, FAINT, "0");
         // A mark near the end takes the place of the end's own number.
-        if threshold.get() < 0.85 {
+        if along(1.0) - mark > width * 15 / 100 {
             self.text(along(1.0) - 8, y + BAR_HEIGHT + 14, 17.0, FAINT, "1");
         }
         self.text(left, y - 56, 34.0, accent, &format!("{:.2}", similarity.get()));

@@ -47,12 +47,6 @@ impl Similarity {
         self.0
     }
 
-    /// Met or exceeded: the threshold itself passes.
-    #[must_use]
-    pub fn meets(self, threshold: Threshold) -> bool {
-        self.0 >= threshold.0
-    }
-
     /// The score on the report's scale, 0-100 with 2 decimals.
     #[must_use]
     pub fn percent(self) -> f64 {
@@ -74,8 +68,16 @@ impl Threshold {
 }
 
 impl Threshold {
+    /// One pair of different people in a hundred reaches it.
+    pub const PERMISSIVE: Self = Self(0.60);
+    /// One pair of different people in a thousand reaches it.
+    pub const BALANCED: Self = Self(0.75);
+    /// One pair of different people in ten thousand reaches it.
+    pub const STRICT: Self = Self(0.85);
     /// The operating point of every liveness score.
     pub const LIVE: Self = Self(0.5);
+    /// The minimum of `compare_with_liveness` unless the caller gives one.
+    pub const LIVE_SELFIE: Self = Self(0.60);
 
     /// The lower of the two.
     #[must_use]
@@ -173,13 +175,6 @@ fn unit_interval(what: &'static str, value: f64) -> Result<f64, OutOfRange> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_threshold_is_met_at_its_own_value_and_missed_just_below() {
-        let threshold = Threshold::new(0.75).unwrap();
-        assert!(Similarity::new(0.75).unwrap().meets(threshold));
-        assert!(!Similarity::new(0.749_999).unwrap().meets(threshold));
-    }
 
     #[test]
     fn numbers_outside_the_unit_interval_and_nan_are_refused() {

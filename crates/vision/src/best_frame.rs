@@ -3,14 +3,16 @@
 use super::compare::FaceComparison;
 use super::pipeline::Analysis;
 use super::template::Template;
+use visavis_domain::evidence::Threshold;
 use visavis_domain::frames::FrameSummary;
+use visavis_domain::policy;
 use visavis_domain::quality::QualityLimits;
 
 /// The numbers of looking through frames.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FrameParams {
     /// Similarity to the best frame, in [0, 1], below which a face is another person's.
-    pub same_person: f64,
+    pub same_person: Threshold,
     /// Composite quality, in [0, 1], from which a face tells whose it is.
     pub reliable: f64,
     /// Similarity of the scenes of two frames in a row, in [-1, 1], below which there is a cut between them.
@@ -24,7 +26,7 @@ pub struct FrameParams {
 /// moved, turned by up to 8 degrees, zoomed, lit and noised as the next frame may be, none: 0.58 at least.
 impl Default for FrameParams {
     fn default() -> Self {
-        Self { same_person: 0.60, reliable: 0.1, same_take: 0.5 }
+        Self { same_person: Threshold::PERMISSIVE, reliable: 0.1, same_take: 0.5 }
     }
 }
 
@@ -64,7 +66,7 @@ pub fn consistency<E>(
     for frame in &read {
         let Some((best, other)) = best.zip(frame.template.as_ref()) else { continue };
         let similarity = compare(best, other)?.similarity;
-        if composite(frame) >= params.reliable && similarity.get() < params.same_person {
+        if composite(frame) >= params.reliable && !policy::is_same_person(similarity, params.same_person) {
             found.other_person += 1;
         }
         let least = found.least_similarity.map_or(similarity.get(), |it: f64| it.min(similarity.get()));

@@ -21,11 +21,12 @@ use crate::api::jobs::time;
 use crate::api::submit::Submitted;
 use crate::api::sync::{LIVENESS_UNAVAILABLE, liveness_unavailable, submit_and_wait};
 use crate::domain::capture_os::CaptureOs;
-use crate::domain::evidence::{Judgement, Mode, Similarity, Threshold};
+use crate::domain::evidence::{Mode, Similarity, Threshold};
 use crate::domain::ids::JobId;
 use crate::domain::image::ImageRole;
 use crate::domain::job::JobParams;
 use crate::domain::outcome::{ImageFinding, Outcome};
+use crate::domain::policy;
 use crate::domain::request::Form;
 use crate::store::jobs::JobView;
 
@@ -201,7 +202,7 @@ async fn compare(
 
 /// A function of the stored job alone: asked again, it answers the same.
 fn render(context: &ApiContext, client: &str, job: &JobView, outcome: &Outcome) -> Result<Response, ApiError> {
-    let JobParams::CompareWithLiveness { compare_min, liveness_min, os, mode } = outcome.params else {
+    let JobParams::CompareWithLiveness { liveness_min, os, mode, .. } = outcome.params else {
         return Err(ApiError::no_such_job());
     };
     let Some(compared) = &outcome.comparison else { return Err(unusable(outcome)) };
@@ -222,9 +223,9 @@ fn render(context: &ApiContext, client: &str, job: &JobView, outcome: &Outcome) 
         version: 0,
     };
     let liveness = match &outcome.liveness {
-        _ if !compared.similarity.meets(compare_min) => None,
+        _ if !policy::wants_liveness(&outcome.params, Some(compared)) => None,
         Some(tested) => {
-            let passed = tested.score.meets(liveness_min) && tested.judgement != Judgement::Spoof;
+            let passed = policy::is_live(tested, liveness_min);
             Some(LivenessRecord {
                 client: client.to_owned(),
                 r#type: "liveness",

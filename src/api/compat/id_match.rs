@@ -24,6 +24,7 @@ use crate::domain::ids::{JobId, RequestId};
 use crate::domain::image::ImageRole;
 use crate::domain::job::{JobParams, Verdict};
 use crate::domain::outcome::{ImageFinding, Outcome};
+use crate::domain::policy;
 use crate::domain::request::Form;
 use crate::domain::tenant::Account;
 use crate::domain::warning::Risk;
@@ -33,9 +34,6 @@ use crate::store::sealed::SealPurpose;
 
 pub(super) const PATH: &str = "/v1/face/id-match/";
 pub(super) const PATH_WITHOUT_SLASH: &str = "/v1/face/id-match";
-
-/// At or above it a confirmed match is a strong one.
-const STRONG: f64 = 0.85;
 
 pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     let limit = DefaultBodyLimit::max(Form::IdMatch.max_body());
@@ -178,7 +176,7 @@ const VERIFICATION_TYPE: &str = "ID_FACE_MATCH";
 fn weigh(similarity: Similarity, threshold: Threshold, confirmed: bool, identity: Value) -> IdMatch {
     let (score, limit) = (similarity.get(), threshold.get());
     let (match_result, status, reason_code, remarks) = if confirmed {
-        let status = if score >= STRONG { "STRONG_MATCH" } else { "MATCH" };
+        let status = if policy::is_strong_match(similarity) { "STRONG_MATCH" } else { "MATCH" };
         let remarks = format!(
             "The face on the selfie matches the photo on record for this ID number: the score {score:.4} meets the threshold {limit:.4}."
         );
