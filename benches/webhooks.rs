@@ -141,7 +141,7 @@ impl World {
         let account = Account::live(tenant.expect("a new name"));
         let endpoints = Endpoints::new(self.store.clone(), self.keyring.clone(), Guard::with_loopback());
         for _ in 0..count {
-            let wanted = Wanted { url, description: "", event_types: &EventType::ALL, rate_limit: None };
+            let wanted = Wanted { url, description: "", event_types: EventType::ALL, rate_limit: None };
             endpoints.create(account, &wanted).await.expect("the database answers").expect("there is room");
         }
     }

@@ -150,7 +150,7 @@ async fn connected(
 /// Rings what is due, as far as the lanes have room; says how many the broker took.
 async fn ring_due(store: &Store, publisher: &mut Publisher, lane_depth: u32) -> Result<usize, Error> {
     let mut rung = 0;
-    for lane in Lane::ALL {
+    for &lane in Lane::ALL {
         if !store.has_due_doorbells(lane).await? {
             continue;
         }

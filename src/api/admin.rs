@@ -284,7 +284,7 @@ async fn create_key(
         id: &key.id,
         account,
         secret_hmac: &hmac,
-        scopes: &request.scopes.unwrap_or_else(|| Scope::ALL.into()),
+        scopes: &request.scopes.unwrap_or_else(|| Scope::ALL.iter().copied().collect()),
         label: &label,
         lifetime: request.days.map(|days| Duration::from_hours(24 * u64::from(days))),
     };

@@ -336,7 +336,7 @@ impl Input {
 }
 
 fn read_types(names: Vec<String>) -> Result<Vec<EventType>, ApiError> {
-    let known = || EventType::ALL.map(EventType::name).join(", ");
+    let known = || EventType::ALL.iter().map(|event| event.name()).collect::<Vec<_>>().join(", ");
     if names.is_empty() {
         let detail = format!("event_types must name at least one of {}", known());
         return Err(ApiError::of_field("invalid_event_type", "event_types", &detail));

@@ -172,7 +172,10 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
     let settings = TenantSettings { approved: !args.unapproved, ..TenantSettings::default() };
     let change = TenantChange { amqp_user: args.amqp_user, retention_seconds: None, settings: Some(settings) };
     match store.insert_tenant_with(&args.name, &change).await? {
-        Some(tenant) => print_new_key(&store, &pepper, Account::live(tenant), &Scope::ALL.into(), "first", None).await,
+        Some(tenant) => {
+            print_new_key(&store, &pepper, Account::live(tenant), &Scope::ALL.iter().copied().collect(), "first", None)
+                .await
+        }
         None if args.if_missing => Ok(()),
         None => bail!("an organisation named {} exists", args.name),
     }
@@ -249,7 +252,8 @@ async fn key(args: KeyArgs) -> anyhow::Result<()> {
     let pepper = args.pepper.pepper()?;
     let store = args.database.store().await?;
     let account = Account { tenant_id: find(&store, &args.name).await?, sandbox: args.test };
-    let scopes = if args.scopes.is_empty() { Scope::ALL.into() } else { args.scopes.into_iter().collect() };
+    let scopes =
+        if args.scopes.is_empty() { Scope::ALL.iter().copied().collect() } else { args.scopes.into_iter().collect() };
     let lifetime = args.days.map(|days| Duration::from_hours(24 * u64::from(days)));
     print_new_key(&store, &pepper, account, &scopes, &args.label, lifetime).await
 }

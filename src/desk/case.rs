@@ -16,7 +16,8 @@ use crate::domain::evidence::{Mode, Similarity};
 use crate::domain::ids::JobId;
 use crate::domain::image::ImageRole;
 use crate::domain::outcome::{ImageFinding, Outcome};
-use crate::domain::review::{CaseState, Reason, ReviewDecision, Reviewer, needs_two};
+use crate::domain::policy::needs_two_reviewers;
+use crate::domain::review::{CaseState, Reason, ReviewDecision, Reviewer};
 use crate::images::CasePaths;
 use crate::store::audit_log::{AuditAction, AuditEntry};
 use crate::store::cases::CaseView;
@@ -86,7 +87,7 @@ pub(super) async fn moved_on(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Res
 pub(super) async fn is_for_two(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<bool, DeskError> {
     let rule = four_eyes(desk, reviewer).await?;
     let job = desk.0.store.find_job(reviewer.account, id).await?.ok_or(DeskError::NoSuchCase)?;
-    Ok(needs_two(rule, desk.0.rates.as_ref(), scored(job.outcome.as_ref())))
+    Ok(needs_two_reviewers(rule, desk.0.rates.as_ref(), scored(job.outcome.as_ref())))
 }
 
 /// The revision of the last entry, and whether the reviewer may correct it.
@@ -129,7 +130,7 @@ async fn read(desk: &Desk, reviewer: &Reviewer, id: JobId) -> Result<Case, DeskE
     let decisions = entries(desk, reviewer, id).await?;
     let trail = store.list_audit_log(account, id, TRAIL).await?;
     let rule = four_eyes(desk, reviewer).await?;
-    let for_two = needs_two(rule, desk.0.rates.as_ref(), scored(job.outcome.as_ref()));
+    let for_two = needs_two_reviewers(rule, desk.0.rates.as_ref(), scored(job.outcome.as_ref()));
     let colleagues =
         if reviewer.is_lead && view.state.is_open() { store.list_colleagues(account).await? } else { Vec::new() };
 
@@ -226,7 +227,7 @@ fn rule_words(case: &CaseView, for_two: bool) -> Option<String> {
 }
 
 fn reasons(choice: ReviewDecision) -> Vec<(&'static str, &'static str)> {
-    Reason::ALL.into_iter().filter(|it| it.is_for(choice)).map(|it| (it.name(), it.words())).collect()
+    Reason::ALL.iter().filter(|it| it.is_for(choice)).map(|it| (it.name(), it.words())).collect()
 }
 
 fn shown(job: &JobView, paths: &CasePaths, role: ImageRole) -> Option<Shown> {

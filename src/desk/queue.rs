@@ -251,7 +251,7 @@ impl Asked {
     }
 
     fn filters(&self) -> Vec<Filter> {
-        let states = CaseState::ALL.into_iter().filter(|it| it.is_open());
+        let states = CaseState::ALL.iter().filter(|it| it.is_open());
         let states = states.map(|it| (it.name().to_owned(), it.words().to_owned()));
         let risks = RISKS.iter().map(|it| ((*it).to_owned(), words::risk(it)));
         let ages = AGES.iter().map(|(age, words)| (age.to_string(), (*words).to_owned()));

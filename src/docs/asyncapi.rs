@@ -158,7 +158,7 @@ fn messages() -> Map<String, Value> {
         },
         "correlationId": { "location": "$message.header#/correlation_id" },
         "payload": { "$ref": "#/components/schemas/JobRequest" },
-        "examples": Service::ALL.map(|it| json!({ "name": it.name(), "payload": requests::example(it) })),
+        "examples": Service::ALL.iter().map(|it| json!({ "name": it.name(), "payload": requests::example(*it) })).collect::<Vec<_>>(),
     });
     let replies = REPLIES.map(|(kind, schema, summary)| {
         let reply = json!({

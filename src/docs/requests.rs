@@ -213,13 +213,14 @@ pub struct JobRequest;
 
 impl PartialSchema for JobRequest {
     fn schema() -> RefOr<Schema> {
-        let mapping = Service::ALL.map(|service| (service.name(), format!("#/components/schemas/{}", name(service))));
+        let mapping =
+            Service::ALL.iter().map(|&service| (service.name(), format!("#/components/schemas/{}", name(service))));
         Service::ALL
             .iter()
             .fold(OneOfBuilder::new(), |one_of, service| one_of.item(Ref::from_schema_name(name(*service))))
             .discriminator(Some(Discriminator::with_mapping("kind", mapping)))
             .description(Some("A job of any kind. Fields that are not listed are refused, as a misspelt threshold would decide wrongly."))
-            .examples(Service::ALL.map(example))
+            .examples(Service::ALL.iter().copied().map(example))
             .into()
     }
 }
@@ -232,7 +233,7 @@ impl ToSchema for JobRequest {
         add::<CompareWithLiveness>(schemas);
         add::<Lane>(schemas);
         add::<Metadata>(schemas);
-        schemas.extend(Service::ALL.map(|service| (name(service).to_owned(), envelope(service))));
+        schemas.extend(Service::ALL.iter().map(|&service| (name(service).to_owned(), envelope(service))));
     }
 }
 
@@ -334,7 +335,7 @@ mod tests {
 
     #[test]
     fn every_example_is_a_request_that_is_taken() {
-        for service in Service::ALL {
+        for &service in Service::ALL {
             let body = example(service).to_string();
             let read = request::parse(Form::Native, body.as_bytes(), Lane::Bulk, &Defaults::default());
             assert_eq!(read.map(|it| it.params.service()).map_err(|fault| fault.message), Ok(service));

@@ -49,7 +49,7 @@ pub(super) async fn declare(channel: &Channel) -> Result<(), Error> {
     queue(channel, UNROUTED_QUEUE, UNROUTED, "", true).await?;
     queue(channel, DEAD_QUEUE, DEAD, "", false).await?;
     queue(channel, SUBMISSIONS_QUEUE, SUBMISSIONS, "", true).await?;
-    for lane in Lane::ALL {
+    for &lane in Lane::ALL {
         queue(channel, work_queue(lane), JOBS, lane.name(), true).await?;
     }
     Ok(())

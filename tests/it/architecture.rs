@@ -221,3 +221,43 @@ fn no_file_has_grown_into_two_rooms() {
         files().into_iter().filter(|(_, text)| text.lines().count() > 500).map(|(file, _)| file).collect();
     assert!(long.is_empty(), "past 500 lines, look for the second purpose: {long:?}");
 }
+
+/// Whether a line of code compares a number that `get()` took out of a `Similarity` or a `Threshold`.
+fn compares_a_score(line: &str) -> bool {
+    line.match_indices(".get()").any(|(at, found)| {
+        let after = line[at + found.len()..].trim_start();
+        let path_begins = line[..at].rfind(|c: char| !c.is_alphanumeric() && !"_.".contains(c)).map_or(0, |i| i + 1);
+        let before = line[..path_begins].trim_end();
+        let operators = ["<", ">", "<=", ">=", "==", "!="];
+        let is_arrow = before.ends_with("->") || before.ends_with("=>");
+        operators.iter().any(|operator| after.starts_with(operator))
+            || (!is_arrow && operators.iter().any(|operator| before.ends_with(operator)))
+    })
+}
+
+#[test]
+fn a_threshold_meets_a_score_in_policy_alone() {
+    let mut faults = Vec::new();
+    for (file, text) in files() {
+        let is_exempt = ["domain/policy.rs", "domain/policy/tests.rs"].contains(&file.as_str());
+        if is_exempt || !(text.contains("Threshold") || text.contains("Similarity")) {
+            continue;
+        }
+        let code = text.lines().take_while(|line| *line != "#[cfg(test)]");
+        let code = code.filter(|line| !line.trim_start().starts_with("//"));
+        faults.extend(code.filter(|line| compares_a_score(line)).map(|line| format!("{file}: {}", line.trim())));
+    }
+    assert!(faults.is_empty(), "domain::policy alone compares scores:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn a_comparison_of_scores_is_seen_on_either_side() {
+    for line in ["if score.get() >= limit {", "limit <= a.b.get()", "x.get() < y.get()", "if s.get()<t {"] {
+        assert!(compares_a_score(line), "{line}");
+    }
+    for line in
+        ["|s| s.get()", "fn f(x: T) -> f64 { x.get() }", "Some(s) => s.get(),", "score.get() * 100.0", "map.get(i)"]
+    {
+        assert!(!compares_a_score(line), "{line}");
+    }
+}

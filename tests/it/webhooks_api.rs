@@ -155,6 +155,6 @@ async fn an_account_has_fifty_endpoints_at_most_and_test_keys_have_their_own() {
 
 #[test]
 fn the_types_that_can_be_subscribed_to_are_those_of_the_contract() {
-    let names = EventType::ALL.map(EventType::name);
+    let names = EventType::ALL.iter().map(|event| event.name()).collect::<Vec<_>>();
     assert_eq!(names, ["job.completed", "job.failed", "review.decided", "image.erased", "endpoint.disabled"]);
 }

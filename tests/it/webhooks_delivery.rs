@@ -97,8 +97,8 @@ async fn an_endpoint_is_told_what_it_subscribed_to_of_its_own_account_alone() {
     let stranger = world.make_tenant("stranger", None).await;
     let sandbox = Account { sandbox: true, ..live(&world) };
     endpoint_of(&world, live(&world), &receiver.url(), &[EventType::ImageErased]).await;
-    endpoint_of(&world, sandbox, &receiver.url(), &EventType::ALL).await;
-    endpoint_of(&world, Account::live(stranger.id), &receiver.url(), &EventType::ALL).await;
+    endpoint_of(&world, sandbox, &receiver.url(), EventType::ALL).await;
+    endpoint_of(&world, Account::live(stranger.id), &receiver.url(), EventType::ALL).await;
     event(&world).await;
     assert_eq!(world.count("SELECT count(*) FROM deliveries").await, 0);
     endpoint(&world, &receiver.url()).await;

@@ -2,11 +2,28 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
 
 /// The kinds of identity numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", ascii_case_insensitive)]
 pub enum IdType {
     /// National identity database.
     Nin,
@@ -21,24 +38,18 @@ pub enum IdType {
 }
 
 impl IdType {
-    pub const ALL: [Self; 5] = [Self::Nin, Self::Bvn, Self::Vnin, Self::DriversLicense, Self::Passport];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// As in settings and in the database.
+    /// The name in settings and in the database.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Nin => "nin",
-            Self::Bvn => "bvn",
-            Self::Vnin => "vnin",
-            Self::DriversLicense => "drivers_license",
-            Self::Passport => "passport",
-        }
+        self.into()
     }
 
-    /// The type of that name, whatever its case.
+    /// The type of that name, in any case.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.name().eq_ignore_ascii_case(name))
+        name.parse().ok()
     }
 }
 

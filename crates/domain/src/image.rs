@@ -1,10 +1,12 @@
 //! What an image or a video is before anybody decodes it: its format by magic bytes, and the part it plays in a job.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr};
 
 /// The formats that visavis reads, told by the first bytes and never by a declared type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "snake_case")]
 pub enum ImageFormat {
     Jpeg,
     Png,
@@ -26,24 +28,22 @@ impl ImageFormat {
         }
     }
 
+    /// The name in the database.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Jpeg => "jpeg",
-            Self::Png => "png",
-            Self::Webp => "webp",
-        }
+        self.into()
     }
 
-    /// The format of that name.
+    /// The inverse of [`Self::name`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Jpeg, Self::Png, Self::Webp].into_iter().find(|it| it.name() == name)
+        name.parse().ok()
     }
 }
 
 /// The video formats that visavis reads, told by the first bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum VideoFormat {
     Mp4,
     Webm,
@@ -62,12 +62,10 @@ impl VideoFormat {
         }
     }
 
+    /// The name in the database.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Mp4 => "mp4",
-            Self::Webm => "webm",
-        }
+        self.into()
     }
 }
 
@@ -90,8 +88,8 @@ impl FileFormat {
     /// The format of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        let video = || [VideoFormat::Mp4, VideoFormat::Webm].into_iter().find(|it| it.name() == name);
-        ImageFormat::parse(name).map(Self::Image).or_else(|| video().map(Self::Video))
+        let video = || name.parse().ok().map(Self::Video);
+        ImageFormat::parse(name).map(Self::Image).or_else(video)
     }
 
     #[must_use]
@@ -101,8 +99,11 @@ impl FileFormat {
 }
 
 /// The part an image plays: every kind compares a reference with a probe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, EnumString, IntoStaticStr,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "snake_case")]
 pub enum ImageRole {
     /// The portrait that is taken as known.
     Reference,
@@ -111,23 +112,22 @@ pub enum ImageRole {
 }
 
 impl ImageRole {
+    /// The name in the database.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Reference => "reference",
-            Self::Probe => "probe",
-        }
+        self.into()
     }
 
-    /// The role of that name.
+    /// The inverse of [`Self::name`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Reference, Self::Probe].into_iter().find(|it| it.name() == name)
+        name.parse().ok()
     }
 }
 
 /// A JPEG made from a stored image, to be looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Variant {
     /// The compared face, cut out with a margin.
     Portrait,
@@ -136,18 +136,16 @@ pub enum Variant {
 }
 
 impl Variant {
+    /// The name in the database and in URLs.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Portrait => "portrait",
-            Self::Whole => "whole",
-        }
+        self.into()
     }
 
-    /// The variant of that name.
+    /// The inverse of [`Self::name`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Portrait, Self::Whole].into_iter().find(|it| it.name() == name)
+        name.parse().ok()
     }
 }
 

@@ -100,7 +100,7 @@ impl JobParams {
 }
 
 /// What a report's live side was sent as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, VariantArray)]
 #[serde(rename_all = "snake_case")]
 pub enum LiveCapture {
     /// One image.
@@ -113,7 +113,7 @@ pub enum LiveCapture {
 }
 
 impl LiveCapture {
-    pub const ALL: [Self; 3] = [Self::Image, Self::Frames, Self::Video];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// What the request calls it.
     #[must_use]
@@ -130,8 +130,11 @@ impl LiveCapture {
 pub const VIDEO_FRAME: u16 = 1;
 
 /// Which queue a job waits in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, EnumString, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "snake_case")]
 pub enum Lane {
     /// Somebody waits for the answer.
     Interactive,
@@ -141,20 +144,18 @@ pub enum Lane {
 
 impl Lane {
     /// Every lane, the one that is served first in front.
-    pub const ALL: [Self; 2] = [Self::Interactive, Self::Bulk];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
+    /// The name in requests and in the database.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Interactive => "interactive",
-            Self::Bulk => "bulk",
-        }
+        self.into()
     }
 
-    /// The lane of that name.
+    /// The inverse of [`Self::name`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|lane| lane.name() == name)
+        name.parse().ok()
     }
 }
 
@@ -211,8 +212,11 @@ impl JobState {
 }
 
 /// What a finished comparison came to, for every kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, EnumString, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Verdict {
     Approved,
     InReview,
@@ -222,23 +226,18 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    pub const ALL: [Self; 4] = [Self::Approved, Self::InReview, Self::Rejected, Self::NotFinished];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// The verdict of that name.
+    /// The inverse of [`Self::name`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.name() == name)
+        name.parse().ok()
     }
 
-    /// As stored, and as in routing keys and events.
+    /// The name in the database, in routing keys and in events.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Approved => "approved",
-            Self::InReview => "in_review",
-            Self::Rejected => "rejected",
-            Self::NotFinished => "not_finished",
-        }
+        self.into()
     }
 
     /// As the report spells it.
@@ -322,5 +321,31 @@ mod tests {
             assert_eq!(next.is_empty(), state.is_terminal(), "{state:?} leads to {next:?}");
         }
         assert_eq!(JobState::parse("expired"), None);
+    }
+
+    #[test]
+    fn names_in_databases_and_messages_stay_as_they_are() {
+        use crate::identity::IdType;
+        use crate::review::{CaseState, Reason};
+        use crate::tenant::{Scope, Service};
+
+        let names = |names: &[&'static str]| names.join(" ");
+        macro_rules! names_of {
+            ($of:ty) => {
+                names(&<$of>::ALL.iter().map(|item| item.name()).collect::<Vec<_>>())
+            };
+        }
+        assert_eq!(names_of!(Lane), "interactive bulk");
+        assert_eq!(names_of!(JobState), "queued running succeeded failed cancelled");
+        assert_eq!(names_of!(Verdict), "approved in_review rejected not_finished");
+        assert_eq!(names_of!(Action), "turn_left turn_right look_up look_down close_eyes open_mouth");
+        assert_eq!(names_of!(Service), "likeness_check id_match face_match compare_with_liveness");
+        assert_eq!(names_of!(Scope), "submit read erase billing webhooks");
+        assert_eq!(names_of!(IdType), "nin bvn vnin drivers_license passport");
+        assert_eq!(names_of!(CaseState), "waiting second disputed settling decided lapsed erased");
+        let reasons =
+            "same_person aged appearance_changed different_person not_live document_altered wrong_face too_poor other";
+        assert_eq!(names_of!(Reason), reasons);
+        assert_eq!(IdType::parse("Drivers_License"), Some(IdType::DriversLicense));
     }
 }

@@ -26,6 +26,7 @@ pub mod rates;
 pub mod request;
 pub mod review;
 pub mod sandbox;
+pub mod suggestion;
 pub mod tenant;
 pub mod warning;
 pub mod webhook;

@@ -1,6 +1,6 @@
-//! Requests as they come over the wire: JSON in, a [`Submission`] that needs no further check out. One file a form.
+//! Parses requests: JSON in, a [`Submission`] that needs no further check out. There is one file for each form.
 //!
-//! Every refusal has a stable code, names the field at fault and says what to do; none quotes a value.
+//! Every refusal has a stable code, names the field at fault and says what to do. None quotes a value that was sent.
 
 mod challenge;
 mod compare_with_liveness;
@@ -15,6 +15,7 @@ mod thresholds;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use strum::IntoStaticStr;
 
 use self::images::ImageLimits;
 use super::capture_os::CaptureOs;
@@ -28,7 +29,8 @@ pub use challenge::{WantedChallenge, parse_challenge};
 pub use id_match::MIN_SIDE;
 pub use likeness_check::MAX_IMAGE;
 
-/// What a caller may leave out, and how much may be sent: the deployment's, then the organisation's.
+/// Values for fields that a caller leaves out, and limits on what may be sent. The deployment's values come first; an
+/// organisation's settings replace them.
 #[derive(Debug, Clone)]
 pub struct Defaults {
     /// Of `likeness_check`.
@@ -43,30 +45,29 @@ pub struct Defaults {
     pub compare_min: Threshold,
     /// Of `compare_with_liveness`.
     pub liveness_min: Threshold,
-    /// Likewise, of selfies that were taken on it.
+    /// Replaces `liveness_min` for selfies that were taken on that system.
     pub liveness_min_by_os: BTreeMap<CaptureOs, Threshold>,
-    /// Of `face_match`, which does not say on what a selfie was taken.
+    /// Of `face_match`, whose requests do not name the system that a selfie was taken on.
     pub report_liveness_min: Threshold,
     pub liveness: LivenessPolicy,
     pub mode: Mode,
-    /// Bytes of one decoded image.
+    /// Bytes of one image after Base64 decoding.
     pub max_image_bytes: usize,
-    /// Bytes of a decoded video, or of all frames together.
+    /// Bytes of a video, or of all frames together, after Base64 decoding.
     pub max_video_bytes: usize,
-    /// For thresholds that are given as a false match rate; none: they are refused.
+    /// Turns thresholds given as a false match rate into similarities. Without it they are refused.
     pub rates: Option<Rates>,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        let at = |value| Threshold::new(value).unwrap_or_else(|_| unreachable!("a constant within [0, 1]"));
         Self {
-            threshold: at(0.75),
-            id_match: at(0.75),
-            approve: at(0.75),
-            review: at(0.60),
-            compare_min: at(0.85),
-            liveness_min: at(0.60),
+            threshold: Threshold::BALANCED,
+            id_match: Threshold::BALANCED,
+            approve: Threshold::BALANCED,
+            review: Threshold::PERMISSIVE,
+            compare_min: Threshold::STRICT,
+            liveness_min: Threshold::LIVE_SELFIE,
             liveness_min_by_os: BTreeMap::new(),
             report_liveness_min: Threshold::LIVE,
             liveness: LivenessPolicy::default(),
@@ -79,7 +80,7 @@ impl Default for Defaults {
 }
 
 impl Defaults {
-    /// These defaults where an organisation has no preference of its own.
+    /// These defaults with an organisation's settings in place of those that it sets.
     #[must_use]
     pub fn of(&self, settings: &TenantSettings) -> Self {
         Self {
@@ -96,7 +97,7 @@ impl Defaults {
         }
     }
 
-    /// What most forms take.
+    /// The images that most forms take.
     fn any_image(&self) -> ImageLimits {
         ImageLimits { max_bytes: self.max_image_bytes, webp: true, uploads: true }
     }
@@ -110,14 +111,15 @@ pub struct RequestFault {
     pub code: &'static str,
     /// The field at fault, as a path such as `request.photo`.
     pub field: Option<String>,
-    /// For people; never holds a value that was sent.
+    /// For people. It never holds a value that was sent.
     pub message: String,
 }
 
-/// The shapes in which a request may come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The forms in which a request may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Form {
-    /// The job API's and AMQP's: every kind in one envelope.
+    /// The form of `POST /v1/jobs` and of AMQP: every kind in one envelope.
     Native,
     LikenessCheck,
     IdMatch,
@@ -126,19 +128,13 @@ pub enum Form {
 }
 
 impl Form {
-    /// Distinguishes requests of different forms under one idempotency key.
+    /// Part of the request hash, so that requests of different forms differ under one idempotency key.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::LikenessCheck => "likeness_check",
-            Self::IdMatch => "id_match",
-            Self::FaceMatch => "face_match",
-            Self::CompareWithLiveness => "compare_with_liveness",
-        }
+        self.into()
     }
 
-    /// The largest body, in bytes: the form's images in Base64, which takes a third more, and room for the rest.
+    /// The largest body in bytes. Base64 makes the form's images a third larger; the rest of the body needs little.
     #[must_use]
     pub fn max_body(self) -> usize {
         match self {
@@ -153,7 +149,7 @@ impl Form {
 /// The largest body of any request.
 pub const LARGEST_BODY: usize = 80 << 20;
 
-/// Reads a request. Takes little more memory than the body and its decoded images, whatever the body holds.
+/// Parses a request. Memory use is bounded by the body and its decoded images, whatever the body holds.
 ///
 /// # Errors
 /// The first fault found.
@@ -171,7 +167,7 @@ pub fn parse(form: Form, body: &[u8], default_lane: Lane, defaults: &Defaults) -
     }
 }
 
-/// What the fields of a kind ask for, whatever form is around them.
+/// The fields of a kind, parsed; the same for its own form and inside a native request.
 struct ParsedRequest {
     params: JobParams,
     images: Vec<SubmittedImage>,
@@ -180,21 +176,21 @@ struct ParsedRequest {
 }
 
 impl ParsedRequest {
-    /// Of a form that has nothing else.
+    /// The submission of a form that has neither lane nor metadata.
     fn submission(self, lane: Lane) -> Submission {
         let Self { params, images, id_number, challenge } = self;
         Submission { params, lane, metadata: BTreeMap::new(), images, id_number, challenge }
     }
 }
 
-/// Reads the body `{"image": ...}` of an upload: the image in Base64, or a data URL.
+/// Parses the body `{"image": ...}` of an upload: the file in Base64, or a data URL.
 ///
 /// # Errors
 /// The first fault found.
 pub fn parse_upload(body: &[u8], max_bytes: usize) -> Result<Bytes, RequestFault> {
     let mut fields = fields::Fields::of(body)?;
+    fields.refuse_unknown(&["image"])?;
     let bytes = images::inline_bytes(fields::required(fields.take("image")?, "image")?, "image", max_bytes)?;
-    fields.refuse_rest()?;
     Ok(bytes)
 }
 

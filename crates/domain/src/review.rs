@@ -5,12 +5,11 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::evidence::{Mode, Similarity};
 use super::job::Verdict;
-use super::rates::Rates;
 use super::tenant::Account;
 
 /// So long a decision can be undone; nobody is told of it before.
@@ -39,23 +38,25 @@ pub struct Reviewer {
 pub struct ReviewerId(pub Uuid);
 
 /// What a reviewer makes of a case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, EnumString, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "snake_case")]
 pub enum ReviewDecision {
     Approved,
     Rejected,
 }
 
 impl ReviewDecision {
+    /// The name in the database and in events.
     #[must_use]
     pub fn name(self) -> &'static str {
-        self.verdict().name()
+        self.into()
     }
 
-    /// The choice of that name.
+    /// The inverse of [`Self::name`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Approved, Self::Rejected].into_iter().find(|it| it.name() == name)
+        name.parse().ok()
     }
 
     /// What the report says then.
@@ -69,9 +70,12 @@ impl ReviewDecision {
 }
 
 /// Why; chosen from a list, so that it can be counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, EnumString, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = ReviewReason)]
+#[strum(serialize_all = "snake_case")]
 pub enum Reason {
     SamePerson,
     Aged,
@@ -85,38 +89,18 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 9] = [
-        Self::SamePerson,
-        Self::Aged,
-        Self::AppearanceChanged,
-        Self::DifferentPerson,
-        Self::NotLive,
-        Self::DocumentAltered,
-        Self::WrongFace,
-        Self::TooPoor,
-        Self::Other,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// As it is stored and sent.
+    /// The name in the database and in events.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::SamePerson => "same_person",
-            Self::Aged => "aged",
-            Self::AppearanceChanged => "appearance_changed",
-            Self::DifferentPerson => "different_person",
-            Self::NotLive => "not_live",
-            Self::DocumentAltered => "document_altered",
-            Self::WrongFace => "wrong_face",
-            Self::TooPoor => "too_poor",
-            Self::Other => "other",
-        }
+        self.into()
     }
 
-    /// The reason of that name.
+    /// The inverse of [`Self::name`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.name() == name)
+        name.parse().ok()
     }
 
     /// For people.
@@ -224,7 +208,8 @@ impl Opinion {
 }
 
 /// What an entry among the decisions is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Stage {
     /// One of two that must agree: it decides nothing by itself.
     Opinion,
@@ -234,24 +219,22 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// The name in the database.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Opinion => "opinion",
-            Self::Decision => "decision",
-            Self::Correction => "correction",
-        }
+        self.into()
     }
 
-    /// The stage of that name.
+    /// The inverse of [`Self::name`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Opinion, Self::Decision, Self::Correction].into_iter().find(|it| it.name() == name)
+        name.parse().ok()
     }
 }
 
 /// Where a case stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum CaseState {
     Waiting,
     /// For a second opinion.
@@ -267,26 +250,18 @@ pub enum CaseState {
 }
 
 impl CaseState {
-    pub const ALL: [Self; 7] =
-        [Self::Waiting, Self::Second, Self::Disputed, Self::Settling, Self::Decided, Self::Lapsed, Self::Erased];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
+    /// The name in the database.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Second => "second",
-            Self::Disputed => "disputed",
-            Self::Settling => "settling",
-            Self::Decided => "decided",
-            Self::Lapsed => "lapsed",
-            Self::Erased => "erased",
-        }
+        self.into()
     }
 
-    /// The state of that name.
+    /// The inverse of [`Self::name`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.name() == name)
+        name.parse().ok()
     }
 
     /// For people.
@@ -318,18 +293,6 @@ impl CaseState {
             Self::Second if first.is_some_and(|it| it != choice) => (Stage::Opinion, Self::Disputed),
             _ => (Stage::Decision, Self::Decided),
         }
-    }
-}
-
-/// Whether two reviewers must agree on a case of that score: where it stands for a false match rate at or above the
-/// organisation's. A case without a score, or a rate that nobody measured, needs two.
-#[must_use]
-pub fn needs_two(rule: Option<f64>, rates: Option<&Rates>, scored: Option<(Mode, Similarity)>) -> bool {
-    let Some(fmr) = rule else { return false };
-    let (Some(rates), Some((mode, score))) = (rates, scored) else { return true };
-    match rates.threshold_at(mode, fmr) {
-        Ok(threshold) => score.get() <= threshold.get(),
-        Err(measured) => fmr < measured.high,
     }
 }
 
@@ -382,20 +345,9 @@ mod tests {
     }
 
     #[test]
-    fn the_risk_of_a_case_is_the_rate_that_its_score_stands_for() {
-        let rates = crate::rates::tests::rates();
-        let two = |rule, score| needs_two(rule, Some(&rates), Some((Mode::Fast, Similarity::new(score).unwrap())));
-        assert!(!two(None, 0.1));
-        assert!(two(Some(1e-3), 0.74) && two(Some(1e-3), 0.75) && !two(Some(1e-3), 0.76));
-        assert!(two(Some(0.0), 0.99), "every case");
-        assert!(!two(Some(0.5), 0.1), "rates above all that were measured");
-        assert!(needs_two(Some(1e-3), Some(&rates), None) && needs_two(Some(1e-3), None, None));
-    }
-
-    #[test]
     fn every_name_is_found_again() {
-        assert!(Reason::ALL.into_iter().all(|it| Reason::parse(it.name()) == Some(it)));
-        assert!(CaseState::ALL.into_iter().all(|it| CaseState::parse(it.name()) == Some(it)));
+        assert!(Reason::ALL.iter().all(|reason| Reason::parse(reason.name()) == Some(*reason)));
+        assert!(CaseState::ALL.iter().all(|state| CaseState::parse(state.name()) == Some(*state)));
         for stage in [Stage::Opinion, Stage::Decision, Stage::Correction] {
             assert_eq!(Stage::parse(stage.name()), Some(stage));
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
 
 use super::capture_os::CaptureOs;
@@ -26,8 +27,23 @@ impl Account {
 }
 
 /// What an API key may be used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "snake_case")]
 pub enum Scope {
     /// Submit jobs and upload images.
     Submit,
@@ -42,29 +58,40 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub const ALL: [Self; 5] = [Self::Submit, Self::Read, Self::Erase, Self::Billing, Self::Webhooks];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
+    /// The name in the database and on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Submit => "submit",
-            Self::Read => "read",
-            Self::Erase => "erase",
-            Self::Billing => "billing",
-            Self::Webhooks => "webhooks",
-        }
+        self.into()
     }
 
-    /// The scope of that name.
+    /// The inverse of [`Self::name`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.name() == name)
+        name.parse().ok()
     }
 }
 
 /// A service that an organisation subscribes to: the kinds of jobs it may submit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Service {
     LikenessCheck,
     IdMatch,
@@ -73,23 +100,18 @@ pub enum Service {
 }
 
 impl Service {
-    pub const ALL: [Self; 4] = [Self::LikenessCheck, Self::IdMatch, Self::FaceMatch, Self::CompareWithLiveness];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// The kind of job, as stored.
+    /// The name of its kind of job, in requests and in the database.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::LikenessCheck => "likeness_check",
-            Self::IdMatch => "id_match",
-            Self::FaceMatch => "face_match",
-            Self::CompareWithLiveness => "compare_with_liveness",
-        }
+        self.into()
     }
 
-    /// The service of that name.
+    /// The inverse of [`Self::name`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.name() == name)
+        name.parse().ok()
     }
 }
 
@@ -153,7 +175,7 @@ impl Default for TenantSettings {
     fn default() -> Self {
         Self {
             approved: true,
-            services: Service::ALL.into(),
+            services: Service::ALL.iter().copied().collect(),
             similarity_threshold: None,
             id_match_threshold: None,
             approve: None,

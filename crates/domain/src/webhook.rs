@@ -4,48 +4,62 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
 
 /// What an endpoint can subscribe to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 pub enum EventType {
     /// The job has its verdict.
     #[serde(rename = "job.completed")]
+    #[strum(serialize = "job.completed")]
     JobCompleted,
     /// The job ended without a verdict.
     #[serde(rename = "job.failed")]
+    #[strum(serialize = "job.failed")]
     JobFailed,
     /// A reviewer decided on it.
     #[serde(rename = "review.decided")]
+    #[strum(serialize = "review.decided")]
     ReviewDecided,
     /// A job's images, result and metadata are gone.
     #[serde(rename = "image.erased")]
+    #[strum(serialize = "image.erased")]
     ImageErased,
     /// Another endpoint of the account is not delivered to any more.
     #[serde(rename = "endpoint.disabled")]
+    #[strum(serialize = "endpoint.disabled")]
     EndpointDisabled,
 }
 
 impl EventType {
-    pub const ALL: [Self; 5] =
-        [Self::JobCompleted, Self::JobFailed, Self::ReviewDecided, Self::ImageErased, Self::EndpointDisabled];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// As it is stored and sent.
+    /// The name in the database and in the event itself.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::JobCompleted => "job.completed",
-            Self::JobFailed => "job.failed",
-            Self::ReviewDecided => "review.decided",
-            Self::ImageErased => "image.erased",
-            Self::EndpointDisabled => "endpoint.disabled",
-        }
+        self.into()
     }
 
-    /// The type of that name.
+    /// The inverse of [`Self::name`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.name() == name)
+        name.parse().ok()
     }
 }
 
@@ -53,7 +67,8 @@ impl EventType {
 pub const TEST: &str = "endpoint.test";
 
 /// Why an endpoint is not delivered to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Disabled {
     ByRequest,
     /// It answered 410.
@@ -63,13 +78,10 @@ pub enum Disabled {
 }
 
 impl Disabled {
+    /// The name in the database and in answers.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::ByRequest => "by_request",
-            Self::Gone => "gone",
-            Self::Failing => "failing",
-        }
+        self.into()
     }
 }
 
@@ -120,7 +132,7 @@ mod tests {
 
     #[test]
     fn every_type_is_found_by_its_name_and_spelt_so_in_json() {
-        for kind in EventType::ALL {
+        for &kind in EventType::ALL {
             assert_eq!(EventType::parse(kind.name()), Some(kind));
             assert_eq!(json!(kind), kind.name());
         }

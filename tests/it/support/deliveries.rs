@@ -61,7 +61,7 @@ pub fn endpoints(world: &World) -> Endpoints {
 
 /// An endpoint of the live account for every type of event.
 pub async fn endpoint(world: &World, url: &str) -> Fresh {
-    endpoint_of(world, live(world), url, &EventType::ALL).await
+    endpoint_of(world, live(world), url, EventType::ALL).await
 }
 
 pub async fn endpoint_of(world: &World, account: Account, url: &str, event_types: &[EventType]) -> Fresh {

@@ -426,7 +426,7 @@ async fn make_tenant(intake: &Intake, name: &str, amqp_user: Option<&str>) -> Te
 async fn make_key(intake: &Intake, id: TenantId, sandbox: bool) -> String {
     let key = ApiKeyText::from_random(sandbox, rand::random(), rand::random());
     let hmac = key.hmac(&intake.pepper);
-    let scopes = Scope::ALL.into();
+    let scopes = Scope::ALL.iter().copied().collect();
     let account = Account { tenant_id: id, sandbox };
     let new = NewApiKey { id: &key.id, account, secret_hmac: &hmac, scopes: &scopes, label: "test", lifetime: None };
     intake.store.insert_api_key(&new).await.expect("the database answers");

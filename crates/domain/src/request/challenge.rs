@@ -1,15 +1,15 @@
-//! What a caller wants of a liveness challenge: how many actions, out of which.
+//! The request for a liveness challenge: how many actions to draw, and out of which.
 
 use super::fields::{Fields, read};
 use super::{RequestFault, fault};
 use crate::action::Action;
 use crate::challenge::{DEFAULT_LENGTH, LENGTHS, is_sufficient};
 
-/// A challenge that is to be drawn.
+/// A challenge to be drawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedChallenge {
     pub length: usize,
-    /// Sufficient, each once.
+    /// The actions to draw from: sufficient for a challenge, each once.
     pub actions: Vec<Action>,
 }
 
@@ -23,24 +23,25 @@ pub fn parse_challenge(body: &[u8]) -> Result<WantedChallenge, RequestFault> {
         return Ok(wanted);
     }
     let mut fields = Fields::of(body)?;
+    fields.refuse_unknown(&["length", "actions"])?;
     if let Some(value) = fields.take("length")? {
-        wanted.length = read(value).filter(|it| LENGTHS.contains(it)).ok_or_else(|| {
+        wanted.length = read(value).filter(|length| LENGTHS.contains(length)).ok_or_else(|| {
             let message = format!("length must be a whole number from {} to {}", LENGTHS.start(), LENGTHS.end());
             fault("invalid_length", Some("length"), message)
         })?;
     }
     if let Some(value) = fields.take("actions")? {
         let actions: Option<Vec<Action>> = read(value);
-        let is_set = |it: &Vec<Action>| it.iter().enumerate().all(|(at, action)| !it[..at].contains(action));
-        wanted.actions = actions.filter(|it| is_sufficient(it) && is_set(it)).ok_or_else(|| {
+        let is_set =
+            |actions: &Vec<Action>| actions.iter().enumerate().all(|(at, action)| !actions[..at].contains(action));
+        wanted.actions = actions.filter(|actions| is_sufficient(actions) && is_set(actions)).ok_or_else(|| {
             let names = Action::ALL.iter().map(|action| action.name()).collect::<Vec<_>>().join(", ");
             let message = format!(
-                "actions must be different ones of {names}, both turns and close_eyes or open_mouth among them"
+                "actions must be some of {names}, each at most once; both turns and one of close_eyes and open_mouth are required"
             );
             fault("invalid_actions", Some("actions"), message)
         })?;
     }
-    fields.refuse_rest()?;
     Ok(wanted)
 }
 
@@ -54,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_wish_the_usual_actions_are_drawn() {
+    fn without_fields_the_usual_actions_are_drawn() {
         let usual = WantedChallenge { length: 4, actions: Action::USUAL.to_vec() };
         assert_eq!(parse_challenge(b" "), Ok(usual.clone()));
         assert_eq!(parse(&json!({ "length": null })), Ok(usual));

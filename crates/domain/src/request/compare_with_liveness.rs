@@ -9,27 +9,31 @@ use super::{Defaults, ParsedRequest, RequestFault, fault};
 use crate::image::ImageRole;
 use crate::job::{JobParams, Lane, Submission, SubmittedImage};
 
-/// Images that a gallery may have.
+/// The most images that a gallery may have.
 const MAX_GALLERY: usize = 32;
-/// Bounds of `compare_min_score`, its product's.
+/// Bounds of `compare_min_score`, as in the original product.
 const COMPARE_MIN: (f64, f64) = (0.67, 0.95);
-/// Bounds of `liveness_min_score`, its product's.
+/// Bounds of `liveness_min_score`, as in the original product.
 const LIVENESS_MIN: (f64, f64) = (0.52, 1.0);
 
-/// Its own form. Further fields are its clients' business.
+/// Parses its own form. Unknown fields are ignored, as in the original product.
 pub(super) fn parse(body: &[u8], lane: Lane, defaults: &Defaults) -> Result<Submission, RequestFault> {
     let mut request = Fields::of(body)?;
     let limits = ImageLimits { uploads: false, ..defaults.any_image() };
-    Ok(asked(&mut request, defaults, limits)?.submission(lane))
+    Ok(parse_fields(&mut request, defaults, limits)?.submission(lane))
 }
 
-/// As a part of a native request.
-pub(super) fn asked(
+/// The fields of this kind in a native request.
+pub(super) const FIELDS: &[&str] =
+    &["os", "probe", "gallery", "search_mode", "compare_min_score", "liveness_min_score"];
+
+/// Parses the fields of either form.
+pub(super) fn parse_fields(
     request: &mut Fields<'_>,
     defaults: &Defaults,
     limits: ImageLimits,
 ) -> Result<ParsedRequest, RequestFault> {
-    // What is missing is told first, in this order.
+    // Missing fields are reported first, in this order.
     for field in ["os", "probe", "gallery", "search_mode"] {
         if !request.has(field) {
             let path = request.path(field);
@@ -53,7 +57,7 @@ fn gallery(request: &mut Fields<'_>, limits: ImageLimits) -> Result<Vec<Submitte
     let path = request.path("gallery");
     let value = required(request.take("gallery")?, &path)?;
     let items: Option<Items<'_, MAX_GALLERY>> = read(value);
-    let Some(Items(items)) = items.filter(|it| !it.0.is_empty()) else {
+    let Some(Items(items)) = items.filter(|items| !items.0.is_empty()) else {
         return Err(fault("invalid_gallery", Some(&path), format!("{path} must be an array of 1 to 32 images")));
     };
     let image = |(position, value): (u16, &&RawValue)| {

@@ -1,4 +1,4 @@
-//! The facial similarity report: a document or its portrait, a live image, frames or video, and two thresholds from 0 to 100.
+//! The facial similarity report: a document or its portrait; a live image, frames or a video; two thresholds from 0 to 100.
 
 use serde_json::value::RawValue;
 
@@ -10,21 +10,32 @@ use crate::evidence::Threshold;
 use crate::image::ImageRole;
 use crate::job::{JobParams, Lane, LiveCapture, SentChallenge, Submission, SubmittedImage};
 
-/// Frames that a report may be made from: fewer are an image, more are a video.
+/// How many frames may be sent. One frame is an image; more than these should be sent as a video.
 const FRAMES: std::ops::RangeInclusive<usize> = 2..=MAX_FRAMES;
 const MAX_FRAMES: usize = 30;
 
-/// Its own form.
+/// Parses its own form.
 pub(super) fn parse(body: &[u8], lane: Lane, defaults: &Defaults) -> Result<Submission, RequestFault> {
     let mut request = Fields::of(body)?;
+    request.refuse_unknown(&[FIELDS, &["metadata"]].concat())?;
     let metadata = metadata(request.take("metadata")?)?;
-    let asked = asked(&mut request, defaults)?;
-    request.refuse_rest()?;
-    Ok(Submission { metadata, ..asked.submission(lane) })
+    Ok(Submission { metadata, ..parse_fields(&mut request, defaults)?.submission(lane) })
 }
 
-/// As a part of a native request.
-pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults) -> Result<ParsedRequest, RequestFault> {
+/// The fields of this kind in a native request.
+pub(super) const FIELDS: &[&str] = &[
+    "source_image",
+    "target_image",
+    "target_frames",
+    "target_video",
+    "challenge",
+    "approve_score",
+    "review_score",
+    "search_mode",
+];
+
+/// Parses the fields of either form.
+pub(super) fn parse_fields(request: &mut Fields<'_>, defaults: &Defaults) -> Result<ParsedRequest, RequestFault> {
     let mode = search_mode(request)?.unwrap_or(defaults.mode);
     let rates = RateLookup { rates: defaults.rates.as_ref(), mode };
     let approve = Spelling { field: "approve_score", scale: 100.0, default: defaults.approve };
@@ -47,7 +58,7 @@ pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults) -> Result<Par
     }
     let challenge = challenge(request, target)?;
     let &Defaults { liveness, report_liveness_min: liveness_min, .. } = defaults;
-    // What was asked for is known once the challenge is verified.
+    // The actions are known once the challenge is verified.
     let params = JobParams::FaceMatch { approve, review, target, liveness, liveness_min, challenge: Vec::new(), mode };
     Ok(ParsedRequest { params, images, id_number: None, challenge })
 }
@@ -63,12 +74,12 @@ fn challenge(request: &mut Fields<'_>, target: LiveCapture) -> Result<Option<Sen
     Ok(Some(SentChallenge { field, token }))
 }
 
-/// The one that was sent; where none was, an image is missed.
+/// The live capture that was sent. Where none was, the caller is told that an image is missing.
 fn target(request: &Fields<'_>) -> Result<LiveCapture, RequestFault> {
-    let sent: Vec<_> = LiveCapture::ALL.into_iter().filter(|it| request.has(it.field())).collect();
+    let sent: Vec<_> = LiveCapture::ALL.iter().filter(|capture| request.has(capture.field())).collect();
     match sent.as_slice() {
         [] => Ok(LiveCapture::Image),
-        [target] => Ok(*target),
+        [target] => Ok(**target),
         [.., last] => {
             let message = "send one of target_image, target_frames and target_video".to_owned();
             Err(fault("conflicting_fields", Some(&request.path(last.field())), message))
@@ -78,7 +89,7 @@ fn target(request: &Fields<'_>) -> Result<LiveCapture, RequestFault> {
 
 fn frames(value: &RawValue, path: &str, limits: ImageLimits) -> Result<Vec<SubmittedImage>, RequestFault> {
     let items: Option<Items<'_, MAX_FRAMES>> = read(value);
-    let Some(Items(items)) = items.filter(|it| FRAMES.contains(&it.0.len())) else {
+    let Some(Items(items)) = items.filter(|items| FRAMES.contains(&items.0.len())) else {
         let message =
             format!("{path} must be an array of 2 to {MAX_FRAMES} images, in the order in which they were taken");
         return Err(fault("invalid_frames", Some(path), message));

@@ -1,4 +1,4 @@
-//! Reading JSON objects without building a tree of values: fields as slices of the body, taken out one by one.
+//! Reads JSON objects without building a tree of values: each field is a slice of the body until it is taken out.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,12 +9,13 @@ use serde_json::value::RawValue;
 
 use super::{RequestFault, fault};
 use crate::evidence::Mode;
+use crate::suggestion::nearest;
 
-/// The fields of a JSON object, unread: slices of the body. A tree of values would take many times the body's memory.
+/// The fields of a JSON object, as slices of the body. A tree of values would take many times the body's memory.
 pub(super) struct Fields<'a> {
     fields: Vec<(Cow<'a, str>, &'a RawValue)>,
-    /// For paths in messages.
-    pub(super) prefix: &'static str,
+    /// Stands before a field's name in messages: `request.` for fields of that object.
+    pub(super) prefix: String,
 }
 
 /// More fields than any request has.
@@ -36,7 +37,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                     }
                     fields.push((name.0, value));
                 }
-                Ok(Fields { fields, prefix: "" })
+                Ok(Fields { fields, prefix: String::new() })
             }
         }
         deserializer.deserialize_map(Object)
@@ -47,7 +48,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 #[derive(Deserialize)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-/// The items of a JSON array, unread: slices of the body, at most `MAX` of them.
+/// The items of a JSON array, as slices of the body. An array of more than `MAX` items is refused.
 pub(super) struct Items<'a, const MAX: usize>(pub(super) Vec<&'a RawValue>);
 
 impl<'de, const MAX: usize> Deserialize<'de> for Items<'de, MAX> {
@@ -87,7 +88,7 @@ impl<'a> Fields<'a> {
         format!("{}{field}", self.prefix)
     }
 
-    /// Whether a field is there to be taken.
+    /// Whether a field is present; null counts as absent.
     pub(super) fn has(&self, name: &str) -> bool {
         self.fields.iter().any(|(found, value)| found == name && value.get() != "null")
     }
@@ -103,12 +104,20 @@ impl<'a> Fields<'a> {
         Ok(Some(value).filter(|value| value.get() != "null"))
     }
 
-    /// A misspelt threshold that is silently ignored would decide wrongly.
-    pub(super) fn refuse_rest(&self) -> Result<(), RequestFault> {
-        let Some((name, _)) = self.fields.first() else { return Ok(()) };
+    /// Refuses the first field that is not among `known`, and names the one that was probably meant. Comes before required
+    /// fields are missed, so that a misspelt one is named as it was sent. Unknown fields are never ignored: a misspelt
+    /// threshold would decide wrongly.
+    pub(super) fn refuse_unknown(&self, known: &[&str]) -> Result<(), RequestFault> {
+        let unknown = self.fields.iter().find(|(name, _)| !known.contains(&&**name));
+        let Some((name, _)) = unknown else { return Ok(()) };
         let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect();
-        let path = format!("{}{name}", self.prefix);
-        Err(fault("unknown_field", Some(&path), format!("{path} is not a field of this request: check its spelling")))
+        let path = self.path(&name);
+        let absent: Vec<&str> = known.iter().copied().filter(|field| !self.has(field)).collect();
+        let hint = match nearest(&name, &absent) {
+            Some(meant) => format!(", did you mean {}?", self.path(meant)),
+            None => format!(": the fields here are {}", known.join(", ")),
+        };
+        Err(fault("unknown_field", Some(&path), format!("unknown field {path}{hint}")))
     }
 }
 
@@ -142,7 +151,7 @@ pub(super) fn metadata(value: Option<&RawValue>) -> Result<BTreeMap<String, Stri
     if fields.len() <= 16 && metadata.len() == fields.len() { Ok(metadata) } else { Err(wrong()) }
 }
 
-/// How much compute the caller grants, if it says so.
+/// The caller's `search_mode`, where it is given.
 pub(super) fn search_mode(request: &mut Fields<'_>) -> Result<Option<Mode>, RequestFault> {
     let path = request.path("search_mode");
     let Some(value) = request.take("search_mode")? else { return Ok(None) };

@@ -9,10 +9,10 @@ use crate::identity::{IdNumber, IdType};
 use crate::image::ImageRole;
 use crate::job::{JobParams, Lane, Submission};
 
-/// Pixels that each side of a selfie must have in its own form.
+/// The shortest side of a selfie in its own form, in pixels.
 pub const MIN_SIDE: u32 = 224;
 
-/// Its own form. Further fields are its clients' business.
+/// Parses its own form. Unknown fields are ignored, as in the original product.
 pub(super) fn parse(body: &[u8], lane: Lane, defaults: &Defaults) -> Result<Submission, RequestFault> {
     let mut request = Fields::of(body)?;
     let threshold = plain_threshold(&mut request, "threshold", defaults.id_match)?;
@@ -20,8 +20,11 @@ pub(super) fn parse(body: &[u8], lane: Lane, defaults: &Defaults) -> Result<Subm
     Ok(rest(&mut request, threshold, defaults.mode, limits)?.submission(lane))
 }
 
-/// As a part of a native request.
-pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults) -> Result<ParsedRequest, RequestFault> {
+/// The fields of this kind in a native request.
+pub(super) const FIELDS: &[&str] = &["selfie", "id_type", "id_number", "threshold", "search_mode"];
+
+/// Parses the fields of a native request.
+pub(super) fn parse_fields(request: &mut Fields<'_>, defaults: &Defaults) -> Result<ParsedRequest, RequestFault> {
     let mode = search_mode(request)?.unwrap_or(defaults.mode);
     let spelling = Spelling { field: "threshold", scale: 1.0, default: defaults.id_match };
     let threshold = threshold(request, &spelling, RateLookup { rates: defaults.rates.as_ref(), mode })?;

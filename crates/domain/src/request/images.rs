@@ -20,13 +20,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Which images a form takes.
+/// The images that a form takes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ImageLimits {
-    /// Bytes of one decoded image.
+    /// Bytes of one image after Base64 decoding.
     pub(super) max_bytes: usize,
     pub(super) webp: bool,
-    /// `{"image_id": "..."}` in place of the image.
+    /// Whether `{"image_id": "..."}` may stand in place of the image.
     pub(super) uploads: bool,
 }
 
@@ -82,8 +82,9 @@ fn upload(value: &RawValue, path: &str, video: bool) -> Result<ImageContent, Req
         fault("invalid_type", Some(path), message)
     };
     let mut fields: Fields<'_> = read(value).ok_or_else(wrong)?;
+    fields.prefix = format!("{path}.");
+    fields.refuse_unknown(&["image_id"])?;
     let id = fields.take("image_id")?.ok_or_else(wrong)?;
-    fields.refuse_rest().map_err(|_| wrong())?;
     let Text(id) = read(id).ok_or_else(wrong)?;
     id.parse().map(|id| ImageContent::Upload { id: ImageId(id), video }).map_err(|_| wrong())
 }

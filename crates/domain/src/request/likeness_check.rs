@@ -7,10 +7,10 @@ use super::{Defaults, ParsedRequest, RequestFault};
 use crate::image::ImageRole;
 use crate::job::{JobParams, Lane, Submission, SubmittedImage};
 
-/// Bytes of one decoded image in its own form, whose product takes no larger ones.
+/// Bytes of one image in its own form: the limit of the product whose format it follows.
 pub const MAX_IMAGE: usize = 5_000_000;
 
-/// Its own form: JPEG and PNG alone. Further fields are its clients' business.
+/// Parses its own form, which takes JPEG and PNG only. Unknown fields are ignored, as in the original product.
 pub(super) fn parse(body: &[u8], lane: Lane, defaults: &Defaults) -> Result<Submission, RequestFault> {
     let mut request = Fields::of(body)?;
     let limits = ImageLimits { max_bytes: MAX_IMAGE.min(defaults.max_image_bytes), webp: false, uploads: false };
@@ -20,8 +20,11 @@ pub(super) fn parse(body: &[u8], lane: Lane, defaults: &Defaults) -> Result<Subm
     Ok(ParsedRequest { params, images, id_number: None, challenge: None }.submission(lane))
 }
 
-/// As a part of a native request.
-pub(super) fn asked(request: &mut Fields<'_>, defaults: &Defaults) -> Result<ParsedRequest, RequestFault> {
+/// The fields of this kind in a native request.
+pub(super) const FIELDS: &[&str] = &["photo", "probe_image", "similarity_threshold", "search_mode"];
+
+/// Parses the fields of a native request.
+pub(super) fn parse_fields(request: &mut Fields<'_>, defaults: &Defaults) -> Result<ParsedRequest, RequestFault> {
     let mode = search_mode(request)?.unwrap_or(defaults.mode);
     let spelling = Spelling { field: "similarity_threshold", scale: 1.0, default: defaults.threshold };
     let threshold = threshold(request, &spelling, RateLookup { rates: defaults.rates.as_ref(), mode })?;

@@ -9,11 +9,24 @@ use super::{
     Defaults, ParsedRequest, RequestFault, compare_with_liveness, face_match, fault, id_match, likeness_check,
 };
 use crate::job::{Lane, Submission};
+use crate::tenant::Service;
 
+/// The fields of the envelope.
+const FIELDS: &[&str] = &["version", "kind", "lane", "metadata", "request"];
+
+/// Parses a native request.
 pub(super) fn parse(body: &[u8], default_lane: Lane, defaults: &Defaults) -> Result<Submission, RequestFault> {
     let mut root = Fields::of(body)?;
-    version(root.take("version")?)?;
-    let kind = string(required(root.take("kind")?, "kind")?, "kind")?;
+    // A version that we do not know may have fields that we do not know: the version is what is wrong then.
+    let version = root.take("version")?;
+    if let Some(version) = version
+        && read::<u64>(version) != Some(1)
+    {
+        return Err(fault("unknown_version", Some("version"), "version must be 1".to_owned()));
+    }
+    root.refuse_unknown(FIELDS)?;
+    required(version, "version")?;
+    let kind = kind(required(root.take("kind")?, "kind")?)?;
     let lane = match root.take("lane")? {
         None => default_lane,
         Some(value) => read::<Cow<'_, str>>(value).and_then(|name| Lane::parse(&name)).ok_or_else(|| {
@@ -25,28 +38,33 @@ pub(super) fn parse(body: &[u8], default_lane: Lane, defaults: &Defaults) -> Res
     let mut request: Fields<'_> = read(request).ok_or_else(|| {
         fault("invalid_type", Some("request"), "request must be a JSON object of few fields".to_owned())
     })?;
-    request.prefix = "request.";
-    root.refuse_rest()?;
+    "request.".clone_into(&mut request.prefix);
+    request.refuse_unknown(fields_of(kind))?;
 
-    let ParsedRequest { params, images, id_number, challenge } = match &*kind {
-        "likeness_check" => likeness_check::asked(&mut request, defaults)?,
-        "id_match" => id_match::asked(&mut request, defaults)?,
-        "face_match" => face_match::asked(&mut request, defaults)?,
-        "compare_with_liveness" => compare_with_liveness::asked(&mut request, defaults, defaults.any_image())?,
-        _ => {
-            let message =
-                "kind must be \"likeness_check\", \"id_match\", \"face_match\" or \"compare_with_liveness\"".to_owned();
-            return Err(fault("unknown_kind", Some("kind"), message));
+    let ParsedRequest { params, images, id_number, challenge } = match kind {
+        Service::LikenessCheck => likeness_check::parse_fields(&mut request, defaults)?,
+        Service::IdMatch => id_match::parse_fields(&mut request, defaults)?,
+        Service::FaceMatch => face_match::parse_fields(&mut request, defaults)?,
+        Service::CompareWithLiveness => {
+            compare_with_liveness::parse_fields(&mut request, defaults, defaults.any_image())?
         }
     };
-    request.refuse_rest()?;
     Ok(Submission { params, lane, metadata, images, id_number, challenge })
 }
 
-fn version(value: Option<&RawValue>) -> Result<(), RequestFault> {
-    match read::<u64>(required(value, "version")?) {
-        Some(1) => Ok(()),
-        _ => Err(fault("unknown_version", Some("version"), "version must be 1".to_owned())),
+fn kind(value: &RawValue) -> Result<Service, RequestFault> {
+    Service::parse(&string(value, "kind")?).ok_or_else(|| {
+        let message = "kind must be \"likeness_check\", \"id_match\", \"face_match\" or \"compare_with_liveness\"";
+        fault("unknown_kind", Some("kind"), message.to_owned())
+    })
+}
+
+fn fields_of(kind: Service) -> &'static [&'static str] {
+    match kind {
+        Service::LikenessCheck => likeness_check::FIELDS,
+        Service::IdMatch => id_match::FIELDS,
+        Service::FaceMatch => face_match::FIELDS,
+        Service::CompareWithLiveness => compare_with_liveness::FIELDS,
     }
 }
 
@@ -148,6 +166,71 @@ mod tests {
         for (pointer, value, code, field) in cases {
             let fault = read(&with(pointer, value)).err().unwrap_or_else(|| panic!("{pointer} was accepted"));
             assert_eq!((fault.code, fault.field.as_deref()), (code, Some(field)), "{}", fault.message);
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_the_field_that_was_meant_also_where_a_required_one_is_misspelt() {
+        let renamed = |pointer: &str, to: &str| {
+            let value = good().pointer(pointer).cloned().unwrap();
+            let mut root = with(pointer, None);
+            let (parent, _) = pointer.rsplit_once('/').unwrap();
+            root.pointer_mut(parent).unwrap()[to] = value;
+            root
+        };
+        let upload = |value: Value| with("/request/target_image", Some(value));
+        for (request, field, message) in [
+            (renamed("/version", "verson"), "verson", "unknown field verson, did you mean version?"),
+            (renamed("/request", "requst"), "requst", "unknown field requst, did you mean request?"),
+            (
+                renamed("/request/source_image", "source_imag"),
+                "request.source_imag",
+                "unknown field request.source_imag, did you mean request.source_image?",
+            ),
+            (
+                upload(json!({"imageid": "x"})),
+                "request.target_image.imageid",
+                "unknown field request.target_image.imageid, did you mean request.target_image.image_id?",
+            ),
+            (
+                with("/request/approve_score", Some(json!({"fmrs": 1e-3}))),
+                "request.approve_score.fmrs",
+                "unknown field request.approve_score.fmrs, did you mean request.approve_score.fmr?",
+            ),
+            (
+                with("/comment", Some(json!("x"))),
+                "comment",
+                "unknown field comment: the fields here are version, kind, lane, metadata, request",
+            ),
+        ] {
+            let fault = read(&request).err().unwrap();
+            assert_eq!((fault.code, fault.field.as_deref()), ("unknown_field", Some(field)));
+            assert_eq!(fault.message, message);
+        }
+        let own = json!({"source_imag": JPEG, "target_image": JPEG}).to_string();
+        let fault =
+            super::super::parse(Form::FaceMatch, own.as_bytes(), Lane::Bulk, &Defaults::default()).err().unwrap();
+        assert_eq!(fault.message, "unknown field source_imag, did you mean source_image?");
+    }
+
+    #[test]
+    fn every_field_of_every_kind_is_read() {
+        for &kind in Service::ALL {
+            for &field in fields_of(kind) {
+                let mut request = json!({
+                    "photo": JPEG, "probe_image": JPEG, "selfie": JPEG, "id_type": "nin", "id_number": "1",
+                    "source_image": JPEG, "target_frames": [JPEG, JPEG], "os": "IOS", "probe": JPEG, "gallery": [JPEG],
+                    "search_mode": "FAST",
+                });
+                request.as_object_mut().unwrap().retain(|name, _| fields_of(kind).contains(&name.as_str()));
+                if matches!(field, "target_image" | "target_video") {
+                    request.as_object_mut().unwrap().remove("target_frames");
+                }
+                request[field] = json!(false);
+                let body = json!({"version": 1, "kind": kind, "request": request});
+                let fault = read(&body).err().unwrap_or_else(|| panic!("{field} of {} is ignored", kind.name()));
+                assert_eq!(fault.field, Some(format!("request.{field}")), "{}: {}", kind.name(), fault.message);
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Thresholds in requests: numbers within the bounds of their field, or the false match rate to be had there.
+//! Thresholds in requests: a number within the bounds of its field, or a false match rate that stands for one.
 
 use serde_json::value::RawValue;
 
@@ -7,22 +7,22 @@ use super::{RequestFault, fault};
 use crate::evidence::{Mode, Threshold};
 use crate::rates::Rates;
 
-/// How one field spells its threshold.
+/// How one field writes its threshold.
 pub(super) struct Spelling<'a> {
     pub(super) field: &'a str,
-    /// What stands for a similarity of 1.
+    /// The number that stands for a similarity of 1.
     pub(super) scale: f64,
     pub(super) default: Threshold,
 }
 
-/// Where `{"fmr": 1e-4}` is taken in place of a number: for which mode, and by which rates.
+/// What turns `{"fmr": 1e-4}` into a threshold: the rates, and the mode whose rates count.
 #[derive(Clone, Copy)]
 pub(super) struct RateLookup<'a> {
     pub(super) rates: Option<&'a Rates>,
     pub(super) mode: Mode,
 }
 
-/// A number in [0, `scale`]; with `rates`, a false match rate as well.
+/// A number in [0, `scale`], or a false match rate.
 pub(super) fn threshold(
     request: &mut Fields<'_>,
     spelling: &Spelling<'_>,
@@ -46,7 +46,7 @@ pub(super) fn threshold(
     Threshold::new(number / scale).map_err(|_| wrong(format!("{field} must be a number in [0, {scale}]")))
 }
 
-/// A number in [0, 1] and nothing else: what is no number and what is out of range are told apart.
+/// A number in [0, 1] and nothing else. Wrong types and numbers out of range have different codes.
 pub(super) fn plain_threshold(
     request: &mut Fields<'_>,
     field: &str,
@@ -57,13 +57,13 @@ pub(super) fn plain_threshold(
     if !value.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
         return Err(fault("invalid_threshold", Some(&path), format!("{path} must be a number")));
     }
-    // One too large for a float is out of range as well.
+    // A number too large for a float is out of range as well.
     read::<f64>(value)
         .and_then(|number| Threshold::new(number).ok())
         .ok_or_else(|| fault("threshold_out_of_range", Some(&path), format!("{path} must be a number in [0, 1]")))
 }
 
-/// A number within the bounds that its product gives it.
+/// A number within the bounds that the original product sets.
 pub(super) fn bounded(
     request: &mut Fields<'_>,
     field: &str,
@@ -82,8 +82,9 @@ fn of_rate(value: &RawValue, path: &str, lookup: RateLookup<'_>) -> Result<Thres
     let wrong = |message| fault("invalid_threshold", Some(path), message);
     let shape = || wrong(format!("{path} must be a number, or a false match rate such as {{\"fmr\": 1e-3}}"));
     let mut fields: Fields<'_> = read(value).ok_or_else(shape)?;
+    fields.prefix = format!("{path}.");
+    fields.refuse_unknown(&["fmr"])?;
     let fmr = fields.take("fmr")?.and_then(read::<f64>).ok_or_else(shape)?;
-    fields.refuse_rest().map_err(|_| shape())?;
     let Some(rates) = lookup.rates else {
         return Err(wrong(format!("{path}: false match rates are not known here; send a number")));
     };
