@@ -9,6 +9,7 @@ pub mod challenge;
 pub mod delivery;
 pub mod evidence;
 pub mod frames;
+pub mod frequency;
 pub mod identity;
 pub mod ids;
 pub mod image;
