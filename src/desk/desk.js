@@ -1,4 +1,4 @@
-// What every page of the desk shares: words to the server, the dialogs, the toast, live news, single keys.
+// What all pages of the desk share: requests, dialogs, the toast, live news, and single-key shortcuts.
 "use strict";
 
 document.documentElement.classList.add("js");
@@ -8,7 +8,7 @@ const desk = (() => {
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const csrf = () => document.querySelector("meta[name=csrf]")?.content ?? "";
 
-  // What went wrong with a request: `status` is 0 where no answer came.
+  // A request that failed. `status` is 0 if no answer came.
   class Failure extends Error {
     constructor(status, detail) {
       super(detail);
@@ -18,7 +18,7 @@ const desk = (() => {
 
   const unreachable = "The server cannot be reached. Check the connection, then try again.";
 
-  // POST, or GET where `method` says so. Gives the response; anything but a success is a Failure.
+  // Sends a request with the page's CSRF token. Resolves to the response; throws a Failure unless it succeeded.
   async function send(path, { method = "POST", body, keepalive = false, signal } = {}) {
     let response;
     try {
@@ -31,17 +31,19 @@ const desk = (() => {
       throw new Failure(0, unreachable);
     }
     if (response.ok) return response;
-    const told = await response.json().catch(() => ({}));
+    const problem = await response.json().catch(() => ({}));
     if (response.status === 401) sessionOver();
-    throw new Failure(response.status, told.detail ?? `The server answered ${response.status}. Try again.`);
+    const unknown = `The server answered with status ${response.status}. Try again.`;
+    throw new Failure(response.status, problem.detail ?? unknown);
   }
 
-  // Read out by screen readers.
+  // Screen readers read these words out.
   function announce(words) {
     const status = byId("status");
     if (status) status.textContent = words;
   }
 
+  // Sends `session-over` before the dialog says that the session has ended.
   const leaving = new EventTarget();
 
   let over = false;
@@ -54,7 +56,11 @@ const desk = (() => {
     dialog.showModal();
   }
 
-  // The toast: what was just decided, and for how long it can be undone.
+  // The toast: the last decision, and how long it can still be undone.
+  const toastMs = 6000;
+  const badToastMs = 15_000;
+  // With less time left, the undo would come too late.
+  const leastUndoMs = 500;
   let clock = 0;
   let undo = null;
 
@@ -68,7 +74,7 @@ const desk = (() => {
     box.querySelector(".toast-clock").toggleAttribute("hidden", true);
     box.querySelector("[data-action=undo]").hidden = !onUndo;
     box.hidden = false;
-    if (!onUndo) clock = setTimeout(closeToast, bad ? 15000 : 6000);
+    if (!onUndo) clock = setTimeout(closeToast, bad ? badToastMs : toastMs);
   }
 
   function countDown(milliseconds) {
@@ -102,24 +108,24 @@ const desk = (() => {
     box.hidden = true;
   }
 
-  // Gives false where there is nothing to undo.
+  // Returns false if there is nothing to undo.
   function undoLast() {
     if (!undo) return false;
-    const now = undo;
+    const act = undo;
     undo = null;
     clearInterval(clock);
-    now();
+    act();
     return true;
   }
 
-  // A decision that was made on the page before this one.
+  // Shows the toast for a decision that was made on the page before this one.
   function toastFromBefore() {
     const kept = sessionStorage.getItem("desk:undo");
     sessionStorage.removeItem("desk:undo");
     if (!kept || !byId("toast")) return;
     const { id, words, until } = JSON.parse(kept);
     const left = until - Date.now();
-    if (left < 500) return;
+    if (left < leastUndoMs) return;
     toast(words, {
       onUndo: () => send(`/desk/cases/${id}/undo`).then(
         () => location.assign(`/desk/cases/${id}`),
@@ -130,7 +136,7 @@ const desk = (() => {
     announce(`${words} Undo with U.`);
   }
 
-  // Single keys.
+  // Single-key shortcuts: what each key does. An action returns false if it does not apply.
   const keys = new Map([["u", () => undoLast()]]);
   const keysOn = () => localStorage.getItem("desk:keys") !== "off";
   const showKeys = () => document.documentElement.classList.toggle("keys-off", !keysOn());
@@ -139,17 +145,19 @@ const desk = (() => {
   function isTyping(target) {
     if (!(target instanceof Element)) return false;
     if (target.closest("textarea, select, [contenteditable]")) return true;
-    return target instanceof HTMLInputElement && !["checkbox", "radio", "range", "button", "submit"].includes(target.type);
+    const withoutText = ["checkbox", "radio", "range", "button", "submit"];
+    return target instanceof HTMLInputElement && !withoutText.includes(target.type);
   }
 
   function onKeyDown(event) {
     if (event.defaultPrevented || event.isComposing) return;
     if (isTyping(event.target)) return;
-    if ((event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "z") {
+    const isControl = event.ctrlKey || event.metaKey;
+    if (isControl && !event.altKey && !event.shiftKey && event.key.toLowerCase() === "z") {
       if (undoLast()) event.preventDefault();
       return;
     }
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || !keysOn()) return;
+    if (isControl || event.altKey || event.repeat || !keysOn()) return;
     const help = byId("help");
     if (event.key === "?" && help) {
       event.preventDefault();
@@ -162,37 +170,38 @@ const desk = (() => {
     if (act && act(event) !== false) event.preventDefault();
   }
 
-  // Live news. The connection rests while the page is hidden.
+  // Live news about cases. The connection is closed while the page is hidden.
   function live(onCase) {
+    const retryMs = 5000;
     const sign = byId("live");
     let source = null;
-    let again = 0;
+    let retry = 0;
     const say = (state) => {
       sign.dataset.live = state;
       sign.querySelector(".link-words").textContent = state === "open" ? "Live" : "Reconnecting…";
       sign.hidden = false;
     };
     const open = () => {
-      clearTimeout(again);
+      clearTimeout(retry);
       source?.close();
       source = new EventSource("/desk/live");
       source.onopen = () => say("open");
       source.addEventListener("case", (event) => onCase(JSON.parse(event.data)));
       source.onerror = () => {
         say("lost");
-        if (source.readyState === EventSource.CLOSED) ask();
+        if (source.readyState === EventSource.CLOSED) askWhy();
       };
     };
-    // An EventSource that gives up does not say why: ask once more.
-    const ask = async () => {
+    // An EventSource does not say why it gave up. A request of our own tells whether the session has ended.
+    const askWhy = async () => {
       const stop = new AbortController();
       const answer = await send("/desk/live", { method: "GET", signal: stop.signal }).catch((failure) => failure);
       stop.abort();
       if (answer.status === 401) return;
-      again = setTimeout(() => { if (!document.hidden) open(); }, 5000);
+      retry = setTimeout(() => { if (!document.hidden) open(); }, retryMs);
     };
     const close = () => {
-      clearTimeout(again);
+      clearTimeout(retry);
       source?.close();
       source = null;
     };
@@ -201,8 +210,10 @@ const desk = (() => {
     if (!document.hidden) open();
   }
 
-  // The queue: rows follow the news.
+  // The queue page: its rows follow the live news.
   function queue() {
+    const leaveMs = 800;
+    // Cases that are waiting but not listed yet.
     const fresh = new Set();
     const stateOf = (row) => row.querySelector("[data-cell=state]");
     const leave = (row) => {
@@ -214,7 +225,7 @@ const desk = (() => {
       };
       if (row.classList.contains("leaving")) return;
       row.classList.add("leaving");
-      setTimeout(gone, calm.matches ? 0 : 800);
+      setTimeout(gone, calm.matches ? 0 : leaveMs);
     };
     live((news) => {
       const row = document.querySelector(`[data-row="${CSS.escape(news.id)}"]`);
@@ -222,7 +233,7 @@ const desk = (() => {
       if (!row) {
         if (over || news.holder || news.mine) fresh.delete(news.id);
         else if (news.state === "waiting") fresh.add(news.id);
-        // Where nothing is listed there is nothing to disturb.
+        // An empty list can be reloaded: nobody is reading it.
         if (fresh.size > 0 && document.querySelector("[data-empty]")) return location.reload();
         const place = document.querySelector(".fresh");
         place.hidden = fresh.size === 0;
@@ -242,7 +253,8 @@ const desk = (() => {
       if (over) leave(row);
       else requestAnimationFrame(() => row.classList.add("changed"));
     });
-    document.querySelector("[data-action=show-new]").addEventListener("click", () => location.assign(`${location.pathname}${location.search}`));
+    const showNew = document.querySelector("[data-action=show-new]");
+    showNew.addEventListener("click", () => location.assign(`${location.pathname}${location.search}`));
     keys.set("s", () => document.querySelector("[data-action=next]")?.click());
   }
 
@@ -251,7 +263,7 @@ const desk = (() => {
     const toastBox = byId("toast");
     toastBox?.querySelector("[data-action=undo]").addEventListener("click", undoLast);
     toastBox?.querySelector("[data-action=dismiss]").addEventListener("click", closeToast);
-    // To what is on the screen by then.
+    // Signing in leads back to the case that is on the screen when the link is clicked.
     document.querySelector("#session [data-action=sign-in]")?.addEventListener("click", (event) => {
       event.currentTarget.href = `/desk/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
     });
@@ -279,5 +291,7 @@ const desk = (() => {
   }
   addEventListener("DOMContentLoaded", start);
 
-  return { byId, calm, csrf, send, announce, leaving, isOver: () => over, toast, countDown, closeToast, undoLast, keys, live };
+  return {
+    byId, calm, csrf, send, announce, leaving, isOver: () => over, toast, countDown, closeToast, undoLast, keys, live,
+  };
 })();

@@ -1,10 +1,19 @@
-// The pictures of a case: side by side, wipe or blink; faces or whole; zoom and moving, the same for both sides.
+// The pictures of a case: side by side, wipe or blink; faces or whole pictures. Both sides share zoom and position.
 "use strict";
 
 const viewer = (() => {
-  const most = 8;
+  const maxZoom = 8;
+  const zoomStep = 1.25;
+  // From here on a zoom counts as 100 %, so that steps in and out meet there.
+  const nearlyWhole = 0.02;
+  const blinkMs = 700;
+  // The wheel does not zoom within this time after the page scrolled.
+  const scrollMs = 400;
+  // A pointer that moved less was clicked, not dragged.
+  const clickPx = 4;
+  const arrowPercent = 6;
 
-  // Makes the pictures of one case work; called once for each article. Gives what the keys need.
+  // Makes the pictures of one case work. Called once for each article. Returns the actions that keys need.
   function mount(article) {
     const box = article.querySelector(".viewer");
     const stage = box.querySelector("[data-stage]");
@@ -12,13 +21,15 @@ const viewer = (() => {
     const at = { zoom: 1, x: 0, y: 0 };
     let blinking = 0;
 
-    for (const picture of box.querySelectorAll("[data-level]")) picture.style.setProperty("--level", `${Number(picture.dataset.level) || 0}deg`);
+    for (const picture of box.querySelectorAll("[data-level]")) {
+      picture.style.setProperty("--level", `${Number(picture.dataset.level) || 0}deg`);
+    }
     stage.tabIndex = 0;
     stage.setAttribute("role", "group");
     stage.setAttribute("aria-label", "Pictures. Plus and minus zoom, arrow keys move.");
 
     function place() {
-      // A picture never leaves its frame altogether.
+      // A part of the picture always stays in its frame.
       const limit = 50 * at.zoom;
       at.x = Math.max(-limit, Math.min(limit, at.x));
       at.y = Math.max(-limit, Math.min(limit, at.y));
@@ -32,15 +43,18 @@ const viewer = (() => {
       words.setAttribute("aria-label", `Zoom: ${words.textContent}. Reset`);
     }
 
-    // Zooms about a point of the frame, in percent from its middle.
+    // Zooms around a point of the frame, given in percent from its centre.
     function zoom(factor, x = 0, y = 0) {
-      const to = Math.max(1, Math.min(most, at.zoom * factor));
+      const to = Math.max(1, Math.min(maxZoom, at.zoom * factor));
       const ratio = to / at.zoom;
       at.x = x - (x - at.x) * ratio;
       at.y = y - (y - at.y) * ratio;
-      at.zoom = Math.abs(to - 1) < 0.02 ? 1 : to;
+      at.zoom = Math.abs(to - 1) < nearlyWhole ? 1 : to;
       place();
     }
+
+    const zoomIn = () => zoom(zoomStep);
+    const zoomOut = () => zoom(1 / zoomStep);
 
     function reset() {
       Object.assign(at, { zoom: 1, x: 0, y: 0 });
@@ -61,9 +75,11 @@ const viewer = (() => {
       box.dataset.mode = mode;
       if (mode === "blink") {
         show("reference");
-        if (!desk.calm.matches) blinking = setInterval(swap, 700);
+        if (!desk.calm.matches) blinking = setInterval(swap, blinkMs);
       }
-      for (const button of box.querySelectorAll("[data-mode-choice]")) button.setAttribute("aria-pressed", String(button.dataset.modeChoice === mode));
+      for (const button of box.querySelectorAll("[data-mode-choice]")) {
+        button.setAttribute("aria-pressed", String(button.dataset.modeChoice === mode));
+      }
     }
 
     function swap() {
@@ -71,7 +87,7 @@ const viewer = (() => {
       show(box.dataset.blink === "reference" ? "probe" : "reference");
     }
 
-    // Pressed again it stops; where motion is not wanted it shows the other side instead.
+    // Starts blinking, or stops it. Where reduced motion is asked for, each press shows the other side instead.
     function blink() {
       if (!both) return;
       if (box.dataset.mode !== "blink") setMode("blink");
@@ -91,7 +107,9 @@ const viewer = (() => {
 
     function setView(view) {
       box.dataset.view = view;
-      for (const button of box.querySelectorAll("[data-view-choice]")) button.setAttribute("aria-pressed", String(button.dataset.viewChoice === view));
+      for (const button of box.querySelectorAll("[data-view-choice]")) {
+        button.setAttribute("aria-pressed", String(button.dataset.viewChoice === view));
+      }
       reset();
     }
 
@@ -102,25 +120,25 @@ const viewer = (() => {
       if (modeChoice === "blink") blink();
       else if (modeChoice) setMode(modeChoice);
       if (viewChoice) setView(viewChoice);
-      if (way === "in") zoom(1.25);
-      if (way === "out") zoom(0.8);
+      if (way === "in") zoomIn();
+      if (way === "out") zoomOut();
       if (way === "reset") reset();
     });
     box.querySelector("[data-wipe]").addEventListener("input", (event) => setWipe(Number(event.target.value)));
 
-    // Where a pointer is in the frame below it, in percent from the middle.
-    function pointIn(event) {
-      const frame = event.target.closest(".frame") ?? stage.querySelector(".frame");
+    // Where a pointer is in the frame that `element` belongs to, in percent from the frame's centre.
+    function pointIn(element, event) {
+      const frame = element?.closest(".frame") ?? stage.querySelector(".frame");
       const { left, top, width, height } = frame.getBoundingClientRect();
-      return { width, height, x: ((event.clientX - left) / width - 0.5) * 100, y: ((event.clientY - top) / height - 0.5) * 100 };
+      return { x: ((event.clientX - left) / width - 0.5) * 100, y: ((event.clientY - top) / height - 0.5) * 100 };
     }
 
-    // The wheel zooms, but not in the middle of scrolling the page, and out only as far as there is something to zoom out of.
+    // The wheel zooms, unless the page is scrolling or there is nothing to zoom out of.
     stage.addEventListener("wheel", (event) => {
-      const scrolling = event.timeStamp - lastScroll < 400;
+      const scrolling = event.timeStamp - lastScroll < scrollMs;
       if (!event.ctrlKey && (scrolling || (event.deltaY > 0 && at.zoom === 1))) return;
       event.preventDefault();
-      const { x, y } = pointIn(event);
+      const { x, y } = pointIn(event.target, event);
       zoom(Math.exp(-Math.max(-120, Math.min(120, event.deltaY)) / 400), x, y);
     }, { passive: false });
 
@@ -139,34 +157,39 @@ const viewer = (() => {
     stage.addEventListener("pointermove", (event) => {
       const before = pointers.get(event.pointerId);
       if (!before) return;
-      const apart = pointers.size === 2 ? spread() : 0;
+      const spreadBefore = pointers.size === 2 ? spread() : 0;
       pointers.set(event.pointerId, event);
       moved += Math.hypot(event.clientX - before.clientX, event.clientY - before.clientY);
-      if (moved < 4) return;
+      if (moved < clickPx) return;
       stage.classList.add("dragging");
       const frame = stage.querySelector(".frame").getBoundingClientRect();
-      if (apart) return zoom(spread() / apart);
-      if (box.dataset.mode === "wipe" && at.zoom === 1) return setWipe(((event.clientX - frame.left) / frame.width) * 100);
+      if (spreadBefore) return zoom(spread() / spreadBefore);
+      if (box.dataset.mode === "wipe" && at.zoom === 1) {
+        return setWipe(((event.clientX - frame.left) / frame.width) * 100);
+      }
       at.x += ((event.clientX - before.clientX) / frame.width) * 100;
       at.y += ((event.clientY - before.clientY) / frame.height) * 100;
       place();
     });
     const release = (event) => {
-      const was = pointers.delete(event.pointerId);
+      const wasDown = pointers.delete(event.pointerId);
       stage.classList.remove("dragging");
-      // A click alone moves too: it brings that place into the middle.
-      if (was && event.type === "pointerup" && moved < 4 && at.zoom > 1) {
-        const under = document.elementFromPoint(event.clientX, event.clientY)?.closest(".frame") ?? stage.querySelector(".frame");
-        const { left, top, width, height } = under.getBoundingClientRect();
-        at.x -= ((event.clientX - left) / width - 0.5) * 100;
-        at.y -= ((event.clientY - top) / height - 0.5) * 100;
+      // A click moves the clicked point to the centre. The stage has captured the pointer, so the event does not name
+      // the picture below it.
+      if (wasDown && event.type === "pointerup" && moved < clickPx && at.zoom > 1) {
+        const { x, y } = pointIn(document.elementFromPoint(event.clientX, event.clientY), event);
+        at.x -= x;
+        at.y -= y;
         place();
       }
     };
     stage.addEventListener("pointerup", release);
     stage.addEventListener("pointercancel", release);
     stage.addEventListener("keydown", (event) => {
-      const steps = { ArrowLeft: [6, 0], ArrowRight: [-6, 0], ArrowUp: [0, 6], ArrowDown: [0, -6] };
+      const steps = {
+        ArrowLeft: [arrowPercent, 0], ArrowRight: [-arrowPercent, 0],
+        ArrowUp: [0, arrowPercent], ArrowDown: [0, -arrowPercent],
+      };
       const step = steps[event.key];
       if (!step || event.target !== stage || at.zoom === 1) return;
       event.preventDefault();
@@ -176,58 +199,63 @@ const viewer = (() => {
     });
 
     watchPictures(article);
-    return { zoom, reset, wipe, blink, stop: () => { if (box.dataset.mode === "blink") setMode("side"); } };
+    const stop = () => { if (box.dataset.mode === "blink") setMode("side"); };
+    return { zoomIn, zoomOut, reset, wipe, blink, stop };
   }
 
-  // A picture that does not load gets a fresh link once; then the frame says so.
+  // A picture that does not load gets a fresh link once. If that fails, its frame says so.
   function watchPictures(article) {
-    let asked = null;
+    // The request for fresh links; all pictures share it.
+    let links = null;
     const pictures = [...article.querySelectorAll("img[data-role]")];
 
-    function broken(picture, words) {
-      mend(picture);
+    function showBroken(picture, words) {
+      removeNote(picture);
       const note = document.createElement("div");
       note.className = `broken ${picture.className}`;
-      const says = document.createElement("p");
-      says.textContent = words;
+      const paragraph = document.createElement("p");
+      paragraph.textContent = words;
       const again = document.createElement("button");
       again.type = "button";
       again.textContent = "Try again";
       again.addEventListener("click", () => {
-        asked = null;
+        links = null;
         for (const each of pictures) delete each.dataset.tried;
         note.remove();
         for (const each of pictures) if (each.complete && each.naturalWidth === 0) renew(each);
       });
-      note.append(says, again);
+      note.append(paragraph, again);
       picture.closest(".frame").append(note);
     }
 
-    // The note on a picture has the class of that picture: `crop` or `whole`.
-    function mend(picture) {
+    // The note of a picture has the picture's class: `crop` or `whole`.
+    function removeNote(picture) {
       picture.closest(".frame").querySelector(`.broken.${picture.className}`)?.remove();
     }
 
     async function renew(picture) {
-      if (picture.dataset.tried) return broken(picture, "This picture can't be shown: its link expired, or it was erased.");
+      if (picture.dataset.tried) {
+        return showBroken(picture, "This picture can't be shown: its link has expired, or it was erased.");
+      }
       picture.dataset.tried = "yes";
-      asked ??= desk.send(`/desk/cases/${article.dataset.case}/images`, { method: "GET" }).then((response) => response.json());
+      const path = `/desk/cases/${article.dataset.case}/images`;
+      links ??= desk.send(path, { method: "GET" }).then((response) => response.json());
       try {
-        const link = (await asked)[picture.dataset.role];
+        const link = (await links)[picture.dataset.role];
         if (link) picture.src = link;
-        else broken(picture, "This picture can't be shown: it was erased.");
+        else showBroken(picture, "This picture can't be shown: it was erased.");
       } catch (failure) {
-        broken(picture, `This picture can't be shown. ${failure.message}`);
+        showBroken(picture, `This picture can't be shown. ${failure.message}`);
       }
     }
 
     for (const picture of pictures) {
       picture.addEventListener("error", () => renew(picture));
-      // Links die again: what was shown may be asked for anew.
+      // The new link expires, too. Then it may be renewed again.
       picture.addEventListener("load", () => {
-        asked = null;
+        links = null;
         delete picture.dataset.tried;
-        mend(picture);
+        removeNote(picture);
       });
       if (picture.complete && picture.naturalWidth === 0) renew(picture);
     }
