@@ -1,5 +1,5 @@
-//! What the number of waiting cases does to the desk's list: `cargo bench --bench desk`. Needs `DATABASE_URL`, of a role that may
-//! create databases. The same questions are asked of 1,000 and of 100,000 cases, in turn, so that the ratios mean something.
+//! How the number of waiting cases affects the desk's queries: `cargo bench --bench desk`. It needs `DATABASE_URL` with
+//! a role that may create databases. It measures 1,000 and 100,000 cases in turn, so that the ratios can be compared.
 
 #![expect(clippy::expect_used, reason = "a benchmark without its database cannot run")]
 
@@ -17,7 +17,7 @@ use visavis::store::cases::CaseFilter;
 
 const SIZES: [i64; 2] = [1_000, 100_000];
 const ROUNDS: usize = 100;
-/// Rows of a page, and one to see whether there is another.
+/// The rows of a page, and one more that tells whether another page follows.
 const PAGE: i64 = 51;
 
 fn main() {
@@ -43,20 +43,20 @@ fn main() {
 #[derive(Clone, Copy)]
 enum Question {
     First,
-    /// Behind nine tenths of all.
+    /// The page after nine tenths of all cases.
     Deep,
     OfRisk,
     OfRareRisk,
     Second,
     Mine,
     Counts,
-    /// And gives it back.
+    /// Takes the next case, and hands it back outside the measured time.
     TakeNext,
 }
 
 const QUESTIONS: [(&str, Question); 8] = [
     ("the first page", Question::First),
-    ("a page behind nine tenths", Question::Deep),
+    ("a page after nine tenths", Question::Deep),
     ("first page, common warning", Question::OfRisk),
     ("first page, warning of 1 in 1,000", Question::OfRareRisk),
     ("first page, second opinions", Question::Second),
@@ -65,13 +65,13 @@ const QUESTIONS: [(&str, Question); 8] = [
     ("taking the next case", Question::TakeNext),
 ];
 
-/// A database, gone at the end.
+/// A database of its own, dropped at the end.
 struct World {
     name: String,
     pool: PgPool,
     store: Store,
     reviewer: Reviewer,
-    /// Where nine tenths of the cases end.
+    /// The position after nine tenths of the cases.
     deep: (DateTime<Utc>, JobId),
 }
 
@@ -92,8 +92,8 @@ impl World {
             name: login.to_owned(),
             is_lead: true,
         });
-        for who in [&reviewer, &other] {
-            assert!(store.insert_reviewer(who, "none").await.expect("it answers"));
+        for person in [&reviewer, &other] {
+            assert!(store.insert_reviewer(person, "none").await.expect("it answers"));
         }
         fill(&pool, tenant_id, &other, cases).await;
         let deep =
@@ -147,18 +147,22 @@ fn of_risk(risk: &str) -> CaseFilter {
     CaseFilter { risk: Some(risk.to_owned()), ..CaseFilter::default() }
 }
 
-/// Cases a second apart. One in 100 waits for a second opinion, one in 1,000 has a rare warning, the first 50 are held by
-/// somebody else.
+/// Inserts cases one second apart. One in 100 waits for a second opinion, one in 1,000 has a rare warning, and another
+/// reviewer holds the first 50.
 async fn fill(pool: &PgPool, tenant_id: TenantId, other: &Reviewer, cases: i64) {
-    let jobs = "INSERT INTO jobs (id, tenant_id, request_id, request_hash, kind, lane, params, metadata, state, verdict, result,
-                                  finished_at, purge_at)
-         SELECT gen_random_uuid(), $1, upper(substr(md5(i::text), 1, 12)), sha256(i::text::bytea), 'face_match', 'bulk', '{}', '{}',
-                'succeeded', 'in_review', '{}', now() - make_interval(secs => i), now() + interval '30 days'
+    let jobs =
+        "INSERT INTO jobs (id, tenant_id, request_id, request_hash, kind, lane, params, metadata, state, verdict,
+                                  result, finished_at, purge_at)
+         SELECT gen_random_uuid(), $1, upper(substr(md5(i::text), 1, 12)), sha256(i::text::bytea), 'face_match', 'bulk',
+                '{}', '{}', 'succeeded', 'in_review', '{}', now() - make_interval(secs => i),
+                now() + interval '30 days'
          FROM generate_series(1, $2) AS i";
-    let cases_of_jobs = "INSERT INTO review_cases (job_id, tenant_id, sandbox, score, risks, opened_at, lapses_at, state, first_by,
-                                           first_choice)
+    let cases_of_jobs =
+        "INSERT INTO review_cases (job_id, tenant_id, sandbox, score, risks, opened_at, lapses_at, state,
+                                           first_by, first_choice)
          SELECT id, tenant_id, false, 60 + i % 15,
-                CASE WHEN i % 1000 = 0 THEN ARRAY['DUPLICATED_IMAGE'] ELSE ARRAY['LOW_LIVENESS_SCORE'] END, finished_at, purge_at,
+                CASE WHEN i % 1000 = 0 THEN ARRAY['DUPLICATED_IMAGE'] ELSE ARRAY['LOW_LIVENESS_SCORE'] END,
+                finished_at, purge_at,
                 CASE WHEN i % 100 = 0 THEN 'second' ELSE 'waiting' END,
                 CASE WHEN i % 100 = 0 THEN $1::uuid END, CASE WHEN i % 100 = 0 THEN 'approved' END
          FROM (SELECT *, row_number() OVER (ORDER BY id) AS i FROM jobs) AS job";

@@ -1,12 +1,13 @@
-//! The reviewers' desk: pages by which people decide on cases in doubt, and what keeps them live. Its own small script makes
-//! them faster; without it they work as forms.
+//! The reviewers' desk: web pages on which people decide the cases that came out as In Review. The pages work as plain
+//! forms; a small script makes them faster and keeps them up to date.
 
 mod assets;
 mod case;
+mod csrf;
 mod dashboard;
 mod decide;
-mod deed;
 mod error;
+mod form;
 mod history;
 mod list;
 mod live;
@@ -38,36 +39,38 @@ use crate::images::Images;
 use crate::lifecycle::Lifecycle;
 use crate::store::{self, Store};
 
-/// Bytes of a form, at most: the longest note, percent-encoded, and some.
-const LARGEST_FORM: usize = 64 << 10;
-/// Passwords that wait to be checked: about half a second's worth.
-const MOST_WAITING: usize = 40;
-/// Between looks for decisions whose seconds are over.
+/// Bytes in a form, at most. The longest note, percent-encoded, needs most of it.
+const MAX_FORM_BYTES: usize = 64 << 10;
+/// Passwords that may be checked at the same time. Each check takes a core and 19 MiB.
+const PASSWORD_TURNS: usize = 2;
+/// Requests that may wait for such a check: about half a second's work.
+const PASSWORD_QUEUE: usize = 40;
+/// Time between two searches for decisions that can no longer be undone.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
-/// Decisions that one look settles.
-const BATCH: i64 = 100;
+/// Decisions that one search makes final.
+const SETTLE_BATCH: i64 = 100;
 
-/// What the desk's handlers need; clones share it.
+/// What the desk's handlers need. Clones share it.
 #[derive(Clone)]
-pub struct Desk(Arc<Shared>);
+pub struct Desk(Arc<DeskState>);
 
-struct Shared {
+struct DeskState {
     store: Store,
     images: Images,
     pepper: Pepper,
     rates: Option<Rates>,
-    /// Clients reach us over TLS alone.
+    /// Clients reach us over TLS only, so cookies are `Secure`.
     is_secure: bool,
-    /// Passwords that are checked at once: each takes a core, and 19 MiB.
-    checking: Arc<Semaphore>,
-    /// Who may wait for that.
-    waiting: Semaphore,
-    updates: live::Live,
-    figures: dashboard::Kept,
+    /// Turns to check a password.
+    password_turns: Arc<Semaphore>,
+    /// Places to wait for such a turn.
+    password_queue: Semaphore,
+    live: live::LiveUpdates,
+    figures: dashboard::FigureCache,
 }
 
 impl Desk {
-    /// Starts what settles decisions and what tells pages of changes.
+    /// Starts two tasks: one makes decisions final, the other sends changes to open pages.
     #[must_use]
     pub fn start(
         store: Store,
@@ -77,14 +80,23 @@ impl Desk {
         is_secure: bool,
         life: &Lifecycle,
     ) -> Self {
-        let updates = live::Live::start(store.clone(), life);
+        let live = live::LiveUpdates::start(store.clone(), life);
         life.spawn("desk's decisions", settle(store.clone(), life.clone()));
-        let (checking, waiting) = (Arc::new(Semaphore::new(2)), Semaphore::new(MOST_WAITING));
-        let figures = dashboard::Kept::new(life);
-        Self(Arc::new(Shared { store, images, pepper, rates, is_secure, checking, waiting, updates, figures }))
+        let state = DeskState {
+            store,
+            images,
+            pepper,
+            rates,
+            is_secure,
+            password_turns: Arc::new(Semaphore::new(PASSWORD_TURNS)),
+            password_queue: Semaphore::new(PASSWORD_QUEUE),
+            live,
+            figures: dashboard::FigureCache::new(life),
+        };
+        Self(Arc::new(state))
     }
 
-    /// Every path below `/desk`.
+    /// All routes below `/desk`.
     pub fn routes<S>(self) -> Router<S> {
         let pages = Router::new()
             .route("/desk", get(|| async { Redirect::to("/desk/queue") }))
@@ -106,15 +118,15 @@ impl Desk {
             .route("/desk/history", get(history::show))
             .route("/desk/dashboard", get(dashboard::show))
             .route("/desk/live", get(live::listen))
-            .layer(DefaultBodyLimit::max(LARGEST_FORM))
+            .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
             .layer(middleware::from_fn_with_state(self.clone(), error::finish));
         pages.merge(assets::routes()).with_state(self)
     }
 
-    /// Records that a picture is sent to a reviewer, when one of ours asks for it.
+    /// Records in the audit log that a reviewer views a picture. Does nothing if the request has no reviewer's session.
     ///
     /// # Errors
-    /// When it cannot be recorded: then it must not be sent.
+    /// When the entry cannot be written. Then the picture must not be sent.
     pub async fn record_view(&self, headers: &HeaderMap, image: ImageId, variant: Variant) -> Result<(), store::Error> {
         let Some(token) = session::token(headers, self.0.is_secure) else { return Ok(()) };
         let hmac = session::hmac(&self.0.pepper, &token);
@@ -133,8 +145,8 @@ async fn settle(store: Store, life: Lifecycle) {
             () = life.stopping().cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if let Err(error) = store.settle_decisions(BATCH).await {
-            warn!(%error, "not every decision was settled that is due");
+        if let Err(error) = store.settle_decisions(SETTLE_BATCH).await {
+            warn!(%error, "some decisions that are due could not be made final");
         }
     }
 }

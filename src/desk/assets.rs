@@ -1,5 +1,5 @@
-//! Stylesheet, script and icon, all of our own and within the binary. Browsers keep them for a year: whatever changes has another
-//! address.
+//! Stylesheets, scripts and the icon, all part of the binary. Their address contains a version, so browsers may keep
+//! them for a year: a changed file has another address.
 
 use std::sync::LazyLock;
 
@@ -30,7 +30,7 @@ pub(super) fn routes() -> Router<Desk> {
     Router::new().route("/desk/assets/{file}", get(serve))
 }
 
-/// Changes when a file does.
+/// A hash over all files: it changes whenever a file does.
 pub(super) fn version() -> &'static str {
     static VERSION: LazyLock<String> = LazyLock::new(|| {
         let all: String = FILES.iter().map(|(_, _, content)| *content).collect();
@@ -40,17 +40,18 @@ pub(super) fn version() -> &'static str {
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct AssetQuery {
     v: Option<String>,
 }
 
-async fn serve(Path(file): Path<String>, Query(asked): Query<Asked>) -> Response {
-    // While versions change, one may be asked for another's file: that is kept by nobody.
-    let kept = if asked.v.as_deref() == Some(version()) { "public, max-age=31536000, immutable" } else { "no-cache" };
+async fn serve(Path(file): Path<String>, Query(query): Query<AssetQuery>) -> Response {
+    // During an upgrade a page of one version may ask a process of another. Browsers must not keep that answer.
+    let is_current = query.v.as_deref() == Some(version());
+    let cache_control = if is_current { "public, max-age=31536000, immutable" } else { "no-cache" };
     match FILES.iter().find(|(name, ..)| *name == file) {
         Some((_, kind, content)) => {
             let headers = [
-                (header::CACHE_CONTROL, kept),
+                (header::CACHE_CONTROL, cache_control),
                 (header::CONTENT_SECURITY_POLICY, "default-src 'none'"),
                 (header::CONTENT_TYPE, kind),
             ];

@@ -1,4 +1,4 @@
-//! Deciding, taking it back, correcting it.
+//! Deciding a case, undoing the decision, and correcting it later.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -8,13 +8,13 @@ use serde_json::json;
 
 use super::Desk;
 use super::case::{self, case_id};
-use super::deed::{Deed, Nothing};
 use super::error::DeskError;
+use super::form::{NoFields, SignedForm};
 use crate::domain::review::{Opinion, UNDO};
 use crate::store::jobs::Change;
 
 #[derive(Deserialize)]
-pub(super) struct Said {
+pub(super) struct DecisionForm {
     decision: String,
     #[serde(default)]
     reason: Vec<String>,
@@ -25,10 +25,10 @@ pub(super) struct Said {
 pub(super) async fn decide(
     State(desk): State<Desk>,
     Path(id): Path<String>,
-    Deed { session, form, by_script }: Deed<Said>,
+    SignedForm { session, fields, by_script }: SignedForm<DecisionForm>,
 ) -> Result<Response, DeskError> {
     let (id, reviewer) = (case_id(&id)?, session.reviewer());
-    let opinion = Opinion::read(&form.decision, &form.reason, &form.note)?;
+    let opinion = Opinion::read(&fields.decision, &fields.reason, &fields.note)?;
     let needs_two = case::is_for_two(&desk, reviewer, id).await?;
     match desk.0.store.decide_case(reviewer, id, &opinion, needs_two).await? {
         Change::Done if by_script => Ok(Json(json!({ "undo_ms": UNDO.as_millis() })).into_response()),
@@ -36,14 +36,14 @@ pub(super) async fn decide(
             Some(next) => Ok(Redirect::to(&format!("/desk/cases/{next}")).into_response()),
             None => Ok(Redirect::to("/desk/queue?none=1").into_response()),
         },
-        Change::Lost => Err(case::moved_on(&desk, reviewer, id).await?),
+        Change::Lost => Err(case::conflict(&desk, reviewer, id).await?),
     }
 }
 
 pub(super) async fn undo(
     State(desk): State<Desk>,
     Path(id): Path<String>,
-    Deed { session, by_script, .. }: Deed<Nothing>,
+    SignedForm { session, by_script, .. }: SignedForm<NoFields>,
 ) -> Result<Response, DeskError> {
     let (id, reviewer) = (case_id(&id)?, session.reviewer());
     match desk.0.store.undo_decision(reviewer, id).await? {
@@ -51,30 +51,32 @@ pub(super) async fn undo(
         Change::Done => Ok(Redirect::to(&format!("/desk/cases/{id}")).into_response()),
         Change::Lost => {
             desk.0.store.find_case(reviewer.account, id).await?.ok_or(DeskError::NoSuchCase)?;
-            let what = "There is nothing of yours to undo here: its seconds are over. A decision can be corrected.";
-            Err(DeskError::Conflict(what.to_owned()))
+            let why = "You have no decision here that can still be undone. A final decision can be corrected.";
+            Err(DeskError::Conflict(why.to_owned()))
         }
     }
 }
 
-/// By a lead, or by who decided where no two had to agree. It must say why.
+/// Adds a correction. It needs a note that says why. Leads may correct; so may the reviewer who decided, if the case
+/// did not need two reviewers.
 pub(super) async fn correct(
     State(desk): State<Desk>,
     Path(id): Path<String>,
-    Deed { session, form, .. }: Deed<Said>,
+    SignedForm { session, fields, .. }: SignedForm<DecisionForm>,
 ) -> Result<Redirect, DeskError> {
     let (id, reviewer) = (case_id(&id)?, session.reviewer());
-    let opinion = Opinion::read(&form.decision, &form.reason, &form.note)?;
+    let opinion = Opinion::read(&fields.decision, &fields.reason, &fields.note)?;
     if opinion.note.is_empty() {
-        let detail = "Say in the note why the decision is corrected.".to_owned();
+        let detail = "Say in the note why you correct the decision.".to_owned();
         return Err(DeskError::Invalid { field: Some("note"), detail });
     }
-    let (last, may) = case::last_word(&desk, reviewer, id).await?;
-    if !may {
-        return Err(DeskError::Forbidden("A lead corrects decisions, or who decided, where no two had to agree."));
+    let (last, may_correct) = case::last_revision(&desk, reviewer, id).await?;
+    if !may_correct {
+        let why = "Only a lead may correct this decision. You may correct your own if one reviewer was enough.";
+        return Err(DeskError::Forbidden(why));
     }
     match desk.0.store.correct_decision(reviewer, id, last, &opinion).await? {
         Change::Done => Ok(Redirect::to(&format!("/desk/cases/{id}"))),
-        Change::Lost => Err(case::moved_on(&desk, reviewer, id).await?),
+        Change::Lost => Err(case::conflict(&desk, reviewer, id).await?),
     }
 }

@@ -1,4 +1,4 @@
-//! What was decided, the latest first.
+//! The list of past decisions, newest first.
 
 use askama::Template as _;
 use axum::extract::{Query, State};
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Desk;
 use super::error::DeskError;
-use super::list;
+use super::list::{self, FilterField};
 use super::pages::{Filter, HistoryPage, HistoryRow};
 use super::session::Session;
 use super::words;
@@ -16,7 +16,7 @@ use crate::domain::review::{Reason, ReviewDecision, Reviewer, ReviewerId, Stage}
 use crate::store::decisions::{DecisionFilter, DecisionRow};
 
 #[derive(Deserialize, Default)]
-pub(super) struct Asked {
+pub(super) struct HistoryQuery {
     #[serde(default)]
     decision: String,
     #[serde(default)]
@@ -30,46 +30,47 @@ pub(super) struct Asked {
 pub(super) async fn show(
     State(desk): State<Desk>,
     session: Session,
-    Query(asked): Query<Asked>,
+    Query(query): Query<HistoryQuery>,
 ) -> Result<Html<String>, DeskError> {
     let account = session.reviewer().account;
     let filter = DecisionFilter {
-        choice: ReviewDecision::parse(&asked.decision),
-        stage: Stage::parse(&asked.stage),
-        by: asked.by.parse().ok().map(ReviewerId),
+        choice: ReviewDecision::parse(&query.decision),
+        stage: Stage::parse(&query.stage),
+        by: query.by.parse().ok().map(ReviewerId),
         job: None,
     };
-    let before: Option<Uuid> = asked.before.parse().ok();
-    let mut rows = desk.0.store.list_decisions(session.reviewer(), &filter, before, list::ASKED).await?;
+    let before: Option<Uuid> = query.before.parse().ok();
+    let mut rows = desk.0.store.list_decisions(session.reviewer(), &filter, before, list::FETCH_ROWS).await?;
     let colleagues = desk.0.store.list_colleagues(account).await?;
-    let next_page = list::cut(&mut rows).map(|last| asked.query(Some(last.id)));
+    let next_page = list::cut(&mut rows).map(|last| query.page_before(Some(last.id)));
     let page = HistoryPage {
         frame: session.frame("History", "history"),
-        is_filtered: asked.chosen().iter().any(|(_, value)| !value.is_empty()),
-        filters: asked.filters(&colleagues),
+        is_filtered: query.chosen().iter().any(|(_, value)| !value.is_empty()),
+        filters: query.filters(&colleagues),
         next_page,
-        first_page: before.map(|_| asked.query(None)),
-        rows: rows.into_iter().map(row).collect(),
+        first_page: before.map(|_| query.page_before(None)),
+        rows: rows.into_iter().map(history_row).collect(),
     };
     Ok(Html(page.render()?))
 }
 
-fn row(it: DecisionRow) -> HistoryRow {
+fn history_row(row: DecisionRow) -> HistoryRow {
     HistoryRow {
-        job_id: it.job_id.to_string(),
-        request_id: it.request_id,
-        revision: it.revision,
-        decision: it.choice.name(),
-        stage: it.stage.name(),
-        by: it.by.1,
-        at: words::moment(it.at),
-        reasons: it.reasons.into_iter().map(Reason::words).collect(),
+        job_id: row.job_id.to_string(),
+        request_id: row.request_id,
+        revision: row.revision,
+        decision: row.choice.name(),
+        stage: row.stage.name(),
+        by: row.by.1,
+        at: words::moment(row.at),
+        reasons: row.reasons.into_iter().map(Reason::words).collect(),
     }
 }
 
-impl Asked {
-    fn query(&self, before: Option<Uuid>) -> String {
-        list::query(&self.chosen(), before.map(|it| ("before", it.to_string())))
+impl HistoryQuery {
+    /// The query string of the page that follows this decision; `None` for the first page.
+    fn page_before(&self, decision: Option<Uuid>) -> String {
+        list::query(&self.chosen(), decision.map(|id| ("before", id.to_string())))
     }
 
     fn chosen(&self) -> [(&'static str, &str); 3] {
@@ -77,15 +78,13 @@ impl Asked {
     }
 
     fn filters(&self, colleagues: &[Reviewer]) -> Vec<Filter> {
-        let decisions = [ReviewDecision::Approved, ReviewDecision::Rejected]
-            .map(|it| (it.name().to_owned(), words::sentence(it.name())));
-        let stages = [Stage::Opinion, Stage::Decision, Stage::Correction];
-        let stages = stages.map(|it| (it.name().to_owned(), words::sentence(it.name())));
-        let people = colleagues.iter().map(|it| (it.id.0.to_string(), it.name.clone()));
-        vec![
-            list::filter(("decision", "Decision"), "Any decision", &self.decision, decisions),
-            list::filter(("stage", "Entry"), "Any entry", &self.stage, stages),
-            list::filter(("by", "Reviewer"), "Anybody", &self.by, people),
-        ]
+        let named = |name: &str| (name.to_owned(), words::sentence(name));
+        let decisions = [ReviewDecision::Approved, ReviewDecision::Rejected].map(|choice| named(choice.name()));
+        let stages = [Stage::Opinion, Stage::Decision, Stage::Correction].map(|stage| named(stage.name()));
+        let people = colleagues.iter().map(|reviewer| (reviewer.id.0.to_string(), reviewer.name.clone()));
+        let decision = FilterField { name: "decision", label: "Decision", any: "Any decision", chosen: &self.decision };
+        let stage = FilterField { name: "stage", label: "Entry", any: "Any entry", chosen: &self.stage };
+        let by = FilterField { name: "by", label: "Reviewer", any: "Anybody", chosen: &self.by };
+        vec![decision.with(decisions), stage.with(stages), by.with(people)]
     }
 }

@@ -1,39 +1,48 @@
-//! What the lists have in common: choices above them, and pages that follow each other.
+//! What the desk's lists have in common: filters above them, and pages that follow each other.
 
 use url::form_urlencoded::Serializer;
 
-use super::pages::Filter;
+use super::pages::{Filter, FilterOption};
 
-/// Rows of a page. One more is asked for, to see whether there is another page.
-pub(super) const PAGE: usize = 50;
-pub(super) const ASKED: i64 = 51;
+/// Rows on one page.
+pub(super) const PAGE_ROWS: usize = 50;
+/// Rows to fetch: one more than a page shows. The extra row tells whether another page follows.
+pub(super) const FETCH_ROWS: i64 = 51;
 
-/// Cuts the rows to a page; the last one, where there are more behind it.
+/// Cuts the rows to one page. Returns the page's last row if another page follows.
 pub(super) fn cut<T>(rows: &mut Vec<T>) -> Option<&T> {
-    let is_full = rows.len() > PAGE;
-    rows.truncate(PAGE);
-    rows.last().filter(|_| is_full)
+    let has_more = rows.len() > PAGE_ROWS;
+    rows.truncate(PAGE_ROWS);
+    rows.last().filter(|_| has_more)
 }
 
-/// What was asked for, and the place to go on from, as a query; empty values are left out.
-pub(super) fn query(chosen: &[(&str, &str)], place: Option<(&str, String)>) -> String {
+/// The query string of the chosen filters and of the position to continue from. Empty values are left out.
+pub(super) fn query(chosen: &[(&str, &str)], position: Option<(&str, String)>) -> String {
     let mut query = Serializer::new(String::new());
     query.extend_pairs(chosen.iter().filter(|(_, value)| !value.is_empty()));
-    query.extend_pairs(place);
+    query.extend_pairs(position);
     query.finish()
 }
 
-/// A choice of that name: any, or one of those known by value and words.
-pub(super) fn filter(
-    (name, label): (&'static str, &'static str),
-    any: &str,
-    chosen: &str,
-    known: impl IntoIterator<Item = (String, String)>,
-) -> Filter {
-    let known = known.into_iter().map(|(value, words)| {
-        let is_chosen = value == chosen;
-        (value, words, is_chosen)
-    });
-    let any = (String::new(), any.to_owned(), chosen.is_empty());
-    Filter { name, label, choices: std::iter::once(any).chain(known).collect() }
+/// A filter before its options are known.
+pub(super) struct FilterField<'a> {
+    /// The parameter's name in the query string.
+    pub(super) name: &'static str,
+    pub(super) label: &'static str,
+    /// The words for "no filter".
+    pub(super) any: &'static str,
+    /// The chosen value; empty for none.
+    pub(super) chosen: &'a str,
+}
+
+impl FilterField<'_> {
+    /// The filter with these options, given as value and words, after "no filter".
+    pub(super) fn with(self, options: impl IntoIterator<Item = (String, String)>) -> Filter {
+        let any = (String::new(), self.any.to_owned());
+        let options = std::iter::once(any).chain(options).map(|(value, words)| {
+            let is_chosen = value == self.chosen;
+            FilterOption { value, words, is_chosen }
+        });
+        Filter { name: self.name, label: self.label, options: options.collect() }
+    }
 }

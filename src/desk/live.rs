@@ -1,4 +1,4 @@
-//! What changes while a page is open, as server-sent events: who has which case, and where it stands.
+//! Live updates of open pages, as server-sent events: each case's holder and state when they change.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::Desk;
 use super::error::DeskError;
-use super::session::{Glance, Session};
+use super::session::{BackgroundSession, Session};
 use crate::domain::review::{Reviewer, ReviewerId};
 use crate::lifecycle::Lifecycle;
 use crate::store::cases::CaseChange;
@@ -24,97 +24,102 @@ use crate::store::events::Cursor;
 use crate::store::signals::Signal;
 use crate::store::{self, Store};
 
-/// Between looks for what other processes did.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Between two looks, at least.
-const GAP: Duration = Duration::from_millis(25);
-/// For the database.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Changes that are read at once.
-const PAGE: i64 = 500;
-/// Changes that a slow page may lie behind; then its stream ends, and it begins anew.
-const BEHIND: usize = 1024;
-/// Pages that listen to one process.
-const MOST: usize = 1000;
-/// Pages of one reviewer among them.
-const MOST_OF_ONE: usize = 16;
-/// Between looks whether the reviewer is still signed in.
+/// Time between two reads of the database, which show what other processes changed.
+const READ_EVERY: Duration = Duration::from_millis(500);
+/// Time between two reads at least, when changes of this process trigger them.
+const READ_GAP: Duration = Duration::from_millis(25);
+/// How long a read may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Changes in one read.
+const READ_CHANGES: i64 = 500;
+/// Changes that a slow page may lag behind. Beyond that its stream ends, and the page connects again.
+const MAX_LAG: usize = 1024;
+/// Pages that may listen to one process.
+const MAX_PAGES: usize = 1000;
+/// Pages among them that one reviewer may have open.
+const MAX_PAGES_PER_REVIEWER: usize = 16;
+/// Time between two checks whether the reviewer is still signed in.
 const CHECK_EVERY: Duration = Duration::from_secs(30);
-/// Between two signs of life: well below what proxies take for an end.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-/// A stream ends by then and the page asks anew: so that nobody listens longer than their session lives.
-const LIFETIME: Duration = Duration::from_mins(5);
+/// Time between two keep-alive comments. Proxies close connections that are silent for a minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A stream ends after this time and the page connects again, so that no stream outlives its session for long.
+const STREAM_LIFETIME: Duration = Duration::from_mins(5);
 
-/// Everybody's changes, for whoever listens.
+type PageCounts = Arc<Mutex<HashMap<ReviewerId, usize>>>;
+
+/// All changes of cases, for every page that listens.
 #[derive(Clone)]
-pub(super) struct Live {
+pub(super) struct LiveUpdates {
     changes: broadcast::Sender<Arc<CaseChange>>,
-    places: Arc<Semaphore>,
-    pages: Arc<Mutex<HashMap<ReviewerId, usize>>>,
+    slots: Arc<Semaphore>,
+    pages: PageCounts,
     stopping: CancellationToken,
 }
 
-/// A page's place among those of its reviewer; dropping it gives it up.
-struct OwnPlace(Arc<Mutex<HashMap<ReviewerId, usize>>>, ReviewerId);
+/// One of the pages that a reviewer may have open. Dropping it frees the slot.
+struct PageSlot {
+    pages: PageCounts,
+    reviewer: ReviewerId,
+}
 
-impl OwnPlace {
-    fn take(pages: &Arc<Mutex<HashMap<ReviewerId, usize>>>, who: ReviewerId) -> Option<Self> {
+impl PageSlot {
+    fn take(pages: &PageCounts, reviewer: ReviewerId) -> Option<Self> {
         let mut counts = pages.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(who).or_default();
-        (*count < MOST_OF_ONE).then(|| {
+        let count = counts.entry(reviewer).or_default();
+        (*count < MAX_PAGES_PER_REVIEWER).then(|| {
             *count += 1;
-            Self(Arc::clone(pages), who)
+            Self { pages: Arc::clone(pages), reviewer }
         })
     }
 }
 
-impl Drop for OwnPlace {
+impl Drop for PageSlot {
     fn drop(&mut self) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.1) {
+        let mut counts = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.reviewer) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&self.1);
+                counts.remove(&self.reviewer);
             }
         }
     }
 }
 
-impl Live {
+impl LiveUpdates {
     pub(super) fn start(store: Store, life: &Lifecycle) -> Self {
-        let (changes, places, pages) = (broadcast::channel(BEHIND).0, Arc::new(Semaphore::new(MOST)), Arc::default());
-        let updates = Self { changes, places, pages, stopping: life.stopping().clone() };
-        life.spawn("desk's live updates", updates.clone().look(store));
+        let (changes, slots) = (broadcast::channel(MAX_LAG).0, Arc::new(Semaphore::new(MAX_PAGES)));
+        let updates = Self { changes, slots, pages: PageCounts::default(), stopping: life.stopping().clone() };
+        life.spawn("desk's live updates", updates.clone().run(store));
         updates
     }
 
-    async fn look(self, store: Store) {
+    async fn run(self, store: Store) {
         let mut from = None;
         loop {
             let since = Instant::now();
-            let heard = self.changes.receiver_count() > 0;
-            match tokio::time::timeout(PATIENCE, self.read(&store, from.filter(|_| heard))).await {
+            let has_listeners = self.changes.receiver_count() > 0;
+            match tokio::time::timeout(READ_TIMEOUT, self.read(&store, from.filter(|_| has_listeners))).await {
                 Ok(Ok(read_to)) => from = Some(read_to),
-                Ok(Err(error)) => warn!(%error, "the desk's live updates: the database does not answer"),
-                Err(_) => warn!("the desk's live updates: the database does not answer"),
+                Ok(Err(error)) => warn!(%error, "the database did not answer the desk's live updates"),
+                Err(_) => warn!("the database did not answer the desk's live updates in time"),
             }
             tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = store.signalled(Signal::Case) => tokio::time::sleep_until(since + GAP).await,
+                () = tokio::time::sleep(READ_EVERY) => {}
+                () = store.signalled(Signal::Case) => tokio::time::sleep_until(since + READ_GAP).await,
                 () = self.stopping.cancelled() => return,
             }
         }
     }
 
-    /// Tells what changed behind that place; without one, begins behind all that there is.
+    /// Sends on every change after the cursor. Without a cursor it starts after the latest change.
     async fn read(&self, store: &Store, from: Option<Cursor>) -> Result<Cursor, store::Error> {
         let Some(mut from) = from else { return store.find_last_cursor().await };
         loop {
-            let changes = store.list_case_changes(from, PAGE).await?;
-            let is_full = i64::try_from(changes.len()).is_ok_and(|it| it == PAGE);
+            let changes = store.list_case_changes(from, READ_CHANGES).await?;
+            let is_full = i64::try_from(changes.len()).is_ok_and(|read| read == READ_CHANGES);
             for change in changes {
                 from = change.cursor;
-                // Nobody may listen any more.
+                // An error only means that no page listens any more.
                 let _ = self.changes.send(Arc::new(change));
             }
             if !is_full {
@@ -124,51 +129,56 @@ impl Live {
     }
 }
 
-struct Listening {
+/// One page's stream.
+struct Listener {
     changes: broadcast::Receiver<Arc<CaseChange>>,
-    until: Instant,
+    ends_at: Instant,
     check_at: Instant,
     desk: Desk,
     session: Session,
-    _places: (OwnedSemaphorePermit, OwnPlace),
+    _slots: (OwnedSemaphorePermit, PageSlot),
 }
 
 pub(super) async fn listen(
     State(desk): State<Desk>,
-    Glance(session): Glance,
+    BackgroundSession(session): BackgroundSession,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, DeskError> {
-    let live = &desk.0.updates;
-    let place = Arc::clone(&live.places).try_acquire_owned().map_err(|_| DeskError::Busy)?;
-    let own = OwnPlace::take(&live.pages, session.reviewer().id).ok_or(DeskError::Busy)?;
+    let live = &desk.0.live;
+    let slot = Arc::clone(&live.slots).try_acquire_owned().map_err(|_| DeskError::Busy)?;
+    let own_slot = PageSlot::take(&live.pages, session.reviewer().id).ok_or(DeskError::Busy)?;
     let (changes, now) = (live.changes.subscribe(), Instant::now());
-    let (until, check_at, desk) = (now + LIFETIME, now + CHECK_EVERY, desk.clone());
-    let listening = Listening { changes, until, check_at, desk, session, _places: (place, own) };
+    let (ends_at, check_at, desk) = (now + STREAM_LIFETIME, now + CHECK_EVERY, desk.clone());
+    let listener = Listener { changes, ends_at, check_at, desk, session, _slots: (slot, own_slot) };
     let hello = stream::iter([Ok(Event::default().event("hello").data("{}").retry(Duration::from_secs(2)))]);
-    let events = stream::unfold(listening, |mut it| async { it.next().await.map(|event| (Ok(event), it)) });
-    Ok(Sse::new(hello.chain(events)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+    let events = stream::unfold(listener, |mut listener| async {
+        let event = listener.next().await?;
+        Some((Ok(event), listener))
+    });
+    Ok(Sse::new(hello.chain(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-impl Listening {
+impl Listener {
+    /// The next change that the reviewer may see; `None` when the stream ends.
     async fn next(&mut self) -> Option<Event> {
         loop {
             let change = tokio::select! {
                 change = self.changes.recv() => change.ok()?,
-                () = tokio::time::sleep_until(self.until) => return None,
+                () = tokio::time::sleep_until(self.ends_at) => return None,
                 () = tokio::time::sleep_until(self.check_at) => {
                     self.desk.0.store.find_session(&self.session.hmac(), false).await.ok()??;
                     self.check_at = Instant::now() + CHECK_EVERY;
                     continue;
                 }
-                () = self.desk.0.updates.stopping.cancelled() => return None,
+                () = self.desk.0.live.stopping.cancelled() => return None,
             };
             if change.account == self.session.reviewer().account {
-                return Some(told(&change, self.session.reviewer()));
+                return Some(case_event(&change, self.session.reviewer()));
             }
         }
     }
 }
 
-fn told(change: &CaseChange, reader: &Reviewer) -> Event {
+fn case_event(change: &CaseChange, reader: &Reviewer) -> Event {
     let data = json!({
         "id": change.job_id,
         "state": change.state.name(),

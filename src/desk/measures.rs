@@ -1,6 +1,6 @@
-//! What was measured of a case, ready to be shown: score, liveness, warnings, quality, facts.
+//! A case's measurements, ready for its page: score, liveness, warnings, quality, facts.
 
-use super::pages::{LivenessView, QualityRow, Scale, WarningView};
+use super::pages::{LivenessView, QualityRow, ScoreScale, WarningView};
 use super::words;
 use crate::domain::evidence::{Judgement, Mode, Threshold};
 use crate::domain::image::ImageRole;
@@ -11,12 +11,12 @@ use crate::domain::rates::Rates;
 use crate::domain::warning::{LogType, Warning};
 use crate::store::jobs::JobView;
 
-/// The score among its thresholds.
-pub(super) fn scale(outcome: &Outcome, rates: Option<&Rates>) -> Option<Scale> {
+/// The score and its thresholds on a scale from 0 to 100; `None` if nothing was compared.
+pub(super) fn scale(outcome: &Outcome, rates: Option<&Rates>) -> Option<ScoreScale> {
     let comparison = outcome.comparison.as_ref()?;
     let (review, approve) = thresholds(&outcome.params);
     let mode = comparison.mode;
-    Some(Scale {
+    Some(ScoreScale {
         score: comparison.similarity.percent(),
         score_text: format!("{:.2}", comparison.similarity.percent()),
         review: review.get() * 100.0,
@@ -28,7 +28,7 @@ pub(super) fn scale(outcome: &Outcome, rates: Option<&Rates>) -> Option<Scale> {
     })
 }
 
-/// Below the first a case is rejected, from the second on it is approved.
+/// Scores below the first threshold are rejected; scores from the second threshold up are approved.
 fn thresholds(params: &JobParams) -> (Threshold, Threshold) {
     match params {
         JobParams::FaceMatch { approve, review, .. } => (*review, *approve),
@@ -45,95 +45,133 @@ fn mode_words(mode: Mode) -> &'static str {
 }
 
 pub(super) fn liveness(outcome: &Outcome) -> Option<LivenessView> {
-    let it = outcome.liveness.as_ref()?;
-    let (judgement, words) = match it.judgement {
-        Judgement::Live => ("live", "A living person was in front of the camera, as far as the model can tell."),
-        Judgement::Uncertain => ("uncertain", "The model cannot tell a living person from a photo of one here."),
-        Judgement::Spoof => ("spoof", "This looks like a photo of a print or of a screen."),
+    let liveness = outcome.liveness.as_ref()?;
+    let (judgement, words) = match liveness.judgement {
+        Judgement::Live => ("live", "The model sees a living person in front of the camera."),
+        Judgement::Uncertain => {
+            ("uncertain", "The model cannot tell whether this is a living person or a photo of one.")
+        }
+        Judgement::Spoof => ("spoof", "This looks like a photo of a print or a screen."),
     };
-    let challenge = outcome.challenge.as_ref().map(|it| {
-        let asked = it.asked.iter().filter_map(|it| serde_json::to_value(it).ok()?.as_str().map(str::to_owned));
-        let asked = asked.map(|it| it.replace('_', " ")).collect::<Vec<_>>().join(", ");
-        let met =
-            if it.passed { "The frames show what was asked for" } else { "The frames do not show what was asked for" };
-        format!("{met}: {asked}.")
+    let challenge = outcome.challenge.as_ref().map(|challenge| {
+        let names = challenge.asked.iter().filter_map(|action| serde_json::to_value(action).ok());
+        let names = names.filter_map(|name| name.as_str().map(|name| name.replace('_', " ")));
+        let shown = if challenge.passed { "show" } else { "do not show" };
+        format!("The frames {shown} the requested actions: {}.", names.collect::<Vec<_>>().join(", "))
     });
     Some(LivenessView {
-        score: format!("{:.2}", it.score.get()),
-        percent: it.score.percent(),
+        score: format!("{:.2}", liveness.score.get()),
+        percent: liveness.score.percent(),
         judgement,
         words: words.to_owned(),
         challenge,
     })
 }
 
-pub(super) fn warning(it: &Warning) -> WarningView {
-    let weight = match it.log_type {
+pub(super) fn warning(warning: &Warning) -> WarningView {
+    let weight = match warning.log_type {
         LogType::Error => "error",
         LogType::Warning => "warning",
         LogType::Information => "information",
     };
+    let risk = serde_json::to_value(warning.risk).ok().and_then(|risk| risk.as_str().map(str::to_owned));
     WarningView {
         weight,
-        risk: serde_json::to_value(it.risk).ok().and_then(|it| it.as_str().map(str::to_owned)).unwrap_or_default(),
-        title: it.short_description.clone(),
-        words: it.long_description.clone(),
-        measured: it.additional_data.as_deref().map(words::measured).unwrap_or_default(),
+        risk: risk.unwrap_or_default(),
+        title: warning.short_description.clone(),
+        words: warning.long_description.clone(),
+        measured: warning.additional_data.as_deref().map(words::measured).unwrap_or_default(),
     }
 }
 
-/// The measures that say something to people, of both faces.
+enum Limit {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// A quality measure that means something to people.
+struct Measure {
+    name: &'static str,
+    limit: Limit,
+    value: fn(&Quality) -> f64,
+    decimals: usize,
+}
+
+impl Measure {
+    fn new(name: &'static str, limit: Limit, value: fn(&Quality) -> f64) -> Self {
+        Self { name, limit, value, decimals: 2 }
+    }
+
+    fn whole(self) -> Self {
+        Self { decimals: 0, ..self }
+    }
+
+    fn row(&self, reference: Option<&Quality>, probe: Option<&Quality>) -> QualityRow {
+        let (limit, words) = match self.limit {
+            Limit::AtLeast(limit) => (limit, "at least"),
+            Limit::AtMost(limit) => (limit, "at most"),
+        };
+        let is_beyond = |quality: &Quality| match self.limit {
+            Limit::AtLeast(limit) => (self.value)(quality) < limit,
+            Limit::AtMost(limit) => (self.value)(quality) > limit,
+        };
+        let decimals = self.decimals;
+        let text = |quality: &Quality| format!("{:.decimals$}", (self.value)(quality));
+        QualityRow {
+            name: self.name,
+            reference: reference.map(text),
+            probe: probe.map(text),
+            reference_bad: reference.is_some_and(is_beyond),
+            probe_bad: probe.is_some_and(is_beyond),
+            limit: format!("{words} {limit:.decimals$}"),
+        }
+    }
+}
+
+/// Picture quality of both faces, each measure with its limit. Empty if no face was measured.
 pub(super) fn quality(outcome: &Outcome) -> Vec<QualityRow> {
-    let of = |report: Option<&ImageReport>| match report.map(|it| &it.seen) {
+    let quality_of = |report: Option<&ImageReport>| match report.map(|report| &report.seen) {
         Some(ImageFinding::Picture { quality, .. }) => *quality,
         _ => None,
     };
-    let reference = of(outcome.images.iter().find(|it| it.role == ImageRole::Reference));
-    let probe = of(outcome.probe());
+    let reference = quality_of(outcome.images.iter().find(|report| report.role == ImageRole::Reference));
+    let probe = quality_of(outcome.probe());
     if reference.is_none() && probe.is_none() {
         return Vec::new();
     }
-    let limits = QualityLimits::default();
-    let row = |name, limit: f64, is_least: bool, read: &dyn Fn(&Quality) -> f64, decimals: usize| {
-        let bad = |it: &Quality| if is_least { read(it) < limit } else { read(it) > limit };
-        let shown = |it: &Quality| format!("{:.decimals$}", read(it));
-        QualityRow {
-            name,
-            reference: reference.as_ref().map(shown),
-            probe: probe.as_ref().map(shown),
-            reference_bad: reference.as_ref().is_some_and(bad),
-            probe_bad: probe.as_ref().is_some_and(bad),
-            limit: format!("at {} {limit:.decimals$}", if is_least { "least" } else { "most" }),
-        }
-    };
-    vec![
-        row("Pixels between the eyes", limits.inter_eye_px, true, &|it| it.inter_eye_px, 0),
-        row("Sharpness", limits.sharpness, true, &|it| it.sharpness, 2),
-        row("Brightness", limits.brightness, true, &|it| it.brightness, 2),
-        row("Contrast", limits.dynamic_range, true, &|it| it.dynamic_range, 2),
-        row("Too bright, share of the face", limits.overexposed, false, &|it| it.overexposed, 2),
-        row("Too dark, share of the face", limits.underexposed, false, &|it| it.underexposed, 2),
-        row("Turned, degrees", limits.pose_deg, false, &|it| it.yaw_deg.abs(), 0),
-        row("Tilted, degrees", limits.pose_deg, false, &|it| it.pitch_deg.abs(), 0),
-        row("Eyes open", limits.eyes_open, true, &|it| it.eyes_open, 2),
-        row("Mouth open", limits.mouth_open, false, &|it| it.mouth_open, 2),
-        row("Dark about the eyes", limits.eyes_darkness, false, &|it| it.eyes_darkness, 2),
-        row("Detail of the eyes", limits.eyes_detail, true, &|it| it.eyes_detail, 2),
-        row("Detail of the mouth", limits.mouth_detail, true, &|it| it.mouth_detail, 2),
-        row("From the edge, in eye distances", limits.margin, true, &|it| it.margin, 2),
-        row("All together", limits.composite, true, &|it| it.composite(&limits), 2),
+    measures(&QualityLimits::default()).iter().map(|measure| measure.row(reference.as_ref(), probe.as_ref())).collect()
+}
+
+fn measures(limits: &QualityLimits) -> [Measure; 15] {
+    use Limit::{AtLeast, AtMost};
+    [
+        Measure::new("Pixels between the eyes", AtLeast(limits.inter_eye_px), |face| face.inter_eye_px).whole(),
+        Measure::new("Sharpness", AtLeast(limits.sharpness), |face| face.sharpness),
+        Measure::new("Brightness", AtLeast(limits.brightness), |face| face.brightness),
+        Measure::new("Contrast", AtLeast(limits.dynamic_range), |face| face.dynamic_range),
+        Measure::new("Overexposed share of the face", AtMost(limits.overexposed), |face| face.overexposed),
+        Measure::new("Underexposed share of the face", AtMost(limits.underexposed), |face| face.underexposed),
+        Measure::new("Head turned, degrees", AtMost(limits.pose_deg), |face| face.yaw_deg.abs()).whole(),
+        Measure::new("Head tilted, degrees", AtMost(limits.pose_deg), |face| face.pitch_deg.abs()).whole(),
+        Measure::new("Eyes open", AtLeast(limits.eyes_open), |face| face.eyes_open),
+        Measure::new("Mouth open", AtMost(limits.mouth_open), |face| face.mouth_open),
+        Measure::new("Darkness around the eyes", AtMost(limits.eyes_darkness), |face| face.eyes_darkness),
+        Measure::new("Detail at the eyes", AtLeast(limits.eyes_detail), |face| face.eyes_detail),
+        Measure::new("Detail at the mouth", AtLeast(limits.mouth_detail), |face| face.mouth_detail),
+        Measure::new("Distance to the edge, in eye distances", AtLeast(limits.margin), |face| face.margin),
+        Measure::new("Overall quality", AtLeast(limits.composite), |face| face.composite(&QualityLimits::default())),
     ]
 }
 
-/// What else is known of the job.
+/// Everything else that is known about the job, as names and values.
 pub(super) fn facts(job: &JobView) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("Request", job.summary.request_id.to_string()),
         ("Service", words::kind(&job.summary.kind).to_owned()),
-        ("Submitted", words::moment(job.created_at).1),
+        ("Submitted", words::moment(job.created_at).words),
     ];
     if let Some(at) = job.finished_at {
-        facts.push(("Compared", words::moment(at).1));
+        facts.push(("Compared", words::moment(at).words));
     }
     if let Some(outcome) = &job.outcome {
         if let Some(comparison) = &outcome.comparison {
@@ -145,7 +183,7 @@ pub(super) fn facts(job: &JobView) -> Vec<(&'static str, String)> {
             facts.push(("Liveness model", liveness.model.clone()));
         }
         if let Some(frames) = &outcome.frames {
-            facts.push(("Frames looked at", frames.looked_at.to_string()));
+            facts.push(("Frames examined", frames.looked_at.to_string()));
         }
         facts.push(("Computed in", format!("{:.0} ms", outcome.compute_ms)));
     }

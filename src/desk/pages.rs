@@ -1,91 +1,110 @@
-//! What the desk's pages show: plain values, ready to be written into the templates of `templates/desk`.
+//! The values that the templates in `templates/desk` show, ready to be written into them.
 
 use askama::Template;
 
-/// What stands on every page.
-pub(super) struct Frame {
+/// What every page has: its head and its navigation.
+pub(super) struct PageFrame {
     pub(super) title: String,
-    /// Nobody before signing in.
+    /// `None` on pages for people who are not signed in.
     pub(super) reader: Option<Reader>,
-    /// Which entry of the navigation this page is: `queue`, `history`, `dashboard`, `account`, or none.
+    /// The navigation's current entry: `queue`, `history`, `dashboard`, `account`, or empty.
     pub(super) active: &'static str,
-    /// Of stylesheet and script: changes when they do.
+    /// The version of stylesheets and scripts, for their addresses.
     pub(super) assets: &'static str,
 }
 
-impl Frame {
-    /// Of a page for whoever comes.
-    pub(super) fn of_nobody(title: &str) -> Self {
+impl PageFrame {
+    /// The frame of a page that needs no session.
+    pub(super) fn signed_out(title: &str) -> Self {
         Self { title: title.to_owned(), reader: None, active: "", assets: super::assets::version() }
     }
 }
 
-/// Who looks at the page.
+/// A link in words.
+pub(super) struct Link {
+    pub(super) path: String,
+    pub(super) words: &'static str,
+}
+
+/// A point in time.
+pub(super) struct Moment {
+    /// RFC 3339, for the `datetime` attribute.
+    pub(super) iso: String,
+    /// `25 Nov 2026, 14:05 UTC`
+    pub(super) words: String,
+}
+
+/// The signed-in reviewer who looks at the page.
 pub(super) struct Reader {
     pub(super) name: String,
     pub(super) organisation: String,
-    /// The cases are made up, for test keys.
+    /// They review the made-up cases of test keys.
     pub(super) sandbox: bool,
     pub(super) is_lead: bool,
-    /// To be sent back with every change: `X-CSRF-Token`, or the field `csrf`.
+    /// Every change sends it back: the script in the header `X-CSRF-Token`, a form in the field `csrf`.
     pub(super) csrf: String,
 }
 
 #[derive(Template)]
 #[template(path = "desk/sign_in.html")]
 pub(super) struct SignInPage {
-    pub(super) frame: Frame,
+    pub(super) frame: PageFrame,
     pub(super) login: String,
-    /// Where to go afterwards: a path of the desk.
+    /// Where to go after signing in: a path of the desk.
     pub(super) next: String,
     /// What went wrong.
     pub(super) error: Option<String>,
-    /// What to know: the session ended, say.
+    /// What happened before, such as the end of a session.
     pub(super) notice: Option<String>,
 }
 
-/// A page that says what went wrong, and what to do.
+/// An error page: what happened, and what to do.
 #[derive(Template)]
 #[template(path = "desk/problem.html")]
 pub(super) struct ProblemPage {
-    pub(super) frame: Frame,
-    pub(super) heading: String,
+    pub(super) frame: PageFrame,
+    pub(super) heading: &'static str,
     pub(super) detail: String,
-    /// Path and words of a link onward.
-    pub(super) onward: (String, String),
+    /// Where to go from here.
+    pub(super) onward: Link,
 }
 
 #[derive(Template)]
 #[template(path = "desk/queue.html")]
 pub(super) struct QueuePage {
-    pub(super) frame: Frame,
+    pub(super) frame: PageFrame,
     pub(super) filters: Vec<Filter>,
     /// Whether any filter is set.
     pub(super) is_filtered: bool,
     pub(super) rows: Vec<QueueRow>,
-    /// The query of the next page.
+    /// The query string of the next page; `None` on the last page.
     pub(super) next_page: Option<String>,
-    /// The query of the first page, where this is not it.
+    /// The query string of the first page; `None` on the first page.
     pub(super) first_page: Option<String>,
     pub(super) counts: Counts,
-    pub(super) notice: Option<String>,
+    pub(super) notice: Option<&'static str>,
 }
 
-/// A choice above a list: a `select` of that name.
+/// A filter above a list, shown as a `select`.
 pub(super) struct Filter {
     pub(super) name: &'static str,
     pub(super) label: &'static str,
-    /// Value, words, whether it is chosen.
-    pub(super) choices: Vec<(String, String, bool)>,
+    pub(super) options: Vec<FilterOption>,
 }
 
-/// Cases by what they wait for; counted up to 10,000, "10,000+" beyond.
+pub(super) struct FilterOption {
+    pub(super) value: String,
+    pub(super) words: String,
+    pub(super) is_chosen: bool,
+}
+
+/// Open cases by what they wait for. Each number is exact up to 10,000, then `10,000+`.
 pub(super) struct Counts {
     pub(super) waiting: String,
     pub(super) mine: String,
     pub(super) second: String,
     pub(super) disputed: String,
-    /// Age of the oldest that waits, in words.
+    /// How long the oldest open case has waited, as in `3 h 12 min`.
     pub(super) oldest: Option<String>,
 }
 
@@ -99,25 +118,26 @@ pub(super) struct QueueRow {
     pub(super) opened_at: String,
     /// `68.20`
     pub(super) score: Option<String>,
-    /// Short words of each warning that weighs.
+    /// The risks that need a decision, in words.
     pub(super) warnings: Vec<String>,
     /// `waiting`, `second`, `disputed`, `settling`.
     pub(super) state: &'static str,
-    /// The same for people.
+    /// The state in words.
     pub(super) state_words: &'static str,
     pub(super) holder: Option<String>,
+    /// The reader holds it.
     pub(super) mine: bool,
 }
 
-/// A case on a page of its own.
+/// A case on its own page.
 #[derive(Template)]
 #[template(path = "desk/case_page.html")]
 pub(super) struct CasePage {
-    pub(super) frame: Frame,
+    pub(super) frame: PageFrame,
     pub(super) case: Case,
 }
 
-/// The case alone, for the script that puts it into the page.
+/// The case alone, for the script, which puts it into the page.
 #[derive(Template)]
 #[template(path = "desk/case.html")]
 pub(super) struct CaseFragment {
@@ -126,7 +146,8 @@ pub(super) struct CaseFragment {
     pub(super) is_lead: bool,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "each is asked by a template")]
+/// A case as one reviewer sees it.
+#[expect(clippy::struct_excessive_bools, reason = "a template asks each of them")]
 pub(super) struct Case {
     pub(super) id: String,
     pub(super) request_id: String,
@@ -137,6 +158,7 @@ pub(super) struct Case {
     pub(super) age: String,
     pub(super) opened_at: String,
     pub(super) holder: Option<String>,
+    /// The reader holds it.
     pub(super) mine: bool,
     /// The reader holds it and may decide.
     pub(super) can_decide: bool,
@@ -144,35 +166,35 @@ pub(super) struct Case {
     pub(super) can_take: bool,
     /// Why the reader may neither take nor decide it, in a sentence.
     pub(super) why_not: Option<String>,
-    /// It is decided, and the reader may correct that.
+    /// It is decided, and the reader may correct the decision.
     pub(super) can_correct: bool,
-    /// Said above the buttons: a second reviewer must agree, this is the second opinion, a dispute.
+    /// A sentence above the buttons: two must agree, this is the second opinion, or there is a dispute.
     pub(super) rule: Option<String>,
-    /// The decision that was made and can be undone: `Approved by you, final in 6 s`.
-    pub(super) settling: Option<Settling>,
-    /// `None`: erased, or never there.
-    pub(super) reference: Option<Shown>,
-    pub(super) probe: Option<Shown>,
-    pub(super) scale: Option<Scale>,
+    /// A decision that can still be undone.
+    pub(super) pending: Option<PendingDecision>,
+    /// `None` if it was erased or never existed.
+    pub(super) reference: Option<PictureView>,
+    pub(super) probe: Option<PictureView>,
+    pub(super) scale: Option<ScoreScale>,
     pub(super) liveness: Option<LivenessView>,
     pub(super) warnings: Vec<WarningView>,
     pub(super) quality: Vec<QualityRow>,
     /// Names and values.
     pub(super) facts: Vec<(&'static str, String)>,
-    /// The client's own words.
+    /// The request's metadata: names and values that the client chose.
     pub(super) metadata: Vec<(String, String)>,
-    /// What may be chosen: code, words.
+    /// Code and words of each reason.
     pub(super) approve_reasons: Vec<(&'static str, &'static str)>,
     pub(super) reject_reasons: Vec<(&'static str, &'static str)>,
-    /// What was decided so far, the first entry in front.
+    /// Decisions so far, oldest first.
     pub(super) decisions: Vec<DecisionView>,
-    /// Who did what, the latest first.
-    pub(super) trail: Vec<TrailRow>,
-    /// Whom a lead may give it to: id, name.
+    /// Who did what, newest first.
+    pub(super) audit_log: Vec<AuditRow>,
+    /// Id and name of each reviewer to whom a lead may assign it.
     pub(super) colleagues: Vec<(String, String)>,
 }
 
-pub(super) struct Settling {
+pub(super) struct PendingDecision {
     /// `approved` or `rejected`.
     pub(super) decision: &'static str,
     pub(super) by: String,
@@ -181,32 +203,32 @@ pub(super) struct Settling {
 }
 
 /// One side of the comparison.
-pub(super) struct Shown {
-    /// `Document portrait`, `Selfie`, `Best frame of the video`.
-    pub(super) label: String,
-    /// Path of a signed URL; of the document its portrait, of the selfie all.
+pub(super) struct PictureView {
+    /// `Document portrait`, `Selfie` or `Best frame`.
+    pub(super) label: &'static str,
+    /// Path and query of a signed URL: the portrait of the document, or the whole selfie.
     pub(super) url: String,
-    /// The face alone; none where none was found.
+    /// A signed URL of the face alone; `None` if no face was found.
     pub(super) crop_url: Option<String>,
-    /// By how much to turn the crop so that the eyes are level, degrees clockwise.
+    /// The clockwise turn in degrees that makes the eyes level.
     pub(super) level_deg: f64,
-    /// `1280 x 720 pixels, 1 face`
+    /// `1280 × 720 pixels, 1 face`
     pub(super) caption: String,
 }
 
 /// The score on a scale from 0 to 100.
-pub(super) struct Scale {
+pub(super) struct ScoreScale {
     /// In [0, 100].
     pub(super) score: f64,
     /// `68.20`
     pub(super) score_text: String,
-    /// In [0, 100]; below it a case is rejected.
+    /// In [0, 100]. Scores below it are rejected.
     pub(super) review: f64,
-    /// In [0, 100]; from it on a case is approved.
+    /// In [0, 100]. Scores from it up are approved.
     pub(super) approve: f64,
-    /// What the score stands for, in a sentence: `About 3 in 1,000 pairs of different people score so high.`
+    /// The score's false match rate, in a sentence.
     pub(super) meaning: String,
-    /// The same of the upper threshold.
+    /// The false match rate of the upper threshold, in a sentence.
     pub(super) approve_meaning: String,
     pub(super) mode: &'static str,
     pub(super) model: String,
@@ -219,9 +241,9 @@ pub(super) struct LivenessView {
     pub(super) percent: f64,
     /// `live`, `uncertain`, `spoof`.
     pub(super) judgement: &'static str,
-    /// In a sentence.
+    /// The judgement in a sentence.
     pub(super) words: String,
-    /// What the frames show of a challenge, in a sentence.
+    /// Whether the frames show the requested actions, in a sentence.
     pub(super) challenge: Option<String>,
 }
 
@@ -231,16 +253,16 @@ pub(super) struct WarningView {
     pub(super) risk: String,
     pub(super) title: String,
     pub(super) words: String,
-    /// What was measured, in plain words: name and value.
+    /// Measurements in words: names and values.
     pub(super) measured: Vec<(String, String)>,
 }
 
-/// One measure of both faces.
+/// One quality measure of both faces.
 pub(super) struct QualityRow {
     pub(super) name: &'static str,
     pub(super) reference: Option<String>,
     pub(super) probe: Option<String>,
-    /// Beyond the limit.
+    /// The reference is beyond the limit.
     pub(super) reference_bad: bool,
     pub(super) probe_bad: bool,
     /// `at least 0.16`
@@ -251,20 +273,19 @@ pub(super) struct DecisionView {
     pub(super) revision: i32,
     /// `approved` or `rejected`.
     pub(super) decision: &'static str,
-    /// `first opinion`, `decision`, `correction`.
+    /// `opinion`, `decision` or `correction`.
     pub(super) stage: &'static str,
     pub(super) by: String,
-    /// RFC 3339, and for people.
-    pub(super) at: (String, String),
+    pub(super) at: Moment,
     pub(super) reasons: Vec<&'static str>,
     pub(super) note: String,
-    /// Which pictures had been shown to the reviewer.
-    pub(super) seen: String,
+    /// The pictures that the reviewer had received before.
+    pub(super) viewed: String,
 }
 
-pub(super) struct TrailRow {
-    /// RFC 3339, and for people.
-    pub(super) at: (String, String),
+/// An entry of the audit log.
+pub(super) struct AuditRow {
+    pub(super) at: Moment,
     pub(super) who: String,
     pub(super) what: String,
 }
@@ -272,7 +293,7 @@ pub(super) struct TrailRow {
 #[derive(Template)]
 #[template(path = "desk/history.html")]
 pub(super) struct HistoryPage {
-    pub(super) frame: Frame,
+    pub(super) frame: PageFrame,
     pub(super) filters: Vec<Filter>,
     pub(super) is_filtered: bool,
     pub(super) rows: Vec<HistoryRow>,
@@ -288,23 +309,29 @@ pub(super) struct HistoryRow {
     pub(super) decision: &'static str,
     pub(super) stage: &'static str,
     pub(super) by: String,
-    pub(super) at: (String, String),
+    pub(super) at: Moment,
     pub(super) reasons: Vec<&'static str>,
 }
 
 #[derive(Template)]
 #[template(path = "desk/dashboard.html")]
 pub(super) struct DashboardPage {
-    pub(super) frame: Frame,
-    /// Name, value, what it means.
-    pub(super) figures: Vec<(&'static str, String, String)>,
-    /// The last 14 days, the oldest first.
+    pub(super) frame: PageFrame,
+    pub(super) figures: Vec<Figure>,
+    /// The last 14 days, oldest first; empty if nothing happened.
     pub(super) days: Vec<DayBar>,
-    /// Cases of 30 days by score, in steps of 5 points where there are any.
+    /// Cases of the last 30 days by score, in steps of 5 points. Steps without cases are left out.
     pub(super) scores: Vec<ScoreBar>,
     pub(super) people: Vec<PersonRow>,
-    /// When this was counted, for people.
+    /// When the figures were counted.
     pub(super) as_of: String,
+}
+
+/// A number at the top of the dashboard.
+pub(super) struct Figure {
+    pub(super) name: &'static str,
+    pub(super) value: String,
+    pub(super) meaning: String,
 }
 
 /// Results of one day.
@@ -317,9 +344,9 @@ pub(super) struct DayBar {
     pub(super) not_finished: i64,
 }
 
-/// Reviewed cases whose score lies in a step.
+/// Reviewed cases whose score lies in one step.
 pub(super) struct ScoreBar {
-    /// In [0, 95]: the lower end of the step of 5 points.
+    /// The lower end of the step, in [0, 95].
     pub(super) from: i64,
     pub(super) approved: i64,
     pub(super) rejected: i64,
@@ -331,16 +358,16 @@ pub(super) struct PersonRow {
     pub(super) decisions: i64,
     /// `62 %`
     pub(super) approved: String,
-    /// Median from taking a case to deciding it.
+    /// Median time from taking a case to deciding it.
     pub(super) median: String,
-    /// Of the cases that somebody else judged, too: `96 % of 25`.
+    /// Agreement on cases that another reviewer judged, too: `96 % of 25`.
     pub(super) agreement: String,
 }
 
 #[derive(Template)]
 #[template(path = "desk/account.html")]
 pub(super) struct AccountPage {
-    pub(super) frame: Frame,
+    pub(super) frame: PageFrame,
     pub(super) login: String,
     pub(super) error: Option<String>,
     pub(super) notice: Option<String>,

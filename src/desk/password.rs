@@ -1,4 +1,4 @@
-//! Passwords: Argon2id with the parameters that OWASP advises (19 MiB, 2 passes), as PHC strings.
+//! Passwords: Argon2id with the parameters that OWASP recommends (19 MiB, 2 passes), stored as PHC strings.
 
 use std::sync::LazyLock;
 
@@ -6,27 +6,27 @@ use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 
-/// Characters, at least. Length is what counts; no rule asks for digits.
+/// Characters, at least. There are no rules about digits or symbols: length protects best.
 pub const SHORTEST: usize = 12;
-/// Bytes, at most: nobody types more, and hashing them costs time.
+/// Bytes, at most. It bounds the time that hashing takes.
 pub const LONGEST: usize = 256;
 
-/// Why a password is not taken.
+/// Why a password is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordFault {
-    #[error("a password needs at least {SHORTEST} characters: a few words do")]
+    #[error("a password needs at least {SHORTEST} characters; a few words are fine")]
     TooShort,
     #[error("a password may have at most {LONGEST} bytes")]
     TooLong,
     /// The system gave no random bytes.
-    #[error("a password cannot be hashed at the moment")]
+    #[error("the password cannot be hashed right now; try again")]
     Hashing,
 }
 
-/// The hash to store. Takes tens of milliseconds of a core.
+/// The hash to store, as a PHC string. Takes tens of milliseconds of a core.
 ///
 /// # Errors
-/// When it is too short or too long.
+/// When the password is too short or too long, or the system has no random bytes.
 pub fn hash(password: &str) -> Result<String, PasswordFault> {
     if password.chars().count() < SHORTEST {
         return Err(PasswordFault::TooShort);
@@ -38,14 +38,15 @@ pub fn hash(password: &str) -> Result<String, PasswordFault> {
     Ok(hash.to_string())
 }
 
-/// Whether it is the password of that hash. Without one it takes as long, and is not: nobody learns which logins exist.
+/// Whether the password belongs to the hash. Without a hash the answer is no, but it takes the same time. Otherwise the
+/// time would reveal which logins exist.
 #[must_use]
 pub fn verify(password: &str, hash: Option<&str>) -> bool {
-    static NOBODYS: LazyLock<String> = LazyLock::new(|| self::hash("nobody's password").unwrap_or_default());
+    static DUMMY_HASH: LazyLock<String> = LazyLock::new(|| self::hash("nobody's password").unwrap_or_default());
     let could_be = hash.is_some() && password.len() <= LONGEST;
-    let (password, stored) = if could_be { (password, hash.unwrap_or_default()) } else { ("", NOBODYS.as_str()) };
-    let verified =
-        PasswordHash::new(stored).is_ok_and(|it| Argon2::default().verify_password(password.as_bytes(), &it).is_ok());
+    let (password, stored) = if could_be { (password, hash.unwrap_or_default()) } else { ("", DUMMY_HASH.as_str()) };
+    let verify = |hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok();
+    let verified = PasswordHash::new(stored).is_ok_and(verify);
     verified && could_be
 }
 
@@ -54,18 +55,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_right_for_its_own_hash_alone() {
+    fn a_password_belongs_to_its_own_hash_only() {
         let stored = hash("correct horse battery").unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
         assert!(verify("correct horse battery", Some(&stored)));
         assert!(!verify("correct horse batterz", Some(&stored)));
         assert!(!verify("", Some(&stored)) && !verify("correct horse battery", Some("")));
-        assert_ne!(stored, hash("correct horse battery").unwrap(), "each has a salt of its own");
+        assert_ne!(stored, hash("correct horse battery").unwrap(), "each hash has its own salt");
         assert!(!verify("nobody's password", None));
     }
 
     #[test]
-    fn short_and_endless_passwords_are_refused() {
+    fn short_and_very_long_passwords_are_refused() {
         assert_eq!(hash("elevenchars"), Err(PasswordFault::TooShort));
         assert_eq!(hash(&"a".repeat(LONGEST + 1)), Err(PasswordFault::TooLong));
         assert!(hash("zwölf Zeichen").is_ok());

@@ -1,4 +1,4 @@
-//! The queue, and who has which case.
+//! The queue of cases, and who holds which case.
 
 use askama::Template as _;
 use axum::extract::{Path, Query, State};
@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::Desk;
 use super::case::{self, case_id};
-use super::deed::{Deed, Nothing, Quiet};
 use super::error::DeskError;
-use super::list;
+use super::form::{BackgroundForm, NoFields, SignedForm};
+use super::list::{self, FilterField};
 use super::pages::{Counts, Filter, QueuePage, QueueRow};
 use super::session::Session;
 use super::words;
@@ -21,7 +21,7 @@ use crate::domain::review::{CaseState, ReviewerId};
 use crate::store::cases::{CaseFilter, CaseRow, MOST_COUNTED};
 use crate::store::jobs::Change;
 
-/// Risks that bring cases here, and can be asked for.
+/// The warnings that the queue can be filtered by: those that send a case to review.
 const RISKS: [&str; 14] = [
     "LOW_FACE_MATCH_SIMILARITY",
     "LOW_LIVENESS_SCORE",
@@ -39,12 +39,12 @@ const RISKS: [&str; 14] = [
     "FACE_AT_EDGE",
 ];
 
-/// Seconds, and what they are called.
+/// Waiting times that the queue can be filtered by: seconds, and words.
 const AGES: [(i64, &str); 4] =
     [(900, "15 minutes or more"), (3600, "An hour or more"), (14_400, "4 hours or more"), (86_400, "A day or more")];
 
 #[derive(Deserialize, Default)]
-pub(super) struct Asked {
+pub(super) struct QueueQuery {
     #[serde(default)]
     state: String,
     #[serde(default)]
@@ -55,82 +55,83 @@ pub(super) struct Asked {
     held: String,
     #[serde(default)]
     after: String,
-    /// Sent here because nothing is left.
+    /// Present when no case was left to take.
     none: Option<String>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Next {
-    /// Asked for by the script.
+pub(super) struct NextQuery {
+    /// Present when the script wants the case alone, not a page.
     fragment: Option<String>,
-    /// The case that the reader looks at.
+    /// The case that is on the reviewer's screen.
     after: Option<Uuid>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct HandedBack {
-    /// It was never shown.
+pub(super) struct HandBackQuery {
+    /// Present when the case was only fetched ahead and never shown.
     ahead: Option<String>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Assigned {
+pub(super) struct AssignForm {
     reviewer: Uuid,
 }
 
 pub(super) async fn show(
     State(desk): State<Desk>,
     session: Session,
-    Query(asked): Query<Asked>,
+    Query(query): Query<QueueQuery>,
 ) -> Result<Html<String>, DeskError> {
     let reviewer = session.reviewer();
     let mut filter = CaseFilter {
-        state: CaseState::parse(&asked.state).filter(|it| it.is_open()),
-        risk: RISKS.contains(&asked.risk.as_str()).then(|| asked.risk.clone()),
-        older_than: AGES.iter().map(|it| it.0).find(|it| it.to_string() == asked.age),
+        state: CaseState::parse(&query.state).filter(|state| state.is_open()),
+        risk: RISKS.contains(&query.risk.as_str()).then(|| query.risk.clone()),
+        older_than: AGES.iter().map(|(seconds, _)| *seconds).find(|seconds| seconds.to_string() == query.age),
         ..CaseFilter::default()
     };
-    match asked.held.as_str() {
+    match query.held.as_str() {
         "mine" => filter.holder = Some(reviewer.id),
         "free" => filter.free = true,
         _ => {}
     }
-    let after = place(&asked.after);
+    let after = parse_position(&query.after);
     let store = &desk.0.store;
-    let mut rows = store.list_cases(reviewer.account, &filter, after, list::ASKED).await?;
+    let mut rows = store.list_cases(reviewer.account, &filter, after, list::FETCH_ROWS).await?;
     let counts = store.count_cases(reviewer).await?;
-    let next_page = list::cut(&mut rows).map(|last| asked.query(Some((last.opened_at, last.job_id))));
+    let next_page = list::cut(&mut rows).map(|last| query.page_after(Some((last.opened_at, last.job_id))));
     let page = QueuePage {
         frame: session.frame("Queue", "queue"),
-        is_filtered: asked.chosen().iter().any(|(_, value)| !value.is_empty()),
-        filters: asked.filters(),
-        rows: rows.into_iter().map(|it| row(it, reviewer.id, counts.now)).collect(),
+        is_filtered: query.chosen().iter().any(|(_, value)| !value.is_empty()),
+        filters: query.filters(),
+        rows: rows.into_iter().map(|row| queue_row(row, reviewer.id, counts.now)).collect(),
         next_page,
-        first_page: after.map(|_| asked.query(None)),
+        first_page: after.map(|_| query.page_after(None)),
         counts: Counts {
-            waiting: counted(counts.waiting),
-            mine: counted(counts.mine),
-            second: counted(counts.second),
-            disputed: counted(counts.disputed),
-            oldest: counts.oldest.map(|it| words::age(it, counts.now)),
+            waiting: capped(counts.waiting),
+            mine: capped(counts.mine),
+            second: capped(counts.second),
+            disputed: capped(counts.disputed),
+            oldest: counts.oldest.map(|opened_at| words::age(opened_at, counts.now)),
         },
-        notice: asked.none.map(|_| "No case is free for you at the moment.".to_owned()),
+        notice: query.none.map(|_| "No case is free for you right now."),
     };
     Ok(Html(page.render()?))
 }
 
-/// Takes the next case. The script gets it as a part of a page, ahead of its being shown: no deed of the reviewer's.
+/// Takes the next case. The script fetches it ahead as a part of a page. That is not something the reviewer did, so it
+/// does not extend the session.
 pub(super) async fn next(
     State(desk): State<Desk>,
-    Query(asked): Query<Next>,
-    Quiet(deed): Quiet<Nothing>,
+    Query(query): Query<NextQuery>,
+    BackgroundForm(form): BackgroundForm<NoFields>,
 ) -> Result<Response, DeskError> {
-    if asked.fragment.is_none() {
-        deed.session.act(&desk).await?;
+    if query.fragment.is_none() {
+        form.session.extend(&desk).await?;
     }
-    let next = desk.0.store.take_next_case(deed.session.reviewer(), asked.after.map(JobId)).await?;
-    match (next, asked.fragment) {
-        (Some(id), Some(_)) => Ok(case::fragment(&desk, &deed.session, id).await?.into_response()),
+    let next = desk.0.store.take_next_case(form.session.reviewer(), query.after.map(JobId)).await?;
+    match (next, query.fragment) {
+        (Some(id), Some(_)) => Ok(case::fragment(&desk, &form.session, id).await?.into_response()),
         (None, Some(_)) => Ok(StatusCode::NO_CONTENT.into_response()),
         (Some(id), None) => Ok(Redirect::to(&format!("/desk/cases/{id}")).into_response()),
         (None, None) => Ok(Redirect::to("/desk/queue?none=1").into_response()),
@@ -140,68 +141,70 @@ pub(super) async fn next(
 pub(super) async fn take(
     State(desk): State<Desk>,
     Path(id): Path<String>,
-    deed: Deed<Nothing>,
+    form: SignedForm<NoFields>,
 ) -> Result<Response, DeskError> {
-    let (id, reviewer) = (case_id(&id)?, deed.session.reviewer());
+    let (id, reviewer) = (case_id(&id)?, form.session.reviewer());
     match desk.0.store.take_case(reviewer, id).await? {
-        Change::Done => Ok(done(deed.by_script, &format!("/desk/cases/{id}"))),
-        Change::Lost => Err(case::moved_on(&desk, reviewer, id).await?),
+        Change::Done => Ok(done(form.by_script, &format!("/desk/cases/{id}"))),
+        Change::Lost => Err(case::conflict(&desk, reviewer, id).await?),
     }
 }
 
 pub(super) async fn hand_back(
     State(desk): State<Desk>,
     Path(id): Path<String>,
-    Query(asked): Query<HandedBack>,
-    deed: Deed<Nothing>,
+    Query(query): Query<HandBackQuery>,
+    form: SignedForm<NoFields>,
 ) -> Result<Response, DeskError> {
-    let (id, reviewer) = (case_id(&id)?, deed.session.reviewer());
-    match desk.0.store.hand_back_case(reviewer, id, asked.ahead.is_some()).await? {
-        Change::Done => Ok(done(deed.by_script, "/desk/queue")),
-        Change::Lost => Err(case::moved_on(&desk, reviewer, id).await?),
+    let (id, reviewer) = (case_id(&id)?, form.session.reviewer());
+    match desk.0.store.hand_back_case(reviewer, id, query.ahead.is_some()).await? {
+        Change::Done => Ok(done(form.by_script, "/desk/queue")),
+        Change::Lost => Err(case::conflict(&desk, reviewer, id).await?),
     }
 }
 
 pub(super) async fn assign(
     State(desk): State<Desk>,
     Path(id): Path<String>,
-    deed: Deed<Assigned>,
+    form: SignedForm<AssignForm>,
 ) -> Result<Response, DeskError> {
-    let (id, lead) = (case_id(&id)?, deed.session.reviewer());
+    let (id, lead) = (case_id(&id)?, form.session.reviewer());
     if !lead.is_lead {
-        return Err(DeskError::Forbidden("Only a lead gives cases to others."));
+        return Err(DeskError::Forbidden("Only a lead can assign cases."));
     }
-    match desk.0.store.assign_case(lead, id, ReviewerId(deed.form.reviewer)).await? {
-        Change::Done => Ok(done(deed.by_script, &format!("/desk/cases/{id}"))),
+    match desk.0.store.assign_case(lead, id, ReviewerId(form.fields.reviewer)).await? {
+        Change::Done => Ok(done(form.by_script, &format!("/desk/cases/{id}"))),
         Change::Lost => {
-            let what = "It could not be given to that reviewer: it is over, or they have given their opinion already, or it \
-                        is disputed and they are no lead.";
-            Err(DeskError::Conflict(what.to_owned()))
+            let why = "This case cannot be assigned to that reviewer. Perhaps it is closed, or they have given an \
+                       opinion on it, or it is disputed and they are not a lead.";
+            Err(DeskError::Conflict(why.to_owned()))
         }
     }
 }
 
+/// A page shows the case, so its holder keeps it.
 pub(super) async fn heartbeat(
     State(desk): State<Desk>,
     Path(id): Path<String>,
-    Quiet(deed): Quiet<Nothing>,
+    BackgroundForm(form): BackgroundForm<NoFields>,
 ) -> Result<StatusCode, DeskError> {
-    let (id, reviewer) = (case_id(&id)?, deed.session.reviewer());
+    let (id, reviewer) = (case_id(&id)?, form.session.reviewer());
     match desk.0.store.renew_case(reviewer, id).await? {
         Change::Done => Ok(StatusCode::NO_CONTENT),
-        Change::Lost => Err(case::moved_on(&desk, reviewer, id).await?),
+        Change::Lost => Err(case::conflict(&desk, reviewer, id).await?),
     }
 }
 
+/// Records that a case which was fetched ahead is on the screen now.
 pub(super) async fn opened(
     State(desk): State<Desk>,
     Path(id): Path<String>,
-    deed: Deed<Nothing>,
+    form: SignedForm<NoFields>,
 ) -> Result<StatusCode, DeskError> {
-    let (id, reviewer) = (case_id(&id)?, deed.session.reviewer());
+    let (id, reviewer) = (case_id(&id)?, form.session.reviewer());
     let case = desk.0.store.find_case(reviewer.account, id).await?.ok_or(DeskError::NoSuchCase)?;
     if case.holder.is_none_or(|(holder, _)| holder != reviewer.id) {
-        return Err(case::moved_on(&desk, reviewer, id).await?);
+        return Err(case::conflict(&desk, reviewer, id).await?);
     }
     desk.0.store.record_opened(reviewer, id).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -211,39 +214,40 @@ fn done(by_script: bool, path: &str) -> Response {
     if by_script { StatusCode::NO_CONTENT.into_response() } else { Redirect::to(path).into_response() }
 }
 
-fn row(it: CaseRow, reader: ReviewerId, now: DateTime<Utc>) -> QueueRow {
+fn queue_row(row: CaseRow, reader: ReviewerId, now: DateTime<Utc>) -> QueueRow {
     QueueRow {
-        id: it.job_id.to_string(),
-        request_id: it.request_id,
-        kind: words::kind(&it.kind),
-        age: words::age(it.opened_at, now),
-        opened_at: words::moment(it.opened_at).0,
-        score: it.score.map(|it| format!("{it:.2}")),
-        warnings: it.risks.iter().map(|it| words::risk(it)).collect(),
-        state: it.state.name(),
-        state_words: it.state.words(),
-        mine: it.holder.as_ref().is_some_and(|(id, _)| *id == reader),
-        holder: it.holder.map(|(_, name)| name),
+        id: row.job_id.to_string(),
+        request_id: row.request_id,
+        kind: words::kind(&row.kind),
+        age: words::age(row.opened_at, now),
+        opened_at: words::moment(row.opened_at).iso,
+        score: row.score.map(|score| format!("{score:.2}")),
+        warnings: row.risks.iter().map(|risk| words::risk(risk)).collect(),
+        state: row.state.name(),
+        state_words: row.state.words(),
+        mine: row.holder.as_ref().is_some_and(|(id, _)| *id == reader),
+        holder: row.holder.map(|(_, name)| name),
     }
 }
 
-pub(super) fn counted(cases: i64) -> String {
+/// A number of cases in words. The database stops counting above 10,000.
+pub(super) fn capped(cases: i64) -> String {
     if cases > MOST_COUNTED { "10,000+".to_owned() } else { cases.to_string() }
 }
 
-/// `<microseconds>.<id>`, as [`Asked::query`] writes it.
-fn place(after: &str) -> Option<(DateTime<Utc>, JobId)> {
+/// Reads `<microseconds>.<id>`, as [`QueueQuery::page_after`] writes it.
+fn parse_position(after: &str) -> Option<(DateTime<Utc>, JobId)> {
     let (at, id) = after.split_once('.')?;
-    // Within what the database can say, up to the year 9999.
-    let at = at.parse().ok().filter(|it| (0..253_402_300_800_000_000).contains(it))?;
+    // Postgres rejects much later times. The bound is the year 9999.
+    let at = at.parse().ok().filter(|micros| (0..253_402_300_800_000_000).contains(micros))?;
     Some((DateTime::from_timestamp_micros(at)?, JobId(id.parse().ok()?)))
 }
 
-impl Asked {
-    /// The same question, behind that place.
-    fn query(&self, after: Option<(DateTime<Utc>, JobId)>) -> String {
-        let place = after.map(|(at, id)| ("after", format!("{}.{id}", at.timestamp_micros())));
-        list::query(&self.chosen(), place)
+impl QueueQuery {
+    /// The query string of the page that follows this position; `None` for the first page.
+    fn page_after(&self, position: Option<(DateTime<Utc>, JobId)>) -> String {
+        let position = position.map(|(at, id)| ("after", format!("{}.{id}", at.timestamp_micros())));
+        list::query(&self.chosen(), position)
     }
 
     fn chosen(&self) -> [(&'static str, &str); 4] {
@@ -251,17 +255,16 @@ impl Asked {
     }
 
     fn filters(&self) -> Vec<Filter> {
-        let states = CaseState::ALL.iter().filter(|it| it.is_open());
-        let states = states.map(|it| (it.name().to_owned(), it.words().to_owned()));
-        let risks = RISKS.iter().map(|it| ((*it).to_owned(), words::risk(it)));
-        let ages = AGES.iter().map(|(age, words)| (age.to_string(), (*words).to_owned()));
-        let held = [("free", "Free"), ("mine", "Mine")].map(|(value, words)| (value.to_owned(), words.to_owned()));
-        vec![
-            list::filter(("state", "State"), "Any state", &self.state, states),
-            list::filter(("risk", "Warning"), "Any warning", &self.risk, risks),
-            list::filter(("age", "Waiting for"), "Any time", &self.age, ages),
-            list::filter(("held", "Held by"), "Anybody or nobody", &self.held, held),
-        ]
+        let states = CaseState::ALL.iter().filter(|state| state.is_open());
+        let states = states.map(|state| (state.name().to_owned(), state.words().to_owned()));
+        let risks = RISKS.iter().map(|risk| ((*risk).to_owned(), words::risk(risk)));
+        let ages = AGES.iter().map(|(seconds, words)| (seconds.to_string(), (*words).to_owned()));
+        let holders = [("free", "Free"), ("mine", "Mine")].map(|(value, words)| (value.to_owned(), words.to_owned()));
+        let state = FilterField { name: "state", label: "State", any: "Any state", chosen: &self.state };
+        let risk = FilterField { name: "risk", label: "Warning", any: "Any warning", chosen: &self.risk };
+        let age = FilterField { name: "age", label: "Waiting time", any: "Any time", chosen: &self.age };
+        let held = FilterField { name: "held", label: "Held by", any: "Anybody or nobody", chosen: &self.held };
+        vec![state.with(states), risk.with(risks), age.with(ages), held.with(holders)]
     }
 }
 
@@ -270,15 +273,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_in_the_queue_is_read_back_to_the_microsecond() {
+    fn a_position_in_the_queue_is_read_back_to_the_microsecond() {
         let (at, id) = (DateTime::from_timestamp_micros(1_800_000_000_123_456).unwrap(), JobId::new());
-        let asked = Asked { risk: "BLURRED".to_owned(), ..Asked::default() };
-        let query = asked.query(Some((at, id)));
+        let query = QueueQuery { risk: "BLURRED".to_owned(), ..QueueQuery::default() };
+        let query = query.page_after(Some((at, id)));
         let after = query.split_once("after=").unwrap().1;
         assert!(query.starts_with("risk=BLURRED&"));
-        assert_eq!(place(after), Some((at, id)));
+        assert_eq!(parse_position(after), Some((at, id)));
         for wrong in ["", "1", "x.y", &format!("{}.{id}", i64::MAX), &format!("-1.{id}")] {
-            assert_eq!(place(wrong), None, "{wrong}");
+            assert_eq!(parse_position(wrong), None, "{wrong}");
         }
     }
 }

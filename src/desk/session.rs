@@ -1,5 +1,4 @@
-//! Who sits at the desk: a random token in a cookie, of which the database knows an HMAC; and the token that every change
-//! must bring, so that no other site can make one.
+//! Sessions: who is signed in. The cookie holds a random token; the database stores only the token's HMAC.
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
@@ -9,60 +8,56 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::Desk;
+use super::csrf;
 use super::error::DeskError;
-use super::pages::{Frame, Reader};
+use super::pages::{PageFrame, Reader};
 use crate::domain::pepper::{HashPurpose, Pepper};
 use crate::domain::review::Reviewer;
 use crate::store::reviewers::SignedIn;
 
-/// Over TLS the browser itself sees to it that no other host or path set the cookie.
+/// The cookie's name over TLS. Browsers accept a `__Host-` cookie only over TLS and from this very host.
 const SECURE_NAME: &str = "__Host-visavis_desk";
 const NAME: &str = "visavis_desk";
-/// Random bytes of a token.
-const TOKEN: usize = 32;
-/// Random bytes that make two pages' tokens differ: what is compressed beside a secret must not reveal it.
-const MASK: usize = 16;
+/// Random bytes in a session's token.
+const TOKEN_BYTES: usize = 32;
 
-/// A reviewer who is signed in, and does something: the session lives on.
+/// The session of a reviewer who does something. As an extractor it extends the session.
 pub(super) struct Session {
     signed_in: SignedIn,
     token: Vec<u8>,
     pepper: Pepper,
 }
 
-/// The same of a page that asks by itself, which keeps no session alive.
-pub(super) struct Glance(pub(super) Session);
+/// The session of a request that a page makes by itself. As an extractor it does not extend the session.
+pub(super) struct BackgroundSession(pub(super) Session);
 
 impl Session {
     pub(super) fn reviewer(&self) -> &Reviewer {
         &self.signed_in.reviewer
     }
 
-    /// Of the cookie, as stored.
+    /// The HMAC of the cookie's token, as the database stores it.
     pub(super) fn hmac(&self) -> Vec<u8> {
         hmac(&self.pepper, &self.token)
     }
 
-    /// The reviewer does something: the session lives on.
-    pub(super) async fn act(&self, desk: &Desk) -> Result<(), DeskError> {
+    /// Extends the session: the reviewer did something.
+    pub(super) async fn extend(&self, desk: &Desk) -> Result<(), DeskError> {
         desk.0.store.find_session(&self.hmac(), true).await?.map(drop).ok_or(DeskError::SignedOut)
     }
 
-    /// A token for a page's changes.
+    /// A CSRF token for a page of this session.
     pub(super) fn csrf(&self) -> String {
-        let mask: [u8; MASK] = rand::random();
-        let digest = self.pepper.digest(HashPurpose::Csrf, &[&self.token, &mask]);
-        BASE64_URL_SAFE_NO_PAD.encode([mask.as_slice(), &digest].concat())
+        csrf::issue(&self.pepper, &self.token)
     }
 
-    /// Whether a page of this session got that token.
+    /// Whether the CSRF token was issued for this session.
     pub(super) fn is_csrf(&self, sent: &str) -> bool {
-        let Ok(sent) = BASE64_URL_SAFE_NO_PAD.decode(sent) else { return false };
-        let Some((mask, digest)) = sent.split_at_checked(MASK) else { return false };
-        self.pepper.verify(HashPurpose::Csrf, &[&self.token, mask], digest)
+        csrf::is_valid(&self.pepper, &self.token, sent)
     }
 
-    pub(super) fn frame(&self, title: &str, active: &'static str) -> Frame {
+    /// What every page of a signed-in reviewer shows.
+    pub(super) fn frame(&self, title: &str, active: &'static str) -> PageFrame {
         let reader = Reader {
             name: self.reviewer().name.clone(),
             organisation: self.signed_in.organisation.clone(),
@@ -70,14 +65,13 @@ impl Session {
             is_lead: self.reviewer().is_lead,
             csrf: self.csrf(),
         };
-        Frame { title: title.to_owned(), reader: Some(reader), active, assets: super::assets::version() }
+        PageFrame { title: title.to_owned(), reader: Some(reader), active, assets: super::assets::version() }
     }
 
-    async fn find(parts: &Parts, desk: &Desk, acts: bool) -> Result<Self, DeskError> {
-        let over = || DeskError::SignedOut;
-        let token = token(&parts.headers, desk.0.is_secure).ok_or_else(over)?;
+    async fn find(parts: &Parts, desk: &Desk, extend: bool) -> Result<Self, DeskError> {
+        let token = token(&parts.headers, desk.0.is_secure).ok_or(DeskError::SignedOut)?;
         let pepper = desk.0.pepper.clone();
-        let signed_in = desk.0.store.find_session(&hmac(&pepper, &token), acts).await?.ok_or_else(over)?;
+        let signed_in = desk.0.store.find_session(&hmac(&pepper, &token), extend).await?.ok_or(DeskError::SignedOut)?;
         Ok(Self { signed_in, token, pepper })
     }
 }
@@ -90,7 +84,7 @@ impl FromRequestParts<Desk> for Session {
     }
 }
 
-impl FromRequestParts<Desk> for Glance {
+impl FromRequestParts<Desk> for BackgroundSession {
     type Rejection = DeskError;
 
     async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, DeskError> {
@@ -98,26 +92,26 @@ impl FromRequestParts<Desk> for Glance {
     }
 }
 
-/// The cookie's token, where a request brings one.
+/// The session's token from the cookie; `None` without a well-formed cookie.
 pub(super) fn token(headers: &HeaderMap, is_secure: bool) -> Option<Vec<u8>> {
     let jar = CookieJar::from_headers(headers);
-    // Never the other name: a neighbour without TLS could have set that.
+    // The other name is never read: over TLS, somebody on the network could have set it by plain HTTP.
     let cookie = jar.get(name(is_secure))?;
-    BASE64_URL_SAFE_NO_PAD.decode(cookie.value()).ok().filter(|it| it.len() == TOKEN)
+    BASE64_URL_SAFE_NO_PAD.decode(cookie.value()).ok().filter(|token| token.len() == TOKEN_BYTES)
 }
 
 pub(super) fn hmac(pepper: &Pepper, token: &[u8]) -> Vec<u8> {
     pepper.digest(HashPurpose::Session, &[token])
 }
 
-/// A new token, and the cookie that carries it.
+/// A new session: its token, and the cookie that carries it.
 pub(super) fn begin(is_secure: bool) -> (Vec<u8>, Cookie<'static>) {
-    let token: [u8; TOKEN] = rand::random();
+    let token: [u8; TOKEN_BYTES] = rand::random();
     let cookie = cookie(is_secure, BASE64_URL_SAFE_NO_PAD.encode(token));
     (token.to_vec(), cookie)
 }
 
-/// What takes the cookie away.
+/// A cookie that removes the session's cookie from the browser.
 pub(super) fn end(is_secure: bool) -> Cookie<'static> {
     let mut cookie = cookie(is_secure, String::new());
     cookie.make_removal();
@@ -129,7 +123,8 @@ fn name(is_secure: bool) -> &'static str {
 }
 
 fn cookie(is_secure: bool, value: String) -> Cookie<'static> {
-    // It ends with the browser, or earlier: the database knows when. Lax: who follows a colleague's link to a case is still signed in. Changes need more than the cookie.
+    // The cookie has no end of its own: the database ends sessions. `Lax` keeps reviewers signed in when they follow a
+    // link to a case from elsewhere; that is safe because changes also need a CSRF token.
     Cookie::build((name(is_secure), value)).path("/").http_only(true).secure(is_secure).same_site(SameSite::Lax).build()
 }
 
@@ -138,36 +133,6 @@ mod tests {
     use super::*;
     use axum::http::HeaderValue;
     use axum::http::header::COOKIE;
-    use base64::prelude::BASE64_STANDARD;
-    use uuid::Uuid;
-
-    use crate::domain::ids::TenantId;
-    use crate::domain::review::ReviewerId;
-    use crate::domain::tenant::Account;
-
-    fn session(token: u8) -> Session {
-        let reviewer = Reviewer {
-            id: ReviewerId(Uuid::nil()),
-            account: Account::live(TenantId(Uuid::nil())),
-            login: "ada".to_owned(),
-            name: "Ada".to_owned(),
-            is_lead: false,
-        };
-        let pepper = Pepper::parse(&BASE64_STANDARD.encode([7; 32])).unwrap();
-        Session { signed_in: SignedIn { reviewer, organisation: "acme".to_owned() }, token: vec![token; TOKEN], pepper }
-    }
-
-    #[test]
-    fn every_page_has_a_token_of_its_own_and_each_is_of_its_session_alone() {
-        let (one, other) = (session(1), session(2));
-        let (first, second) = (one.csrf(), one.csrf());
-        assert_ne!(first, second);
-        assert!(one.is_csrf(&first) && one.is_csrf(&second));
-        assert!(!other.is_csrf(&first));
-        for wrong in ["", "AAAA", "not base64!", &first[1..], &format!("{first}A")] {
-            assert!(!one.is_csrf(wrong), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_cookie_is_read_back_and_scripts_and_other_sites_do_not_get_it() {

@@ -1,4 +1,4 @@
-//! Signing in and out, and a reviewer's own password.
+//! Signing in, signing out, and changing one's own password.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,27 +14,27 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::info;
 
 use super::Desk;
-use super::deed::{Deed, Nothing};
 use super::error::DeskError;
-use super::pages::{AccountPage, Frame, SignInPage};
+use super::form::{NoFields, SignedForm};
+use super::pages::{AccountPage, PageFrame, SignInPage};
 use super::password;
 use super::session::{self, Session};
 use crate::domain::review::Reviewer;
 use crate::store::audit_log::AuditAction;
 
-/// For a turn to check a password.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request waits for its turn to check a password.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
-pub(super) struct Arriving {
+pub(super) struct SignInQuery {
     #[serde(default)]
     next: String,
-    /// Sent here because a session was over.
+    /// Present when a page asked for a session and there was none.
     ended: Option<String>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct SignIn {
+pub(super) struct SignInForm {
     login: String,
     password: String,
     #[serde(default)]
@@ -42,29 +42,30 @@ pub(super) struct SignIn {
 }
 
 #[derive(Deserialize)]
-pub(super) struct NewPassword {
+pub(super) struct PasswordForm {
     current: String,
     new: String,
     again: String,
 }
 
-pub(super) async fn show(Query(arriving): Query<Arriving>) -> Result<Html<String>, DeskError> {
-    let notice = arriving.ended.map(|_| "Sign in to go on: your session has ended, or had not begun.".to_owned());
-    page("", &arriving.next, None, notice)
+pub(super) async fn show(Query(query): Query<SignInQuery>) -> Result<Html<String>, DeskError> {
+    let notice = query.ended.map(|_| "Please sign in. Your session has ended, or you have not signed in yet.");
+    page("", &query.next, None, notice)
 }
 
 pub(super) async fn sign_in(
     State(desk): State<Desk>,
     jar: CookieJar,
-    Form(form): Form<SignIn>,
+    Form(form): Form<SignInForm>,
 ) -> Result<Response, DeskError> {
     let store = &desk.0.store;
     let login = form.login.trim().to_lowercase();
-    // From before the look at the lock to behind the count: who guesses in many requests at once gets no more tries.
+    // Held from before the lock is read until the failure is counted. So many guesses at the same time count like
+    // guesses one after the other.
     let turn = turn(&desk).await?;
     let known = if login.contains('\0') { None } else { store.find_reviewer(&login).await? };
-    let known = known.filter(|it| !it.is_locked);
-    let hash = known.as_ref().map(|it| it.password_hash.clone());
+    let known = known.filter(|known| !known.is_locked);
+    let hash = known.as_ref().map(|known| known.password_hash.clone());
     let (is_right, turn) = in_turn(turn, move || password::verify(&form.password, hash.as_deref())).await?;
     if let Some(known) = known {
         let (token, cookie) = session::begin(desk.0.is_secure);
@@ -79,17 +80,16 @@ pub(super) async fn sign_in(
         }
     }
     drop(turn);
-    // The same words whether the login, the password or the time is wrong.
-    let why =
-        "This login and password do not belong together, or there were too many wrong passwords: then wait 15 minutes.";
-    let page = page(&form.login, &form.next, Some(why.to_owned()), None)?;
+    // The same text in every case. It must not reveal whether the login exists or is locked.
+    let why = "The login or the password is wrong. After several wrong passwords you must wait 15 minutes.";
+    let page = page(&form.login, &form.next, Some(why), None)?;
     Ok((StatusCode::UNAUTHORIZED, page).into_response())
 }
 
 async fn count_failure(desk: &Desk, reviewer: &Reviewer) -> Result<(), DeskError> {
     if desk.0.store.count_failure(reviewer.id).await? {
         desk.0.store.record(reviewer, AuditAction::LockedOut).await?;
-        info!(reviewer = %reviewer.id.0, "locked out after wrong passwords");
+        info!(reviewer = %reviewer.id.0, "locked out after too many wrong passwords");
     }
     Ok(())
 }
@@ -97,10 +97,10 @@ async fn count_failure(desk: &Desk, reviewer: &Reviewer) -> Result<(), DeskError
 pub(super) async fn sign_out(
     State(desk): State<Desk>,
     jar: CookieJar,
-    deed: Deed<Nothing>,
+    form: SignedForm<NoFields>,
 ) -> Result<(CookieJar, Redirect), DeskError> {
-    desk.0.store.delete_session(&deed.session.hmac()).await?;
-    desk.0.store.record(deed.session.reviewer(), AuditAction::SignedOut).await?;
+    desk.0.store.delete_session(&form.session.hmac()).await?;
+    desk.0.store.record(form.session.reviewer(), AuditAction::SignedOut).await?;
     Ok((jar.add(session::end(desk.0.is_secure)), Redirect::to("/desk/sign-in")))
 }
 
@@ -110,42 +110,43 @@ pub(super) async fn account(session: Session) -> Result<Html<String>, DeskError>
 
 pub(super) async fn change_password(
     State(desk): State<Desk>,
-    Deed { session, form, .. }: Deed<NewPassword>,
+    SignedForm { session, fields, .. }: SignedForm<PasswordForm>,
 ) -> Result<Response, DeskError> {
     let refuse =
-        |why: String| Ok((StatusCode::UNPROCESSABLE_ENTITY, account_page(&session, Some(why), None)?).into_response());
+        |why: &str| Ok((StatusCode::UNPROCESSABLE_ENTITY, account_page(&session, Some(why), None)?).into_response());
     let login = session.reviewer().login.clone();
     let turn = turn(&desk).await?;
     let known = desk.0.store.find_reviewer(&login).await?.ok_or(DeskError::SignedOut)?;
     let hash = known.password_hash.clone();
-    let (is_right, turn) = in_turn(turn, move || password::verify(&form.current, Some(&hash))).await?;
+    let (is_right, turn) = in_turn(turn, move || password::verify(&fields.current, Some(&hash))).await?;
     if known.is_locked || !is_right {
         if !known.is_locked {
             count_failure(&desk, &known.reviewer).await?;
         }
-        return refuse("The current password is wrong, or was wrong too often: then wait 15 minutes.".to_owned());
+        return refuse("The current password is wrong. After several wrong passwords you must wait 15 minutes.");
     }
-    if form.new != form.again {
-        return refuse("The new password was typed differently the second time.".to_owned());
+    if fields.new != fields.again {
+        return refuse("The two new passwords are not the same. Type the new password again.");
     }
-    let hashed = match in_turn(turn, move || password::hash(&form.new)).await?.0 {
+    let hashed = match in_turn(turn, move || password::hash(&fields.new)).await?.0 {
         Ok(hashed) => hashed,
-        Err(fault) => return refuse(format!("{fault}.")),
+        Err(fault) => return refuse(&format!("{fault}.")),
     };
     desk.0.store.set_password(&login, &hashed, Some(&session.hmac())).await?;
     desk.0.store.record(session.reviewer(), AuditAction::PasswordChanged).await?;
-    let notice = "The password is changed. Wherever else you were signed in, you are not any more.".to_owned();
+    let notice = "Your password is changed. You are signed out everywhere else.";
     Ok(account_page(&session, None, Some(notice))?.into_response())
 }
 
-/// The right to check or make a password. Few at once, whoever asks: each takes a core and memory; and not many wait.
+/// Waits for a turn to check or hash a password. Each hash takes a core and 19 MiB, so only a few run at the same time,
+/// and only a limited number may wait.
 async fn turn(desk: &Desk) -> Result<OwnedSemaphorePermit, DeskError> {
-    let _waiting = desk.0.waiting.try_acquire().map_err(|_| DeskError::Busy)?;
-    let turn = tokio::time::timeout(PATIENCE, Arc::clone(&desk.0.checking).acquire_owned());
+    let _place = desk.0.password_queue.try_acquire().map_err(|_| DeskError::Busy)?;
+    let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&desk.0.password_turns).acquire_owned());
     turn.await.map_err(|_| DeskError::Busy)?.map_err(|_| DeskError::Busy)
 }
 
-/// Held to the end, also where nobody waits any more.
+/// Runs the work on a blocking thread. The thread keeps the turn to the end, even if the client goes away meanwhile.
 async fn in_turn<T: Send + 'static>(
     turn: OwnedSemaphorePermit,
     work: impl FnOnce() -> T + Send + 'static,
@@ -153,20 +154,23 @@ async fn in_turn<T: Send + 'static>(
     tokio::task::spawn_blocking(move || (work(), turn)).await.map_err(|_| DeskError::Unavailable)
 }
 
-fn page(login: &str, next: &str, error: Option<String>, notice: Option<String>) -> Result<Html<String>, DeskError> {
-    let frame = Frame::of_nobody("Sign in");
+fn page(login: &str, next: &str, error: Option<&str>, notice: Option<&str>) -> Result<Html<String>, DeskError> {
+    let frame = PageFrame::signed_out("Sign in");
     let next = within_desk(next).to_owned();
+    let (error, notice) = (error.map(str::to_owned), notice.map(str::to_owned));
     Ok(Html(SignInPage { frame, login: login.to_owned(), next, error, notice }.render()?))
 }
 
-fn account_page(session: &Session, error: Option<String>, notice: Option<String>) -> Result<Html<String>, DeskError> {
+fn account_page(session: &Session, error: Option<&str>, notice: Option<&str>) -> Result<Html<String>, DeskError> {
     let login = session.reviewer().login.clone();
+    let (error, notice) = (error.map(str::to_owned), notice.map(str::to_owned));
     Ok(Html(AccountPage { frame: session.frame("Your account", "account"), login, error, notice }.render()?))
 }
 
-/// Only to a page of the desk: nobody is sent elsewhere after signing in.
+/// Where to go after signing in. Anything but a page of the desk becomes the queue, so that a link to the sign-in page
+/// cannot lead to another site.
 fn within_desk(next: &str) -> &str {
-    let is_plain = |it: char| it.is_ascii_graphic() && it != '\\';
+    let is_plain = |letter: char| letter.is_ascii_graphic() && letter != '\\';
     let is_page = next.strip_prefix("/desk/").is_some_and(|rest| !rest.starts_with("sign-") && !next.contains("//"));
     if is_page && !next.contains("..") && next.chars().all(is_plain) { next } else { "/desk/queue" }
 }
@@ -176,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_led_away_from_the_desk() {
+    fn signing_in_never_leads_away_from_the_desk() {
         for good in ["/desk/cases/019ab", "/desk/queue?risk=BLURRED&after=1", "/desk/history"] {
             assert_eq!(within_desk(good), good);
         }

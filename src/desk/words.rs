@@ -2,27 +2,29 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::pages::Moment;
 use crate::domain::evidence::{Mode, Threshold};
+use crate::domain::frequency::one_in;
 use crate::domain::rates::Rates;
 
-/// `3 h 12 min`, from one moment to another.
+/// The time from one moment to another, as in `3 h 12 min`.
 pub(super) fn age(from: DateTime<Utc>, to: DateTime<Utc>) -> String {
     seconds((to - from).num_seconds())
 }
 
-/// A span of time by its two largest units.
+/// A span of time in its two largest units; up to an hour in one.
 pub(super) fn seconds(seconds: i64) -> String {
     match seconds.max(0) {
-        it @ 0..60 => format!("{it} s"),
-        it @ 60..3600 => format!("{} min", it / 60),
-        it @ 3600..86_400 => format!("{} h {} min", it / 3600, it % 3600 / 60),
-        it => format!("{} d {} h", it / 86_400, it % 86_400 / 3600),
+        span @ 0..60 => format!("{span} s"),
+        span @ 60..3600 => format!("{} min", span / 60),
+        span @ 3600..86_400 => format!("{} h {} min", span / 3600, span % 3600 / 60),
+        span => format!("{} d {} h", span / 86_400, span % 86_400 / 3600),
     }
 }
 
-/// For machines, and for people.
-pub(super) fn moment(at: DateTime<Utc>) -> (String, String) {
-    (at.to_rfc3339_opts(SecondsFormat::Secs, true), at.format("%-d %b %Y, %H:%M UTC").to_string())
+/// A moment as a page shows it.
+pub(super) fn moment(at: DateTime<Utc>) -> Moment {
+    Moment { iso: at.to_rfc3339_opts(SecondsFormat::Secs, true), words: at.format("%-d %b %Y, %H:%M UTC").to_string() }
 }
 
 /// `LOW_FACE_MATCH_SIMILARITY` as `Low face match similarity`.
@@ -47,7 +49,7 @@ pub(super) fn sentence(name: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// `probe 0 whole` as `whole selfie`, `probe 2 portrait` as `face in selfie 3`.
+/// A picture in the audit log: `probe 0 whole` as `whole selfie`, `probe 2 portrait` as `face in selfie 3`.
 pub(super) fn picture(sent: &str) -> String {
     let mut parts = sent.split(' ');
     let (Some(role), Some(position), Some(variant)) = (parts.next(), parts.next(), parts.next()) else {
@@ -64,23 +66,23 @@ pub(super) fn picture(sent: &str) -> String {
     }
 }
 
-/// What a warning measured: `image=probe sharpness=0.10 limit=0.16` as names and values. A value may have spaces.
+/// A warning's measurements: `image=probe sharpness=0.10 limit=0.16` as names and values. Values may contain spaces.
 pub(super) fn measured(data: &str) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     for word in data.split(' ') {
-        let named =
-            word.split_once('=').filter(|(name, _)| name.bytes().all(|it| it.is_ascii_lowercase() || it == b'_'));
+        let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let named = word.split_once('=').filter(|(name, _)| is_name(name));
         match (named, found.last_mut()) {
-            (Some((name, value)), _) => found.push((name.to_owned(), said(name, value))),
+            (Some((name, value)), _) => found.push((name.to_owned(), measured_value(name, value))),
             (None, Some((_, value))) => *value = format!("{value} {word}"),
             (None, None) => {}
         }
     }
-    found.into_iter().map(|(name, value)| (measure(&name), value)).collect()
+    found.into_iter().map(|(name, value)| (measure_name(&name), value)).collect()
 }
 
-/// A request's name of a picture as the desk calls it; any other value as it is.
-fn said(name: &str, value: &str) -> String {
+/// The request's name of an image becomes the desk's; any other value stays.
+fn measured_value(name: &str, value: &str) -> String {
     let words = match value {
         "source_image" | "photo" if name == "image" => "Document portrait",
         "target_image" | "probe_image" | "selfie" if name == "image" => "Selfie",
@@ -89,57 +91,43 @@ fn said(name: &str, value: &str) -> String {
     words.to_owned()
 }
 
-fn measure(name: &str) -> String {
+fn measure_name(name: &str) -> String {
     let words = match name {
         "image" => "Picture",
         "score" => "Score",
         "threshold" | "wanted" => "Needed",
         "limit" => "Limit",
         "liveness_score" => "Liveness score",
-        "context" => "Shown around the face, in face widths",
-        "jobs" => "Other jobs with it",
-        "latest" => "The latest of them",
-        "code" => "What is wrong",
+        "context" => "Margin around the face, in face widths",
+        "jobs" => "Other jobs with this picture",
+        "latest" => "Latest of these jobs",
+        "code" => "Problem",
         "without_face" => "Frames without a face",
         "other_person" => "Frames with another person",
         "inter_eye_px" => "Pixels between the eyes",
-        "yaw_deg" => "Turned by degrees",
-        "pitch_deg" => "Tilted by degrees",
+        "yaw_deg" => "Head turned, degrees",
+        "pitch_deg" => "Head tilted, degrees",
         other => return sentence(other),
     };
     words.to_owned()
 }
 
-/// How many pairs of different people reach the score, in a sentence.
+/// The false match rate of a score, in a sentence.
 pub(super) fn false_matches(rates: Option<&Rates>, mode: Mode, score: f64) -> String {
     let (Some(rates), Ok(threshold)) = (rates, Threshold::new(score.clamp(0.0, 1.0))) else {
-        return "How many pairs of different people score so high is not known here.".to_owned();
+        return "The false match rate of this score is not known.".to_owned();
     };
     if let Some(rate) = rates.rate_of(mode, threshold) {
-        return format!("About {} pairs of different people score so high.", one_in(rate));
+        return format!("About {} pairs of different people score this high or higher.", one_in(rate));
     }
-    // Beyond what was measured: a rate above 1 names the range.
+    // The score is outside the measured range. A rate above 1 is never measured, so the error names the range.
     let Err(measured) = rates.threshold_at(mode, 2.0) else { return String::new() };
-    let highest = rates.threshold_at(mode, measured.high);
-    if highest.is_ok_and(|it| threshold < it) {
-        format!("More than {} pairs of different people score so high.", one_in(measured.high))
+    let lowest_score = rates.threshold_at(mode, measured.high);
+    if lowest_score.is_ok_and(|lowest| threshold < lowest) {
+        format!("More than {} pairs of different people score this high or higher.", one_in(measured.high))
     } else {
-        format!("Fewer than {} pairs of different people score so high.", one_in(measured.low))
+        format!("Fewer than {} pairs of different people score this high or higher.", one_in(measured.low))
     }
-}
-
-/// `1 in 330`, to two digits.
-fn one_in(rate: f64) -> String {
-    let pairs = (1.0 / rate.clamp(1e-12, 1.0)).round();
-    let digits = pairs.log10().floor().max(1.0) - 1.0;
-    let unit = 10_f64.powf(digits);
-    let mut text = format!("{:.0}", (pairs / unit).round() * unit);
-    let mut at = text.len();
-    while at > 3 {
-        at -= 3;
-        text.insert(at, ',');
-    }
-    format!("1 in {text}")
 }
 
 #[cfg(test)]
@@ -148,7 +136,7 @@ mod tests {
     use crate::domain::calibration::{Calibration, Knot, MeasuredRate};
 
     #[test]
-    fn spans_are_said_in_their_two_largest_units() {
+    fn spans_are_given_in_their_two_largest_units() {
         for (span, words) in
             [(-3, "0 s"), (59, "59 s"), (60, "1 min"), (3599, "59 min"), (11_520, "3 h 12 min"), (90_000, "1 d 1 h")]
         {
@@ -157,19 +145,19 @@ mod tests {
     }
 
     #[test]
-    fn codes_and_measures_are_said_in_words() {
+    fn codes_and_measures_become_words() {
         assert_eq!(risk("LOW_FACE_MATCH_SIMILARITY"), "Low face match similarity");
         let words = measured("image=target_frames[2] sharpness=0.10 limit=0.16");
         let expected = [("Picture", "target_frames[2]"), ("Sharpness", "0.10"), ("Limit", "0.16")];
         assert_eq!(words, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let words = measured("image=photo code=too_many_pixels: 100 megapixels, x=3 allowed");
         assert_eq!(words[0].1, "Document portrait");
-        assert_eq!(words[1], ("What is wrong".to_owned(), "too_many_pixels: 100 megapixels,".to_owned()));
+        assert_eq!(words[1], ("Problem".to_owned(), "too_many_pixels: 100 megapixels,".to_owned()));
         assert_eq!(measured("no pairs"), []);
     }
 
     #[test]
-    fn pictures_that_were_sent_are_called_as_on_the_page() {
+    fn pictures_in_the_audit_log_are_named_as_on_the_page() {
         for (sent, words) in [
             ("reference 0 portrait", "document portrait"),
             ("probe 0 whole", "whole selfie"),
@@ -181,25 +169,16 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_said_as_one_in_so_many_and_beyond_the_measured_as_a_bound() {
-        for (rate, words) in [
-            (0.01, "1 in 100"),
-            (0.00302, "1 in 330"),
-            (1e-4, "1 in 10,000"),
-            (0.5, "1 in 2"),
-            (8.1e-6, "1 in 120,000"),
-        ] {
-            assert_eq!(one_in(rate), words);
-        }
+    fn a_score_reads_as_its_false_match_rate_and_beyond_the_measured_range_as_a_bound() {
         let knots = [0.0, 1.0].map(|raw| Knot { raw, similarity: raw }).to_vec();
         let measured = [(0.6, 1e-2), (0.7, 2e-3), (0.85, 1e-4)];
         let measured = measured.map(|(similarity, fmr)| MeasuredRate { similarity, fmr }).to_vec();
         let calibration = Calibration::new("test@1".to_owned(), knots, measured).unwrap();
         let rates = Rates::new(calibration.clone(), calibration);
-        let said = |score| false_matches(Some(&rates), Mode::Fast, score);
-        assert_eq!(said(0.7), "About 1 in 500 pairs of different people score so high.");
-        assert_eq!(said(0.5), "More than 1 in 100 pairs of different people score so high.");
-        assert_eq!(said(0.9), "Fewer than 1 in 10,000 pairs of different people score so high.");
+        let words = |score| false_matches(Some(&rates), Mode::Fast, score);
+        assert_eq!(words(0.7), "About 1 in 500 pairs of different people score this high or higher.");
+        assert_eq!(words(0.5), "More than 1 in 100 pairs of different people score this high or higher.");
+        assert_eq!(words(0.9), "Fewer than 1 in 10,000 pairs of different people score this high or higher.");
         assert!(false_matches(None, Mode::Fast, 0.7).contains("not known"));
     }
 }

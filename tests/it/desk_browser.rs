@@ -1,4 +1,4 @@
-//! A reviewer's day in a real browser: signing in, deciding by keys, taking back, and two who want the same case.
+//! A reviewer's day in a real browser: signing in, deciding by keys, undoing, and two reviewers who want the same case.
 
 use serde_json::json;
 use thirtyfour::Key;
@@ -11,7 +11,7 @@ use crate::support::seat::Seat;
 use crate::support::{Browser, World};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_said_and_a_right_one_leads_to_the_page_that_was_asked_for() {
+async fn a_wrong_password_is_refused_and_a_right_one_leads_to_the_page_that_was_asked_for() {
     let (world, process, _api) = World::with_api().await;
     let case = world.case(68.0).await;
     world.reviewer("ada").await;
@@ -21,9 +21,9 @@ async fn a_wrong_password_is_said_and_a_right_one_leads_to_the_page_that_was_ask
     ada.wait_url("/desk/sign-in?").await;
     assert!(ada.has_focus("#login").await);
     ada.sign_in("ada", "a few plain wordz").await;
-    ada.wait_text("[role=alert]", "do not belong together").await;
+    ada.wait_text("[role=alert]", "The login or the password is wrong.").await;
     assert_eq!((ada.value("#login").await.as_str(), ada.value("#password").await.as_str()), ("ada", ""));
-    assert!(ada.has_focus("#password").await, "the login stays, the password is typed anew");
+    assert!(ada.has_focus("#password").await, "the login stays, and the password must be typed again");
     ada.assert_quiet(&[401]).await;
 
     ada.press(PASSWORD).await;
@@ -32,7 +32,7 @@ async fn a_wrong_password_is_said_and_a_right_one_leads_to_the_page_that_was_ask
     ada.wait_text(&format!("[data-row='{case}']"), "68.00").await;
     assert_eq!(ada.text(".menu-name").await, "ADA");
     let cookies = ada.cookies().await;
-    assert!(cookies.iter().all(|it| it.http_only == Some(true)), "{cookies:?}");
+    assert!(cookies.iter().all(|cookie| cookie.http_only == Some(true)), "{cookies:?}");
     assert_eq!(ada.run("return document.cookie + JSON.stringify(localStorage)", vec![]).await, json!("{}"));
 
     ada.click(".menu summary").await;
@@ -44,7 +44,7 @@ async fn a_wrong_password_is_said_and_a_right_one_leads_to_the_page_that_was_ask
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_alone_decide_case_after_case_and_the_next_is_on_the_screen_at_once() {
+async fn keys_decide_case_after_case_and_the_next_case_is_shown_at_once() {
     let (world, process, _api) = World::with_api().await;
     world.reviewer("ada").await;
     let mut cases = Vec::new();
@@ -72,30 +72,28 @@ async fn keys_alone_decide_case_after_case_and_the_next_is_on_the_screen_at_once
     }
     ada.assert_quiet(&[]).await;
 
-    let script = "return performance.getEntriesByName('desk:next').map((it) => it.duration)";
+    let script = "return performance.getEntriesByName('desk:next').map((entry) => entry.duration)";
     let mut measures: Vec<f64> = serde_json::from_value(ada.run(script, vec![]).await).unwrap();
     assert_eq!(measures.len(), 10, "{measures:?}");
     measures.sort_by(f64::total_cmp);
     let (median, longest) = (f64::midpoint(measures[4], measures[5]), measures[9]);
-    eprintln!(
-        "desk:next, from the key to the next case, of 10 decisions: median {median:.1} ms, longest {longest:.1} ms"
-    );
+    eprintln!("desk:next, key press to next case, 10 decisions: median {median:.1} ms, longest {longest:.1} ms");
 
     world.pass(UNDO).await;
     for case in &cases[..10] {
         world.await_case_state(*case, "decided").await;
     }
-    let told = "SELECT job_id, choice, reasons FROM review_decisions ORDER BY job_id";
-    let told: Vec<(Uuid, String, Vec<String>)> = sqlx::query_as(told).fetch_all(&world.pool).await.unwrap();
+    let query = "SELECT job_id, choice, reasons FROM review_decisions ORDER BY job_id";
+    let written: Vec<(Uuid, String, Vec<String>)> = sqlx::query_as(query).fetch_all(&world.pool).await.unwrap();
     let expected = cases[..10].iter().enumerate().map(|(i, case)| match i % 2 {
         0 => (case.0, "approved".to_owned(), Vec::new()),
         _ => (case.0, "rejected".to_owned(), vec!["different_person".to_owned()]),
     });
-    assert_eq!(told, expected.collect::<Vec<_>>());
+    assert_eq!(written, expected.collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_pressed_twice_or_held_decides_one_case() {
+async fn a_key_that_is_pressed_twice_or_held_down_decides_one_case() {
     let (world, process, _api) = World::with_api().await;
     world.reviewer("ada").await;
     let cases = [world.case(66.0).await, world.case(67.0).await, world.case(68.0).await];
@@ -104,7 +102,7 @@ async fn a_key_that_is_pressed_twice_or_held_decides_one_case() {
     ada.press("s").await;
     ada.await_case(cases[0]).await;
     ada.await_next(cases[1]).await;
-    // At once, as one who presses twice does: the browser gets all of it before it can show anything.
+    // The browser gets all four presses before it can show the next case.
     ada.press("aaaa").await;
     ada.await_case(cases[1]).await;
     assert_eq!(
@@ -112,14 +110,15 @@ async fn a_key_that_is_pressed_twice_or_held_decides_one_case() {
         ("settling".into(), "waiting".into())
     );
     ada.await_next(cases[2]).await;
-    let repeat = "for (let i = 0; i < 20; i += 1) document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'a', repeat: true, bubbles: true }))";
+    let repeat = "const held = { key: 'a', repeat: true, bubbles: true };
+        for (let i = 0; i < 20; i += 1) document.body.dispatchEvent(new KeyboardEvent('keydown', held))";
     ada.run(repeat, vec![]).await;
     assert_eq!(ada.count(&format!("[data-case='{}']", cases[1])).await, 1);
     assert_eq!(world.case_state(cases[1]).await, "waiting");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_undone_in_its_seconds_was_never_decided_and_is_on_the_screen_again() {
+async fn a_decision_undone_in_time_was_never_made_and_its_case_is_on_the_screen_again() {
     let (world, process, _api) = World::with_api().await;
     world.reviewer("ada").await;
     let [first, second] = [world.case(66.0).await, world.case(67.0).await];
@@ -142,7 +141,7 @@ async fn what_is_undone_in_its_seconds_was_never_decided_and_is_on_the_screen_ag
     assert_eq!(world.count("SELECT count(*) FROM events WHERE type = 'review.decided'").await, 0);
     assert_eq!(ada.text(".case-meta [data-cell=holder]").await, "held by you");
 
-    // The one that was on the screen comes next again; behind the last one the queue can undo, too.
+    // The case that stepped aside comes next. After the last case, the queue page can undo, too.
     ada.await_next(second).await;
     ada.press("a").await;
     ada.await_case(second).await;
@@ -153,19 +152,19 @@ async fn what_is_undone_in_its_seconds_was_never_decided_and_is_on_the_screen_ag
     ada.await_case(second).await;
     assert_eq!(world.case_state(second).await, "waiting");
 
-    // Too late is said.
+    // An undo that comes too late is refused in words.
     ada.press("a").await;
     ada.wait_url("/desk/queue").await;
     ada.wait_visible("#toast").await;
     world.await_settled(second, "decided").await;
     ada.press("u").await;
-    ada.wait_text("#toast", "Not undone. There is nothing of yours to undo here").await;
+    ada.wait_text("#toast", "Not undone. You have no decision here that can still be undone.").await;
     assert_eq!(world.count("SELECT count(*) FROM review_decisions").await, 2);
     ada.assert_quiet(&[409]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_browsers_that_want_one_case_one_has_it_and_the_other_is_told_who() {
+async fn two_browsers_that_take_one_case_get_one_winner_and_the_other_learns_who() {
     let (world, process, _api) = World::with_api().await;
     world.reviewer("ada").await;
     world.reviewer("bob").await;
@@ -183,8 +182,8 @@ async fn of_two_browsers_that_want_one_case_one_has_it_and_the_other_is_told_who
             .await;
         let (winner, loser) = if holder == "ada" { (&ada, &bob) } else { (&bob, &ada) };
         assert_eq!(winner.text(".case-meta [data-cell=holder]").await, "held by you");
-        assert_eq!(loser.text("h1").await, "The case has moved on");
-        loser.wait_text("main", &format!("{} has it.", holder.to_uppercase())).await;
+        assert_eq!(loser.text("h1").await, "This case has changed");
+        loser.wait_text("main", &format!("{} has this case.", holder.to_uppercase())).await;
         loser.assert_quiet(&[409]).await;
         winner.assert_quiet(&[]).await;
         winner.press("h").await;
@@ -222,14 +221,14 @@ async fn an_open_queue_and_an_open_case_follow_what_others_do() {
     at_queue.wait_gone(&row).await;
     at_case.wait_text(".case-meta [data-cell=state]", "Decided").await;
     for window in [&at_queue, &at_case] {
-        assert_eq!(window.run("return window.loaded", vec![]).await, json!("once"), "nothing was loaded anew");
+        assert_eq!(window.run("return window.loaded", vec![]).await, json!("once"), "the page was not reloaded");
         window.assert_quiet(&[]).await;
     }
     at_queue.click("[data-action=show-new]").await;
     at_queue.wait_visible(&format!("[data-row='{third}']")).await;
     at_queue.wait_visible(&format!("[data-row='{other}']")).await;
 
-    // A case that is taken from who has it open can be decided there no more.
+    // A lead assigns the case to somebody else: the page that has it open can no longer decide it.
     at_case.open_case(other).await;
     at_case.click("[data-action=take]").await;
     at_case.wait_visible("[data-decide]").await;
@@ -244,7 +243,7 @@ async fn an_open_queue_and_an_open_case_follow_what_others_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_typed_outlives_a_session_that_ends_meanwhile() {
+async fn what_was_typed_survives_the_end_of_the_session() {
     let (world, process, _api) = World::with_api().await;
     world.reviewer("ada").await;
     let [first, second] = [world.case(66.0).await, world.case(67.0).await];
@@ -254,7 +253,7 @@ async fn what_was_typed_outlives_a_session_that_ends_meanwhile() {
     ada.await_case(first).await;
     ada.await_next(second).await;
     ada.press("n").await;
-    // Keys that would decide are letters here.
+    // In the note, shortcut keys are just letters.
     ada.press("a bar, a scar").await;
     ada.press(Key::Escape).await;
     world.execute("UPDATE reviewer_sessions SET seen_at = seen_at - interval '31 minutes'").await;

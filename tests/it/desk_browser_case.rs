@@ -1,4 +1,4 @@
-//! A case in a real browser: its pictures, reasons, corrections, second opinions; and all of it without the script.
+//! The case page in a real browser: pictures, reasons, corrections, second opinions, and forms without the script.
 
 use serde_json::{Value, json};
 use thirtyfour::Key;
@@ -19,7 +19,7 @@ async fn set_rule(world: &World, four_eyes_fmr: f64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_link_to_a_picture_is_replaced_unseen_and_of_an_erased_picture_it_is_said() {
+async fn an_expired_picture_link_is_renewed_silently_and_an_erased_picture_says_so() {
     let (world, process, api) = World::with_api().await;
     world.reviewer("ada").await;
     let case = world.case(68.0).await;
@@ -32,12 +32,13 @@ async fn a_dead_link_to_a_picture_is_replaced_unseen_and_of_an_erased_picture_it
     let image: Uuid = world.scalar("SELECT id FROM images WHERE job_id = $1 AND role = 'probe'", case).await;
     let now: i64 = world.scalar("SELECT extract(epoch FROM now())::bigint FROM jobs WHERE id = $1", case).await;
     let links = visavis::keys::SignedLinks::new(world.intake.media.keyring(), "").unwrap();
-    let dead = links.issue_path(world.tenant.id, ImageId(image), Variant::Whole, now - LIFETIME - 1).unwrap();
-    let age = "for (const picture of document.querySelectorAll('img[data-role]')) picture.src = arguments[0]";
-    let fresh = format!("![...document.querySelectorAll('img[data-role]')].some((it) => it.src.endsWith('{dead}'))");
-    // Twice: a page may stay open for longer than two lives of a link.
+    let expired = links.issue_path(world.tenant.id, ImageId(image), Variant::Whole, now - LIFETIME - 1).unwrap();
+    let expire = "for (const picture of document.querySelectorAll('img[data-role]')) picture.src = arguments[0]";
+    let fresh =
+        format!("![...document.querySelectorAll('img[data-role]')].some((image) => image.src.endsWith('{expired}'))");
+    // Twice, because a page may stay open longer than two links live.
     for _ in 0..2 {
-        ada.run(age, vec![json!(dead)]).await;
+        ada.run(expire, vec![json!(expired)]).await;
         ada.wait_script(&fresh).await;
         ada.await_pictures().await;
         assert_eq!(ada.count(".broken").await, 0);
@@ -45,11 +46,11 @@ async fn a_dead_link_to_a_picture_is_replaced_unseen_and_of_an_erased_picture_it
     }
     ada.screenshot("case_pictures_again").await;
 
-    // While the page is open the job is erased: nothing is left to decide, and no link helps.
+    // The job is erased while the page is open: the case is closed, and no new link helps.
     let (status, body) = api.delete(&format!("/v1/jobs/{case}")).await;
     assert!(status.is_success(), "{body}");
     ada.wait_text("[role=alert]", "This case is no longer open: Erased.").await;
-    ada.run(age, vec![json!(dead)]).await;
+    ada.run(expire, vec![json!(expired)]).await;
     for side in ["reference", "probe"] {
         ada.wait_text(&format!("[data-side={side}] .broken.crop"), "This picture can't be shown: it was erased.").await;
     }
@@ -62,7 +63,7 @@ async fn a_dead_link_to_a_picture_is_replaced_unseen_and_of_an_erased_picture_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pictures_are_wiped_blinked_zoomed_and_moved_by_keys() {
+async fn keys_wipe_blink_zoom_and_move_the_pictures() {
     let (world, process, _api) = World::with_api().await;
     world.reviewer("ada").await;
     let case = world.case(68.0).await;
@@ -95,7 +96,7 @@ async fn pictures_are_wiped_blinked_zoomed_and_moved_by_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rejection_waits_for_its_reason_and_another_reason_for_its_note() {
+async fn a_rejection_needs_a_reason_and_another_reason_needs_a_note() {
     let (world, process, _api) = World::with_api().await;
     world.reviewer("ada").await;
     let case = world.case(68.0).await;
@@ -109,7 +110,7 @@ async fn a_rejection_waits_for_its_reason_and_another_reason_for_its_note() {
     ada.wait_text("[data-hint]", "Why?").await;
     ada.press(Key::Enter).await;
     ada.wait_text("[data-hint]", "Choose at least one reason").await;
-    // An approval by mistake is not what the hand wants now.
+    // The approve key must not approve in the middle of a rejection.
     ada.press("a").await;
     ada.wait_text("[data-hint]", "You are rejecting.").await;
     ada.press(Key::Escape).await;
@@ -117,7 +118,7 @@ async fn a_rejection_waits_for_its_reason_and_another_reason_for_its_note() {
     assert!(ada.has_focus("[data-action=reject]").await);
     ada.assert_quiet(&[]).await;
 
-    // Nothing is sent before it is said; what was chosen stays.
+    // Nothing is sent without the note, and the chosen reason stays.
     ada.press("r").await;
     let digit = ada.attribute("[data-for=rejected] input[value=other]", "data-digit").await.unwrap();
     ada.press(digit.as_str()).await;
@@ -136,7 +137,7 @@ async fn a_rejection_waits_for_its_reason_and_another_reason_for_its_note() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lead_corrects_a_decision_by_a_form_and_both_entries_are_shown() {
+async fn a_lead_corrects_a_decision_and_both_entries_are_shown() {
     let (world, process, api) = World::with_api().await;
     let ada = world.reviewer("ada").await;
     world.lead("zoe").await;
@@ -151,7 +152,7 @@ async fn a_lead_corrects_a_decision_by_a_form_and_both_entries_are_shown() {
     zoe.click(".correct input[value=rejected]").await;
     zoe.click(".correct input[value=document_altered]").await;
     zoe.screenshot("case_correcting").await;
-    // The browser asks for the note itself.
+    // The browser itself asks for the missing note.
     zoe.click("[data-action=correct]").await;
     assert!(zoe.has_focus("#note").await);
     zoe.press("the portrait was glued in").await;
@@ -167,7 +168,7 @@ async fn a_lead_corrects_a_decision_by_a_form_and_both_entries_are_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_pairs_of_eyes_see_the_rule_and_not_what_the_other_said() {
+async fn the_second_reviewer_sees_the_rule_but_not_the_first_opinion() {
     let (world, process, _api) = World::with_api().await;
     set_rule(&world, 0.0).await;
     for login in ["ada", "bob"] {
@@ -179,13 +180,13 @@ async fn two_pairs_of_eyes_see_the_rule_and_not_what_the_other_said() {
         tokio::join!(Seat::signed_in(&browser, &process, "ada"), Seat::signed_in(&browser, &process, "bob"));
     ada.press("s").await;
     ada.await_case(case).await;
-    assert_eq!(ada.text(".rule").await, "Two reviewers must agree on this case: yours is the first opinion.");
+    assert_eq!(ada.text(".rule").await, "Two reviewers must agree on this case. Yours is the first opinion.");
     ada.press("n").await;
     ada.press("the first to speak").await;
     ada.press(Key::Escape).await;
     ada.press("a").await;
     ada.wait_url("/desk/queue").await;
-    // Who looks on learns that she has spoken, and not what she said: neither before it settles nor after.
+    // Bob sees that Ada has decided, but not how: neither during the undo time nor afterwards.
     let assert_silent = async |place: &str| {
         let page = bob.run("return document.querySelector('main').outerHTML", vec![]).await;
         let page = page.as_str().unwrap();
@@ -194,15 +195,15 @@ async fn two_pairs_of_eyes_see_the_rule_and_not_what_the_other_said() {
         }
     };
     bob.open_case(case).await;
-    assert!(bob.text("#decide").await.contains("ADA has decided on it."));
+    assert!(bob.text("#decide").await.contains("ADA has just decided this case."));
     assert_silent("settling").await;
     world.await_settled(case, "second").await;
 
-    // Who gave the first opinion cannot give the second.
+    // Ada gave the first opinion, so she cannot give the second.
     ada.open_case(case).await;
-    assert!(ada.text("#decide").await.contains("somebody else must give the second"));
+    assert!(ada.text("#decide").await.contains("Another reviewer must give the second."));
     assert_eq!(ada.count("[data-action=take]").await, 0);
-    assert!(ada.text("[data-revision='1']").await.contains("the first to speak"), "she may read her own words");
+    assert!(ada.text("[data-revision='1']").await.contains("the first to speak"), "she may read her own note");
     bob.open("/desk/history?by=").await;
     assert_eq!(bob.count("[data-row]").await, 0);
     bob.open("/desk/queue").await;
@@ -210,10 +211,10 @@ async fn two_pairs_of_eyes_see_the_rule_and_not_what_the_other_said() {
     bob.await_case(case).await;
     assert!(bob.text(".rule").await.starts_with("This is the second opinion."));
     assert_silent("second").await;
-    bob.wait_text("[aria-labelledby=decisions-heading]", "Not shown before the second opinion.").await;
+    bob.wait_text("[aria-labelledby=decisions-heading]", "Hidden until the second opinion is given.").await;
     bob.screenshot("case_second").await;
 
-    // Handed back and taken again it is the same case.
+    // Bob hands the case back, and gets it again as the next one.
     bob.press("h").await;
     bob.wait_url("/desk/queue").await;
     bob.wait_text(&format!("[data-row='{case}'] [data-cell=holder]"), "nobody").await;
@@ -225,11 +226,11 @@ async fn two_pairs_of_eyes_see_the_rule_and_not_what_the_other_said() {
     let both = "SELECT count(*) FROM review_decisions WHERE (revision, stage) IN ((1, 'opinion'), (2, 'decision'))";
     assert_eq!(world.count(both).await, 2);
     bob.open("/desk/history").await;
-    assert_eq!(bob.count("[data-row]").await, 2, "now it may be known");
+    assert_eq!(bob.count("[data-row]").await, 2, "after the decision he may see both");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_mark_shows_the_keys_and_a_switch_turns_them_off() {
+async fn the_help_lists_the_keys_and_has_a_switch_to_turn_them_off() {
     let (world, process, _api) = World::with_api().await;
     world.reviewer("ada").await;
     let case = world.case(68.0).await;
@@ -237,7 +238,7 @@ async fn a_question_mark_shows_the_keys_and_a_switch_turns_them_off() {
     let ada = Seat::signed_in(&browser, &process, "ada").await;
     ada.press("?").await;
     ada.wait_visible("#help").await;
-    // Behind a dialog no key acts.
+    // No shortcut works behind a dialog.
     ada.press("s").await;
     ada.click("#keys").await;
     ada.press(Key::Escape).await;
@@ -245,9 +246,9 @@ async fn a_question_mark_shows_the_keys_and_a_switch_turns_them_off() {
     ada.press("s?").await;
     assert!(!ada.is_visible("#help").await);
     assert!(ada.url().await.ends_with("/desk/queue"));
-    assert!(!ada.is_visible("[data-action=next] kbd").await, "keys that do nothing are not shown");
+    assert!(!ada.is_visible("[data-action=next] kbd").await, "keys that are off are not shown");
 
-    // It is kept, and a button opens the dialog still.
+    // The browser remembers the switch. A button still opens the dialog.
     ada.open_case(case).await;
     ada.click("[data-action=take]").await;
     ada.wait_visible("[data-decide]").await;
@@ -264,7 +265,7 @@ async fn a_question_mark_shows_the_keys_and_a_switch_turns_them_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_script_forms_do_all_of_it() {
+async fn without_the_script_everything_works_by_forms() {
     let (world, process, _api) = World::with_api().await;
     world.reviewer("ada").await;
     let [first, second] = [world.case(66.0).await, world.case(67.0).await];
@@ -284,7 +285,7 @@ async fn without_the_script_forms_do_all_of_it() {
     assert!(!ada.is_visible(".tools").await);
     ada.screenshot("case_without_script").await;
 
-    // A rejection without a reason is refused by a page that leads back.
+    // A rejection without a reason gets a page that leads back to the case.
     ada.click("[data-action=reject]").await;
     ada.wait_text("main", "A rejection needs a reason: choose at least one.").await;
     ada.click("main .button").await;

@@ -1,4 +1,4 @@
-//! The checks of pages can fail: each sees a page that is made wrong, and is silent about one that is right.
+//! Tests of the browser support itself: each check finds the fault of a bad page and accepts a good one.
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use thirtyfour::{Cookie, Key};
 use wiremock::matchers::path;
-use wiremock::{Mock, MockServer, ResponseTemplate};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use crate::support::Browser;
 use crate::support::axe::Violation;
@@ -33,7 +33,7 @@ const STYLE: &str = "body { color: #000; background: #fff } .faint { color: #ccc
 
 const SCRIPT: &str = r##"
 const pressed = document.querySelector("#pressed");
-document.addEventListener("keydown", (event) => { pressed.textContent += `${event.key}${event.shiftKey ? "^" : ""} `; });
+document.addEventListener("keydown", ({ key, shiftKey }) => { pressed.textContent += `${key}${shiftKey ? "^" : ""} `; });
 document.querySelector("#later").addEventListener("click", () => {
   setTimeout(() => { document.querySelector("#late").hidden = false; }, 200);
   history.pushState(null, "", "?asked");
@@ -42,7 +42,7 @@ document.querySelector("#later").addEventListener("click", () => {
 const LOUD: &str = "<!doctype html><title>Loud</title><script>
     console.log('a word'); console.warn('a warning'); console.error('a fault'); nothing.there()</script>";
 
-/// Good and bad under a strict CSP; loud without one.
+/// A site whose good and bad pages have a strict CSP. Its loud page has none.
 async fn site() -> MockServer {
     let server = MockServer::start().await;
     let page = |body: &str, kind: &str| ResponseTemplate::new(200).set_body_raw(body, kind);
@@ -64,11 +64,11 @@ async fn site() -> MockServer {
 }
 
 fn ids(violations: &[Violation]) -> Vec<&str> {
-    violations.iter().map(|it| it.id.as_str()).collect()
+    violations.iter().map(|violation| violation.id.as_str()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn axe_finds_what_is_wrong_in_spite_of_a_strict_csp() {
+async fn axe_finds_faults_in_spite_of_a_strict_csp() {
     let (site, browser) = (site().await, Browser::start().await);
     let window = browser.window().await;
     window.goto(&format!("{}/bad", site.uri())).await;
@@ -78,11 +78,11 @@ async fn axe_finds_what_is_wrong_in_spite_of_a_strict_csp() {
     assert_eq!(violations[1].impact.as_deref(), Some("critical"));
     assert_eq!(violations[1].nodes[0].html, r#"<input id="name">"#);
     assert!(violations[0].nodes[0].why.contains("contrast of 1.6"), "{violations:?}");
-    assert!(violations.iter().all(|it| !it.help.is_empty()), "{violations:?}");
-    // The CSP holds for the page, though not for us, and what it refuses is logged.
+    assert!(violations.iter().all(|violation| !violation.help.is_empty()), "{violations:?}");
+    // The CSP stops the page's own inline script, but not the test's scripts. What it stops is logged.
     assert_eq!(window.run("return window.inline === undefined", vec![]).await, json!(true));
     let log = window.log().await;
-    assert!(log.iter().any(|it| it.message.contains("Content Security Policy")), "{log:?}");
+    assert!(log.iter().any(|entry| entry.message.contains("Content Security Policy")), "{log:?}");
 
     window.goto(&format!("{}/good", site.uri())).await;
     assert_eq!(ids(&window.axe_with_best_practice().await), [""; 0]);
@@ -91,23 +91,23 @@ async fn axe_finds_what_is_wrong_in_spite_of_a_strict_csp() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn warnings_and_errors_are_seen_once_and_plain_words_are_not() {
+async fn warnings_and_errors_are_reported_once_and_plain_log_lines_are_not() {
     let (site, browser) = (site().await, Browser::start().await);
     let window = browser.window().await;
     window.goto(&format!("{}/loud", site.uri())).await;
     let log = window.log().await;
-    let levels: Vec<_> = log.iter().map(|it| it.level.as_str()).collect();
+    let levels: Vec<_> = log.iter().map(|entry| entry.level.as_str()).collect();
     assert_eq!(levels, ["WARNING", "SEVERE", "SEVERE"], "{log:?}");
     for (entry, part) in log.iter().zip(["a warning", "a fault", "nothing is not defined"]) {
         assert!(entry.message.contains(part), "{entry:?}");
     }
     assert!(window.log().await.is_empty());
     window.goto(&format!("{}/missing", site.uri())).await;
-    assert!(window.log().await.iter().any(|it| it.message.contains("404")));
+    assert!(window.log().await.iter().any(|entry| entry.message.contains("404")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_clicks_and_text_arrive_and_what_follows_is_waited_for() {
+async fn keys_clicks_and_text_arrive_and_waits_see_their_effects() {
     let (site, browser) = (site().await, Browser::start().await);
     let window = browser.window().await;
     window.goto(&format!("{}/good", site.uri())).await;
@@ -151,12 +151,14 @@ async fn two_windows_share_no_cookies() {
     two.reload().await;
     one.reload().await;
     let asked = site.received_requests().await.unwrap();
-    let sent = |value: &str| asked.iter().any(|it| it.headers.get("cookie").is_some_and(|it| it == value));
+    let has_cookie =
+        |request: &Request, value: &str| request.headers.get("cookie").is_some_and(|cookie| cookie == value);
+    let sent = |value: &str| asked.iter().any(|request| has_cookie(request, value));
     assert!(sent("session=secret") && sent("session=other"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_window_is_as_wide_dark_and_still_as_it_is_told_to_be() {
+async fn a_window_has_the_size_colour_scheme_and_motion_that_were_set() {
     let (site, browser) = (site().await, Browser::start().await);
     let window = browser.window().await;
     let viewport = async || window.run("return [innerWidth, innerHeight]", vec![]).await;
@@ -174,7 +176,7 @@ async fn a_window_is_as_wide_dark_and_still_as_it_is_told_to_be() {
         ("rgba(255, 255, 255, 1)".into(), "rgba(1, 2, 3, 1)".into())
     );
     assert_eq!(window.run("return matchMedia('(prefers-color-scheme: dark)').matches", vec![]).await, json!(true));
-    // Without a viewport that fits, a phone lays out wider than it is.
+    // Without a viewport tag, a phone lays the page out wider than its screen.
     window.goto(&format!("{}/bad", site.uri())).await;
     assert_eq!(viewport().await[0], json!(980));
 
@@ -187,7 +189,7 @@ async fn a_window_is_as_wide_dark_and_still_as_it_is_told_to_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_never_comes_fails_in_time_and_shows_the_page() {
+async fn a_wait_that_is_never_met_fails_in_time_and_prints_the_page() {
     let (site, browser) = (site().await, Browser::start().await);
     let mut window = browser.window().await;
     window.set_patience(Duration::from_millis(300));
@@ -207,7 +209,7 @@ async fn what_never_comes_fails_in_time_and_shows_the_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_outlives_a_browser_and_its_windows() {
+async fn no_process_or_file_outlives_a_browser_and_its_windows() {
     let browser = Browser::start().await;
     let window = browser.window().await;
     let (folder, processes) = (browser.folder(), browser.processes());

@@ -1,4 +1,4 @@
-//! Every page, light and dark, on a phone and wide: nobody is shut out, nothing is cut off, and nothing is logged.
+//! Every page in light and dark, on a phone and on a wide screen: accessible, not cut off, and without log messages.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::support::seat::Seat;
 use crate::support::window::{Motion, Scheme, View};
 use crate::support::{Browser, World, photos};
 
-/// A desk at work: a case in every state.
-struct Bustle {
+/// A desk with a case in every state.
+struct BusyDesk {
     world: World,
     process: Process,
     bob: Reviewer,
@@ -32,7 +32,7 @@ struct Bustle {
     erased: JobId,
 }
 
-impl Bustle {
+impl BusyDesk {
     async fn start() -> Self {
         let (world, process, api) = World::with_api().await;
         let (portrait, selfie) = (photos::thumbnail("obama.jpg", 256), photos::thumbnail("obama2.jpg", 256));
@@ -67,7 +67,7 @@ impl Bustle {
         world.pass(Duration::from_mins(200)).await;
         let [free, held, others, settling] = [case(68.0).await, case(73.5).await, case(64.9).await, case(71.1).await];
         world.decide(&zoe, settling, &rejected, false).await;
-        // As long as the test looks at it.
+        // It must stay undoable until the test has seen it.
         world.execute("UPDATE review_cases SET settles_at = now() + interval '1 hour' WHERE state = 'settling'").await;
         world.take(&zoe, held).await;
         world.take(&bob, others).await;
@@ -75,27 +75,28 @@ impl Bustle {
     }
 }
 
-/// Looks at pages, in one size of window.
-struct Look<'a> {
+/// Checks pages in one size of window.
+struct PageCheck<'a> {
     seat: &'a Seat,
     size: &'a str,
     runs: Cell<usize>,
 }
 
-impl Look<'_> {
-    /// Checks the page that is open, light and dark. `refused` is what the server answered, if not 200.
+impl PageCheck<'_> {
+    /// Checks the open page in light and dark. `refused` lists the error statuses that the test provoked.
     async fn at(&self, name: &str, refused: &[u16]) {
         for (scheme, words) in [(Scheme::Dark, "dark"), (Scheme::Light, "light")] {
             self.seat.appearance(scheme, Motion::Reduced).await;
             let place = format!("{name}_{}_{words}", self.size);
             let violations = self.seat.axe_with_best_practice().await;
             assert!(violations.is_empty(), "{place}: {violations:#?}");
-            let widths = "const it = document.documentElement; return [it.scrollWidth, it.clientWidth]";
+            let widths = "const root = document.documentElement; return [root.scrollWidth, root.clientWidth]";
             let widths: [u32; 2] = serde_json::from_value(self.seat.run(widths, vec![]).await).unwrap();
             assert!(widths[0] <= widths[1], "{place}: {widths:?}");
-            // A panel that hides what is too wide for it would hide it from the page's width, too.
-            let cut = "return [...document.querySelectorAll('.panel')].filter((it) => it.scrollWidth > it.clientWidth).length";
-            assert_eq!(self.seat.run(cut, vec![]).await, json!(0), "{place}: a panel is cut off");
+            // A panel with hidden overflow would not widen the page, so panels are checked on their own.
+            let cut_off = "const panels = [...document.querySelectorAll('.panel')];
+                return panels.filter((panel) => panel.scrollWidth > panel.clientWidth).length";
+            assert_eq!(self.seat.run(cut_off, vec![]).await, json!(0), "{place}: a panel is cut off");
             self.seat.assert_quiet(refused).await;
             self.seat.screenshot(&place).await;
             self.runs.set(self.runs.get() + 1);
@@ -114,109 +115,113 @@ impl Look<'_> {
     }
 }
 
-async fn look_everywhere(view: View, size: &str) {
-    let bustle = Bustle::start().await;
-    let Bustle { world, process, .. } = &bustle;
+async fn check_every_page(view: View, size: &str) {
+    let busy = BusyDesk::start().await;
+    let BusyDesk { world, process, .. } = &busy;
     let browser = Browser::start().await;
     let seat = Seat::at(&browser, process).await;
     seat.resize(view).await;
-    let look = Look { seat: &seat, size, runs: Cell::new(0) };
+    let check = PageCheck { seat: &seat, size, runs: Cell::new(0) };
 
-    look.open("sign_in", "/desk/history", &[]).await;
+    check.open("sign_in", "/desk/history", &[]).await;
     seat.sign_in("zoe", "wrong").await;
     seat.wait_visible("[role=alert]").await;
-    look.at("sign_in_wrong", &[401]).await;
+    check.at("sign_in_wrong", &[401]).await;
     seat.sign_in("zoe", PASSWORD).await;
     seat.wait_visible("[data-row]").await;
-    look.at("history", &[]).await;
-    look.open("history_none", "/desk/history?decision=approved&by=nobody", &[]).await;
+    check.at("history", &[]).await;
+    check.open("history_none", "/desk/history?decision=approved&by=nobody", &[]).await;
     seat.open("/desk/queue").await;
-    seat.wait_visible(&format!("[data-row='{}']", bustle.free)).await;
-    look.at("queue", &[]).await;
-    look.open("queue_filtered", "/desk/queue?risk=BLURRED", &[]).await;
+    seat.wait_visible(&format!("[data-row='{}']", busy.free)).await;
+    check.at("queue", &[]).await;
+    check.open("queue_filtered", "/desk/queue?risk=BLURRED", &[]).await;
     seat.open("/desk/dashboard").await;
     seat.click("main summary").await;
-    look.at("dashboard", &[]).await;
-    look.open("account", "/desk/account", &[]).await;
+    check.at("dashboard", &[]).await;
+    check.open("account", "/desk/account", &[]).await;
     seat.fill("#current", "wrong").await;
     for field in ["#new", "#again"] {
         seat.fill(field, "a few other words").await;
     }
     seat.click("main button").await;
     seat.wait_visible("[role=alert]").await;
-    look.at("account_wrong", &[422]).await;
-    look.open("problem_404", "/desk/cases/nothing", &[404]).await;
+    check.at("account_wrong", &[422]).await;
+    check.open("problem_404", "/desk/cases/nothing", &[404]).await;
 
     for (name, id) in [
-        ("case_free", bustle.free),
-        ("case_of_another", bustle.others),
-        ("case_second", bustle.second),
-        ("case_disputed", bustle.disputed),
-        ("case_settling", bustle.settling),
-        ("case_decided", bustle.decided),
-        ("case_corrected", bustle.corrected),
-        ("case_erased", bustle.erased),
+        ("case_free", busy.free),
+        ("case_of_another", busy.others),
+        ("case_second", busy.second),
+        ("case_disputed", busy.disputed),
+        ("case_settling", busy.settling),
+        ("case_decided", busy.decided),
+        ("case_corrected", busy.corrected),
+        ("case_erased", busy.erased),
     ] {
-        look.case(name, id).await;
-        assert_eq!(seat.count(".hand-back").await, 0, "{name}: only an open case of one's own can be handed back");
+        check.case(name, id).await;
+        assert_eq!(
+            seat.count(".hand-back").await,
+            0,
+            "{name}: only an open case that the reviewer holds can be handed back"
+        );
     }
-    seat.open_case(bustle.corrected).await;
+    seat.open_case(busy.corrected).await;
     seat.click(".correct summary").await;
-    look.at("case_correcting", &[]).await;
+    check.at("case_correcting", &[]).await;
     seat.click(".menu summary").await;
-    look.at("menu", &[]).await;
+    check.at("menu", &[]).await;
 
-    look.case("case", bustle.held).await;
+    check.case("case", busy.held).await;
     seat.press("r").await;
     seat.wait_text("[data-hint]", if size == "wide" { "Pick with 1 to 9" } else { "Choose, then confirm." }).await;
-    look.at("case_rejecting", &[]).await;
+    check.at("case_rejecting", &[]).await;
     seat.press(Key::Escape).await;
     seat.press("w").await;
-    look.at("case_wipe", &[]).await;
+    check.at("case_wipe", &[]).await;
     seat.press("w").await;
     seat.press("?").await;
     seat.wait_visible("#help").await;
-    look.at("help", &[]).await;
+    check.at("help", &[]).await;
     seat.press(Key::Escape).await;
 
-    // Two at once: somebody else is quicker.
-    seat.open_case(bustle.free).await;
-    world.take(&bustle.bob, bustle.free).await;
+    // Another reviewer takes the case first.
+    seat.open_case(busy.free).await;
+    world.take(&busy.bob, busy.free).await;
     seat.click("[data-action=take]").await;
-    seat.wait_text("h1", "The case has moved on").await;
-    look.at("problem_409", &[409]).await;
-    assert_eq!(world.store().hand_back_case(&bustle.bob, bustle.free, false).await.unwrap(), Change::Done);
+    seat.wait_text("h1", "This case has changed").await;
+    check.at("problem_409", &[409]).await;
+    assert_eq!(world.store().hand_back_case(&busy.bob, busy.free, false).await.unwrap(), Change::Done);
 
-    // The next case with the toast over it; then the session ends.
-    seat.open_case(bustle.held).await;
+    // The next case with the toast; then the session ends.
+    seat.open_case(busy.held).await;
     seat.wait_script("document.documentElement.dataset.next").await;
     seat.press("a").await;
     seat.wait_visible("#toast").await;
-    look.at("case_after_decision", &[]).await;
+    check.at("case_after_decision", &[]).await;
     world.execute("UPDATE reviewer_sessions SET seen_at = seen_at - interval '31 minutes'").await;
     seat.run("desk.send('/desk/next').catch(() => {})", vec![]).await;
     seat.wait_visible("#session").await;
-    look.at("session_ended", &[401]).await;
+    check.at("session_ended", &[401]).await;
 
-    // An organisation where nothing happens.
+    // An organisation without cases.
     let quiet = world.make_tenant("quiet", None).await;
     world.make_reviewer(Account::live(quiet.id), "olga", false).await;
     seat.open("/desk/sign-in").await;
     seat.sign_in("olga", PASSWORD).await;
     seat.wait_text("main", "Nothing to review").await;
-    look.at("queue_empty", &[]).await;
-    look.open("history_empty", "/desk/history", &[]).await;
-    look.open("dashboard_empty", "/desk/dashboard", &[]).await;
+    check.at("queue_empty", &[]).await;
+    check.open("history_empty", "/desk/history", &[]).await;
+    check.open("dashboard_empty", "/desk/dashboard", &[]).await;
     seat.wait_text("main", "Nothing in the last 14 days.").await;
-    eprintln!("axe, {size}: {} runs without a violation", look.runs.get());
+    eprintln!("axe, {size}: {} runs without a violation", check.runs.get());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_phone_every_page_is_accessible_fits_and_logs_nothing() {
-    look_everywhere(View::PHONE, "phone").await;
+async fn every_page_on_a_phone_is_accessible_fits_and_logs_nothing() {
+    check_every_page(View::PHONE, "phone").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_wide_screen_every_page_is_accessible_fits_and_logs_nothing() {
-    look_everywhere(View::WIDE, "wide").await;
+async fn every_page_on_a_wide_screen_is_accessible_fits_and_logs_nothing() {
+    check_every_page(View::WIDE, "wide").await;
 }

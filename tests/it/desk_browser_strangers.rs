@@ -1,4 +1,4 @@
-//! What strangers write reaches the desk's pages as text: in a real browser nothing of it runs, wherever it stands.
+//! Text that strangers wrote is only text on the desk's pages: in a real browser none of it runs, wherever it appears.
 
 use serde_json::json;
 use thirtyfour::Key;
@@ -10,12 +10,12 @@ use crate::support::seat::Seat;
 use crate::support::world::request;
 use crate::support::{Browser, World, photos};
 
-/// Out of an attribute, out of an element, out of a script.
+/// Tries to break out of an attribute, an element and a script.
 const EVIL: &str = "\"'></textarea></title><script>xss=1</script><img src=x onerror=xss=1><svg onload=xss=1>{{7*7}}";
 const EVIL_IN_URL: &str =
     "%22%27%3E%3C/select%3E%3Cscript%3Exss=1%3C/script%3E%3Cimg%20src=x%20onerror=xss=1%3E%3Csvg%20onload=xss=1%3E";
 
-/// Nothing ran, nothing tried to: the policy had nothing to refuse.
+/// Nothing ran, and the content security policy had nothing to stop.
 async fn assert_inert(seat: &Seat, refused: &[u16]) {
     assert_eq!(seat.run("return window.xss === undefined", vec![]).await, json!(true), "{}", seat.url().await);
     assert_eq!(seat.count("img[src=x], svg[onload], main script, header script").await, 0, "{}", seat.url().await);
@@ -23,7 +23,7 @@ async fn assert_inert(seat: &Seat, refused: &[u16]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_clients_and_reviewers_write_is_shown_to_the_letter_and_never_runs() {
+async fn text_of_clients_and_reviewers_is_shown_literally_and_never_runs() {
     let (world, process, api) = World::with_api().await;
     let mut body = request("face_match", photos::small_face(), photos::small_face());
     let name: String = EVIL.chars().skip(2).take(64).collect();
@@ -44,14 +44,15 @@ async fn what_clients_and_reviewers_write_is_shown_to_the_letter_and_never_runs(
     seat.press("s").await;
     seat.await_case(case).await;
     seat.await_pictures().await;
-    let metadata = "return [...document.querySelectorAll('[aria-labelledby=metadata-heading] dl div')].map((it) => it.innerText.split('\\n'))";
+    let metadata = "const rows = [...document.querySelectorAll('[aria-labelledby=metadata-heading] dl div')];
+        return rows.map((row) => row.innerText.split('\\n'))";
     let shown = seat.run(metadata, vec![]).await.to_string();
     for text in [json!(name), json!(EVIL), json!("javascript:xss=1")] {
         assert!(shown.contains(&text.to_string()), "{text}: {shown}");
     }
     assert_inert(&seat, &[]).await;
 
-    // A note is typed, kept through a session's end, and stands in the record.
+    // A note is typed, survives the end of the session, and appears among the decisions.
     seat.await_next(other).await;
     seat.press("n").await;
     seat.press(EVIL).await;
@@ -71,7 +72,7 @@ async fn what_clients_and_reviewers_write_is_shown_to_the_letter_and_never_runs(
     seat.open_case(case).await;
     assert_eq!(seat.text("[data-revision='1'] blockquote").await, EVIL);
 
-    // So does that of a correction.
+    // The same with the note of a correction.
     seat.click(".correct summary").await;
     seat.click(".correct input[value=rejected]").await;
     seat.click(".correct input[value=not_live]").await;
@@ -85,7 +86,7 @@ async fn what_clients_and_reviewers_write_is_shown_to_the_letter_and_never_runs(
         assert_inert(&seat, &[]).await;
     }
 
-    // Names come by live news, too, and in what a lead may choose from.
+    // Names also arrive by live news and in the list of colleagues.
     let bob = Seat::signed_in(&browser, &process, "bob").await;
     bob.wait_text("#live", "Live").await;
     assert_eq!(world.store().hand_back_case(&ada, other, false).await.unwrap(), Change::Done);
@@ -101,7 +102,7 @@ async fn what_clients_and_reviewers_write_is_shown_to_the_letter_and_never_runs(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_stands_in_an_address_or_a_login_is_shown_to_the_letter_or_not_at_all() {
+async fn text_in_addresses_and_logins_is_shown_literally_or_not_at_all() {
     let (world, process, _api) = World::with_api().await;
     world.reviewer("ada").await;
     let case = world.case(68.0).await;
@@ -130,7 +131,7 @@ async fn what_stands_in_an_address_or_a_login_is_shown_to_the_letter_or_not_at_a
         seat.wait_visible("h1").await;
         assert_inert(&seat, refused.as_slice()).await;
     }
-    // The way back in after a session's end has the address in it.
+    // After the session ends, the link to sign in contains the page's address.
     seat.open(&format!("/desk/queue?risk={EVIL_IN_URL}")).await;
     world.execute("UPDATE reviewer_sessions SET seen_at = seen_at - interval '31 minutes'").await;
     seat.run("desk.send('/desk/next').catch(() => {})", vec![]).await;

@@ -1,4 +1,4 @@
-//! Two reviewers never work on one case: leases, the race, hand-backs, assignments, and what a page hears of them.
+//! Two reviewers never work on the same case: leases, races, hand-backs, assignments, and the live news about them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::stream::Stream;
 use crate::support::{World, photos};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_who_reach_for_a_case_one_gets_it_and_the_other_learns_who_has_it() {
+async fn two_reviewers_who_take_one_case_get_one_winner_and_the_other_learns_who() {
     let (world, process, _api) = World::with_api().await;
     for login in ["ada", "bob"] {
         world.reviewer(login).await;
@@ -27,12 +27,12 @@ async fn of_two_who_reach_for_a_case_one_gets_it_and_the_other_learns_who_has_it
         let (first, second) = tokio::join!(ada.post(&take, &[]), bob.post(&take, &[]));
         let (loser, winner) = if first.status == 303 { (second, "ADA") } else { (first, "BOB") };
         assert_eq!(loser.status, 409);
-        assert!(loser.text.contains(&format!("{winner} has it.")), "{}", loser.text);
+        assert!(loser.text.contains(&format!("{winner} has this case.")), "{}", loser.text);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn eight_reviewers_who_take_the_next_case_at_once_share_forty_without_a_double() {
+async fn eight_reviewers_who_take_cases_at_once_share_forty_without_a_duplicate() {
     let world = World::without_broker().await;
     let mut cases = BTreeSet::new();
     for _ in 0..40 {
@@ -44,12 +44,12 @@ async fn eight_reviewers_who_take_the_next_case_at_once_share_forty_without_a_do
     }
     let store = world.store();
     let opinion = Opinion { choice: ReviewDecision::Approved, reasons: Vec::new(), note: String::new() };
-    let takers = stream::iter(&reviewers).map(|who| {
+    let takers = stream::iter(&reviewers).map(|reviewer| {
         let opinion = &opinion;
         async move {
             let mut taken: Vec<JobId> = Vec::new();
-            while let Some(id) = store.take_next_case(who, None).await.unwrap() {
-                assert_eq!(store.decide_case(who, id, opinion, false).await.unwrap(), Change::Done);
+            while let Some(id) = store.take_next_case(reviewer, None).await.unwrap() {
+                assert_eq!(store.decide_case(reviewer, id, opinion, false).await.unwrap(), Change::Done);
                 taken.push(id);
             }
             taken
@@ -61,7 +61,7 @@ async fn eight_reviewers_who_take_the_next_case_at_once_share_forty_without_a_do
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_is_held_by_signs_of_life_and_without_them_the_case_is_anybodys_again() {
+async fn a_lease_lasts_with_heartbeats_and_without_them_the_case_is_free_again() {
     let world = World::without_broker().await;
     let case = world.case(68.0).await;
     let (ada, bob) = (world.reviewer("ada").await, world.reviewer("bob").await);
@@ -81,7 +81,7 @@ async fn a_lease_is_held_by_signs_of_life_and_without_them_the_case_is_anybodys_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_hoards_cases() {
+async fn nobody_holds_more_than_ten_cases() {
     let world = World::without_broker().await;
     let ada = world.reviewer("ada").await;
     let mut taken = Vec::new();
@@ -89,11 +89,11 @@ async fn nobody_hoards_cases() {
         let case = world.case_of(68.0, photos::blank(), photos::blank()).await;
         taken.push(world.store().take_case(&ada, case).await.unwrap());
     }
-    assert_eq!(taken.iter().filter(|it| **it == Change::Done).count(), 10);
+    assert_eq!(taken.iter().filter(|change| **change == Change::Done).count(), 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lead_gives_a_case_to_somebody_else_and_nobody_else_may() {
+async fn only_a_lead_assigns_a_case_to_another_reviewer() {
     let (world, process, _api) = World::with_api().await;
     let case = world.case(68.0).await;
     let bob = world.reviewer("bob").await;
@@ -106,14 +106,14 @@ async fn a_lead_gives_a_case_to_somebody_else_and_nobody_else_may() {
     assert_eq!(zoe.post(&assign, &[("reviewer", &to)]).await.status, 303);
     assert_eq!(ada.ask(&format!("/desk/cases/{case}/heartbeat"), &[]).await.status, 409);
     let late = ada.ask(&format!("/desk/cases/{case}/decision"), &[("decision", "approved")]).await;
-    assert!(late.status == 409 && late.text.contains("BOB has it."), "{late:?}");
+    assert!(late.status == 409 && late.text.contains("BOB has this case."), "{late:?}");
     let nobody = uuid::Uuid::now_v7().to_string();
     assert_eq!(zoe.post(&assign, &[("reviewer", &nobody)]).await.status, 409);
     assert_eq!(zoe.post(&assign, &[("reviewer", "x")]).await.status, 422);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_page_hears_within_a_moment_who_took_a_case_and_that_it_was_decided() {
+async fn an_open_page_gets_news_of_who_took_a_case_and_of_its_decision() {
     let (world, process, _api) = World::with_api().await;
     let case = world.case(68.0).await;
     world.reviewer("ada").await;
@@ -121,7 +121,7 @@ async fn an_open_page_hears_within_a_moment_who_took_a_case_and_that_it_was_deci
     let (ada, bob) = (Desk::signed_in(&process, "ada").await, Desk::signed_in(&process, "bob").await);
     let mut page = Stream::of(bob.request(reqwest::Method::GET, "/desk/live").header("cookie", bob.cookie())).await;
     assert_eq!(page.next().await.unwrap().kind, "hello");
-    let told = async |page: &mut Stream| {
+    let news = async |page: &mut Stream| {
         let event = page.next().await.unwrap();
         assert_eq!(event.kind, "case");
         let data: serde_json::Value = serde_json::from_str(&event.data).unwrap();
@@ -129,23 +129,23 @@ async fn an_open_page_hears_within_a_moment_who_took_a_case_and_that_it_was_deci
         (data["state"].as_str().unwrap().to_owned(), data["holder"].as_str().unwrap_or("nobody").to_owned())
     };
     ada.post(&format!("/desk/cases/{case}/take"), &[]).await;
-    let mut last = told(&mut page).await;
+    let mut last = news(&mut page).await;
     while last != ("waiting".to_owned(), "ADA".to_owned()) {
-        last = told(&mut page).await;
+        last = news(&mut page).await;
     }
     ada.ask(&format!("/desk/cases/{case}/decision"), &[("decision", "approved")]).await;
     while last.0 != "settling" {
-        last = told(&mut page).await;
+        last = news(&mut page).await;
     }
     world.pass(Duration::from_secs(10)).await;
     while last.0 != "decided" {
-        last = told(&mut page).await;
+        last = news(&mut page).await;
     }
     assert_eq!(last.1, "nobody");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_queue_is_paged_without_gap_or_double_and_filtered() {
+async fn the_queue_has_pages_without_gaps_or_duplicates_and_filters() {
     let (world, process, _api) = World::with_api().await;
     let mut cases = Vec::new();
     for i in 0..120 {
@@ -154,19 +154,20 @@ async fn the_queue_is_paged_without_gap_or_double_and_filtered() {
     let ada = world.reviewer("ada").await;
     let desk = Desk::signed_in(&process, "ada").await;
     let rows = |text: &str| -> Vec<JobId> {
-        text.split("data-row=\"").skip(1).map(|it| JobId(it.split('"').next().unwrap().parse().unwrap())).collect()
+        text.split("data-row=\"").skip(1).map(|row| JobId(row.split('"').next().unwrap().parse().unwrap())).collect()
     };
     let (mut listed, mut path) = (Vec::new(), "/desk/queue".to_owned());
     loop {
         let page = desk.get(&path).await.text;
         listed.extend(rows(&page));
-        let links = page.split("/desk/queue?").skip(1).map(|it| it.split('"').next().unwrap());
-        let Some(next) = links.filter(|it| it.contains("after=")).last().map(|it| it.replace("&#38;", "&")) else {
+        let links = page.split("/desk/queue?").skip(1).map(|link| link.split('"').next().unwrap());
+        let Some(next) = links.filter(|link| link.contains("after=")).last().map(|link| link.replace("&#38;", "&"))
+        else {
             break;
         };
         path = format!("/desk/queue?{next}");
     }
-    assert_eq!(listed, cases, "the oldest first, each once");
+    assert_eq!(listed, cases, "oldest first, each once");
 
     assert_eq!(world.store().take_case(&ada, cases[7]).await.unwrap(), Change::Done);
     assert_eq!(rows(&desk.get("/desk/queue?held=mine").await.text), [cases[7]]);
@@ -177,14 +178,14 @@ async fn the_queue_is_paged_without_gap_or_double_and_filtered() {
     world.pass(Duration::from_mins(16)).await;
     assert_eq!(rows(&desk.get("/desk/queue?age=900").await.text).len(), 50);
     assert_eq!(rows(&desk.get("/desk/queue?state=second").await.text), []);
-    // What cannot be asked for is passed over.
+    // Filters that do not exist are ignored.
     assert_eq!(rows(&desk.get("/desk/queue?risk=%27%3B--&age=x&state=decided&after=nonsense").await.text).len(), 50);
     let filter = CaseFilter { older_than: Some(i64::MAX), ..CaseFilter::default() };
     assert!(world.store().list_cases(ada.account, &filter, None, 10).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_hands_a_case_back_is_given_another_first_and_what_was_given_to_them_waits() {
+async fn a_handed_back_case_is_offered_to_others_first_and_an_assigned_case_waits_for_its_reviewer() {
     let world = World::without_broker().await;
     let (first, second) = (world.case(68.0).await, world.case(68.0).await);
     let (ada, zoe) = (world.reviewer("ada").await, world.lead("zoe").await);
@@ -192,8 +193,8 @@ async fn who_hands_a_case_back_is_given_another_first_and_what_was_given_to_them
     assert_eq!(store.take_next_case(&ada, None).await.unwrap(), Some(first));
     assert_eq!(store.hand_back_case(&ada, first, false).await.unwrap(), Change::Done);
     assert_eq!(store.take_next_case(&ada, None).await.unwrap(), Some(second));
-    assert_eq!(store.take_next_case(&zoe, None).await.unwrap(), Some(first), "it kept its place");
-    // One that another page of hers shows is not handed back by the page that had it ahead.
+    assert_eq!(store.take_next_case(&zoe, None).await.unwrap(), Some(first), "the case kept its place in the queue");
+    // A page that had loaded the case ahead cannot hand it back while another page of hers shows it.
     store.record_opened(&ada, second).await.unwrap();
     assert_eq!(store.hand_back_case(&ada, second, true).await.unwrap(), Change::Lost);
     assert_eq!(store.assign_case(&zoe, first, ada.id).await.unwrap(), Change::Done);
@@ -201,7 +202,11 @@ async fn who_hands_a_case_back_is_given_another_first_and_what_was_given_to_them
     assert_eq!(store.take_case(&zoe, first).await.unwrap(), Change::Lost);
     assert_eq!(store.renew_case(&ada, first).await.unwrap(), Change::Done);
     world.pass(Duration::from_mins(30)).await;
-    assert_eq!(store.take_case(&zoe, first).await.unwrap(), Change::Lost, "a sign of life does not shorten it");
+    assert_eq!(
+        store.take_case(&zoe, first).await.unwrap(),
+        Change::Lost,
+        "a heartbeat does not shorten the assignment"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,7 +216,7 @@ async fn a_job_in_review_without_a_case_gets_one() {
     let ada = world.reviewer("ada").await;
     let row = "SELECT score || array_to_string(risks, ' ') || opened_at::text FROM review_cases WHERE job_id = $1";
     let before: String = world.scalar(row, case).await;
-    // As a worker of an older version leaves it.
+    // A worker of an older version leaves the job like this.
     world.execute("DELETE FROM review_cases").await;
     assert_eq!(world.store().take_next_case(&ada, None).await.unwrap(), None);
     visavis::janitor::erase_due(world.store(), &world.intake.media).await.unwrap();

@@ -1,4 +1,4 @@
-//! Who gets to the desk, for how long, and that nobody else's page can act in their name.
+//! Who may use the desk and for how long, and that no other site can act in a reviewer's name.
 
 use std::time::Duration;
 
@@ -10,24 +10,27 @@ use crate::support::desk::{Desk, PASSWORD, with_form};
 use crate::support::{World, photos};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reviewer_signs_in_with_the_right_password_alone_and_out_again() {
+async fn a_reviewer_signs_in_with_the_right_password_only_and_signs_out_again() {
     let (world, process, _api) = World::with_api().await;
     world.reviewer("ada").await;
     let desk = Desk::of(&process);
     for (login, password) in [("ada", "a few plain wordz"), ("ada", ""), ("nobody", PASSWORD), ("ada\0", PASSWORD)] {
         let page = desk.sign_in(login, password).await;
         assert_eq!(page.status, 401, "{login} {password}");
-        assert!(page.text.contains("do not belong together"), "the same words, whoever it is");
+        assert!(page.text.contains("The login or the password is wrong."), "the same text in every case");
     }
     assert_eq!(desk.sign_in(" ADA ", PASSWORD).await.location, "/desk/queue");
     let page = desk.get("/desk/queue").await;
     assert_eq!(page.status, 200);
     assert!(page.text.contains("ADA") && page.text.contains("acme"));
 
-    let stolen = desk.cookie();
+    let copied = desk.cookie();
     assert_eq!(desk.post("/desk/sign-out", &[]).await.location, "/desk/sign-in");
-    let page = desk.send(desk.request(Method::GET, "/desk/queue").header("cookie", stolen)).await;
-    assert_eq!(page.location, "/desk/sign-in?ended=1&next=%2Fdesk%2Fqueue", "what was copied is worth nothing now");
+    let page = desk.send(desk.request(Method::GET, "/desk/queue").header("cookie", copied)).await;
+    assert_eq!(
+        page.location, "/desk/sign-in?ended=1&next=%2Fdesk%2Fqueue",
+        "after signing out, a copied cookie is worthless"
+    );
     assert_eq!(world.count("SELECT count(*) FROM review_trail WHERE action IN ('signed_in', 'signed_out')").await, 2);
 }
 
@@ -39,7 +42,7 @@ async fn five_wrong_passwords_in_a_row_lock_a_reviewer_out_for_a_quarter_of_an_h
     for _ in 0..4 {
         assert_eq!(desk.sign_in("ada", "wrong").await.status, 401);
     }
-    assert_eq!(desk.sign_in("ada", PASSWORD).await.status, 303, "a right one ends the row");
+    assert_eq!(desk.sign_in("ada", PASSWORD).await.status, 303, "the right password ends the series");
     for _ in 0..5 {
         assert_eq!(desk.sign_in("ada", "wrong").await.status, 401);
     }
@@ -47,12 +50,12 @@ async fn five_wrong_passwords_in_a_row_lock_a_reviewer_out_for_a_quarter_of_an_h
     assert_eq!(
         (right.status, right.text == wrong.text),
         (401, true),
-        "who guesses learns nothing, not of the right one either"
+        "during a lock, even the right password looks wrong"
     );
-    // Many at once are counted as if they came one after the other.
+    // Many wrong passwords at the same time count like as many one after the other.
     world.reviewer("bob").await;
     let wrong = (0..30).map(|_| desk.sign_in("bob", "wrong"));
-    assert!(futures_util::future::join_all(wrong).await.iter().all(|it| it.status == 401));
+    assert!(futures_util::future::join_all(wrong).await.iter().all(|page| page.status == 401));
     assert_eq!(desk.sign_in("bob", PASSWORD).await.status, 401);
     let locks = "SELECT count(*) FROM review_trail JOIN reviewers ON reviewers.id = reviewer_id
                  WHERE action = 'locked_out' AND login = 'bob'";
@@ -62,16 +65,16 @@ async fn five_wrong_passwords_in_a_row_lock_a_reviewer_out_for_a_quarter_of_an_h
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_ends_after_half_an_hour_without_a_deed_and_after_twelve_hours_anyway() {
+async fn a_session_ends_after_half_an_hour_of_inactivity_and_after_twelve_hours_anyway() {
     let (world, process, _api) = World::with_api().await;
     let case = world.case(68.0).await;
     world.reviewer("ada").await;
     let desk = Desk::signed_in(&process, "ada").await;
     world.pass(Duration::from_mins(29)).await;
-    assert_eq!(desk.get("/desk/queue").await.status, 200, "a deed");
+    assert_eq!(desk.get("/desk/queue").await.status, 200, "opening a page extends the session");
     world.pass(Duration::from_mins(29)).await;
     assert_eq!(desk.post(&format!("/desk/cases/{case}/take"), &[]).await.status, 303);
-    // What a page does by itself is no deed.
+    // Heartbeats, which the page sends by itself, do not extend it.
     for _ in 0..8 {
         world.pass(Duration::from_mins(4)).await;
         desk.ask(&format!("/desk/cases/{case}/heartbeat"), &[]).await;
@@ -90,7 +93,7 @@ async fn a_session_ends_after_half_an_hour_without_a_deed_and_after_twelve_hours
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_needs_the_token_of_a_page_and_comes_from_no_other_site() {
+async fn a_change_needs_the_token_of_its_sessions_page_and_the_same_origin() {
     let (world, process, _api) = World::with_api().await;
     let case = world.case(68.0).await;
     world.reviewer("ada").await;
@@ -98,7 +101,7 @@ async fn a_change_needs_the_token_of_a_page_and_comes_from_no_other_site() {
     let (ada, eve) = (Desk::signed_in(&process, "ada").await, Desk::signed_in(&process, "eve").await);
     let take = format!("/desk/cases/{case}/take");
     let eves = eve.get("/desk/account").await.text;
-    let eves = eves.split("name=\"csrf\" value=\"").nth(1).and_then(|it| it.split('"').next()).unwrap().to_owned();
+    let eves = eves.split("name=\"csrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
     for token in ["", "AAAA", eves.as_str()] {
         let page = ada.send(with_form(ada.request(Method::POST, &take), &[("csrf", token)])).await;
         assert_eq!(page.status, 403, "{token}");
@@ -116,7 +119,7 @@ async fn a_change_needs_the_token_of_a_page_and_comes_from_no_other_site() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_organisations_case_and_a_test_keys_case_do_not_exist() {
+async fn cases_of_other_organisations_and_of_test_keys_do_not_exist_for_a_reviewer() {
     let (world, process, _api) = World::with_api().await;
     let case = world.case(68.0).await;
     let other = world.make_tenant("other", None).await;
@@ -131,11 +134,11 @@ async fn another_organisations_case_and_a_test_keys_case_do_not_exist() {
             assert_eq!(desk.get(&path).await.status, 404, "{login} {path}");
         }
         let (reviewer, decision) = (own.id.0.to_string(), [("decision", "approved"), ("note", "mine now")]);
-        for deed in ["take", "hand-back", "heartbeat", "opened", "undo", "decision", "correction", "assign"] {
+        for action in ["take", "hand-back", "heartbeat", "opened", "undo", "decision", "correction", "assign"] {
             let form = [decision.as_slice(), &[("reviewer", reviewer.as_str())]].concat();
-            let page = desk.ask(&format!("/desk/cases/{case}/{deed}"), &form).await;
-            let expected: &[u16] = if deed == "assign" { &[404, 409] } else { &[404] };
-            assert!(expected.contains(&page.status), "{login} {deed}: {page:?}");
+            let page = desk.ask(&format!("/desk/cases/{case}/{action}"), &form).await;
+            let expected: &[u16] = if action == "assign" { &[404, 409] } else { &[404] };
+            assert!(expected.contains(&page.status), "{login} {action}: {page:?}");
         }
         assert!(!desk.get("/desk/history").await.text.contains(&case.to_string()));
     }
@@ -148,7 +151,7 @@ async fn another_organisations_case_and_a_test_keys_case_do_not_exist() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_forbids_what_pages_do_not_need_and_pictures_come_by_signed_urls_alone() {
+async fn every_answer_has_strict_headers_and_pictures_need_signed_urls() {
     let (world, process, _api) = World::with_api().await;
     let case = world.case(68.0).await;
     world.reviewer("ada").await;
@@ -173,8 +176,8 @@ async fn every_answer_forbids_what_pages_do_not_need_and_pictures_come_by_signed
     assert!(path.starts_with("/media/"), "{path}");
     let shown = desk.send(desk.request(Method::GET, path)).await;
     assert_eq!(shown.status, 200);
-    assert_eq!(desk.get(path.split('?').next().unwrap()).await.status, 403, "a session is no key to pictures");
-    // The reviewer's view is in the trail; somebody's without a session is not a reviewer's.
+    assert_eq!(desk.get(path.split('?').next().unwrap()).await.status, 403, "a session alone does not open pictures");
+    // The audit log has the reviewer's view. A request without a session is not a reviewer's.
     let views = "SELECT count(*) FROM review_trail WHERE action = 'viewed' AND detail = 'probe 0 whole'";
     assert_eq!(world.count(views).await, 1);
     client.get(format!("{base}{path}")).send().await.unwrap().error_for_status().unwrap();
@@ -201,7 +204,7 @@ async fn a_new_password_ends_every_other_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_line_adds_reviewers_and_shuts_them_out() {
+async fn the_command_line_adds_disables_and_enables_reviewers() {
     let (world, process, _api) = World::with_api().await;
     let run = async |arguments: &[&str]| {
         let output = world.run(&[&["reviewer"], arguments].concat()).await;

@@ -1,4 +1,4 @@
-//! What axe-core finds wrong with the page of a window: accessibility, as far as a program can tell.
+//! Accessibility of a page, checked by axe-core as far as a program can.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -9,7 +9,7 @@ use super::window::Window;
 const WCAG: &[&str] = &["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
 const BEST_PRACTICE: &str = "best-practice";
 
-/// A rule that the page breaks.
+/// A rule that the page violates.
 #[derive(Debug, Deserialize)]
 pub struct Violation {
     pub id: String,
@@ -19,10 +19,10 @@ pub struct Violation {
     pub nodes: Vec<Node>,
 }
 
-/// Where it does.
+/// An element that violates the rule.
 #[derive(Debug, Deserialize)]
 pub struct Node {
-    /// Its start.
+    /// The start of its HTML.
     pub html: String,
     pub why: String,
 }
@@ -33,7 +33,7 @@ impl Window {
         self.axe_by(WCAG).await
     }
 
-    /// Of WCAG 2.2 AA, and of what axe's makers advise.
+    /// The violations of WCAG 2.2 AA and of axe's best practices.
     pub async fn axe_with_best_practice(&self) -> Vec<Violation> {
         self.axe_by(&[WCAG, &[BEST_PRACTICE]].concat()).await
     }

@@ -1,4 +1,4 @@
-//! A real Chromium, driven by `WebDriver`: a process for each test, and in it windows that know nothing of each other.
+//! A real Chromium, driven by `WebDriver`: one driver process for each test, with windows that share nothing.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,22 +18,22 @@ use super::poll::obtain;
 use super::process::tail;
 use super::window::Window;
 
-/// For the driver to start in, on a busy machine.
+/// How long the driver may take to start on a busy machine.
 const START: Duration = Duration::from_secs(30);
-/// For a page to load in, and for a script to return in.
+/// How long a page may take to load, or a script to return.
 const PAGE: Duration = Duration::from_secs(20);
-/// For the driver to answer in, whatever it was asked: above what it waits for a page, twice, before it says so itself.
+/// How long the driver may take for any answer. It waits for a page twice before it reports a timeout itself.
 const ANSWER: Duration = Duration::from_mins(1);
 
-/// Where windows come from. When it and its windows are dropped, so are all their processes and profiles.
+/// Opens windows. When it and its windows are dropped, all their processes and profiles are gone.
 pub struct Browser {
     driver: Arc<Driver>,
 }
 
-/// The driver's process, on a port that it chose.
+/// The driver's process. It chooses its port itself.
 pub(super) struct Driver {
     child: Child,
-    /// The home and the temporary folder of everything that it starts.
+    /// The home and temporary folder of all processes that it starts.
     folder: TempDir,
 }
 
@@ -45,7 +45,7 @@ impl Browser {
         let errors = log.try_clone().expect("a file can be opened twice");
         let mut command = Command::new(&program);
         command.arg("--port=0").stdin(Stdio::null()).stdout(log).stderr(errors);
-        // Nothing of whoever runs the tests: neither settings nor language nor time zone.
+        // Settings, language and time zone do not depend on the user who runs the tests.
         command.env("HOME", folder.path()).env("TMPDIR", folder.path()).env("LANG", "C.UTF-8").env("TZ", "UTC");
         command.env_remove("XDG_CONFIG_HOME").env_remove("XDG_CACHE_HOME").env_remove("LANGUAGE");
         let child = command.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", program.display()));
@@ -54,19 +54,19 @@ impl Browser {
         Self { driver: Arc::new(driver) }
     }
 
-    /// A session with a profile of its own: wide, light, and with motion.
+    /// A session with its own profile: wide, light, and with motion.
     pub async fn window(&self) -> Window {
         let session = tokio::time::timeout(2 * ANSWER, self.driver.session()).await;
         let session = session.unwrap_or_else(|_| panic!("no window opens: {}", self.driver.tail()));
         Window::new(session, Arc::clone(&self.driver)).await
     }
 
-    /// Where the profiles lie.
+    /// The folder of the profiles.
     pub fn folder(&self) -> PathBuf {
         self.driver.folder.path().to_owned()
     }
 
-    /// The driver's, then those of its browsers.
+    /// The driver's process, then those of its browsers.
     pub fn processes(&self) -> Vec<Pid> {
         self.driver.processes()
     }
@@ -85,7 +85,7 @@ impl Driver {
     fn port(&self) -> Option<u16> {
         let log = self.tail();
         let (_, rest) = log.split_once("started successfully on port ")?;
-        // A number that is not whole yet is none.
+        // Without the full stop the number may be incomplete.
         let (port, _) = rest.split_once('.')?;
         port.parse().ok()
     }
@@ -96,7 +96,7 @@ impl Driver {
         let address = format!("http://127.0.0.1:{}", self.port().expect("the driver has started"));
         let session = WebDriver::builder(address, capabilities()).client(client).connect().await;
         let session = session.unwrap_or_else(|error| panic!("no window opens: {error}\n{}", self.tail()));
-        // Ended by the driver's end, not by a request that may hang.
+        // The session ends with the driver, not by a request that may hang.
         session.clone().leak().expect("the session is new");
         let limits = TimeoutConfiguration::new(Some(PAGE), Some(PAGE), Some(Duration::ZERO));
         session.update_timeouts(limits).await.expect("limits can be set");
@@ -111,7 +111,7 @@ impl Driver {
         let mut children: HashMap<Pid, Vec<Pid>> = HashMap::new();
         for entry in std::fs::read_dir("/proc").expect("Linux has a /proc").flatten() {
             let pid = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-            // A process may end meanwhile.
+            // A process may end while this loop reads; then its text is empty.
             let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
             let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
             if let (Some(pid), Some(parent)) = (pid, parent.and_then(Pid::from_raw)) {
@@ -130,7 +130,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // Chromium outlives a driver that is killed alone; one that is stopped starts no more of them meanwhile.
+        // Chromium survives when only the driver is killed. Stop the driver first, so that it starts no more processes.
         if let Ok(None) = self.child.try_wait() {
             let _ = kill_process(Pid::from_child(&self.child), Signal::STOP);
         }
@@ -140,7 +140,7 @@ impl Drop for Driver {
         for pid in &processes[1..] {
             let _ = kill_process(*pid, Signal::KILL);
         }
-        // A process that is dying may still write into the folder, which is about to be removed.
+        // A dying process may still write into the folder, which is removed next. So wait until all have ended.
         let until = Instant::now() + Duration::from_secs(2);
         while processes.iter().any(|pid| runs(*pid)) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(2));
@@ -159,11 +159,11 @@ fn capabilities() -> Capabilities {
         "--headless=new",
         "--no-proxy-server",
         "--disable-crash-reporter",
-        // Containers have little of it.
+        // Containers have little shared memory.
         "--disable-dev-shm-usage",
         "--lang=en-US",
     ];
-    // Chromium has no sandbox for root.
+    // Chromium's sandbox does not work for root.
     if geteuid().is_root() {
         arguments.push("--no-sandbox");
     }

@@ -1,4 +1,4 @@
-//! The reviewers' desk as a browser without a screen sees it: pages, forms, a cookie; and cases to review.
+//! The reviewers' desk over plain HTTP: pages, forms and the cookie, without a browser; and cases to review.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -26,10 +26,10 @@ use super::{World, eventually, photos};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// What everybody at the desk signs in with here.
+/// The password of every reviewer in the tests.
 pub const PASSWORD: &str = "a few plain words";
 
-/// Of a face that is as it should be.
+/// The quality of a face without any fault.
 const GOOD: Quality = Quality {
     inter_eye_px: 48.0,
     sharpness: 0.4,
@@ -51,12 +51,12 @@ const GOOD: Quality = Quality {
 };
 
 impl World {
-    /// Somebody who reviews the first organisation's live cases.
+    /// A reviewer of the first organisation's live cases.
     pub async fn reviewer(&self, login: &str) -> Reviewer {
         self.make_reviewer(Account::live(self.tenant.id), login, false).await
     }
 
-    /// The same, who leads the others.
+    /// A lead reviewer of the first organisation's live cases.
     pub async fn lead(&self, login: &str) -> Reviewer {
         self.make_reviewer(Account::live(self.tenant.id), login, true).await
     }
@@ -69,30 +69,30 @@ impl World {
         reviewer
     }
 
-    /// A case in doubt, of a score in percent between the thresholds, with pictures that can be shown.
+    /// A waiting case with pictures. The score, in percent, must lie between the thresholds.
     pub async fn case(&self, score: f64) -> JobId {
         self.case_of(score, photos::small_face(), photos::small_face()).await
     }
 
-    /// The same of those pictures: 256 pixels wide and high at most.
+    /// A waiting case with these pictures, which are at most 256 pixels wide and high.
     pub async fn case_of(&self, score: f64, reference: &[u8], probe: &[u8]) -> JobId {
         let id = self.submit_pair("face_match", reference, probe).await;
         self.end_in_doubt(id, score).await;
         id
     }
 
-    /// Ends a submitted `face_match` so.
+    /// Ends a submitted `face_match` as In Review, with this score in percent.
     pub async fn end_in_doubt(&self, id: JobId, score: f64) {
         let claim = self.store().claim_job(id).await.expect("the database answers").expect("nobody else takes it");
-        let face = |it| match it {
+        let with_face = |image| match image {
             ImageFinding::Picture { faces, provenance, .. } => {
-                // About there in the photos of ours that are shown.
+                // Roughly where the face is in the test photos.
                 let face = Some([64.0, 24.0, 122.0, 98.0]);
                 ImageFinding::Picture { width: 205, height: 256, faces, face, quality: Some(GOOD), provenance }
             }
             other @ ImageFinding::Unreadable { .. } => other,
         };
-        let images = seen(face(picture(1)), face(picture(1))).images;
+        let images = seen(with_face(picture(1)), with_face(picture(1))).images;
         let liveness = Some(live(0.45, Judgement::Uncertain));
         let outcome = policy::decide(claim.params.clone(), Evidence { images, liveness, ..compared(score / 100.0) });
         assert_eq!(outcome.verdict, Verdict::InReview, "{score} is between the thresholds");
@@ -100,14 +100,14 @@ impl World {
         assert_eq!(ended.expect("the database answers"), Change::Done);
     }
 
-    pub async fn take(&self, who: &Reviewer, case: JobId) {
-        assert_eq!(self.store().take_case(who, case).await.expect("the database answers"), Change::Done);
+    pub async fn take(&self, reviewer: &Reviewer, case: JobId) {
+        assert_eq!(self.store().take_case(reviewer, case).await.expect("the database answers"), Change::Done);
     }
 
-    /// Takes and decides it; nothing is settled.
-    pub async fn decide(&self, who: &Reviewer, case: JobId, opinion: &Opinion, needs_two: bool) {
-        self.take(who, case).await;
-        let decided = self.store().decide_case(who, case, opinion, needs_two).await;
+    /// Takes and decides the case. The decision can still be undone.
+    pub async fn decide(&self, reviewer: &Reviewer, case: JobId, opinion: &Opinion, needs_two: bool) {
+        self.take(reviewer, case).await;
+        let decided = self.store().decide_case(reviewer, case, opinion, needs_two).await;
         assert_eq!(decided.expect("the database answers"), Change::Done);
     }
 
@@ -115,22 +115,22 @@ impl World {
         self.scalar("SELECT state FROM review_cases WHERE job_id = $1", case).await
     }
 
-    /// A process with the role `api` may have to do something for that.
+    /// Waits for the state. A process with the role `api` may have to bring it about.
     pub async fn await_case_state(&self, case: JobId, state: &str) {
         eventually(state, SOON, async || self.case_state(case).await == state).await;
     }
 
-    /// The same behind the seconds in which a decision can be undone.
+    /// Lets the undo time pass, then waits for the state.
     pub async fn await_settled(&self, case: JobId, state: &str) {
         self.pass(UNDO).await;
         self.await_case_state(case, state).await;
     }
 }
 
-/// What a reviewer makes of a case.
+/// An opinion as a form gives it.
 pub fn opinion(choice: &str, reasons: &[&str], note: &str) -> Opinion {
-    let reasons: Vec<_> = reasons.iter().map(|it| (*it).to_owned()).collect();
-    Opinion::read(choice, &reasons, note).expect("an opinion that can be")
+    let reasons: Vec<_> = reasons.iter().map(|reason| (*reason).to_owned()).collect();
+    Opinion::read(choice, &reasons, note).expect("the opinion is valid")
 }
 
 /// An answer of the desk.
@@ -142,7 +142,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// The id of the case that it leads to.
+    /// The id of the case that the answer redirects to.
     pub fn case(&self) -> JobId {
         let id = self.location.strip_prefix("/desk/cases/").unwrap_or_else(|| panic!("no case: {self:?}"));
         JobId(id.parse().expect("an id"))
@@ -155,7 +155,7 @@ pub fn with_form(request: RequestBuilder, form: &[(&str, &str)]) -> RequestBuild
     request.header("content-type", "application/x-www-form-urlencoded").body(body)
 }
 
-/// Somebody's browser.
+/// A client of the desk that keeps the cookie and the CSRF token of one reviewer.
 pub struct Desk {
     client: Client,
     base: String,
@@ -164,7 +164,7 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A browser in which nobody is signed in.
+    /// A client that is not signed in.
     pub fn of(process: &Process) -> Self {
         let client = Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client can be made");
         let base = format!("http://{}", process.address());
@@ -178,13 +178,13 @@ impl Desk {
         desk
     }
 
-    /// Sends the form, and keeps the cookie and the token of the next page.
+    /// Signs in, and keeps the cookie and the CSRF token.
     pub async fn sign_in(&self, login: &str, password: &str) -> Page {
         let form = [("login", login), ("password", password), ("next", "")];
         let page = self.send(with_form(self.client.post(self.url("/desk/sign-in")), &form)).await;
         if page.status == 303 {
             let account = self.get("/desk/account").await.text;
-            let token = account.split("name=\"csrf\" value=\"").nth(1).and_then(|it| it.split('"').next());
+            let token = account.split("name=\"csrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
             token.expect("a page has a token").clone_into(&mut self.csrf.lock().unwrap());
         }
         page
@@ -207,7 +207,7 @@ impl Desk {
         self.send(with_form(self.client.post(self.url(path)).header("x-csrf-token", token), form)).await
     }
 
-    /// A request of the test's own making, with the cookie.
+    /// A request without the CSRF token. [`Self::send`] adds the cookie.
     pub fn request(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
         self.client.request(method, self.url(path))
     }
@@ -219,13 +219,13 @@ impl Desk {
             let cookie = cookie.to_str().expect("a cookie is text");
             cookie.split(';').next().unwrap_or_default().clone_into(&mut self.cookie.lock().unwrap());
         }
-        let header = |name| response.headers().get(name).map_or("", |it| it.to_str().expect("headers are text"));
+        let header = |name| response.headers().get(name).map_or("", |value| value.to_str().expect("headers are text"));
         let (status, location) = (response.status().as_u16(), header(LOCATION).to_owned());
         let text = response.bytes().await.expect("the desk answers in full");
         Page { status, location, text: String::from_utf8_lossy(&text).into_owned() }
     }
 
-    /// The cookie as it is sent; to steal it.
+    /// The cookie, to copy it.
     pub fn cookie(&self) -> String {
         self.cookie.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! Somebody at the reviewers' desk, in a browser's window of their own.
+//! A reviewer at the desk, in their own browser window.
 
 use std::ops::Deref;
 
@@ -15,12 +15,12 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// With nobody signed in.
+    /// A window in which nobody is signed in.
     pub async fn at(browser: &Browser, process: &Process) -> Self {
         Self { window: browser.window().await, base: format!("http://{}", process.address()) }
     }
 
-    /// With the queue on the screen.
+    /// A window that shows the reviewer's queue.
     pub async fn signed_in(browser: &Browser, process: &Process, login: &str) -> Self {
         let seat = Self::at(browser, process).await;
         seat.open("/desk/sign-in").await;
@@ -33,45 +33,44 @@ impl Seat {
         self.goto(&format!("{}{path}", self.base)).await;
     }
 
-    /// Fills in and sends the form that is open.
+    /// Fills in the sign-in form and sends it.
     pub async fn sign_in(&self, login: &str, password: &str) {
         self.fill("#login", login).await;
         self.fill("#password", password).await;
         self.click("main [data-action=sign-in]").await;
     }
 
-    /// The case's own page.
+    /// Opens the case's own page.
     pub async fn open_case(&self, id: JobId) {
         self.open(&format!("/desk/cases/{id}")).await;
         self.await_case(id).await;
     }
 
-    /// Until the case is on the screen, and keys are about it.
+    /// Waits until the case is on the screen and accepts keys.
     pub async fn await_case(&self, id: JobId) {
         self.wait_script(&format!("document.querySelector('[data-case=\"{id}\"]')?.dataset.ready === 'true'")).await;
     }
 
-    /// Until that case waits behind the one on the screen, pictures and all.
+    /// Waits until this case is loaded ahead, with its pictures.
     pub async fn await_next(&self, id: JobId) {
         self.wait_script(&format!("document.documentElement.dataset.next === '{id}'")).await;
     }
 
-    /// Until screen readers have been told something that begins so.
+    /// Waits until screen readers got a message that starts like this.
     pub async fn await_announced(&self, start: &str) {
         self.wait_script(&format!("document.querySelector('#status').textContent.startsWith('{start}')")).await;
     }
 
-    /// Until every picture of the case is there.
+    /// Waits until every picture of the case is loaded.
     pub async fn await_pictures(&self) {
-        let shown =
-            "[...document.querySelectorAll('img[data-role]')].every((it) => it.complete && it.naturalWidth > 0)";
-        self.wait_script(shown).await;
+        let images = "[...document.querySelectorAll('img[data-role]')]";
+        self.wait_script(&format!("{images}.every((image) => image.complete && image.naturalWidth > 0)")).await;
     }
 
-    /// Nothing was logged but that the server refused what the test had it refuse.
+    /// Asserts that the browser logged nothing, except answers with these statuses, which the test provoked.
     pub async fn assert_quiet(&self, refused: &[u16]) {
         let mut log = self.log().await;
-        log.retain(|it| !refused.iter().any(|status| it.message.contains(&format!("status of {status} "))));
+        log.retain(|entry| !refused.iter().any(|status| entry.message.contains(&format!("status of {status} "))));
         assert!(log.is_empty(), "{}: {log:?}", self.url().await);
     }
 }

@@ -1,4 +1,4 @@
-//! A window of a browser: what a person does in it and sees of it. Each wait has a limit, and failing shows the page.
+//! A browser window: what a person does and sees in it. Each wait has a time limit; a failure prints the page.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::browser::Driver;
 use super::environment;
 
-/// How long a page may take to show what was asked for.
+/// How long a wait may last.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -27,7 +27,7 @@ pub struct View {
 }
 
 impl View {
-    /// As phones lay out: at 980 pixels, unless the page says that it fits.
+    /// A phone. It lays pages out at 980 pixels unless they have a viewport tag.
     pub const PHONE: Self = Self { width: 390, height: 844, mobile: true };
     pub const WIDE: Self = Self { width: 1600, height: 1000, mobile: false };
 
@@ -48,7 +48,7 @@ pub enum Motion {
     Reduced,
 }
 
-/// A session of its own: no other window has its cookies.
+/// A browser session with its own cookies.
 pub struct Window {
     session: WebDriver,
     patience: Duration,
@@ -63,7 +63,7 @@ impl Window {
         window
     }
 
-    /// How long it waits from now on.
+    /// Sets how long each wait may last.
     pub fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
     }
@@ -94,7 +94,7 @@ impl Window {
 
     // --- where it is ---
 
-    /// Returns when the page has loaded.
+    /// Opens the page and returns when it has loaded.
     pub async fn goto(&self, url: &str) {
         self.check(&format!("open {url}"), self.session.goto(url).await).await;
     }
@@ -117,7 +117,7 @@ impl Window {
 
     // --- what a person does ---
 
-    /// Presses these keys one after another, wherever the focus is.
+    /// Presses these keys one after another, in the focused element.
     pub async fn press(&self, keys: impl Into<TypingData>) {
         let actions = self.session.action_chain().send_keys(keys);
         self.check("press keys", actions.perform().await).await;
@@ -130,7 +130,7 @@ impl Window {
         self.check("press keys", actions.perform().await).await;
     }
 
-    /// As soon as it can be clicked.
+    /// Clicks the element as soon as it can be clicked.
     pub async fn click(&self, css: &str) {
         self.until(&format!("{css} can be clicked"), async || {
             self.session.find(By::Css(css)).await?.click().await.map(Some)
@@ -138,7 +138,7 @@ impl Window {
         .await;
     }
 
-    /// Types it in place of what the field has.
+    /// Replaces the field's text.
     pub async fn fill(&self, css: &str, text: &str) {
         self.until(&format!("{css} can be filled"), async || {
             let field = self.session.find(By::Css(css)).await?;
@@ -150,7 +150,7 @@ impl Window {
 
     // --- what a person sees ---
 
-    /// The first that fits, once there is one.
+    /// The first matching element, as soon as there is one.
     pub async fn element(&self, css: &str) -> WebElement {
         self.until(&format!("there is {css}"), async || self.session.find(By::Css(css)).await.map(Some)).await
     }
@@ -159,19 +159,19 @@ impl Window {
         self.check(css, self.session.find_all(By::Css(css)).await).await.len()
     }
 
-    /// What of it can be read on the page.
+    /// The element's visible text.
     pub async fn text(&self, css: &str) -> String {
-        self.of(css, async |it| it.text().await).await
+        self.of(css, async |element| element.text().await).await
     }
 
-    /// As the document has it now.
+    /// The attribute's present value.
     pub async fn attribute(&self, css: &str, name: &str) -> Option<String> {
-        self.of(css, async |it| it.attr(name).await).await
+        self.of(css, async |element| element.attr(name).await).await
     }
 
-    /// What a field holds.
+    /// The value of a field.
     pub async fn value(&self, css: &str) -> String {
-        self.of(css, async |it| it.prop("value").await).await.unwrap_or_default()
+        self.of(css, async |element| element.prop("value").await).await.unwrap_or_default()
     }
 
     pub async fn is_visible(&self, css: &str) -> bool {
@@ -195,7 +195,7 @@ impl Window {
         .await;
     }
 
-    /// None is left, or none is seen.
+    /// Waits until no matching element is visible.
     pub async fn wait_gone(&self, css: &str) {
         self.until(&format!("{css} is gone"), async || {
             for found in self.session.find_all(By::Css(css)).await? {
@@ -215,7 +215,7 @@ impl Window {
         .await;
     }
 
-    /// Until the page's URL has that part.
+    /// Waits until the page's URL contains this part.
     pub async fn wait_url(&self, part: &str) {
         self.until(&format!("the URL has {part}"), async || {
             Ok(self.session.current_url().await?.as_str().contains(part).then_some(()))
@@ -223,7 +223,7 @@ impl Window {
         .await;
     }
 
-    /// Until an expression of JavaScript holds.
+    /// Waits until a JavaScript expression is true.
     pub async fn wait_script(&self, expression: &str) {
         let script = format!("return !!({expression})");
         self.until(expression, async || {
@@ -235,31 +235,31 @@ impl Window {
 
     // --- below the surface ---
 
-    /// Runs the body of a function and returns what it, or the promise that it returns, comes to. No CSP hinders it.
+    /// Runs a function body and returns its result, or what its promise resolves to. The page's CSP does not apply.
     pub async fn run(&self, script: &str, arguments: Vec<Value>) -> Value {
         let result = self.session.execute(script, arguments).await;
         let start: String = script.chars().take(80).collect();
         self.check(&format!("run {start}"), result).await.json().clone()
     }
 
-    /// With those that scripts do not see.
+    /// All cookies, including those that scripts cannot see.
     pub async fn cookies(&self) -> Vec<Cookie> {
         self.check("tell the cookies", self.session.get_all_cookies().await).await
     }
 
-    /// For the site that is open.
+    /// Adds a cookie for the open site.
     pub async fn add_cookie(&self, cookie: Cookie) {
         self.check("take a cookie", self.session.add_cookie(cookie).await).await;
     }
 
-    /// What was logged since the last call, warnings and errors only: the page's own, and the browser's about it.
+    /// Warnings and errors since the last call, from the page and from the browser.
     pub async fn log(&self) -> Vec<BrowserLogEntry> {
         let mut entries = self.check("tell the log", self.session.browser_log().await).await;
         entries.retain(|entry| ["WARNING", "SEVERE"].contains(&entry.level.as_str()));
         entries
     }
 
-    /// The whole page as NAME.png where `VISAVIS_SCREENSHOTS` is a folder; nothing where it is not set.
+    /// Saves the whole page as NAME.png in the folder `VISAVIS_SCREENSHOTS`; does nothing if it is not set.
     pub async fn screenshot(&self, name: &str) {
         if let Some(folder) = environment::screenshots() {
             std::fs::create_dir_all(&folder).expect("the folder of screenshots can be made");
@@ -277,19 +277,19 @@ impl Window {
         std::fs::write(file, image.expect("an image is base64")).expect("a screenshot can be written");
     }
 
-    /// A command of the `DevTools` protocol.
+    /// Runs a command of the `DevTools` protocol.
     pub async fn devtools(&self, command: &str, parameters: Value) -> Value {
         let result = self.session.cdp().send_raw(command, parameters).await;
         self.check(command, result).await
     }
 
     async fn of<T>(&self, css: &str, look: impl AsyncFn(WebElement) -> WebDriverResult<T>) -> T {
-        // An element that was replaced between finding and reading is looked for again.
+        // If the element is replaced between finding and reading, it is searched for again.
         let what = format!("{css} can be read");
         self.until(&what, async || look(self.session.find(By::Css(css)).await?).await.map(Some)).await
     }
 
-    /// Returns what `look` finds; a fault, such as an element that is not there yet, is a reason to look again.
+    /// Returns what `look` finds. After a fault, such as an element that is not there yet, it looks again.
     async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> WebDriverResult<Option<T>>) -> T {
         let until = Instant::now() + self.patience;
         loop {
@@ -310,7 +310,7 @@ impl Window {
         }
     }
 
-    /// What somebody who looks for a test's failure wants to see.
+    /// What the page shows, for the message of a failed test.
     async fn seen(&self) -> String {
         let script = "return location.href + '\\n' + (document.body ? document.body.innerText : '')";
         let page = tokio::time::timeout(PATIENCE, self.session.execute(script, Vec::new())).await;
@@ -322,7 +322,7 @@ impl Window {
     }
 }
 
-/// Without the addresses in the driver where it arose.
+/// The fault's text without the driver's stack trace.
 fn plain(fault: &WebDriverError) -> String {
     let text = fault.to_string();
     text.split("Stacktrace:").next().unwrap_or_default().trim_end().to_owned()
