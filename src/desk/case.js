@@ -375,7 +375,7 @@
     sessionStorage.setItem(`desk:draft:${item.id}`, JSON.stringify({ note: note.value, reasons }));
   }
 
-  desk.leaving.addEventListener("session-over", () => [current, undoable].forEach(keepDraft));
+  desk.events.addEventListener("session-over", () => [current, undoable].forEach(keepDraft));
 
   function restoreDraft(item) {
     const kept = sessionStorage.getItem(`desk:draft:${item.id}`);

@@ -43,8 +43,8 @@ const desk = (() => {
     if (status) status.textContent = words;
   }
 
-  // Sends `session-over` before the dialog says that the session has ended.
-  const leaving = new EventTarget();
+  // Emits `session-over` before the dialog says that the session has ended.
+  const events = new EventTarget();
 
   let over = false;
 
@@ -52,7 +52,7 @@ const desk = (() => {
     over = true;
     const dialog = byId("session");
     if (!dialog || dialog.open) return;
-    leaving.dispatchEvent(new Event("session-over"));
+    events.dispatchEvent(new Event("session-over"));
     dialog.showModal();
   }
 
@@ -292,6 +292,6 @@ const desk = (() => {
   addEventListener("DOMContentLoaded", start);
 
   return {
-    byId, calm, csrf, send, announce, leaving, isOver: () => over, toast, countDown, closeToast, undoLast, keys, live,
+    byId, calm, csrf, send, announce, events, isOver: () => over, toast, countDown, closeToast, undoLast, keys, live,
   };
 })();

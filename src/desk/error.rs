@@ -13,7 +13,7 @@ use url::form_urlencoded::byte_serialize;
 
 use super::Desk;
 use super::csrf;
-use super::pages::{Link, PageFrame, ProblemPage};
+use super::pages::{OnwardLink, PageFrame, ProblemPage};
 use crate::domain::review::OpinionFault;
 use crate::{images, store};
 
@@ -207,10 +207,10 @@ fn to_sign_in(method: &Method, uri: &Uri) -> Redirect {
 }
 
 /// Back to the case, where the reviewer can repair what was refused; else to the queue.
-fn way_on(error: &DeskError, uri: &Uri) -> Link {
+fn way_on(error: &DeskError, uri: &Uri) -> OnwardLink {
     let case = uri.path().strip_prefix("/desk/cases/").and_then(|rest| rest.split_once('/')).map(|(id, _)| id);
     match case.filter(|_| matches!(error, DeskError::Invalid { .. } | DeskError::Conflict(_))) {
-        Some(id) => Link { path: format!("/desk/cases/{id}"), words: "Back to the case" },
-        None => Link { path: "/desk/queue".to_owned(), words: "Go to the queue" },
+        Some(id) => OnwardLink { path: format!("/desk/cases/{id}"), words: "Back to the case" },
+        None => OnwardLink { path: "/desk/queue".to_owned(), words: "Go to the queue" },
     }
 }

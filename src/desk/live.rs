@@ -130,7 +130,7 @@ impl LiveUpdates {
 }
 
 /// One page's stream.
-struct Listener {
+struct PageListener {
     changes: broadcast::Receiver<Arc<CaseChange>>,
     ends_at: Instant,
     check_at: Instant,
@@ -148,7 +148,7 @@ pub(super) async fn listen(
     let own_slot = PageSlot::take(&live.pages, session.reviewer().id).ok_or(DeskError::Busy)?;
     let (changes, now) = (live.changes.subscribe(), Instant::now());
     let (ends_at, check_at, desk) = (now + STREAM_LIFETIME, now + CHECK_EVERY, desk.clone());
-    let listener = Listener { changes, ends_at, check_at, desk, session, _slots: (slot, own_slot) };
+    let listener = PageListener { changes, ends_at, check_at, desk, session, _slots: (slot, own_slot) };
     let hello = stream::iter([Ok(Event::default().event("hello").data("{}").retry(Duration::from_secs(2)))]);
     let events = stream::unfold(listener, |mut listener| async {
         let event = listener.next().await?;
@@ -157,7 +157,7 @@ pub(super) async fn listen(
     Ok(Sse::new(hello.chain(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-impl Listener {
+impl PageListener {
     /// The next change that the reviewer may see; `None` when the stream ends.
     async fn next(&mut self) -> Option<Event> {
         loop {

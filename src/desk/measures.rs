@@ -6,6 +6,7 @@ use crate::domain::evidence::{Judgement, Mode, Threshold};
 use crate::domain::image::ImageRole;
 use crate::domain::job::JobParams;
 use crate::domain::outcome::{ImageFinding, ImageReport, Outcome};
+use crate::domain::policy;
 use crate::domain::quality::{Quality, QualityLimits};
 use crate::domain::rates::Rates;
 use crate::domain::warning::{LogType, Warning};
@@ -16,9 +17,17 @@ pub(super) fn scale(outcome: &Outcome, rates: Option<&Rates>) -> Option<ScoreSca
     let comparison = outcome.comparison.as_ref()?;
     let (review, approve) = thresholds(&outcome.params);
     let mode = comparison.mode;
+    let zone = if policy::is_same_person(comparison.similarity, approve) {
+        "approve"
+    } else if policy::is_same_person(comparison.similarity, review) {
+        "review"
+    } else {
+        "reject"
+    };
     Some(ScoreScale {
         score: comparison.similarity.percent(),
         score_text: format!("{:.2}", comparison.similarity.percent()),
+        zone,
         review: review.get() * 100.0,
         approve: approve.get() * 100.0,
         meaning: words::false_matches(rates, mode, comparison.similarity.get()),

@@ -20,8 +20,8 @@ impl PageFrame {
     }
 }
 
-/// A link in words.
-pub(super) struct Link {
+/// The link on an error page: where to go from there.
+pub(super) struct OnwardLink {
     pub(super) path: String,
     pub(super) words: &'static str,
 }
@@ -65,8 +65,7 @@ pub(super) struct ProblemPage {
     pub(super) frame: PageFrame,
     pub(super) heading: &'static str,
     pub(super) detail: String,
-    /// Where to go from here.
-    pub(super) onward: Link,
+    pub(super) onward: OnwardLink,
 }
 
 #[derive(Template)]
@@ -222,6 +221,8 @@ pub(super) struct ScoreScale {
     pub(super) score: f64,
     /// `68.20`
     pub(super) score_text: String,
+    /// Where the score lies: `reject`, `review` or `approve`.
+    pub(super) zone: &'static str,
     /// In [0, 100]. Scores below it are rejected.
     pub(super) review: f64,
     /// In [0, 100]. Scores from it up are approved.

@@ -105,10 +105,8 @@ async fn a_key_that_is_pressed_twice_or_held_down_decides_one_case() {
     // The browser gets all four presses before it can show the next case.
     ada.press("aaaa").await;
     ada.await_case(cases[1]).await;
-    assert_eq!(
-        (world.case_state(cases[0]).await, world.case_state(cases[1]).await),
-        ("settling".into(), "waiting".into())
-    );
+    world.await_case_state(cases[0], "settling").await;
+    assert_eq!(world.case_state(cases[1]).await, "waiting");
     ada.await_next(cases[2]).await;
     let repeat = "const held = { key: 'a', repeat: true, bubbles: true };
         for (let i = 0; i < 20; i += 1) document.body.dispatchEvent(new KeyboardEvent('keydown', held))";
