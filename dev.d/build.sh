@@ -29,7 +29,7 @@ start_build() { # [--release]
     BIN=$TARGET/release/visavis
     start_cargo 'visavis is built (release)' build --release --locked
   else
-    start_cargo 'visavis is built' build --bins --examples
+    start_cargo 'visavis is built' build --bin visavis --examples
   fi
 }
 

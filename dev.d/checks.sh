@@ -18,7 +18,7 @@ cmd_test() {
   choose_browser
   unlock
   await_build
-  logged build cargo build --bins --examples # at hand already, unless ARGS name other targets
+  logged build cargo build --bin visavis --examples # at hand already, unless ARGS name other targets
 
   # These two wait a lot, as the tests do.
   rm -f "$RUN/tests-ended"
@@ -56,6 +56,7 @@ test_services_lock() {
 test_services_up() { # FUNCTION that names the packages
   ensure "$1"
   onnxruntime
+  PG_FSYNC=off
   services_up
   if $PRIVATE_PG; then DATABASE_URL=postgres://test:$PG_TEST_PASSWORD@127.0.0.1:$PG_PORT/test; fi
 }

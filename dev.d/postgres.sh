@@ -1,6 +1,7 @@
 # Postgres: a private server in .local/postgres.
 
-PG_AS=() # prefix that runs a command as the owner of the private Postgres
+PG_FSYNC=on # `test` does not wait for the disk: dropping a database writes everything to it, and tests drop hundreds
+PG_AS=()    # prefix that runs a command as the owner of the private Postgres
 
 locate_postgres() {
   PG_BIN=$(pg_bin) || return 1
@@ -41,11 +42,11 @@ start_postgres() {
   if ! postgres_runs; then
     choose_port PG_PORT 13000 3000
     # After a kill -9 the old server's children hold its memory for a moment: so more tries than one.
-    # TCP only: a socket's path may be 107 bytes long and a checkout's may be longer. Durability stays on, for the demo.
+    # TCP only: a socket's path may be 107 bytes long and a checkout's may be longer.
     for turn in 1 2 3 4 5; do
       if ((turn > 1)); then sleep 1; fi
       if pg_ctl start -l "$PG_DIR/log" -o "-p $PG_PORT -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
-        -c max_connections=300" >"$LOGS/postgres.log" 2>&1; then break; fi
+        -c max_connections=300 -c fsync=$PG_FSYNC" >"$LOGS/postgres.log" 2>&1; then break; fi
     done
     postgres_runs || { tail -n 20 "$PG_DIR/log" >>"$LOGS/postgres.log"; fail_with_log postgres 'Postgres did not start'; }
   fi

@@ -69,7 +69,7 @@ async fn a_folder_keeps_what_it_is_given_and_forgets_what_it_must() {
 #[tokio::test]
 async fn a_bucket_keeps_what_it_is_given_and_forgets_what_it_must() {
     let _ = &*environment::SERVICES;
-    let server = S3Server::start().await;
+    let server = S3Server::start();
     for prefix in ["", "deep/prefix"] {
         let store = BlobStore::s3(&server.settings(prefix)).unwrap();
         keeps_its_promises(store, &server.objects().join(prefix)).await;
@@ -79,7 +79,7 @@ async fn a_bucket_keeps_what_it_is_given_and_forgets_what_it_must() {
 #[tokio::test]
 async fn a_bucket_that_does_not_let_us_in_is_a_fault_and_not_an_empty_place() {
     let _ = &*environment::SERVICES;
-    let server = S3Server::start().await;
+    let server = S3Server::start();
     let settings = S3Settings { secret_access_key: "wrong".to_owned(), ..server.settings("") };
     let media = media(BlobStore::s3(&settings).unwrap());
     let error = media.put_image(TenantId::new(), ImageId::new(), &Bytes::from_static(b"x")).await.err().unwrap();
@@ -91,7 +91,7 @@ async fn a_bucket_that_does_not_let_us_in_is_a_fault_and_not_an_empty_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_lives_and_dies_on_a_bucket_as_on_a_folder() {
     let world = World::new().await;
-    let server = S3Server::start().await;
+    let server = S3Server::start();
     let process = world.spawn_with(&["all"], &server.environment()).await;
     let api = Api::of(&process, &world.tenant.api_key);
     let (status, accepted) = api.submit(None, &request("face_match", photos::small_face(), photos::small_face())).await;

@@ -1,15 +1,10 @@
-//! A server that speaks S3 on a loopback port: it checks signatures, and keeps objects in a folder.
+//! A server that speaks S3 on a loopback port: it checks signatures, and keeps objects in a folder. See `tests/s3`.
 
-use std::path::PathBuf;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
-use s3s_fs::FileSystem;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use visavis::media::S3Settings;
 
 pub const BUCKET: &str = "faces";
@@ -19,29 +14,22 @@ const SECRET: &str = "test-secret";
 pub struct S3Server {
     pub endpoint: String,
     folder: TempDir,
-    serving: JoinHandle<()>,
+    process: Child,
 }
 
 impl S3Server {
-    #[expect(clippy::disallowed_methods, reason = "ends with the test")]
-    pub async fn start() -> Self {
+    pub fn start() -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         std::fs::create_dir(folder.path().join(BUCKET)).expect("a bucket can be made");
-        let mut builder = S3ServiceBuilder::new(FileSystem::new(folder.path()).expect("a folder of ours"));
-        builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
-        let service = builder.build();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let endpoint = format!("http://{}", listener.local_addr().expect("it listens"));
-        let serving = tokio::spawn(async move {
-            let connections = Builder::new(TokioExecutor::new());
-            while let Ok((stream, _)) = listener.accept().await {
-                let connection = connections.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
-                tokio::spawn(async move {
-                    let _ = connection.await;
-                });
-            }
-        });
-        Self { endpoint, folder, serving }
+        // `cargo test` builds it; `cargo test --test it` alone does not.
+        let peer = Path::new(env!("CARGO_BIN_EXE_visavis")).with_file_name("s3-peer");
+        let mut command = Command::new(peer);
+        command.arg(folder.path()).args([KEY_ID, SECRET]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().expect("the peer starts: cargo build -p s3-peer makes it");
+        let mut address = String::new();
+        let output = process.stdout.take().expect("its output is a pipe");
+        BufReader::new(output).read_line(&mut address).expect("it prints its address");
+        Self { endpoint: format!("http://{}", address.trim()), folder, process }
     }
 
     /// Where the objects lie.
@@ -75,6 +63,7 @@ impl S3Server {
 
 impl Drop for S3Server {
     fn drop(&mut self) {
-        self.serving.abort();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
