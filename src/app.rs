@@ -1,5 +1,7 @@
 //! The composition root: starts the roles of a process and stops them in good order.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,6 +72,7 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     intake.defaults.rates = args.vision.rates()?;
     let mut engine = None;
     let mut provider = None;
+    let mut address = None;
 
     // Once, and before anything runs: what the operator should know stands at the log's head.
     let guard = args.outgoing.guard();
@@ -103,9 +106,10 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     if plays(Role::Api) {
         let listener =
             TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
-        let address = listener.local_addr()?;
-        info!(%address, "listening");
-        let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let listening = listener.local_addr()?;
+        info!(address = %listening, "listening");
+        address = Some(listening);
+        let public_url = args.public_url.clone().unwrap_or_else(|| format!("http://{listening}"));
         if !public_url.starts_with("https://") {
             warn!(public_url, "URLs of images are not https: set VISAVIS_PUBLIC_URL to what clients see of this API");
         }
@@ -163,6 +167,9 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         });
     }
     info!(?roles, "started");
+    if let Some(file) = &args.ready_file {
+        write_ready_file(file, address).with_context(|| format!("cannot write {}", file.display()))?;
+    }
 
     let orderly = life.finish(PATIENCE).await;
     // A connection that nobody answers, or a thread that computes on, must not keep the process.
@@ -174,6 +181,14 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     let orderly = orderly && closed;
     info!(orderly, "stopped");
     Ok(())
+}
+
+/// Writes the file at once or not at all, so that nobody reads half an address.
+fn write_ready_file(file: &Path, address: Option<SocketAddr>) -> std::io::Result<()> {
+    let draft = file.with_added_extension("new");
+    let address = address.map_or_else(String::new, |address| address.to_string());
+    std::fs::write(&draft, format!("{address}\n"))?;
+    std::fs::rename(&draft, file)
 }
 
 /// Serves until `stopping`, and then what was begun. Whoever opens a connection and does not say what for is not waited

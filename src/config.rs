@@ -371,6 +371,9 @@ pub struct ServeArgs {
     /// What clients see of the HTTP API, for URLs of images [default: <http://LISTEN>]
     #[arg(long, help_heading = "HTTP API", env = "VISAVIS_PUBLIC_URL", value_parser = parse_public_url)]
     pub public_url: Option<String>,
+    /// A file to write once every role runs: the address of the HTTP API, or an empty line without that role
+    #[arg(long, help_heading = "HTTP API", env = "VISAVIS_READY_FILE")]
+    pub ready_file: Option<PathBuf>,
     /// Compute threads [default: one a core]
     #[arg(long, help_heading = "Work", env = "VISAVIS_THREADS")]
     pub threads: Option<NonZeroUsize>,

@@ -141,15 +141,15 @@ def visavis(environment: dict[str, str], *arguments: str) -> str:
 
 def serve(environment: dict[str, str], log: pathlib.Path, undo: contextlib.ExitStack) -> str:
     """Starts the server; where it listens."""
+    ready = pathlib.Path(environment["VISAVIS_BLOBS"]).parent / "ready"
     with log.open("w") as file:
-        server = subprocess.Popen([binary(), "serve", "all"], env=environment, stderr=file)
+        command = [binary(), "serve", "all", "--ready-file", str(ready)]
+        server = subprocess.Popen(command, env=environment, stderr=file)
     undo.callback(stop, server)
     until = time.monotonic() + START
     while time.monotonic() < until and server.poll() is None:
-        text = log.read_text()
-        listening = re.search(r"listening address=(\S+)", text)
-        if listening and " started " in text:
-            return listening[1]
+        if ready.exists():
+            return ready.read_text().strip()
         time.sleep(0.1)
     raise SystemExit(f"the server did not start; its log is {log}")
 

@@ -19,6 +19,8 @@ const END: Duration = Duration::from_mins(1);
 pub struct Process {
     child: Child,
     log: PathBuf,
+    /// Where its API listens, if it has that role.
+    address: Option<SocketAddr>,
 }
 
 impl Process {
@@ -26,24 +28,23 @@ impl Process {
     pub async fn start(roles: &[&str], environment: &[(String, String)], log: PathBuf) -> Self {
         let file = File::create(&log).expect("a log file can be made");
         let mut command = executable(environment);
-        command.arg("serve").args(roles).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
-        let child = command.spawn().expect("the executable starts");
-        let mut process = Self { child, log };
-        obtain(&format!("serve {roles:?} starts"), START, async || {
+        let ready = log.with_extension("ready");
+        command.arg("serve").args(roles).env("VISAVIS_READY_FILE", &ready);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn();
+        let mut process = Self { child: child.expect("the executable starts"), log, address: None };
+        let address = obtain(&format!("serve {roles:?} starts"), START, async || {
             let exit = process.child.try_wait().expect("a child can be waited for");
             assert!(exit.is_none(), "serve {roles:?} ended while starting: {}", process.log());
-            process.log().contains(" started ").then_some(())
+            std::fs::read_to_string(&ready).ok()
         })
         .await;
+        process.address = address.trim().parse().ok();
         process
     }
 
     /// Where its API listens.
     pub fn address(&self) -> SocketAddr {
-        let log = self.log();
-        let line = log.lines().find(|line| line.contains("listening address="));
-        let address = line.and_then(|line| line.split("address=").nth(1)).expect("this process has the role api");
-        address.trim().parse().expect("an address is logged")
+        self.address.expect("this process has the role api")
     }
 
     /// What it logged so far.
