@@ -1,7 +1,10 @@
 //! The house rules that a compiler does not check: who may import whom, and who alone may name which crate.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+
+use sources::{Source, is_crate, root, sources};
+
+pub mod sources;
 
 /// Every room, and the rooms it may import. The same table stands in ARCHITECTURE.md.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -98,45 +101,6 @@ const SOLE_OWNERS: &[(&str, &[&str])] = &[
     ("reqwest", &["net"]),
 ];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The folders that hold rooms: `src`, and each crate below `crates`, which is a room of its own.
-fn sources() -> Vec<(String, PathBuf)> {
-    let mut found = vec![(String::new(), root().join("src"))];
-    for entry in std::fs::read_dir(root().join("crates")).unwrap() {
-        let folder = entry.unwrap();
-        found.push((format!("{}/", folder.file_name().display()), folder.path().join("src")));
-    }
-    found
-}
-
-/// Every source file with its text. Files of `src` are named from there, files of a crate by its folder: `store/jobs.rs`.
-fn files() -> Vec<(String, String)> {
-    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { walk(&path, found) } else { found.push(path) }
-        }
-    }
-    let mut files = Vec::new();
-    for (prefix, folder) in sources() {
-        let mut paths = Vec::new();
-        walk(&folder, &mut paths);
-        files.extend(paths.into_iter().map(|path| {
-            let name = format!("{prefix}{}", path.strip_prefix(&folder).unwrap().display());
-            (name, std::fs::read_to_string(&path).unwrap())
-        }));
-    }
-    files.sort();
-    files
-}
-
-fn room(file: &str) -> &str {
-    file.split('/').next().unwrap().trim_end_matches(".rs")
-}
-
 /// The identifiers that follow `prefix` in code, comments left out: of `crate::{a, b::c}` both `a` and `b`.
 fn names_after<'a>(text: &'a str, prefix: &str) -> BTreeSet<&'a str> {
     let identifier = |text: &'a str| {
@@ -164,8 +128,8 @@ fn names_after<'a>(text: &'a str, prefix: &str) -> BTreeSet<&'a str> {
 #[test]
 fn rooms_import_only_what_the_table_allows() {
     let mut faults = Vec::new();
-    for (file, text) in files() {
-        let room = room(&file);
+    for source in sources() {
+        let (file, room) = (&source.name, source.room());
         if room == "lib" || room == "main" {
             continue;
         }
@@ -173,8 +137,7 @@ fn rooms_import_only_what_the_table_allows() {
             faults.push(format!("{file}: the room {room} is not in the table"));
             continue;
         };
-        let is_crate = root().join("crates").join(room).exists();
-        for import in names_after(&text, if is_crate { "visavis_" } else { "crate::" }) {
+        for import in names_after(&source.text, if is_crate(room) { "visavis_" } else { "crate::" }) {
             if import != room && !allowed.contains(&import) {
                 faults.push(format!("{file}: {room} may not import {import}"));
             }
@@ -186,12 +149,13 @@ fn rooms_import_only_what_the_table_allows() {
 #[test]
 fn each_engine_crate_has_one_owner() {
     let mut faults = Vec::new();
-    for (file, text) in files() {
+    for source in sources() {
+        let file = &source.name;
         for (name, owners) in SOLE_OWNERS {
-            let owned = owners.iter().any(|owner| *owner == file || *owner == room(&file));
+            let owned = owners.iter().any(|owner| owner == file || *owner == source.room());
             // app runs the router that api made.
             let composes = *name == "axum" && file == "app.rs";
-            if !owned && !composes && !names_after(&text, &format!("{name}::")).is_empty() {
+            if !owned && !composes && !names_after(&source.text, &format!("{name}::")).is_empty() {
                 faults.push(format!("{file} names {name}, which belongs to {owners:?}"));
             }
         }
@@ -217,8 +181,8 @@ fn the_scanner_sees_groups_and_ignores_comments_and_longer_names() {
 
 #[test]
 fn no_file_has_grown_into_two_rooms() {
-    let long: Vec<_> =
-        files().into_iter().filter(|(_, text)| text.lines().count() > 500).map(|(file, _)| file).collect();
+    let long = sources().into_iter().filter(|source| source.text.lines().count() > 500);
+    let long: Vec<_> = long.map(|source| source.name).collect();
     assert!(long.is_empty(), "past 500 lines, look for the second purpose: {long:?}");
 }
 
@@ -238,7 +202,7 @@ fn compares_a_score(line: &str) -> bool {
 #[test]
 fn a_threshold_meets_a_score_in_policy_alone() {
     let mut faults = Vec::new();
-    for (file, text) in files() {
+    for Source { name: file, text } in sources() {
         let is_exempt = ["domain/policy.rs", "domain/policy/tests.rs"].contains(&file.as_str());
         if is_exempt || !(text.contains("Threshold") || text.contains("Similarity")) {
             continue;

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use image::ImageFormat;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::TestRunner;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, LINK};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ use visavis::store::wallets::Credited;
 
 use crate::support::outcomes::{failure, outcome, success};
 use crate::support::photos::{blank, plain};
+use crate::support::property::property;
 use crate::support::world::{id_request, request};
 use crate::support::{Api, World, api};
 
@@ -163,8 +164,7 @@ fn whatever_is_redelivered_and_whoever_comes_back_from_the_dead_a_match_is_paid_
         2 => worker.prop_map(Step::Retry),
         2 => Just(Step::Die),
     ];
-    let config = Config { cases: 80, failure_persistence: None, ..Config::default() };
-    let result = TestRunner::new(config).run(&vec(step, 1..25), |steps| {
+    let result = TestRunner::new(property(80, file!())).run(&vec(step, 1..25), |steps| {
         runtime.block_on(async {
             let job = submit(&world).await;
             let (before, mut claims) = (balance(&world).await, [const { None::<Claim> }; 3]);

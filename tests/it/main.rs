@@ -22,6 +22,7 @@ mod desk_browser_strangers;
 mod desk_cases;
 mod desk_decisions;
 mod desk_session;
+mod determinism;
 mod documents;
 mod duplicates;
 mod edges;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseResult, TestRunner};
+use proptest::test_runner::{TestCaseResult, TestRunner};
 use sqlx::{AssertSqlSafe, Row as _};
 use visavis::domain::backoff::{self, MAX_ATTEMPTS};
 use visavis::domain::ids::JobId;
@@ -13,6 +13,7 @@ use visavis::domain::job::Lane;
 use visavis::store::jobs::{Change, Claim};
 
 use crate::support::outcomes::{failure, outcome, success};
+use crate::support::property::property;
 use crate::support::{World, photos};
 
 const CASES: u32 = 250;
@@ -92,8 +93,7 @@ impl Row {
 fn whatever_happens_in_any_order_a_jobs_invariants_hold() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let world = runtime.block_on(World::without_broker());
-    let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
-    let result = TestRunner::new(config).run(&walk(), |steps| {
+    let result = TestRunner::new(property(CASES, file!())).run(&walk(), |steps| {
         runtime.block_on(async {
             // What the last case left must not be swept or rung for in this one.
             for table in ["outbox", "events", "usage", "dead_letters", "images", "jobs"] {

@@ -12,6 +12,8 @@ use visavis::domain::image::ImageFormat;
 use visavis::vision::decode::{DecodeParams, ImageFault, decode};
 use visavis::vision::picture::Picture;
 
+use crate::support::property::property;
+
 const WIDTH: u32 = 48;
 const HEIGHT: u32 = 32;
 /// Levels by which a JPEG of best quality may differ from its source.
@@ -238,7 +240,7 @@ fn one_pixel_is_a_picture() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(property(512, file!()))]
 
     #[test]
     fn mutated_files_are_read_or_refused_and_never_panic(

@@ -20,6 +20,7 @@ use visavis::vision::{Analysis, Params, Pipeline};
 
 use super::vision_images::with_orientation;
 use super::vision_support::{pack, photo, pipeline, runtime};
+use crate::support::property::property;
 
 /// How a JPEG is written.
 #[derive(Clone, Copy)]
@@ -161,7 +162,7 @@ fn pixels_that_are_missing_are_as_grey_as_in_full() {
 static SMALL: LazyLock<RgbImage> = LazyLock::new(|| scaled("obama.jpg", 97, 131));
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(property(512, file!()))]
 
     #[test]
     fn whatever_is_changed_in_a_file_it_is_refused_reduced_where_it_is_refused_in_full(
