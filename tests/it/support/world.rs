@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use reqwest::Url;
 use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgPool};
 use tempfile::TempDir;
 use tokio::runtime::RuntimeFlavor;
 use uuid::Uuid;
@@ -36,6 +36,7 @@ use super::broker::{Management, Permissions};
 use super::environment::SERVICES;
 use super::process::{self, Process};
 use super::producer::Producer;
+use super::template::{at_path, clone_template, connect};
 
 pub struct World {
     /// For SQL of the test's own. No `.sqlx` data is needed for it.
@@ -80,13 +81,10 @@ impl World {
         // The random end of a UUID: distinct, and short enough to read.
         let id = Uuid::now_v7().simple().to_string().split_off(20);
         let database = at_path(&SERVICES.database, &format!("visavis_test_{id}"));
-        let mut administrator = connect(&SERVICES.database).await;
-        let statement = format!("CREATE DATABASE visavis_test_{id}");
-        sqlx::query(AssertSqlSafe(statement)).execute(&mut administrator).await.expect("a database can be made");
+        clone_template(&format!("visavis_test_{id}")).await;
         let pool = PgPoolOptions::new().max_connections(16).acquire_timeout(Duration::from_secs(30));
         let pool = pool.connect(database.as_str()).await.expect("the new database answers");
         let store = Store::from_pool(pool.clone());
-        store.migrate().await.expect("the migrations apply");
 
         let vhost = format!("visavis-test-{id}");
         let amqp = at_path(&SERVICES.amqp, &vhost);
@@ -431,16 +429,6 @@ async fn make_key(intake: &Intake, id: TenantId, sandbox: bool) -> String {
     let new = NewApiKey { id: &key.id, account, secret_hmac: &hmac, scopes: &scopes, label: "test", lifetime: None };
     intake.store.insert_api_key(&new).await.expect("the database answers");
     key.reveal()
-}
-
-async fn connect(url: &Url) -> PgConnection {
-    PgConnection::connect(url.as_str()).await.expect("Postgres answers at DATABASE_URL")
-}
-
-fn at_path(url: &Url, path: &str) -> Url {
-    let mut url = url.clone();
-    url.set_path(path);
-    url
 }
 
 fn random_key() -> String {
