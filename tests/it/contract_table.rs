@@ -9,7 +9,7 @@ fn tests_of(text: &str) -> BTreeSet<&str> {
     let mut is_test = false;
     for line in text.lines().map(str::trim_start) {
         let function = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn "));
-        match function.and_then(|it| it.split('(').next()) {
+        match function.and_then(|rest| rest.split('(').next()) {
             Some(name) if std::mem::take(&mut is_test) => drop(tests.insert(name)),
             _ => is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test"),
         }
@@ -27,7 +27,7 @@ fn every_row_of_the_contracts_names_a_test_that_exists_and_no_contract_test_is_f
     for row in rows {
         // The last cell holds the tests, each in backticks: file::name, or path/of/source::name.
         let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
-        let tests: Vec<_> = cell.split('`').skip(1).step_by(2).filter_map(|it| it.rsplit_once("::")).collect();
+        let tests: Vec<_> = cell.split('`').skip(1).step_by(2).filter_map(|code| code.rsplit_once("::")).collect();
         if tests.is_empty() {
             faults.push(format!("no test: {row}"));
         }

@@ -1,5 +1,5 @@
-//! Property tests draw the same cases on every run. `.cargo/config.toml` fixes the seed, failures that were found before
-//! are stored in `proptest-regressions/`, and `./dev explore` draws new cases.
+//! Property tests draw the same cases on every run. `.cargo/config.toml` fixes the seed, `proptest-regressions/` stores
+//! the failures that were found before, and `./dev explore` draws new cases.
 
 use proptest::test_runner::{Config, RngSeed};
 

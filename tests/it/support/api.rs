@@ -16,7 +16,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Calls a process that has the role `api`, with that organisation's key.
+    /// A client of a process that has the role `api`, with the organisation's key.
     pub fn of(process: &Process, api_key: &str) -> Self {
         // Longer than the longest poll.
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(90)).build();
@@ -24,7 +24,7 @@ impl Api {
         Self { client, base: format!("http://{}", process.address()), key: api_key.to_owned() }
     }
 
-    /// A request with the key, to add to.
+    /// A request with the key; the caller completes it.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key)
     }
@@ -38,7 +38,7 @@ impl Api {
         send(self.request(Method::DELETE, path)).await
     }
 
-    /// `POST` of a JSON body, to add to.
+    /// `POST` of a JSON body; the caller completes it.
     pub fn post(&self, path: &str, body: &Value) -> RequestBuilder {
         self.request(Method::POST, path).header("content-type", "application/json").body(body.to_string())
     }
@@ -57,7 +57,7 @@ impl Api {
     }
 }
 
-/// An answer in full.
+/// A whole answer: status, headers and body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -66,7 +66,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A header's value, empty where it is missing.
+    /// A header's value, or an empty text if the header is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("headers are text"))
     }

@@ -1,12 +1,12 @@
-//! The folder of the encrypted images, and how to make reading one take for ever.
+//! The folder of the encrypted images, and a way to make a reader of one wait for ever.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 
-/// An image that was replaced by a named pipe: who opens it waits. Dropping this lets everybody who waits go on, with
-/// an image that does not decrypt.
+/// An image that was replaced by a named pipe, so that readers wait. Dropping this ends their wait; they then read an
+/// image that does not decrypt.
 pub struct Hung {
     place: PathBuf,
     kept: PathBuf,
@@ -21,7 +21,7 @@ impl Hung {
         Self { place, kept }
     }
 
-    /// Puts the blob back. Those who wait at the pipe still do.
+    /// Puts the blob back. Readers that wait at the pipe keep waiting.
     pub fn put_back(self) {
         fs::rename(&self.kept, &self.place).expect("the blob folder can be written");
     }
@@ -34,7 +34,7 @@ impl Drop for Hung {
     }
 }
 
-/// How many files there are below.
+/// The number of files below a folder.
 pub fn count(folder: &Path) -> usize {
     let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("a folder of ours").path());
     entries.map(|path| if path.is_dir() { count(&path) } else { 1 }).sum()

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::environment::SERVICES;
 
-/// Speaks as the administrator.
+/// Calls the API as the administrator.
 #[derive(Clone)]
 pub struct Management {
     client: Client,
@@ -69,7 +69,7 @@ impl Management {
 
     pub async fn has_queue(&self, vhost: &str, queue: &str) -> bool {
         let queues = self.call(Method::GET, &["queues", vhost], Value::Null).await;
-        queues.as_array().into_iter().flatten().any(|it| it["name"] == queue)
+        queues.as_array().into_iter().flatten().any(|entry| entry["name"] == queue)
     }
 
     async fn call(&self, method: Method, path: &[&str], body: Value) -> Value {

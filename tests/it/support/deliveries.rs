@@ -20,7 +20,7 @@ use super::{World, eventually, photos};
 
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// Few attempts at once, and little patience.
+/// Few attempts at once, and short time limits.
 pub const QUICK: DispatcherSettings =
     DispatcherSettings { places: NonZeroU32::new(64).unwrap(), timeout: Duration::from_millis(500) };
 
@@ -38,7 +38,7 @@ impl Running {
         Self(life)
     }
 
-    /// Stops in good order: what was begun has ended and is recorded.
+    /// Stops in good order: attempts that have begun end and are recorded.
     pub async fn stop(self) {
         self.0.stop();
         assert!(self.0.finish(SOON).await, "the dispatcher ends by itself");
@@ -69,7 +69,7 @@ pub async fn endpoint_of(world: &World, account: Account, url: &str, event_types
     endpoints(world).create(account, &wanted).await.unwrap().expect("the account may have one more")
 }
 
-/// A job of the live account that is over: one event.
+/// Ends a job of the live account, which gives one event.
 pub async fn event(world: &World) -> JobId {
     let job = world.submit_pair("face_match", photos::blank(), photos::blank()).await;
     finish(world, job).await;
@@ -82,12 +82,13 @@ pub async fn finish(world: &World, job: JobId) {
     assert_eq!(done, Change::Done);
 }
 
-/// Many events: copies of one job, each ended by itself.
+/// Many events: copies of one job, each of which ends and gives one event.
 pub async fn events(world: &World, count: i32) {
     let first = world.submit_pair("face_match", photos::blank(), photos::blank()).await;
     let copies: Vec<Uuid> = sqlx::query_scalar(
         "INSERT INTO jobs (id, tenant_id, request_id, request_hash, kind, lane, params, metadata)
-         SELECT gen_random_uuid(), tenant_id, upper(substr(md5(i::text), 1, 12)), request_hash, kind, lane, params, metadata
+         SELECT gen_random_uuid(), tenant_id, upper(substr(md5(i::text), 1, 12)), request_hash, kind, lane, params,
+                metadata
          FROM jobs, generate_series(2, $2) AS i WHERE id = $1 RETURNING id",
     )
     .bind(first.0)
@@ -100,7 +101,7 @@ pub async fn events(world: &World, count: i32) {
     ended.collect::<()>().await;
 }
 
-/// Waits until so many deliveries are in that state.
+/// Waits until `count` deliveries are in that state.
 pub async fn await_state(world: &World, state: &'static str, count: i64) {
     eventually(&format!("{count} deliveries are {state}"), SOON, async || {
         let found = sqlx::query_scalar("SELECT count(*) FROM deliveries WHERE state = $1").bind(state);
@@ -109,7 +110,7 @@ pub async fn await_state(world: &World, state: &'static str, count: i64) {
     .await;
 }
 
-/// Waits until so many attempts are recorded.
+/// Waits until `count` attempts are recorded.
 pub async fn await_attempts(world: &World, count: i64) {
     eventually(&format!("{count} attempts are recorded"), SOON, async || {
         world.count("SELECT count(*) FROM delivery_attempts").await == count
@@ -123,7 +124,7 @@ pub async fn disabled(world: &World, id: EndpointId) -> Option<String> {
     world.store().find_endpoint(account, id).await.unwrap().expect("the endpoint is there").disabled
 }
 
-/// The answer of a JSON API has these fields.
+/// Asserts that the answer of a JSON API has these fields.
 pub fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_else(|| panic!("{field} is text: {value}"))
 }

@@ -1,4 +1,4 @@
-//! Jobs that a test ends itself, with evidence of its own making: exact scores without a model.
+//! Jobs that a test ends itself, with evidence that it chooses: exact scores without a model.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ use super::api::{Answer, answer};
 use super::outcomes::success;
 use super::{World, obtain};
 
-/// For a request to become a job, on a busy machine.
+/// How long a request may take to become a job, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a job ends.
 pub enum Ending {
-    /// `policy` decides on it.
+    /// `policy` decides on this evidence.
     Evidence(Evidence),
-    /// Likewise, with the source's record.
+    /// `policy` decides on this evidence, and the source has a record.
     Identified(Evidence, Value),
     /// The source has no photo.
     Unknown,
@@ -39,19 +39,19 @@ impl From<Evidence> for Ending {
     }
 }
 
-/// The answer to a synchronous call whose job ends like that; also what the job was.
+/// The answer to a synchronous call whose job ends in this way, and the job itself.
 pub async fn answered(world: &World, request: RequestBuilder, ending: impl Into<Ending>) -> (Answer, Claim) {
     tokio::join!(answer(request), end_next(world, ending.into()))
 }
 
-/// Ends the job that is queued, or the next that will be.
+/// Ends the queued job; waits for one if there is none.
 pub async fn end_next(world: &World, ending: Ending) -> Claim {
     let claim = claim_next(world).await;
     end(world, &claim, ending).await;
     claim
 }
 
-/// Takes the job that is queued, or the next that will be.
+/// Claims the queued job; waits for one if there is none.
 pub async fn claim_next(world: &World) -> Claim {
     let id = obtain("a job is queued", PATIENCE, async || {
         let queued = sqlx::query_scalar::<_, Uuid>("SELECT id FROM jobs WHERE state = 'queued' ORDER BY id LIMIT 1");
@@ -88,7 +88,7 @@ pub async fn end(world: &World, claim: &Claim, ending: Ending) {
     assert_eq!(change.expect("the database answers"), Change::Done);
 }
 
-/// Two faces, so similar.
+/// A comparison of two faces with this similarity.
 pub fn compared(similarity: f64) -> Evidence {
     let comparison = Comparison {
         raw: RawScore::new(0.5).unwrap(),
@@ -100,18 +100,19 @@ pub fn compared(similarity: f64) -> Evidence {
     Evidence { comparison: Some(comparison), ..seen(picture(1), picture(1)) }
 }
 
-/// A gallery of so similar faces; `None` has no face.
+/// A gallery with these similarities; `None` is a picture without a face.
 pub fn gallery(scores: &[Option<f64>]) -> Evidence {
     let best = scores.iter().flatten().copied().fold(0.0, f64::max);
     let report = |position, seen| ImageReport { role: ImageRole::Reference, position, seen };
     let mut images: Vec<_> =
         (0..).zip(scores).map(|(i, score)| report(i, picture(u32::from(score.is_some())))).collect();
     images.push(ImageReport { role: ImageRole::Probe, position: 0, seen: picture(1) });
-    let gallery_scores = scores.iter().map(|score| score.map(|it| Similarity::new(it).unwrap())).collect();
+    let gallery_scores =
+        scores.iter().map(|score| score.map(|similarity| Similarity::new(similarity).unwrap())).collect();
     Evidence { gallery_scores, images, ..compared(best) }
 }
 
-/// No comparison, for what was seen in reference and probe.
+/// Evidence without a comparison, because of what was found in reference and probe.
 pub fn seen(reference: ImageFinding, probe: ImageFinding) -> Evidence {
     let report = |role, seen| ImageReport { role, position: 0, seen };
     let images = vec![report(ImageRole::Reference, reference), report(ImageRole::Probe, probe)];

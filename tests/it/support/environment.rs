@@ -1,4 +1,4 @@
-//! Where the services are; the only file of the tests that reads the environment.
+//! Where the services are. No other file of the tests reads the environment.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -26,9 +26,9 @@ pub static SERVICES: LazyLock<Services> = LazyLock::new(|| {
     }
 });
 
-/// HTTP clients want one even where they speak no TLS.
+/// HTTP clients need a TLS provider even if they speak no TLS.
 pub fn tls_provider() {
-    // Fails where another test installed it, which is as good.
+    // Fails if another test installed it before, which does no harm.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
@@ -59,20 +59,20 @@ pub fn browser() -> BrowserTools {
     const OR: &str = "run the tests by ./dev test, or leave those of pages out by -- --skip desk_browser";
     let path = |name: &str| {
         let path = std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: {OR}"));
-        // What ./dev says where it finds no Chromium.
+        // ./dev sets it to none when it finds no Chromium.
         assert!(path != "none", "{name} is none: {OR}");
         PathBuf::from(path)
     };
     BrowserTools { chromedriver: path("VISAVIS_CHROMEDRIVER"), axe: path("VISAVIS_AXE") }
 }
 
-/// A folder for pictures of pages, for whoever wants to look at them.
+/// A folder where the tests of pages leave pictures, if a developer asks for them.
 #[expect(clippy::disallowed_methods, reason = "tests learn here, and nowhere else, where the services are")]
 pub fn screenshots() -> Option<PathBuf> {
     std::env::var("VISAVIS_SCREENSHOTS").ok().map(PathBuf::from)
 }
 
-/// A folder with the files of optional packs; without one their tests do not run.
+/// A folder with the files of optional packs. Without it, their tests are left out.
 #[expect(clippy::disallowed_methods, reason = "tests learn here, and nowhere else, where the services are")]
 pub fn model_mirror() -> Option<String> {
     std::env::var("VISAVIS_MODEL_MIRROR").ok()

@@ -1,4 +1,4 @@
-//! A network that can fail: relays TCP to a service, until told to cut the lines or to swallow what they carry.
+//! A network that can fail: relays TCP to a service, until a test cuts the connections or swallows what they carry.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// A relay in front of one service; dropping it closes every line.
+/// A relay in front of one service. Dropping it closes every connection.
 pub struct Network {
     pub address: SocketAddr,
     lines: Arc<Lines>,
@@ -22,7 +22,7 @@ struct Lines {
     open: Mutex<Vec<Fate>>,
 }
 
-/// What a line is told.
+/// What the test asks of every connection.
 #[derive(Clone, Default)]
 struct Fate {
     cut: CancellationToken,
@@ -39,17 +39,17 @@ impl Network {
         Self { address, lines, _tasks: tasks }
     }
 
-    /// How many lines were opened since the beginning.
+    /// How many connections were opened so far.
     pub fn accepted(&self) -> usize {
         self.lines.accepted.load(Ordering::Relaxed)
     }
 
-    /// Closes every open line at once; new ones work.
+    /// Closes every open connection at once; new ones work.
     pub fn cut(&self) {
         self.lines.take().iter().for_each(|fate| fate.cut.cancel());
     }
 
-    /// Every open line stays open and carries nothing any more; new ones work.
+    /// Every open connection stays open but carries nothing any more; new ones work.
     pub fn swallow(&self) {
         self.lines.take().iter().for_each(|fate| fate.dark.cancel());
     }
@@ -79,7 +79,7 @@ async fn carry(mut client: TcpStream, service: SocketAddr, fate: Fate) {
     let back = async {
         pump(from_service, to_client, &fate).await;
         if fate.dark.is_cancelled() {
-            // The service gave up; in the dark its client does not learn of it.
+            // The service closed its end. While connections are dark, the client does not see that.
             std::future::pending::<()>().await;
         }
     };
@@ -90,7 +90,7 @@ async fn carry(mut client: TcpStream, service: SocketAddr, fate: Fate) {
     }
 }
 
-/// Until either end closes.
+/// Copies until either end closes.
 async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, fate: &Fate) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {

@@ -1,4 +1,4 @@
-//! What a claimed job may come to, where a test only needs that it did.
+//! Outcomes of a claimed job, for tests that only need it to end.
 
 use visavis::domain::image::ImageRole;
 use visavis::domain::job::{Failure, Verdict};
@@ -21,12 +21,12 @@ pub fn outcome(claim: &Claim) -> Outcome {
     }
 }
 
-/// A success that leaves nothing beside its outcome.
+/// A success that stores nothing but its outcome.
 pub fn success(outcome: Outcome) -> Success {
     Success { outcome, identity: None, frame: None, probe_hash: None }
 }
 
-/// As [`outcome`], and a face of that box was seen in both images.
+/// As [`outcome`], with a face in this box in both images.
 pub fn with_faces(claim: &Claim, face: [f64; 4]) -> Outcome {
     let report = |role| {
         let seen = ImageFinding::Picture {

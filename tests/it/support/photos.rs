@@ -12,30 +12,30 @@ pub fn photo(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A photo of ours with sides of at most so many pixels, as a JPEG.
+/// A photo from `tests/photos` whose sides have at most so many pixels, as a JPEG.
 pub fn thumbnail(name: &str, side: u32) -> Vec<u8> {
     let photo = image::load_from_memory(&photo(name)).expect("a photo of ours is readable");
     encode(&photo.thumbnail(side, side).to_rgb8().into(), ImageFormat::Jpeg)
 }
 
-/// A face in few pixels: quick to take in and quick to look at.
+/// A small picture with a face, so that intake and analysis are quick.
 pub fn small_face() -> &'static [u8] {
     static SMALL: LazyLock<Vec<u8>> = LazyLock::new(|| thumbnail("obama.jpg", 256));
     &SMALL
 }
 
-/// Nothing at all in very few pixels: its job ends well, without a comparison.
+/// A tiny picture without a face: its job succeeds, without a comparison.
 pub fn blank() -> &'static [u8] {
     static BLANK: LazyLock<Vec<u8>> = LazyLock::new(|| encode(&DynamicImage::new_rgb8(64, 64), ImageFormat::Png));
     &BLANK
 }
 
-/// Nothing at all, in the size and format that are wanted.
+/// A picture without a face, in this size and format.
 pub fn plain(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
     encode(&DynamicImage::new_rgb8(width, height), format)
 }
 
-/// A small file with so many bytes at its end that it has `length`; decoders stop before them.
+/// A small file with bytes added to reach `length`; decoders stop before them.
 pub fn padded(mut file: Vec<u8>, length: usize) -> Vec<u8> {
     file.resize(length, 0);
     file

@@ -1,4 +1,4 @@
-//! Waiting for what another process does: bounded, and on a condition.
+//! Waiting for another process: on a condition, and with a time limit.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use tokio::time::{Instant, sleep};
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Returns when `condition` holds; panics with `what` when it does not within that time.
+/// Returns once `condition` holds. Panics with `what` if it does not hold within the time.
 pub async fn eventually(what: &str, within: Duration, mut condition: impl AsyncFnMut() -> bool) {
     obtain(what, within, async || condition().await.then_some(())).await;
 }
 
-/// Returns what `look` finds; panics with `what` when it finds nothing within that time.
+/// Returns what `look` finds. Panics with `what` if it finds nothing within the time.
 pub async fn obtain<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let until = Instant::now() + within;
     loop {

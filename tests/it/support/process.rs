@@ -10,12 +10,12 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::poll::obtain;
 
-/// To start in, models and their warm-up included, on a busy machine.
+/// How long a start may take on a busy machine, with models and their warm-up.
 const START: Duration = Duration::from_mins(1);
-/// To end in. Above the promise of 30 s, so that it is the test that notices.
+/// How long an end may take. Above the promised 30 s, so that the test itself notices a longer one.
 const END: Duration = Duration::from_mins(1);
 
-/// A running `visavis serve`; dropping it kills it.
+/// A running `visavis serve`. Dropping it kills the process.
 pub struct Process {
     child: Child,
     log: PathBuf,
@@ -24,7 +24,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the roles with that environment and no other, and waits until they run.
+    /// Starts the roles with this environment alone, and waits until they run.
     pub async fn start(roles: &[&str], environment: &[(String, String)], log: PathBuf) -> Self {
         let file = File::create(&log).expect("a log file can be made");
         let mut command = executable(environment);
@@ -52,7 +52,7 @@ impl Process {
         read(&self.log)
     }
 
-    /// SIGKILL: it does not get to do anything any more.
+    /// SIGKILL: the process can do nothing more.
     pub fn kill9(mut self) {
         self.kill();
     }
@@ -76,7 +76,7 @@ impl Process {
     }
 
     fn kill(&mut self) {
-        // Fails when it ended before, which is as good.
+        // Fails if it has ended before, which does no harm.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,5 +1,5 @@
-//! A producer of an organisation, with a producer's least rights: sends what it likes, well-formed or not, and collects
-//! the answers.
+//! A producer of an organisation, with no more rights than a producer needs. It sends messages, well-formed or not,
+//! and collects the answers.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use visavis::queue::topology;
 
-/// For an answer to come, on a busy machine.
+/// How long an answer may take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 const END_MARK: &str = "end mark";
 
@@ -68,16 +68,16 @@ impl Producer {
         self.publish(request.to_string().as_bytes(), self.properties(message_id)).await;
     }
 
-    /// Submits anything, and the broker takes it.
+    /// Submits any message; the broker must take it.
     pub async fn publish(&self, body: &[u8], properties: BasicProperties) {
         let confirmation = self.try_publish(body, properties).await.expect("the broker takes the message");
         assert!(matches!(confirmation, Confirmation::Ack(None)), "{confirmation:?}");
     }
 
-    /// Submits anything.
+    /// Submits any message.
     ///
     /// # Errors
-    /// When the broker closes the channel over it.
+    /// When the broker closes the channel because of it.
     pub async fn try_publish(&self, body: &[u8], properties: BasicProperties) -> lapin::Result<Confirmation> {
         publish(&self.channel, topology::SUBMISSIONS, "", body, properties).await
     }
@@ -85,7 +85,7 @@ impl Producer {
     /// The answer of that kind (`accepted`, `rejected`, `completed`, `failed`) to that message.
     pub async fn reply(&mut self, correlation_id: &str, kind: &str) -> Reply {
         let wanted = |it: &Reply| it.correlation_id == correlation_id && it.kind == kind;
-        if let Some(reply) = self.received.iter().find(|it| wanted(it)) {
+        if let Some(reply) = self.received.iter().find(|reply| wanted(reply)) {
             return reply.clone();
         }
         let until = Instant::now() + PATIENCE;
@@ -98,14 +98,14 @@ impl Producer {
         }
     }
 
-    /// Every answer that the broker holds for us by now, those included that were given out before.
+    /// Every answer that has arrived by now, including those returned before.
     pub async fn replies(&mut self) -> &[Reply] {
         let mark = BasicProperties::default().with_type(END_MARK.into());
         let marked = publish(&self.administrator, "", &self.reply_to, b"null", mark).await;
         marked.expect("the administrator may publish anywhere");
         let until = Instant::now() + PATIENCE;
         while timeout_at(until, self.next()).await.expect("the mark comes back").kind != END_MARK {}
-        self.received.retain(|it| it.kind != END_MARK);
+        self.received.retain(|reply| reply.kind != END_MARK);
         &self.received
     }
 

@@ -1,4 +1,4 @@
-//! Somebody who is told events over HTTP, and answers as a test says.
+//! A receiver of webhooks that answers as a test says.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::poll::obtain;
 
-/// What was received.
+/// A request that was received.
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub id: String,
@@ -42,7 +42,7 @@ pub enum Reply {
     Hang,
 }
 
-/// A server on this machine; dropping it closes it.
+/// A server on this machine. Dropping it closes it.
 pub struct Receiver {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -55,7 +55,7 @@ impl Receiver {
         Self::answering(|_, _| Reply::Status(200)).await
     }
 
-    /// `answer` is given how many came before, and what came.
+    /// `answer` gets the number of requests before this one, and the request.
     pub async fn answering(answer: impl Fn(usize, &Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("a listener has an address");
@@ -64,7 +64,7 @@ impl Receiver {
         let take = move |headers: HeaderMap, body: Bytes| {
             let (kept, answer) = (Arc::clone(&kept), Arc::clone(&answer));
             async move {
-                let text = |name: &str| headers.get(name).map_or("", |it| it.to_str().unwrap()).to_owned();
+                let text = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
                 let seen = Seen {
                     id: text("webhook-id"),
                     timestamp: text("webhook-timestamp"),
@@ -94,7 +94,7 @@ impl Receiver {
         self.seen.lock().unwrap().clone()
     }
 
-    /// What came, once it is at least so many.
+    /// The requests, once there are at least `count`.
     pub async fn await_seen(&self, count: usize) -> Vec<Seen> {
         obtain(&format!("{count} events arrive"), Duration::from_secs(30), async || {
             let seen = self.seen();

@@ -1,4 +1,4 @@
-//! Looks for traces of what should be gone: in every column of every table, in every file, in every log.
+//! Looks for traces of erased data: in every column of every table, in every file, in every log.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sqlx::{AssertSqlSafe, PgPool};
 
-/// Bytes to look for, as they stand, in hex and in Base64.
+/// Bytes to look for: raw, in hex and in Base64.
 pub struct Needle {
     pub name: String,
     spellings: Vec<Vec<u8>>,
@@ -17,9 +17,9 @@ impl Needle {
         Self { name: name.to_owned(), spellings: vec![text.into(), hex::encode(text).into()] }
     }
 
-    /// Three slices of a file, none of them like any other file's.
+    /// Three slices of a file that occur in no other file.
     pub fn slices(name: &str, file: &[u8]) -> Vec<Self> {
-        // Multiples of 3: so the slice's Base64 is a part of the file's.
+        // At multiples of 3, so that the slice's Base64 is a part of the file's.
         let step = file.len() / 12 * 3;
         let at = |index: usize| {
             let slice = &file[index * step..][..30];
@@ -30,7 +30,7 @@ impl Needle {
     }
 
     fn is_in(&self, haystack: &[u8]) -> bool {
-        self.spellings.iter().any(|it| haystack.windows(it.len()).any(|window| window == it))
+        self.spellings.iter().any(|bytes| haystack.windows(bytes.len()).any(|window| window == bytes))
     }
 }
 
@@ -44,7 +44,7 @@ pub async fn database(pool: &PgPool, needles: &[Needle]) -> Vec<String> {
     .expect("the database answers");
     let mut found = Vec::new();
     for (table, column) in columns {
-        // Of bytes, the text is their hex.
+        // As text, Postgres shows bytes in hex.
         let statement = format!(r#"SELECT coalesce(string_agg("{column}"::text, ' '), '') FROM "{table}""#);
         let content: String =
             sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(pool).await.expect("the database answers");
@@ -53,7 +53,7 @@ pub async fn database(pool: &PgPool, needles: &[Needle]) -> Vec<String> {
     found
 }
 
-/// Which files below the folder hold the needles, and which are named like one.
+/// The files below the folder that hold a needle, and those named like one.
 pub fn files(folder: &Path, needles: &[Needle]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
@@ -63,8 +63,8 @@ pub fn files(folder: &Path, needles: &[Needle]) -> Vec<String> {
             found.extend(files(&path, needles));
         } else {
             let content = std::fs::read(&path).expect("a file of ours");
-            let hit = |it: &&Needle| it.is_in(&content) || it.is_in(place.as_bytes());
-            found.extend(needles.iter().filter(hit).map(|it| format!("{} in {place}", it.name)));
+            let hit = |needle: &&Needle| needle.is_in(&content) || needle.is_in(place.as_bytes());
+            found.extend(needles.iter().filter(hit).map(|needle| format!("{} in {place}", needle.name)));
         }
     }
     found
@@ -72,5 +72,9 @@ pub fn files(folder: &Path, needles: &[Needle]) -> Vec<String> {
 
 /// Which needles a text holds.
 pub fn present(text: &str, needles: &[Needle], place: &str) -> Vec<String> {
-    needles.iter().filter(|it| it.is_in(text.as_bytes())).map(|it| format!("{} in {place}", it.name)).collect()
+    needles
+        .iter()
+        .filter(|needle| needle.is_in(text.as_bytes()))
+        .map(|needle| format!("{} in {place}", needle.name))
+        .collect()
 }

@@ -1,4 +1,4 @@
-//! Checks signatures as somebody would who has the public keys and the standards, and none of our code.
+//! Checks signatures with the public keys and the standards alone, without our code.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -13,13 +13,13 @@ pub fn verifies(signature: &str, canonical: &str, jwks: &Value) -> bool {
     let parsed: Value = serde_json::from_slice(&decode(header)).expect("the header is JSON");
     assert_eq!(parsed["alg"], "EdDSA");
     let keys = jwks["keys"].as_array().expect("a JWK set");
-    let Some(jwk) = keys.iter().find(|it| it["kid"] == parsed["kid"]) else { return false };
+    let Some(jwk) = keys.iter().find(|key| key["kid"] == parsed["kid"]) else { return false };
     let signed = format!("{header}.{}", BASE64_URL_SAFE_NO_PAD.encode(canonical));
     let key = UnparsedPublicKey::new(&ED25519, decode(jwk["x"].as_str().expect("a public key")));
     key.verify(signed.as_bytes(), &decode(signature)).is_ok()
 }
 
-/// A receipt of erasure as RFC 8785 spells it, without its signature: names in order, no space.
+/// A receipt of erasure in the form of RFC 8785, without its signature: sorted names, no spaces.
 pub fn canonical_receipt(receipt: &Value) -> String {
     format!(
         r#"{{"erased_at":{},"images":{},"job_id":{},"records":{},"renditions":{},"request_id":{}}}"#,

@@ -18,7 +18,7 @@ pub fn analyse(pipeline: &mut Pipeline, picture: &RgbImage) -> Analysis {
 }
 
 pub fn risks(quality: &Quality) -> Vec<Risk> {
-    quality.defects(&QualityLimits::default()).iter().map(|it| it.risk).collect()
+    quality.defects(&QualityLimits::default()).iter().map(|defect| defect.risk).collect()
 }
 
 /// A photo with its face.
@@ -68,8 +68,8 @@ impl Shot {
         imageops::resize(&self.picture, side(width), side(height), imageops::FilterType::Triangle)
     }
 
-    /// Paints where `inside` says so of a place in inter-eye distances from the middle of the eyes: to the subject's left,
-    /// and down the face.
+    /// Paints the places for which `inside` is true. Places are in inter-eye distances from the middle of the eyes: to
+    /// the subject's left, and down the face.
     pub fn painted(&self, colour: [u8; 3], inside: impl Fn(f64, f64) -> bool) -> RgbImage {
         let [right, left, ..] = self.face.five_points;
         let middle = Point::mean(&[right, left]);

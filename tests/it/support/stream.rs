@@ -11,7 +11,7 @@ use super::Api;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An open stream; dropping it closes it.
+/// An open stream. Dropping it closes it.
 pub struct Stream {
     response: Response,
     parser: Parser,
@@ -19,7 +19,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Opens one, and returns when the server listens for it.
+    /// Opens a stream, and returns once the server listens for its events.
     pub async fn open(api: &Api, path: &str, last: Option<&str>) -> Self {
         let mut request = api.request(Method::GET, path);
         if let Some(last) = last {
@@ -33,7 +33,7 @@ impl Stream {
         stream
     }
 
-    /// Any stream, from its first byte on.
+    /// A stream of any kind, read from its first byte.
     pub async fn of(request: RequestBuilder) -> Self {
         let response = request.send().await.expect("the server answers");
         assert_eq!(response.status(), 200);
@@ -41,7 +41,7 @@ impl Stream {
         Self { response, parser: Parser::default(), ready: VecDeque::new() }
     }
 
-    /// The next event; none when the server ends the stream.
+    /// The next event, or none if the server ends the stream.
     pub async fn next(&mut self) -> Option<Message> {
         loop {
             if let Some(message) = self.ready.pop_front() {

@@ -16,7 +16,7 @@ pub fn made(arguments: &str, ending: &str) -> Vec<u8> {
     std::fs::read(&file).expect("the video was written")
 }
 
-/// A face that the camera wanders over for so many seconds. For `blurred` of them, at the beginning, it is out of focus.
+/// A face, over which the camera wanders for `seconds`. For the first `blurred` seconds it is out of focus.
 pub fn face(photo: &str, seconds: u32, blurred: u32, ending: &str) -> Vec<u8> {
     let photo = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/photos").join(photo);
     let pan = "zoompan=z='1.1+0.05*sin(on/9)':d=1:x='iw/2-iw/zoom/2+9*sin(on/7)':y='ih/2-ih/zoom/2':s=720x900:fps=10";
@@ -42,7 +42,7 @@ pub fn blurred(photo: &str) -> Vec<u8> {
 pub fn turned(mut video: Vec<u8>) -> Vec<u8> {
     // ISO/IEC 14496-12, 8.3.2: the matrix of a track's header, as of a camera held upright.
     const UPRIGHT: [u32; 9] = [0, 0x0001_0000, 0, 0xFFFF_0000, 0, 0, 0, 0, 0x4000_0000];
-    let name = video.windows(4).position(|it| it == b"tkhd").expect("an MP4 has tracks");
+    let name = video.windows(4).position(|window| window == b"tkhd").expect("an MP4 has tracks");
     let matrix = UPRIGHT.map(u32::to_be_bytes).concat();
     video[name + 44..][..matrix.len()].copy_from_slice(&matrix);
     video

@@ -63,8 +63,8 @@ pub struct Tenant {
 }
 
 impl World {
-    /// With everything. The test must be `#[tokio::test(flavor = "multi_thread")]`: the last thing a world does is to
-    /// wait until the broker dropped its virtual host, and its connections must be served meanwhile.
+    /// A world with everything. The test must be `#[tokio::test(flavor = "multi_thread")]`, because a world that ends
+    /// waits until the broker has dropped its virtual host, and its connections must be served meanwhile.
     pub async fn new() -> Self {
         let flavor = tokio::runtime::Handle::current().runtime_flavor();
         assert_eq!(flavor, RuntimeFlavor::MultiThread, "write #[tokio::test(flavor = \"multi_thread\")]");
@@ -76,7 +76,7 @@ impl World {
         world
     }
 
-    /// For tests that need no broker: half a second quicker.
+    /// For tests that need no broker; half a second quicker.
     pub async fn without_broker() -> Self {
         // The random end of a UUID: distinct, and short enough to read.
         let id = Uuid::now_v7().simple().to_string().split_off(20);
@@ -93,7 +93,7 @@ impl World {
         producer.set_password(Some(&id)).expect("an amqp URL has a password");
 
         let folder = TempDir::new().expect("a temporary folder can be made");
-        // Empty: what a developer pulled must not change what the tests see.
+        // Empty, so that packs which a developer pulled do not change the tests.
         let packs = folder.path().join("packs");
         let blobs = folder.path().join("blobs");
         let (pepper, master_keys) = (random_key(), format!("test:{}", random_key()));
@@ -114,7 +114,7 @@ impl World {
             ("VISAVIS_PACKS", path(&packs)),
             ("VISAVIS_ONNXRUNTIME", path(&SERVICES.onnxruntime)),
             ("VISAVIS_LISTEN", "127.0.0.1:0"),
-            // Several processes share few cores, and a thread takes 150 MB.
+            // Several processes share few cores, and each thread takes 150 MB.
             ("VISAVIS_THREADS", "1"),
             ("VISAVIS_DATABASE_CONNECTIONS", "8"),
             ("VISAVIS_LOG", "info,lapin=error"),
@@ -137,7 +137,7 @@ impl World {
         }
     }
 
-    /// Gives the producer its rights, again after the virtual host was made anew.
+    /// Gives the producer its rights; needed again after a new virtual host is made.
     pub async fn permit_producer(&self) {
         let user = self.producer.username();
         let own = format!("^({user}.*|amq.gen-.*)$");
@@ -161,7 +161,7 @@ impl World {
         make_key(&self.intake, self.tenant.id, true).await
     }
 
-    /// A further organisation with such settings.
+    /// A further organisation with these settings.
     pub async fn make_tenant_with(&self, name: &str, settings: &TenantSettings) -> Tenant {
         let tenant = self.make_tenant(name, None).await;
         let settings = serde_json::to_value(settings).expect("settings are JSON");
@@ -175,19 +175,19 @@ impl World {
         self.spawn_with(roles, &[]).await
     }
 
-    /// Without a broker, an API alone, and a client of the organisation: the test ends jobs itself.
+    /// A world without a broker, an API and a client of the organisation. The test ends jobs itself.
     pub async fn with_api() -> (Self, Process, Api) {
         Self::without_broker().await.serving(&["api"]).await
     }
 
-    /// With these roles running, an API among them, and a client of the organisation.
+    /// Starts these roles, an API among them, and makes a client of the organisation.
     pub async fn serving(self, roles: &[&str]) -> (Self, Process, Api) {
         let process = self.spawn(roles).await;
         let api = Api::of(&process, &self.tenant.api_key);
         (self, process, api)
     }
 
-    /// Starts roles with further, or other, environment variables.
+    /// Starts roles with additional or changed environment variables.
     pub async fn spawn_with(&self, roles: &[&str], changes: &[(&str, &str)]) -> Process {
         let mut environment = self.environment.clone();
         environment.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
@@ -200,7 +200,7 @@ impl World {
         Process::start(roles, &environment, log).await
     }
 
-    /// What processes are given under that name.
+    /// The value that processes get under this name.
     pub fn environment(&self, name: &str) -> &str {
         let found = self.environment.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str()).expect("a variable that processes are given")
@@ -211,7 +211,7 @@ impl World {
         process::run(arguments, &self.environment).await
     }
 
-    /// Another command of the real executable, to be started and perhaps stopped.
+    /// Another command of the real executable, which the caller starts.
     pub fn command(&self, arguments: &[&str]) -> std::process::Command {
         let mut command = process::executable(&self.environment);
         command.args(arguments);
@@ -240,13 +240,13 @@ impl World {
         Producer::connect(&self.producer, &self.amqp).await
     }
 
-    /// Takes a job in, in this process.
+    /// Submits a job, in this process.
     pub async fn submit_pair(&self, kind: &str, reference: &[u8], probe: &[u8]) -> JobId {
         let body = request(kind, reference, probe).to_string();
         self.submit(None, body.as_bytes()).await.expect("a good request is accepted").summary.id
     }
 
-    /// Takes many jobs in, in this process: the image compared with itself.
+    /// Submits many jobs, in this process: the image compared with itself.
     pub async fn submit_many(&self, count: usize, kind: &str, image: &[u8]) {
         let body = request(kind, image, image).to_string();
         let submissions = (0..count).map(|_| self.submit(None, body.as_bytes()));
@@ -256,7 +256,7 @@ impl World {
         }
     }
 
-    /// Takes a request in, in this process.
+    /// Submits a request, in this process.
     ///
     /// # Errors
     /// As [`Intake::submit`].
@@ -277,7 +277,7 @@ impl World {
         self.intake.submit(origin, bytes::Bytes::copy_from_slice(body)).await
     }
 
-    /// Makes whoever reads the job's probe wait for ever.
+    /// Makes every reader of the job's probe wait for ever.
     pub async fn hang(&self, job: JobId) -> Hung {
         let image: Uuid = sqlx::query_scalar("SELECT id FROM images WHERE job_id = $1 AND role = 'probe'")
             .bind(job.0)
@@ -317,7 +317,7 @@ impl World {
         found.next().expect("the broker has an address")
     }
 
-    /// The administrator's address of this world's virtual host, by way of a relay there.
+    /// The administrator's address of this world's virtual host, through the relay at `relay`.
     pub fn amqp_at(&self, relay: SocketAddr) -> String {
         let mut url = self.amqp.clone();
         url.set_ip_host(relay.ip()).expect("an amqp URL has a host");
@@ -325,12 +325,12 @@ impl World {
         url.into()
     }
 
-    /// Executes a statement; says how many rows it hit.
+    /// Executes a statement; returns how many rows it changed.
     pub async fn execute(&self, statement: &'static str) -> u64 {
         sqlx::query(statement).execute(&self.pool).await.expect("the statement is accepted").rows_affected()
     }
 
-    /// Steps the clock: everything that is to come comes so much earlier, everything that was is so much longer ago.
+    /// Steps the clock: what is due comes earlier by `time`, and what happened is longer ago by `time`.
     pub async fn pass(&self, time: Duration) {
         for statement in [
             "UPDATE jobs SET lease_until = lease_until - make_interval(secs => $1),
@@ -355,7 +355,7 @@ impl World {
         }
     }
 
-    /// Steps the clock past every lease: who died is found dead at the next sweep.
+    /// Steps the clock past every lease: the next sweep finds the dead workers.
     pub async fn expire_leases(&self) {
         self.pass(LEASE + Duration::from_secs(1)).await;
     }
@@ -391,14 +391,14 @@ pub fn id_request(id_type: &str, number: &str, selfie: &[u8]) -> Value {
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for (roles, log) in self.logs.get_mut().iter().flat_map(|it| it.iter()) {
+            for (roles, log) in self.logs.get_mut().iter().flat_map(|logs| logs.iter()) {
                 eprintln!("--- serve {roles}\n{}", process::tail(log));
             }
         }
         let (database, management) = (self.database.path()[1..].to_owned(), self.management.clone());
         let (vhost, user) = (self.vhost.clone(), self.producer.username().to_owned());
         let has_broker = self.has_broker;
-        // On another thread, as this one may be within a runtime. What fails here must not hide what failed before.
+        // On another thread, because this one may be inside a runtime. A fault here must not hide the test's own.
         let clean = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime starts").block_on(async {
