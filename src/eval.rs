@@ -1,8 +1,8 @@
-//! How good the verdicts are: labelled pictures through the product's own pipeline, and the error rates that follow.
+//! Measures how good the verdicts are: labelled pictures go through the product's own pipeline, and error rates follow.
 //!
-//! A list names the pictures ([`list`]); each is analysed once ([`analyses`]), its template kept until the report is
-//! written; the scores of all pairs ([`scores`]) give the error rates ([`statistics`]), a report ([`report`]) and, when
-//! asked, a calibration ([`fit`]). Pictures labelled as live or as attacks are [`liveness`]'s.
+//! A list names the pictures ([`list`]). Each is analysed once ([`analyses`]) and compared with others ([`scores`]).
+//! The scores give error rates ([`statistics`]), a report with plots ([`report`], [`plot`]) and, on request, a
+//! calibration ([`fit`]). Lists of live and attack pictures are the subject of [`liveness`].
 
 pub mod analyses;
 pub mod fit;

@@ -1,5 +1,5 @@
-//! Identity sources: who holds the record and the portrait of an ID number. One source an ID type, the deployment's own
-//! choice; organisations differ in whether they may ask, not in whom.
+//! Identity sources: they hold the record and the portrait for an ID number. A deployment has one source per ID type.
+//! Organisations differ in whether they may ask, not in which source answers.
 
 mod http;
 pub mod import;
@@ -18,27 +18,27 @@ use crate::{media, store};
 
 use http::HttpSource;
 pub use registry::Registry;
-use settings::{Settings, SettingsFault, SourceSettings};
+use settings::{Settings, SourceSettings, SourcesFault};
 
-/// A portrait larger than this is none: what a request may send, a source may answer.
+/// Largest portrait in bytes, the same as for an image in a request.
 pub const MAX_PORTRAIT: usize = 10_000_000;
-/// Bytes of a record's attributes as JSON; another image among them would be a mistake.
+/// Most bytes of a record's attributes as JSON. More would be another image among them.
 pub const MAX_ATTRIBUTES: usize = 256 << 10;
 
-/// Whom to ask for each ID type.
+/// The source of each ID type.
 pub struct Sources {
     registry: Registry,
     http: HashMap<IdType, HttpSource>,
 }
 
-/// What a source holds under a number. Has no `Debug`: it is a person.
+/// A person as a source knows them. Has no `Debug`, so that no log can show them.
 pub struct FoundIdentity {
     pub record: IdentityRecord,
     /// An image file, not yet decoded.
     pub portrait: Bytes,
 }
 
-/// Why a source gave no answer. No message quotes the number, the URL or a secret.
+/// Why a source gave no answer. Messages never quote the number, the URL or a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     #[error(transparent)]
@@ -47,14 +47,14 @@ pub enum SourceError {
     Permanent(#[from] Permanent),
 }
 
-/// Another attempt may do better.
+/// Another attempt may succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum Transient {
     #[error(transparent)]
     Call(net::Error),
     #[error("it answered HTTP {0}")]
     Status(u16),
-    #[error("it failed too often of late and is left alone for a while")]
+    #[error("it failed too often and is not called for a while")]
     Suspended,
     #[error("it did not answer before the job's deadline")]
     Deadline,
@@ -64,7 +64,7 @@ pub enum Transient {
     Media(media::Error),
 }
 
-/// No other attempt can do better: somebody has to mend the settings, or the source.
+/// Every other attempt would fail: somebody has to correct the settings or the source.
 #[derive(Debug, thiserror::Error)]
 pub enum Permanent {
     #[error("it refused the call with HTTP {0}")]
@@ -78,7 +78,7 @@ pub enum Permanent {
 }
 
 impl Permanent {
-    /// For programs.
+    /// Stable code for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -89,11 +89,11 @@ impl Permanent {
         }
     }
 
-    /// For people; no detail of a machine, which a producer has no business to know.
+    /// Text for producers. It has no details of our machines.
     #[must_use]
     pub fn detail(&self) -> &'static str {
         match self {
-            Self::Refused(_) => "the source of this ID type refused the call: its settings need the operator",
+            Self::Refused(_) => "the source of this ID type refused the call: an operator must correct its settings",
             Self::Malformed(_) => "the source of this ID type gave an answer that cannot be read",
             Self::Address(_) => "the source of this ID type has an address that must not be called",
             Self::Unreadable => "a stored identity record could not be decrypted",
@@ -102,24 +102,24 @@ impl Permanent {
 }
 
 impl Sources {
-    /// The registry for every ID type.
+    /// The registry as the source of every ID type.
     #[must_use]
     pub fn registry_only(registry: Registry) -> Self {
         Self { registry, http: HashMap::new() }
     }
 
-    /// The sources that the settings name; the registry for ID types that they do not.
+    /// The sources that the settings name, and the registry for all other ID types.
     ///
     /// # Errors
-    /// When a URL may not be called, or no HTTP client can be made.
-    pub fn new(settings: Settings, registry: Registry, guard: Guard) -> Result<Self, SettingsFault> {
+    /// When a URL must not be called, or no HTTP client can be made.
+    pub fn new(settings: Settings, registry: Registry, guard: Guard) -> Result<Self, SourcesFault> {
         let mut sources = Self::registry_only(registry);
         let mut shared: Option<Client> = None;
         for (id_type, source) in settings.sources {
             let SourceSettings::Http(source) = source else { continue };
             let client = match &shared {
                 Some(client) => client.clone(),
-                None => Client::new(guard).map_err(|error| SettingsFault::new("sources", error.to_string()))?,
+                None => Client::new(guard).map_err(|error| SourcesFault::new("sources", error.to_string()))?,
             };
             shared = Some(client.clone());
             sources.http.insert(id_type, HttpSource::new(id_type, *source, client)?);
@@ -127,10 +127,10 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Asks the ID type's source; `None` when it has no portrait under that number.
+    /// Asks the source of the ID type. `None` when it has no portrait for the number.
     ///
     /// # Errors
-    /// When it does not answer, or not as it should.
+    /// When it does not answer, or its answer is malformed.
     pub async fn find(&self, id_type: IdType, number: &IdNumber) -> Result<Option<FoundIdentity>, SourceError> {
         match self.http.get(&id_type) {
             Some(source) => source.find(number).await,

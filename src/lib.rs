@@ -1,4 +1,4 @@
-//! visavis compares faces as a job queue. `ARCHITECTURE.md` tells how the rooms fit together.
+//! visavis compares faces as a job queue. `ARCHITECTURE.md` explains how the rooms fit together.
 
 pub mod api;
 pub mod app;

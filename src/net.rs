@@ -1,8 +1,9 @@
-//! The one outgoing HTTP client. Whom it may call is decided by address: a URL from outside must never reach this
-//! machine, its network, or the metadata service of its cloud.
+//! The one outgoing HTTP client. It decides by address what it calls: a URL from outside must never reach this machine,
+//! its network, or the metadata service of its cloud.
 //!
-//! No redirects, no proxy from the environment, HTTPS on ports 443 and 8443; the connection goes to an address that was
-//! looked at, never to a name that is resolved once more. Time and size of an answer are bounded.
+//! The client follows no redirects, uses no proxy from the environment, and speaks HTTPS on ports 443 and 8443. It
+//! connects to the very address that was checked: the name is not resolved again. Time and size of an answer are
+//! bounded.
 
 pub mod address;
 pub mod event_stream;
@@ -22,39 +23,39 @@ pub use target::{Guard, Refusal, Target};
 
 use resolver::GuardedResolver;
 
-/// A client that reaches public addresses only; clones share its connections.
+/// A client that only reaches the addresses that its guard admits. Clones share its connections.
 #[derive(Clone)]
 pub struct Client {
     inner: reqwest::Client,
     guard: Guard,
 }
 
-/// A call to make. Has no `Debug`: headers hold secrets, and a URL may hold somebody's number.
+/// A call to make. Has no `Debug`, because headers hold secrets and a URL may hold an ID number.
 pub struct Request {
     pub method: Method,
     pub target: Target,
     pub headers: HeaderMap,
     pub body: Option<Bytes>,
-    /// For everything together, from the name's look-up to the last byte of the answer.
+    /// Time limit for everything from the lookup of the name to the last byte of the answer.
     pub timeout: Duration,
-    /// Bytes of the answer's body.
+    /// Most bytes of the answer's body.
     pub max_answer: usize,
 }
 
-/// An answer, read whole. A redirect is an answer like any other.
+/// A complete answer. A redirect is an answer like any other.
 pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-/// An answer whose body is still to come.
+/// An answer whose body has not been read yet.
 pub struct OpenResponse(reqwest::Response);
 
-/// Why there is no answer. No message quotes the URL.
+/// Why there is no answer. Messages never quote the URL.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The target is not one that we call; trying again will not help.
+    /// The guard refuses the target. Another attempt will fail in the same way.
     #[error("the target is refused: {0}")]
     Refused(#[from] Refusal),
     #[error("no answer in time")]
@@ -63,20 +64,20 @@ pub enum Error {
     Connect(String),
     #[error("the answer has more than {limit} bytes")]
     TooLarge { limit: usize },
-    #[error("the exchange broke off: {0}")]
+    #[error("the connection was interrupted: {0}")]
     Broken(String),
-    /// Not of a call, but of [`Client::new`].
-    #[error("no HTTP client: {0}")]
+    /// From [`Client::new`], not from a call.
+    #[error("cannot make an HTTP client: {0}")]
     Setup(String),
 }
 
-/// To connect; a host that takes longer is as good as down.
+/// Time limit for connecting. A slower host counts as down.
 const CONNECT: Duration = Duration::from_secs(5);
-/// An idle connection stays open so long. Its address was vetted when it was opened.
+/// How long an idle connection stays open. Its address was checked when it was opened.
 const IDLE: Duration = Duration::from_secs(30);
 
 impl Client {
-    /// A client that asks the system for addresses.
+    /// A client that resolves names by the system.
     ///
     /// # Errors
     /// When the system has no root certificates.
@@ -84,7 +85,7 @@ impl Client {
         Self::with_lookup(guard, Arc::new(SystemLookup))
     }
 
-    /// A client that asks `lookup` for addresses, and trusts it no more than the system's.
+    /// A client that resolves names by `lookup`. The guard checks its addresses, too.
     ///
     /// # Errors
     /// As [`Client::new`].
@@ -103,20 +104,21 @@ impl Client {
         Ok(Self { inner, guard })
     }
 
+    /// What this client may call.
     #[must_use]
     pub fn guard(&self) -> Guard {
         self.guard
     }
 
-    /// Makes a call and reads its answer, whatever the status.
+    /// Makes a call and reads the whole answer. Every HTTP status is an answer.
     ///
     /// # Errors
-    /// When the target is refused, nobody answers in time, or the answer is too large.
+    /// When the target is refused, no answer comes in time, or the answer is too large.
     pub async fn send(&self, request: Request) -> Result<Response, Error> {
         let limit = request.max_answer;
         let mut answer = self.begin(request).await?;
-        let announced = answer.content_length().and_then(|it| usize::try_from(it).ok());
-        if announced.is_some_and(|it| it > limit) {
+        let announced = answer.content_length().and_then(|length| usize::try_from(length).ok());
+        if announced.is_some_and(|length| length > limit) {
             return Err(Error::TooLarge { limit });
         }
         let mut body = BytesMut::with_capacity(announced.unwrap_or(0));
@@ -129,10 +131,10 @@ impl Client {
         Ok(Response { status: answer.status(), headers: answer.headers().clone(), body: body.freeze() })
     }
 
-    /// Makes a call and reads the beginning of its answer, as far as `max_answer`; the rest is left unread.
+    /// Makes a call and reads the first `max_answer` bytes of the answer. The rest is not read.
     ///
     /// # Errors
-    /// When the target is refused, or nobody answers in time.
+    /// When the target is refused, or no answer comes in time.
     pub async fn send_and_cut(&self, request: Request) -> Result<Response, Error> {
         let limit = request.max_answer;
         let mut answer = self.begin(request).await?;
@@ -144,17 +146,17 @@ impl Client {
         Ok(Response { status: answer.status(), headers: answer.headers().clone(), body: body.freeze() })
     }
 
-    /// Makes a call whose answer is read as it comes: `timeout` bounds all of it, `max_answer` nothing.
+    /// Makes a call whose answer is read piece by piece. `timeout` bounds the whole exchange; `max_answer` is not used.
     ///
     /// # Errors
-    /// When the target is refused, or nobody answers in time.
+    /// When the target is refused, or no answer comes in time.
     pub async fn open(&self, request: Request) -> Result<OpenResponse, Error> {
         self.begin(request).await.map(OpenResponse)
     }
 
     async fn begin(&self, request: Request) -> Result<reqwest::Response, Error> {
         let Request { method, target, headers, body, timeout, max_answer: _ } = request;
-        // An address in the URL never comes to the resolver; and the target may be of a laxer guard.
+        // The resolver never sees an address in a URL, and the target may come from a guard that admits more.
         self.guard.examine(target.url())?;
         let mut call = self.inner.request(method, target.into_url()).headers(headers).timeout(timeout);
         if let Some(body) = body {
@@ -165,15 +167,16 @@ impl Client {
 }
 
 impl OpenResponse {
+    /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.0.status()
     }
 
-    /// The next bytes of the body; none at its end.
+    /// The next bytes of the body. `None` at its end.
     ///
     /// # Errors
-    /// When the exchange broke off, or its time is over.
+    /// When the connection is interrupted, or the time is over.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         self.0.chunk().await.map_err(|error| Error::of(&error))
     }
@@ -198,7 +201,7 @@ impl Error {
     }
 }
 
-/// The last cause: what the system said. The outer ones quote the URL.
+/// The innermost cause, such as the system's message. The outer causes quote the URL.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn StdError = error;
     while let Some(inner) = cause.source() {

@@ -1,6 +1,6 @@
-//! Every picture of a list through the engine, once, on all its threads. What was found is noted in a file as it comes, so
-//! that a run that was cut off goes on where it stopped. The file holds templates: it is the owner's alone, and is removed
-//! when the report is written.
+//! Analyses every picture of a list once, on all threads of the engine. Results are appended to a journal, so that an
+//! interrupted run continues where it stopped. The journal holds templates: only its owner may read it, and it is
+//! removed when the report is written.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -18,19 +18,19 @@ use serde::{Deserialize, Serialize};
 use crate::domain::evidence::Mode;
 use crate::vision::{Analysis, Engine, Error, Template};
 
-/// For one picture: more than any takes, as this machine may be busy with others.
+/// Time limit for one picture. It is far above what any takes, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// What became of one picture.
+/// The result for one picture.
 #[derive(Debug)]
 pub struct Analysed {
     /// `None` when no usable face was found.
     pub template: Option<Template>,
-    /// Why not, when the file was at fault.
+    /// The reason, when the file was at fault.
     pub fault: Option<String>,
 }
 
-/// What stops a run.
+/// Why a run stops.
 #[derive(Debug, thiserror::Error)]
 pub enum AnalysesFault {
     #[error("cannot use {}: {source}", path.display())]
@@ -41,32 +41,33 @@ pub enum AnalysesFault {
     Engine { path: PathBuf, source: Error },
 }
 
-/// How the pictures are analysed: a note that was made in another way is not used.
+/// How the pictures are analysed. Notes made under other conditions are not used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conditions {
-    /// The networks, `name@version`.
+    /// The networks as `name@version`.
     pub models: Vec<String>,
     pub mode: Mode,
-    /// How the templates are made and compared.
+    /// The score as a formula.
     pub score: String,
 }
 
-/// One picture in the journal.
+/// The journal's line for one picture.
 #[derive(Serialize, Deserialize)]
 struct Note {
     image: String,
-    /// Length and time of the file's last change, in nanoseconds: other contents are analysed again.
+    /// Length of the file and time of its last change in nanoseconds. A changed file is analysed again.
     stamp: (u64, u64),
-    /// Little-endian numbers in Base64, by model.
+    /// Embeddings by model: little-endian `f32` numbers in Base64.
     vectors: Option<HashMap<String, String>>,
     fault: Option<String>,
 }
 
-/// Analyses `images`, which lie below `folder`; `done` is called after each with the number of pictures finished.
+/// Analyses `images`, whose paths are relative to `folder`. `done` is called after each with the number of finished
+/// pictures.
 ///
 /// # Errors
-/// When a file cannot be read, the journal cannot be written, or the machine is at fault. A picture that is no usable
-/// image is no error but a failure to acquire.
+/// When a file cannot be read, the journal cannot be written, or the engine fails. A file that is not a usable image is
+/// not an error but a failure to acquire.
 pub async fn run(
     images: &[String],
     folder: &Path,
@@ -100,7 +101,7 @@ pub async fn run(
     while let Some((at, image, stamp, result)) = results.next().await {
         let analysed = result?;
         let note = Note::of(image, stamp, &analysed, conditions);
-        let mut line = serde_json::to_vec(&note).map_err(|it| fault(it.into()))?;
+        let mut line = serde_json::to_vec(&note).map_err(|error| fault(error.into()))?;
         line.push(b'\n');
         file.write_all(&line).map_err(fault)?;
         found[at] = Some(analysed);
@@ -127,11 +128,11 @@ fn stamp(path: &Path) -> std::io::Result<(u64, u64)> {
     Ok((metadata.len(), u64::try_from(changed.as_nanos()).unwrap_or(u64::MAX)))
 }
 
-/// The notes of an earlier run under the same conditions; a line that was cut off ends them.
+/// The notes of an earlier run under the same conditions. Reading ends at an incomplete line.
 fn read(journal: &Path, conditions: &Conditions) -> HashMap<String, Note> {
     let Ok(file) = File::open(journal) else { return HashMap::new() };
     let mut lines = BufReader::new(file).lines().map_while(Result::ok);
-    let head = lines.next().and_then(|it| serde_json::from_str::<Conditions>(&it).ok());
+    let head = lines.next().and_then(|line| serde_json::from_str::<Conditions>(&line).ok());
     if head.as_ref() != Some(conditions) {
         return HashMap::new();
     }
@@ -143,7 +144,7 @@ fn open(journal: &Path, conditions: &Conditions, anew: bool) -> std::io::Result<
     options.create(true).mode(0o600);
     if !anew {
         let mut file = options.append(true).open(journal)?;
-        // After a line that was cut off, the next one starts on its own.
+        // The last line may be incomplete: start a new one.
         file.write_all(b"\n")?;
         return Ok(file);
     }
@@ -157,9 +158,9 @@ fn open(journal: &Path, conditions: &Conditions, anew: bool) -> std::io::Result<
 impl Note {
     fn of(image: &str, stamp: (u64, u64), analysed: &Analysed, conditions: &Conditions) -> Self {
         let vectors = analysed.template.as_ref().map(|template| {
-            let names = conditions.models.iter().filter_map(|it| it.split('@').next());
+            let names = conditions.models.iter().filter_map(|label| label.split('@').next());
             let encode = |vector: &[f32]| {
-                BASE64_STANDARD.encode(vector.iter().flat_map(|it| it.to_le_bytes()).collect::<Vec<_>>())
+                BASE64_STANDARD.encode(vector.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>())
             };
             names.filter_map(|name| Some((name.to_owned(), encode(template.vector(name)?)))).collect()
         });
@@ -177,7 +178,7 @@ impl Note {
                     if !rest.is_empty() {
                         return None;
                     }
-                    template.insert(&model, numbers.iter().map(|it| f32::from_le_bytes(*it)).collect());
+                    template.insert(&model, numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect());
                 }
                 Some(template)
             }

@@ -1,12 +1,12 @@
-//! A calibration from scores: straight lines between knots that stand where impostor pairs reach stated false match rates,
-//! so that 0.60, 0.75 and 0.85 mean a rate of 1e-2, 1e-3 and 1e-4 on the list's pairs.
+//! Fits a calibration to scores: straight lines between knots. The knots are where impostor pairs reach given false
+//! match rates, so that 0.60, 0.75 and 0.85 mean rates of 1e-2, 1e-3 and 1e-4 on the list's pairs.
 
 use std::fmt::Write as _;
 
 use super::statistics::Descending;
 
-/// False match rates, and the calibrated scores at which they stand. Between 1e-2 and 1e-4 the marks that callers know, and
-/// half-way knots on the line between them; below 0.60 the score only has to rise.
+/// False match rates and their calibrated scores. From 1e-2 to 1e-4 these are the documented marks and knots half-way
+/// between them. Below 0.60 the score only has to rise.
 const MARKS: [(f64, f64); 10] = [
     (0.99, 0.05),
     (0.9, 0.10),
@@ -19,10 +19,10 @@ const MARKS: [(f64, f64); 10] = [
     (0.000_316_228, 0.80),
     (0.0001, 0.85),
 ];
-/// A hundred-thousandth of the impostor pairs and less would be told by a handful of them: this mark is read off a parabola through the
-/// thresholds from 1e-2 on.
+/// Only a handful of impostor pairs would measure a rate of 1e-5. This mark is extrapolated by a parabola through the
+/// thresholds at 1e-2 and below.
 const EXTRAPOLATED: (f64, f64) = (0.000_01, 0.90);
-/// The rarest rate that must be measured, not guessed: ten pairs at least.
+/// Least impostor pairs: ten of them then measure the rate 1e-4.
 const LEAST_IMPOSTORS: usize = 100_000;
 
 /// Why no calibration can be fitted.
@@ -30,22 +30,22 @@ const LEAST_IMPOSTORS: usize = 100_000;
 pub enum FitFault {
     #[error(
         "{0} impostor pairs are too few: at least {LEAST_IMPOSTORS} are needed for a false match rate of 1e-4; list \
-         pictures with identities (columns image, identity), so that all pairs are compared"
+         pictures with identities (columns image, identity) to compare all pairs"
     )]
     TooFew(usize),
-    #[error("the scores of impostor pairs are too much alike: the knots do not rise")]
+    #[error("the scores of impostor pairs are too similar: the knots do not rise")]
     Flat,
 }
 
-/// Where a calibration comes from.
+/// What a calibration was fitted on.
 pub struct CalibrationOrigin<'a> {
     pub version: &'a str,
     pub mode: &'a str,
-    /// Networks and weights, for people.
+    /// Networks and weights, as a formula for people.
     pub score: &'a str,
-    /// The list.
+    /// Name of the list.
     pub fitted_on: &'a str,
-    /// The day, as year-month-day.
+    /// The date, as year-month-day.
     pub fitted_at: &'a str,
     pub images: usize,
 }
@@ -53,7 +53,7 @@ pub struct CalibrationOrigin<'a> {
 /// The text of a calibration file.
 ///
 /// # Errors
-/// When there are too few impostor pairs to measure the rates, or they are all alike.
+/// When there are too few impostor pairs to measure the rates, or their scores are too similar.
 pub fn calibration(
     genuine: &Descending,
     impostor: &Descending,
@@ -65,14 +65,14 @@ pub fn calibration(
     let threshold = |rate: f64| impostor.threshold_at(rate).map_or(f64::NAN, f64::from);
     let mut points: Vec<_> =
         MARKS.iter().map(|(rate, similarity)| (*rate, raised(threshold(*rate)), *similarity)).collect();
-    let tail: Vec<_> = MARKS.iter().map(|it| it.0).filter(|rate| *rate <= 0.01).collect();
+    let tail: Vec<_> = MARKS.iter().map(|mark| mark.0).filter(|rate| *rate <= 0.01).collect();
     let tail: Vec<_> = tail.iter().map(|rate| (rate.log10(), threshold(*rate))).collect();
     points.push((EXTRAPOLATED.0, raised(parabola_at(&tail, EXTRAPOLATED.0.log10())), EXTRAPOLATED.1));
     let mut knots = vec![(-1.0, 0.0)];
     knots.extend(points.iter().map(|(_, raw, score)| (*raw, *score)));
     knots.push((1.0, 1.0));
-    // Not a number rises above nothing.
-    if !knots.windows(2).all(|it| it[0].0 < it[1].0) {
+    // A comparison with NaN is false, so NaN is refused here too.
+    if !knots.windows(2).all(|pair| pair[0].0 < pair[1].0) {
         return Err(FitFault::Flat);
     }
     Ok(write(genuine, impostor, origin, &knots, &points))
@@ -85,7 +85,7 @@ fn write(
     knots: &[(f64, f64)],
     points: &[(f64, f64, f64)],
 ) -> String {
-    // What JSON writes in quotes, TOML reads.
+    // A JSON string is a TOML string.
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut text = String::new();
     let _ = write!(
@@ -119,7 +119,7 @@ fn write(
     text
 }
 
-/// Rounded up to the digits that are written, so that the written threshold never lets more impostors in than the exact one.
+/// Rounded up to the written digits, so that the written threshold lets no more impostors pass than the exact one.
 fn raised(threshold: f64) -> f64 {
     (threshold * 1e6).ceil() / 1e6
 }
@@ -172,8 +172,8 @@ mod tests {
     };
 
     #[test]
-    fn the_marks_stand_at_their_rates() {
-        // Ten times rarer is a tenth higher.
+    fn the_marks_are_at_their_rates() {
+        // A rate ten times lower has a threshold 0.1 higher.
         let impostor = sorted((1..=200_000_u32).map(|rank| 0.7 - 0.1 * (rank as f32).log10()));
         let genuine = sorted([0.95, 0.97].into_iter());
         let text = calibration(&genuine, &impostor, &ORIGIN).unwrap();
@@ -190,7 +190,7 @@ mod tests {
             .as_array()
             .unwrap()
             .iter()
-            .map(|it| it["calibrated"].as_float().unwrap())
+            .map(|point| point["calibrated"].as_float().unwrap())
             .collect();
         assert_eq!(marks, [0.05, 0.1, 0.25, 0.45, 0.525, 0.6, 0.675, 0.75, 0.8, 0.85, 0.9]);
     }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parabola_is_found_again() {
+    fn a_parabola_is_recovered() {
         let points: Vec<_> = [-2.0, -2.5, -3.0, -3.5, -4.0].map(|x: f64| (x, 1.0 - 0.5 * x + 0.25 * x * x)).to_vec();
         assert!((parabola_at(&points, -5.0) - (1.0 + 2.5 + 6.25)).abs() < 1e-6);
     }

@@ -18,23 +18,23 @@ pub enum ListFault {
     Empty { path: PathBuf },
 }
 
-/// Pictures, and which pairs of them are compared.
+/// Pictures, and the pairs of them that are compared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct List {
-    /// Each picture once, as the list spells it.
+    /// The path of each picture once, as the list has it.
     pub images: Vec<String>,
     pub pairs: Pairs,
 }
 
-/// Which pairs are compared, and what is true of them. Numbers are indices of [`List::images`].
+/// Which pairs are compared, and which of them show one person. Numbers are indices of [`List::images`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Pairs {
     Listed(Vec<LabelledPair>),
     /// All pairs of two different pictures.
     Crossed {
-        /// Whom each picture shows.
+        /// The number of the person that each picture shows.
         identities: Vec<u32>,
-        /// The group of each picture, where the list has that column.
+        /// The group of each picture, if the list has that column.
         groups: Option<Vec<String>>,
     },
 }
@@ -49,15 +49,15 @@ pub struct LabelledPair {
 }
 
 impl List {
-    /// Reads a list; other columns than those that it needs are ignored.
+    /// Reads a list. Unknown columns are ignored.
     ///
     /// # Errors
-    /// When it cannot be read, has neither form, or a row says nothing that makes sense: the line is named.
+    /// When it cannot be read, has the columns of neither form, or a row is malformed. The error names the line.
     pub fn read(path: &Path) -> Result<Self, ListFault> {
         let fault = |source| ListFault::Read { path: path.to_owned(), source };
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(fault)?;
         let headers = reader.headers().map_err(fault)?.clone();
-        let column = |name: &str| headers.iter().position(|it| it.trim_start_matches('\u{feff}') == name);
+        let column = |name: &str| headers.iter().position(|header| header.trim_start_matches('\u{feff}') == name);
         let rows = reader.into_records().map(|row| {
             let row = row.map_err(fault)?;
             let line = row.position().map_or(0, csv::Position::line);
@@ -87,7 +87,7 @@ impl List {
                 "0" | "false" => false,
                 other => return Err(wrong(&format!("same must be 1 or 0, not {other:?}"))),
             };
-            let mut image = |at| Some(row.get(at)?).filter(|it| !it.is_empty()).map(|it| images.number(it));
+            let mut image = |at| Some(row.get(at)?).filter(|name| !name.is_empty()).map(|name| images.number(name));
             let (Some(a), Some(b)) = (image(a), image(b)) else { return Err(wrong("a and b must name pictures")) };
             if a == b {
                 return Err(wrong("a and b are the same picture"));
@@ -108,7 +108,7 @@ impl List {
         for row in rows {
             let (line, row) = row?;
             let wrong = |what: &str| ListFault::Row { path: path.to_owned(), line, what: what.to_owned() };
-            let value = |at: usize| row.get(at).filter(|it| !it.is_empty());
+            let value = |at: usize| row.get(at).filter(|cell| !cell.is_empty());
             let (Some(image), Some(identity)) = (value(image), value(identity)) else {
                 return Err(wrong("image and identity must not be empty"));
             };
@@ -123,7 +123,7 @@ impl List {
     }
 }
 
-/// Numbers for names, in the order of their first mention.
+/// Numbers names in the order of their first appearance.
 #[derive(Default)]
 struct NumberedNames {
     numbers: HashMap<String, u32>,
@@ -151,7 +151,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         let folder = file.path().display().to_string();
-        List::read(file.path()).map_err(|it| it.to_string().replace(&folder, "list"))
+        List::read(file.path()).map_err(|fault| fault.to_string().replace(&folder, "list"))
     }
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_named_with_its_line() {
+    fn malformed_lists_are_refused_with_the_line() {
         for (text, fault) in [
             ("a,b\nx,y\n", "list: the header must have the columns a, b, same (pairs) or image, identity"),
             ("a,b,same\nx,y,1\nx,y,maybe\n", "list, line 3: same must be 1 or 0, not \"maybe\""),

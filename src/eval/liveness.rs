@@ -1,5 +1,5 @@
-//! How well liveness is told: pictures labelled as bona fide or as a kind of attack, through the product's own pipeline, and
-//! the rates of ISO/IEC 30107-3 that follow.
+//! Error rates of the liveness test: pictures labelled as bona fide or as a kind of attack go through the product's own
+//! pipeline, and the rates of ISO/IEC 30107-3 follow.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,23 +12,23 @@ use serde::Serialize;
 
 use super::list::ListFault;
 use super::plot;
-use super::statistics::{self, Descending, Interval};
+use super::statistics::{self, Descending, Interval, LEAST_SAMPLE};
 use crate::domain::evidence::Mode;
 use crate::vision::{Analysis, Engine, Error};
 
-/// The label of a living person; every other one names a kind of attack.
+/// The label of a living person. Every other label names a kind of attack.
 pub const BONA_FIDE: &str = "bona_fide";
-/// Sides of the crop in sides of the face, from which surroundings can be judged.
+/// Context, in sides of the face, from which the surroundings can be judged.
 pub const LEAST_CONTEXT: f64 = 2.0;
-/// The operating point, on the raw score.
+/// Threshold on the raw score, in [0, 1].
 const OPERATING_POINT: f32 = 0.5;
-/// For one picture: more than any takes.
+/// Time limit for one picture, far above what any takes.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// A picture and what it shows.
+/// A picture and its label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labelled {
-    /// As the list spells it.
+    /// Path, as the list has it.
     pub file: String,
     pub label: String,
 }
@@ -41,14 +41,14 @@ pub fn read(path: &Path) -> Result<Vec<Labelled>, ListFault> {
     let fault = |source| ListFault::Read { path: path.to_owned(), source };
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(fault)?;
     let headers = reader.headers().map_err(fault)?.clone();
-    let column = |name: &str| headers.iter().position(|it| it.trim_start_matches('\u{feff}') == name);
+    let column = |name: &str| headers.iter().position(|header| header.trim_start_matches('\u{feff}') == name);
     let (Some(file), Some(label)) = (column("file"), column("label")) else {
         return Err(ListFault::LivenessHeader { path: path.to_owned() });
     };
     let mut labelled = Vec::new();
     for row in reader.into_records() {
         let row = row.map_err(fault)?;
-        let value = |at: usize| row.get(at).filter(|it| !it.is_empty()).map(str::to_owned);
+        let value = |at: usize| row.get(at).filter(|cell| !cell.is_empty()).map(str::to_owned);
         let (Some(file), Some(label)) = (value(file), value(label)) else {
             let line = row.position().map_or(0, csv::Position::line);
             return Err(ListFault::Row {
@@ -62,12 +62,12 @@ pub fn read(path: &Path) -> Result<Vec<Labelled>, ListFault> {
     if labelled.is_empty() { Err(ListFault::Empty { path: path.to_owned() }) } else { Ok(labelled) }
 }
 
-/// What was found out about one picture.
+/// The result of the liveness test for one picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tested {
-    /// The networks' own probability of a living person, in [0, 1].
+    /// The networks' probability of a living person, in [0, 1].
     pub raw: f64,
-    /// Sides of the crop in sides of the face.
+    /// Side of the crop divided by the side of the face.
     pub context: f64,
 }
 
@@ -87,8 +87,8 @@ pub enum LivenessFault {
     Engine { file: String, source: Error },
 }
 
-/// Tests every picture, in the list's order; `None` where no usable face was found or the file is at fault. `done` is called
-/// after each with the number of pictures finished.
+/// Tests every picture. The results have the list's order; `None` stands for a picture without a usable face or a file
+/// that cannot be read as an image. `done` is called after each picture with the number of finished pictures.
 ///
 /// # Errors
 /// When a file cannot be read or the machine is at fault.
@@ -99,7 +99,7 @@ pub async fn run(
     done: impl Fn(usize),
 ) -> Result<Vec<Option<Tested>>, LivenessFault> {
     let places = engine.free_places().max(1) * 2;
-    let mut results = futures_util::stream::iter(list).map(|it| test(it, folder, engine)).buffered(places);
+    let mut results = futures_util::stream::iter(list).map(|picture| test(picture, folder, engine)).buffered(places);
     let mut tested = Vec::with_capacity(list.len());
     while let Some(result) = results.next().await {
         tested.push(result?);
@@ -108,10 +108,10 @@ pub async fn run(
     Ok(tested)
 }
 
-async fn test(it: &Labelled, folder: &Path, engine: &Engine) -> Result<Option<Tested>, LivenessFault> {
-    let bytes = tokio::fs::read(folder.join(&it.file)).await;
-    let bytes = Bytes::from(bytes.map_err(|source| LivenessFault::Picture { file: it.file.clone(), source })?);
-    let fault = |source| LivenessFault::Engine { file: it.file.clone(), source };
+async fn test(picture: &Labelled, folder: &Path, engine: &Engine) -> Result<Option<Tested>, LivenessFault> {
+    let bytes = tokio::fs::read(folder.join(&picture.file)).await;
+    let bytes = Bytes::from(bytes.map_err(|source| LivenessFault::Picture { file: picture.file.clone(), source })?);
+    let fault = |source| LivenessFault::Engine { file: picture.file.clone(), source };
     let analysis = match engine.analyse(bytes.clone(), Mode::Fast, Instant::now() + PATIENCE).await {
         Ok(analysis) => analysis,
         Err(Error::Image(_)) => return Ok(None),
@@ -119,10 +119,11 @@ async fn test(it: &Labelled, folder: &Path, engine: &Engine) -> Result<Option<Te
     };
     let Some(face) = Analysis::primary_face(&analysis) else { return Ok(None) };
     let liveness = engine.liveness(bytes, face.clone(), Instant::now() + PATIENCE).await.map_err(fault)?;
-    Ok(liveness.and_then(|it| Some(Tested { raw: it.raw_score?, context: it.context? })))
+    Ok(liveness.and_then(|liveness| Some(Tested { raw: liveness.raw_score?, context: liveness.context? })))
 }
 
-/// The rates of a list, after ISO/IEC 30107-3. Shares in [0, 1]; null where the list has no picture to tell them by.
+/// The rates of a list, after ISO/IEC 30107-3. Rates are shares in [0, 1], and null where the list has no pictures to
+/// measure them.
 #[derive(Debug, Serialize)]
 pub struct LivenessReport {
     pub list: String,
@@ -131,18 +132,18 @@ pub struct LivenessReport {
     pub images: usize,
     /// Share of the pictures in which no usable face was found.
     pub failure_to_acquire: f64,
-    /// Those pictures.
+    /// The paths of those pictures.
     pub failures: Vec<String>,
     #[serde(flatten)]
     pub all: LivenessRates,
-    /// Of the pictures whose context is [`LEAST_CONTEXT`] or more: the others are never told to be live.
+    /// The rates of the pictures with a context of [`LEAST_CONTEXT`] or more. The product calls no other picture live.
     pub in_context: LivenessRates,
     pub least_context: f64,
     #[serde(skip)]
     histogram: String,
 }
 
-/// At the operating point, a raw score of 0.5, but for `auc` and `eer`, which need none.
+/// Error rates at a raw score of 0.5. `auc` and `eer` need no threshold.
 #[derive(Debug, Serialize)]
 pub struct LivenessRates {
     /// Bona fide pictures that were tested.
@@ -152,10 +153,12 @@ pub struct LivenessRates {
     /// Area under the receiver operating characteristic.
     pub auc: Option<f64>,
     pub eer: Option<f64>,
-    /// Bona fide presentation classification error rate: living people who were refused.
+    /// Whether there are fewer than 30 bona fide pictures, or fewer than 30 attacks, so that the rates say little.
+    pub too_few: bool,
+    /// Bona fide presentation classification error rate: the share of living people who were refused.
     pub bpcer: Option<f64>,
     pub bpcer_interval: Option<Interval>,
-    /// Attack presentation classification error rate, by kind: attacks that passed.
+    /// Attack presentation classification error rate by kind: the share of attacks that passed.
     pub apcer: BTreeMap<String, f64>,
     pub apcer_interval: BTreeMap<String, Option<Interval>>,
 }
@@ -166,9 +169,13 @@ impl LivenessReport {
     /// # Errors
     /// When the drawing fails.
     pub fn of(name: String, model: String, list: &[Labelled], tested: &[Option<Tested>]) -> Result<Self, String> {
-        let failures: Vec<_> =
-            list.iter().zip(tested).filter(|(_, it)| it.is_none()).map(|(it, _)| it.file.clone()).collect();
-        let pairs = || list.iter().zip(tested).filter_map(|(it, tested)| Some((&*it.label, tested.as_ref()?)));
+        let failures: Vec<_> = list
+            .iter()
+            .zip(tested)
+            .filter(|(_, result)| result.is_none())
+            .map(|(result, _)| result.file.clone())
+            .collect();
+        let pairs = || list.iter().zip(tested).filter_map(|(listed, tested)| Some((&*listed.label, tested.as_ref()?)));
         let (live, attack) = split(pairs());
         #[expect(clippy::cast_precision_loss, reason = "counts")]
         let failure_to_acquire = failures.len() as f64 / list.len().max(1) as f64;
@@ -179,16 +186,16 @@ impl LivenessReport {
             failure_to_acquire,
             failures,
             all: LivenessRates::of(pairs()),
-            in_context: LivenessRates::of(pairs().filter(|(_, it)| it.context >= LEAST_CONTEXT)),
+            in_context: LivenessRates::of(pairs().filter(|(_, tested)| tested.context >= LEAST_CONTEXT)),
             least_context: LEAST_CONTEXT,
             histogram: plot::histogram(&live, &attack, &[(f64::from(OPERATING_POINT), "live".to_owned())])?,
         })
     }
 
-    /// One page that needs nothing else.
+    /// The report as one HTML page without other files.
     ///
     /// # Errors
-    /// Never, of what a report holds.
+    /// When the template fails. It does not fail for the types of a report.
     pub fn html(&self) -> Result<String, askama::Error> {
         LivenessPage { report: self }.render()
     }
@@ -198,26 +205,27 @@ impl LivenessRates {
     fn of<'a>(pairs: impl Iterator<Item = (&'a str, &'a Tested)> + Clone) -> Self {
         let (live, attack) = split(pairs.clone());
         let mut kinds: BTreeMap<String, Vec<f32>> = BTreeMap::new();
-        for (label, it) in pairs.filter(|(label, _)| *label != BONA_FIDE) {
-            kinds.entry(label.to_owned()).or_default().push(it.score());
+        for (label, tested) in pairs.filter(|(label, _)| *label != BONA_FIDE) {
+            kinds.entry(label.to_owned()).or_default().push(tested.score());
         }
         let kinds: BTreeMap<_, _> =
-            kinds.into_iter().map(|(kind, it)| (kind, it.into_iter().collect::<Descending>())).collect();
-        let passed = |it: &Descending| it.as_slice().partition_point(|score| *score >= OPERATING_POINT);
+            kinds.into_iter().map(|(kind, scores)| (kind, scores.into_iter().collect::<Descending>())).collect();
+        let passed = |scores: &Descending| scores.as_slice().partition_point(|score| *score >= OPERATING_POINT);
         let refused = live.len() - passed(&live);
         #[expect(clippy::cast_precision_loss, reason = "counts")]
         let bpcer = (!live.is_empty()).then(|| refused as f64 / live.len() as f64);
         Self {
             bona_fide: live.len(),
-            attacks: kinds.iter().map(|(kind, it)| (kind.clone(), it.len())).collect(),
+            too_few: live.len().min(attack.len()) < LEAST_SAMPLE,
+            attacks: kinds.iter().map(|(kind, scores)| (kind.clone(), scores.len())).collect(),
             auc: statistics::area_under_curve(&live, &attack),
             eer: statistics::equal_error_rate(&live, &attack),
             bpcer,
             bpcer_interval: statistics::wilson(refused, live.len()),
-            apcer: kinds.iter().map(|(kind, it)| (kind.clone(), it.share_at(OPERATING_POINT))).collect(),
+            apcer: kinds.iter().map(|(kind, scores)| (kind.clone(), scores.share_at(OPERATING_POINT))).collect(),
             apcer_interval: kinds
                 .iter()
-                .map(|(kind, it)| (kind.clone(), statistics::wilson(passed(it), it.len())))
+                .map(|(kind, scores)| (kind.clone(), statistics::wilson(passed(scores), scores.len())))
                 .collect(),
         }
     }
@@ -225,7 +233,7 @@ impl LivenessRates {
 
 fn split<'a>(pairs: impl Iterator<Item = (&'a str, &'a Tested)>) -> (Descending, Descending) {
     let (live, attack): (Vec<_>, Vec<_>) = pairs.partition(|(label, _)| *label == BONA_FIDE);
-    let descending = |of: Vec<(&str, &Tested)>| of.iter().map(|(_, it)| it.score()).collect();
+    let descending = |of: Vec<(&str, &Tested)>| of.iter().map(|(_, tested)| tested.score()).collect();
     (descending(live), descending(attack))
 }
 
@@ -241,17 +249,25 @@ impl LivenessPage<'_> {
         [("All pictures".to_owned(), &self.report.all), (gated, &self.report.in_context)]
     }
 
+    fn least() -> usize {
+        LEAST_SAMPLE
+    }
+
     fn percent(share: Option<&f64>) -> String {
-        share.map_or_else(|| "not measurable".to_owned(), |it| format!("{:.2} %", it * 100.0))
+        share.map_or_else(|| "not measurable".to_owned(), |share| format!("{:.2} %", share * 100.0))
     }
 
     fn range(interval: Option<&Interval>) -> String {
-        interval.map_or_else(String::new, |it| format!("{:.2} to {:.2} %", it.low * 100.0, it.high * 100.0))
+        interval.map_or_else(String::new, |interval| {
+            format!("{:.2} to {:.2} %", interval.low * 100.0, interval.high * 100.0)
+        })
     }
 
     fn kinds(rates: &LivenessRates) -> impl Iterator<Item = (&String, &f64, &usize, Option<&Interval>)> {
         let counted = rates.apcer.iter().zip(rates.attacks.values());
-        counted.zip(rates.apcer_interval.values()).map(|(((kind, apcer), count), it)| (kind, apcer, count, it.as_ref()))
+        counted
+            .zip(rates.apcer_interval.values())
+            .map(|(((kind, apcer), count), interval)| (kind, apcer, count, interval.as_ref()))
     }
 }
 
@@ -264,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_told_by_kind_of_attack_and_again_where_the_surroundings_are_seen() {
+    fn rates_are_given_by_kind_of_attack_and_again_for_pictures_with_context() {
         let list =
             ["bona_fide", "bona_fide", "bona_fide", "bona_fide", "print", "print", "replay", "mask"].map(labelled);
         let seen = |raw, context| Some(Tested { raw, context });
@@ -285,7 +301,7 @@ mod tests {
         assert_eq!(report.all.bpcer, Some(0.25));
         let apcer: Vec<_> = report.all.apcer.iter().map(|(kind, share)| (&**kind, *share)).collect();
         assert_eq!(apcer, [("print", 0.5), ("replay", 0.0)]);
-        // Of 12 pairs of a live and an attack score, the live one is lower in two.
+        // In 2 of the 12 pairs of a live and an attack score, the live score is lower.
         assert!((report.all.auc.unwrap() - 10.0 / 12.0).abs() < 1e-12);
         assert_eq!(report.in_context.bona_fide, 3);
         assert_eq!((report.in_context.bpcer, report.in_context.auc), (Some(0.0), Some(1.0)));
@@ -318,7 +334,7 @@ mod tests {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), text).unwrap();
             let name = file.path().display().to_string();
-            read(file.path()).map_err(|it| it.to_string().replace(&name, "list"))
+            read(file.path()).map_err(|fault| fault.to_string().replace(&name, "list"))
         };
         assert_eq!(
             read_text("file,label\na.jpg,print\n").unwrap(),

@@ -1,4 +1,4 @@
-//! The drawings of a report, as SVG.
+//! The plots of a report, as SVG.
 
 use std::ops::Range;
 
@@ -7,18 +7,19 @@ use plotters::prelude::*;
 use super::statistics::{Descending, DetPoint};
 
 const SIZE: (u32, u32) = (720, 360);
-/// Told apart by all kinds of colour vision (Okabe and Ito).
+/// Colours that people with any colour vision can distinguish (Okabe and Ito 2008).
 const GENUINE: RGBColor = RGBColor(0, 114, 178);
 const IMPOSTOR: RGBColor = RGBColor(213, 94, 0);
 const BARS: usize = 80;
 
-/// How the scores of both kinds of pairs are spread, each kind's bars adding up to one. `marks` are thresholds, with names.
+/// The distribution of the scores of both kinds of pairs. The bars of each kind add up to one. `marks` are thresholds
+/// with their labels.
 ///
 /// # Errors
-/// When it cannot be drawn.
+/// When plotting fails.
 pub fn histogram(genuine: &Descending, impostor: &Descending, marks: &[(f64, String)]) -> Result<String, String> {
-    let all = || genuine.as_slice().iter().chain(impostor.as_slice()).map(|it| f64::from(*it));
-    // Of no score at all: an axis without an end would be drawn for ever.
+    let all = || genuine.as_slice().iter().chain(impostor.as_slice()).map(|score| f64::from(*score));
+    // Without scores the axis still needs two finite ends: plotting it would never end otherwise.
     let low = all().reduce(f64::min).unwrap_or(0.0);
     let high = all().fold(f64::NEG_INFINITY, f64::max).max(low + 1e-3);
     let (genuine, impostor) = (shares(genuine, low..high), shares(impostor, low..high));
@@ -43,26 +44,26 @@ pub fn histogram(genuine: &Descending, impostor: &Descending, marks: &[(f64, Str
     })
 }
 
-/// The detection error trade-off, both axes logarithmic.
+/// The detection error trade-off on two logarithmic axes.
 ///
 /// # Errors
-/// When it cannot be drawn.
+/// When plotting fails.
 pub fn det(curve: &[DetPoint]) -> Result<String, String> {
     let least = |rate: &dyn Fn(&DetPoint) -> f64| {
-        curve.iter().map(rate).filter(|it| *it > 0.0).fold(1.0_f64, f64::min).clamp(1e-7, 0.5)
+        curve.iter().map(rate).filter(|rate| *rate > 0.0).fold(1.0_f64, f64::min).clamp(1e-7, 0.5)
     };
-    let (left, bottom) = (least(&|it| it.fmr), least(&|it| it.fnmr));
+    let (left, bottom) = (least(&|point| point.fmr), least(&|point| point.fnmr));
     draw(|area| {
         let mut chart = ChartBuilder::on(area)
             .margin(10)
             .x_label_area_size(34)
             .y_label_area_size(60)
             .build_cartesian_2d((left..1.0).log_scale(), (bottom..1.0).log_scale())?;
-        let rate = |it: &f64| format!("{it:.0e}");
+        let rate = |rate: &f64| format!("{rate:.0e}");
         let mut mesh = chart.configure_mesh();
         mesh.x_label_formatter(&rate).y_label_formatter(&rate);
         mesh.x_desc("false match rate").y_desc("false non-match rate").draw()?;
-        let points = curve.iter().map(|it| (it.fmr.max(left), it.fnmr.max(bottom)));
+        let points = curve.iter().map(|point| (point.fmr.max(left), point.fnmr.max(bottom)));
         chart.draw_series(LineSeries::new(points, GENUINE.stroke_width(2)))?;
         Ok(())
     })
@@ -75,14 +76,14 @@ fn draw(paint: impl for<'a> Fn(&DrawArea<'a>) -> Result<(), PlotFault<'a>>) -> R
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        area.fill(&WHITE).map_err(|it| it.to_string())?;
-        paint(&area).map_err(|it| it.to_string())?;
-        area.present().map_err(|it| it.to_string())?;
+        area.fill(&WHITE).map_err(|error| error.to_string())?;
+        paint(&area).map_err(|error| error.to_string())?;
+        area.present().map_err(|error| error.to_string())?;
     }
     Ok(svg)
 }
 
-/// The share of the scores in each of [`BARS`] equal parts of `range`.
+/// The share of the scores in each of [`BARS`] equal intervals of `range`.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn drawings_are_made_even_of_almost_nothing() {
+    fn plots_are_made_even_from_almost_no_scores() {
         assert!(histogram(&descending(&[]), &descending(&[]), &[(0.5, "live".to_owned())]).is_ok());
         let (genuine, impostor) = (descending(&[0.9]), descending(&[0.1]));
         let marks = [(0.5, "1e-3".to_owned())];

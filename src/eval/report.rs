@@ -1,4 +1,4 @@
-//! What a run found: `report.json` for programs, `report.html` for people.
+//! The results of a run: `report.json` for programs, `report.html` for people.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,19 @@ use super::analyses::Analysed;
 use super::list::{List, Pairs};
 use super::plot;
 use super::scores::{Scored, Scores};
-use super::statistics::{self, Descending, Interval, RATES};
+use super::statistics::{self, Descending, Interval, LEAST_SAMPLE, RATES};
 use crate::domain::calibration::Calibration;
 use crate::domain::evidence::{Similarity, Threshold};
 
-/// Points of the drawn trade-off.
+/// Points of the plotted trade-off.
 const DET_POINTS: usize = 200;
-/// Pairs listed of each kind.
+/// Listed pairs of each kind.
 const WORST: usize = 20;
-/// Calibrated scores at which callers are told a false match rate.
+/// Calibrated scores whose stated false match rate is checked.
 const MARKS: [f64; 4] = [0.60, 0.75, 0.85, 0.90];
 
-/// The error rates of a list, after ISO/IEC 19795-1. Rates are shares in [0, 1]; those by false match rate are keyed
-/// "1e-2", "1e-3" and "1e-4", and null where the list has too few impostor pairs to tell.
+/// The error rates of a list, after ISO/IEC 19795-1. Rates are shares in [0, 1]. Figures by false match rate have the
+/// keys "1e-2", "1e-3" and "1e-4", and are null where the list has too few impostor pairs to measure that rate.
 #[derive(Debug, Serialize)]
 pub struct EvalReport {
     pub list: String,
@@ -33,7 +33,7 @@ pub struct EvalReport {
     pub images: usize,
     /// Share of the pictures in which no usable face was found.
     pub failure_to_acquire: Option<f64>,
-    /// Those pictures, and why, where the file was at fault.
+    /// Those pictures, and the reason where the file was at fault.
     pub failures: Vec<AcquisitionFailure>,
     /// Genuine pairs that were compared.
     pub genuine: usize,
@@ -41,12 +41,18 @@ pub struct EvalReport {
     pub impostor: usize,
     /// Pairs left out because of a failure to acquire.
     pub skipped: u64,
+    /// Whether a kind has fewer than [`LEAST_SAMPLE`] pairs, so that the error rates say little.
+    pub too_few: bool,
+    /// Pairs of each kind from which the error rates say something.
+    pub least_pairs: usize,
     pub eer: Option<f64>,
+    /// 95 % interval by the kind with fewer pairs.
+    pub eer_interval: Option<Interval>,
     pub tar_at_fmr: BTreeMap<&'static str, Option<f64>>,
     /// 95 % bootstrap intervals.
     pub tar_at_fmr_interval: BTreeMap<&'static str, Option<Interval>>,
     pub raw_threshold_at_fmr: BTreeMap<&'static str, Option<f64>>,
-    /// What callers are told of a calibrated score, beside what this list measured.
+    /// The false match rate that the calibration states for a score, beside the one that this list measured.
     pub reliability: Vec<Reliability>,
     pub groups: Vec<GroupRates>,
     /// Genuine pairs with the lowest scores.
@@ -68,14 +74,14 @@ pub struct AcquisitionFailure {
 #[derive(Debug, Serialize)]
 pub struct Reliability {
     pub similarity: f64,
-    /// What the calibration says.
+    /// The rate by the calibration.
     pub stated_fmr: Option<f64>,
     pub measured_fmr: f64,
     pub measured_fmr_interval: Option<Interval>,
     pub measured_tar: f64,
 }
 
-/// The rates within one group, at the threshold that the whole list has at 1e-3.
+/// The rates within one group, at the threshold where the whole list has a false match rate of 1e-3.
 #[derive(Debug, Serialize)]
 pub struct GroupRates {
     pub group: String,
@@ -95,7 +101,7 @@ pub struct WorstPair {
     pub similarity: f64,
 }
 
-/// Whence the figures come.
+/// Everything that the figures are computed from.
 pub struct ReportInput<'a> {
     pub list: &'a List,
     pub analysed: &'a [Analysed],
@@ -117,20 +123,21 @@ impl EvalReport {
         let (genuine, impostor) = (Descending::new(&scores.genuine), Descending::new(&scores.impostor));
         let thresholds = RATES.map(|(_, rate)| impostor.threshold_at(rate));
         let by_rate =
-            |of: &dyn Fn(usize) -> Option<f64>| RATES.iter().enumerate().map(|(i, it)| (it.0, of(i))).collect();
+            |of: &dyn Fn(usize) -> Option<f64>| RATES.iter().enumerate().map(|(i, rate)| (rate.0, of(i))).collect();
         let intervals = statistics::tar_intervals(scores);
         let failures: Vec<_> = list
             .images
             .iter()
             .zip(analysed)
-            .filter(|(_, it)| it.template.is_none())
-            .map(|(image, it)| AcquisitionFailure { image: image.clone(), fault: it.fault.clone() })
+            .filter(|(_, picture)| picture.template.is_none())
+            .map(|(image, picture)| AcquisitionFailure { image: image.clone(), fault: picture.fault.clone() })
             .collect();
         let marks: Vec<_> = RATES
             .iter()
             .zip(thresholds)
             .filter_map(|((name, _), threshold)| Some((f64::from(threshold?), (*name).to_owned())))
             .collect();
+        let eer = statistics::equal_error_rate(&genuine, &impostor);
         Ok(Self {
             images: list.images.len(),
             failure_to_acquire: share(failures.len(), list.images.len()),
@@ -138,12 +145,17 @@ impl EvalReport {
             genuine: genuine.len(),
             impostor: impostor.len(),
             skipped: scores.skipped,
-            eer: statistics::equal_error_rate(&genuine, &impostor),
-            tar_at_fmr: by_rate(&|i| thresholds[i].filter(|_| !genuine.is_empty()).map(|it| genuine.share_at(it))),
-            tar_at_fmr_interval: RATES.iter().map(|it| it.0).zip(intervals).collect(),
+            too_few: genuine.len().min(impostor.len()) < LEAST_SAMPLE,
+            least_pairs: LEAST_SAMPLE,
+            eer,
+            eer_interval: eer.and_then(|rate| statistics::equal_error_interval(rate, genuine.len(), impostor.len())),
+            tar_at_fmr: by_rate(&|i| {
+                thresholds[i].filter(|_| !genuine.is_empty()).map(|threshold| genuine.share_at(threshold))
+            }),
+            tar_at_fmr_interval: RATES.iter().map(|rate| rate.0).zip(intervals).collect(),
             raw_threshold_at_fmr: by_rate(&|i| thresholds[i].map(f64::from)),
-            reliability: MARKS.iter().filter_map(|it| reliability(*it, &genuine, &impostor, calibration)).collect(),
-            groups: thresholds[1].map(|it| groups(list, scores, it)).unwrap_or_default(),
+            reliability: MARKS.iter().filter_map(|mark| reliability(*mark, &genuine, &impostor, calibration)).collect(),
+            groups: thresholds[1].map(|threshold| groups(list, scores, threshold)).unwrap_or_default(),
             worst_genuine: worst(&scores.genuine, list, calibration, false),
             worst_impostor: worst(&scores.impostor, list, calibration, true),
             histogram: plot::histogram(&genuine, &impostor, &marks)?,
@@ -156,10 +168,10 @@ impl EvalReport {
         })
     }
 
-    /// One page that needs nothing else.
+    /// The report as one HTML page without other files.
     ///
     /// # Errors
-    /// Never, of what a report holds.
+    /// When the template fails. It does not fail for the types of a report.
     pub fn html(&self) -> Result<String, askama::Error> {
         ReportPage { report: self }.render()
     }
@@ -179,7 +191,7 @@ fn reliability(
     let (threshold, similarity) = (Threshold::new(mark).ok()?, Similarity::new(mark).ok()?);
     #[expect(clippy::cast_possible_truncation, reason = "scores are single precision")]
     let raw = calibration.raw(similarity) as f32;
-    let passed = impostor.as_slice().iter().take_while(|it| **it >= raw).count();
+    let passed = impostor.as_slice().iter().take_while(|score| **score >= raw).count();
     Some(Reliability {
         similarity: mark,
         stated_fmr: calibration.false_match_rate(threshold),
@@ -191,7 +203,7 @@ fn reliability(
 
 fn groups(list: &List, scores: &Scores, threshold: f32) -> Vec<GroupRates> {
     let Some(of) = &scores.groups else { return Vec::new() };
-    // Pairs and those of them that match, for both kinds.
+    // For both kinds: all pairs, and those that match.
     let mut counts: BTreeMap<&str, [[usize; 2]; 2]> = BTreeMap::new();
     for (kind, pairs) in [&scores.genuine, &scores.impostor].into_iter().enumerate() {
         for pair in pairs {
@@ -220,7 +232,8 @@ fn worst(pairs: &[Scored], list: &List, calibration: &Calibration, highest: bool
     let name = |image: u32| list.images.get(image as usize).cloned().unwrap_or_default();
     let worst = |pair: &&Scored| {
         let raw = f64::from(pair.score);
-        let similarity = crate::domain::evidence::RawScore::new(raw).map_or(0.0, |it| calibration.similarity(it).get());
+        let similarity =
+            crate::domain::evidence::RawScore::new(raw).map_or(0.0, |score| calibration.similarity(score).get());
         WorstPair { a: name(pair.images.0), b: name(pair.images.1), raw, similarity }
     };
     pairs.iter().take(WORST).map(worst).collect()
@@ -234,19 +247,21 @@ struct ReportPage<'a> {
 
 impl ReportPage<'_> {
     fn percent(value: Option<&f64>) -> String {
-        value.map_or_else(|| "not measurable".to_owned(), |it| format!("{:.2} %", it * 100.0))
+        value.map_or_else(|| "not measurable".to_owned(), |share| format!("{:.2} %", share * 100.0))
     }
 
     fn range(interval: Option<&Interval>) -> String {
-        interval.map_or_else(String::new, |it| format!("{:.2} to {:.2} %", it.low * 100.0, it.high * 100.0))
+        interval.map_or_else(String::new, |interval| {
+            format!("{:.2} to {:.2} %", interval.low * 100.0, interval.high * 100.0)
+        })
     }
 
     fn rate(value: Option<&f64>) -> String {
-        value.map_or_else(|| "-".to_owned(), |it| format!("{it:.2e}"))
+        value.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.2e}"))
     }
 
     fn rate_range(interval: Option<&Interval>) -> String {
-        interval.map_or_else(String::new, |it| format!("{:.1e} to {:.1e}", it.low, it.high))
+        interval.map_or_else(String::new, |interval| format!("{:.1e} to {:.1e}", interval.low, interval.high))
     }
 
     fn worst(&self) -> [(&'static str, &[WorstPair]); 2] {
@@ -263,9 +278,9 @@ impl ReportPage<'_> {
                 *name,
                 Self::percent(self.report.tar_at_fmr[*name].as_ref()),
                 Self::range(self.report.tar_at_fmr_interval[*name].as_ref()),
-                threshold.map_or_else(|| "-".to_owned(), |it| format!("{it:.4}")),
+                threshold.map_or_else(|| "-".to_owned(), |score| format!("{score:.4}")),
             )
         };
-        RATES.iter().map(|it| it.0).collect::<Vec<_>>().iter().map(of).collect()
+        RATES.iter().map(|rate| rate.0).collect::<Vec<_>>().iter().map(of).collect()
     }
 }

@@ -12,20 +12,20 @@ pub struct Scored {
     pub score: f32,
     /// Indices of the list's pictures.
     pub images: (u32, u32),
-    /// Whom they show; 0 where the list does not say.
+    /// Numbers of the people that they show; 0 where the list does not say.
     pub people: (u32, u32),
 }
 
-/// All pairs of which both pictures show a face.
+/// The scores of all pairs in which both pictures show a face.
 #[derive(Debug, Clone, Default)]
 pub struct Scores {
-    /// Of one person.
+    /// Pairs of one person.
     pub genuine: Vec<Scored>,
-    /// Of two people.
+    /// Pairs of two people.
     pub impostor: Vec<Scored>,
-    /// How many usable pictures there are of each person; `None` where the list does not say who is who.
+    /// The number of usable pictures of each person; `None` where the list has no identities.
     pub images_by_person: Option<Vec<u32>>,
-    /// Pairs that could not be compared, as a picture shows no usable face.
+    /// Pairs that could not be compared, because a picture shows no usable face.
     pub skipped: u64,
     /// The group of each listed pair or picture: see [`GroupOf`].
     pub groups: Option<GroupOf>,
@@ -36,7 +36,7 @@ pub struct Scores {
 pub enum GroupOf {
     /// By pair.
     Pairs(std::collections::HashMap<(u32, u32), String>),
-    /// By picture: a pair belongs to a group when both its pictures do.
+    /// By picture: a pair belongs to a group when both of its pictures do.
     Images(Vec<String>),
 }
 
@@ -51,18 +51,18 @@ impl GroupOf {
                 (a == b).then_some(a.as_str())
             }
         };
-        group.filter(|it| !it.is_empty())
+        group.filter(|group| !group.is_empty())
     }
 }
 
 impl Scores {
-    /// Compares the pairs of `list`, whose pictures were `analysed`, in the same order.
+    /// Compares the pairs of `list`. `analysed` has its pictures in the same order.
     ///
     /// # Errors
-    /// When a template is not of the scorer's mode.
+    /// When a template lacks the embedding of a network that the scorer uses.
     pub fn of(list: &List, analysed: &[Analysed], by: &Scorer) -> Result<Self, RuntimeFault> {
         let mut scores = Self::default();
-        let template = |image: u32| analysed.get(image as usize).and_then(|it| it.template.as_ref());
+        let template = |image: u32| analysed.get(image as usize).and_then(|picture| picture.template.as_ref());
         let add = |scores: &mut Self, images: (u32, u32), people: (u32, u32), same: bool| {
             let (Some(a), Some(b)) = (template(images.0), template(images.1)) else {
                 scores.skipped += 1;
@@ -79,8 +79,9 @@ impl Scores {
                 for pair in pairs {
                     add(&mut scores, (pair.a, pair.b), (0, 0), pair.same)?;
                 }
-                if pairs.iter().any(|it| it.group.is_some()) {
-                    let groups = pairs.iter().filter_map(|it| Some(((it.a, it.b), it.group.clone()?))).collect();
+                if pairs.iter().any(|pair| pair.group.is_some()) {
+                    let groups =
+                        pairs.iter().filter_map(|pair| Some(((pair.a, pair.b), pair.group.clone()?))).collect();
                     scores.groups = Some(GroupOf::Pairs(groups));
                 }
             }
@@ -90,7 +91,7 @@ impl Scores {
                         add(&mut scores, (b, a), (*person_b, *person_a), person_a == person_b)?;
                     }
                 }
-                let people = identities.iter().max().map_or(0, |it| *it as usize + 1);
+                let people = identities.iter().max().map_or(0, |person| *person as usize + 1);
                 let mut images = vec![0; people];
                 for (image, person) in (0_u32..).zip(identities) {
                     images[*person as usize] += u32::from(template(image).is_some());

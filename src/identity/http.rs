@@ -1,20 +1,24 @@
-//! A source asked over HTTP: one call, one JSON answer, a portrait and a record picked out of it by JSON pointers.
+//! An identity source over HTTP: one call gives one JSON answer, and JSON pointers find the portrait and the record in
+//! it.
 
 use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use recloser::{AsyncRecloser, Recloser};
 use serde_json::{Map, Value};
 
-use super::settings::{Attributes, HttpSettings, SettingsFault};
+use super::settings::{Attributes, HttpSettings, SourcesFault};
 use super::{FoundIdentity, MAX_ATTRIBUTES, Permanent, SourceError, Transient, portrait};
 use crate::domain::identity::{IdNumber, IdType, IdentityRecord};
 use crate::net::{self, Client, HeaderValue, Request, Response, StatusCode, Target, header};
 
-/// A portrait in Base64, and room for the rest.
+/// Most bytes of an answer: a portrait in Base64, and attributes.
 const MAX_ANSWER: usize = 16 << 20;
-/// Calls that are let through when a broken circuit is tried again.
+/// Calls that test whether a failed source works again.
 const TRIALS: usize = 1;
+/// Everything but the unreserved characters of RFC 3986, so that a number stays within its part of the URL.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A source that is asked over HTTP.
+/// An identity source over HTTP.
 pub(super) struct HttpSource {
     id_type: IdType,
     settings: HttpSettings,
@@ -24,11 +28,13 @@ pub(super) struct HttpSource {
 
 impl HttpSource {
     /// # Errors
-    /// When the URL may not be called, or the number could change whom it calls.
-    pub(super) fn new(id_type: IdType, settings: HttpSettings, client: Client) -> Result<Self, SettingsFault> {
-        let wrong = |problem: String| SettingsFault::new(format!("sources.{}.url", id_type.name()), problem);
+    /// When the URL must not be called, or the number could change the host.
+    pub(super) fn new(id_type: IdType, settings: HttpSettings, client: Client) -> Result<Self, SourcesFault> {
+        let wrong = |problem: String| SourcesFault::new(format!("sources.{}.url", id_type.name()), problem);
         let fill = |number: &str| fill_url(&settings.url, id_type, number);
-        let unknown = ["{id_number}", "{id_type}"].iter().fold(settings.url.clone(), |url, it| url.replace(it, ""));
+        let unknown = ["{id_number}", "{id_type}"]
+            .iter()
+            .fold(settings.url.clone(), |url, placeholder| url.replace(placeholder, ""));
         if unknown.contains(['{', '}']) {
             return Err(wrong("the only placeholders are {id_number} and {id_type}".to_owned()));
         }
@@ -47,13 +53,13 @@ impl HttpSource {
     }
 
     pub(super) async fn find(&self, number: &IdNumber) -> Result<Option<FoundIdentity>, SourceError> {
-        // ".." would lead to another path, however it is encoded. There is no such number.
+        // ".." would lead to another path even when it is encoded. No number looks like this.
         if !number.reveal().contains(char::is_alphanumeric) {
             return Ok(None);
         }
         let url = fill_url(&self.settings.url, self.id_type, number.reveal());
         let target = self.client.guard().check(&url).map_err(Permanent::Address)?;
-        // Only what another attempt may mend says that the source is in trouble.
+        // Only faults that may pass count against the source.
         let is_trouble = |fault: &SourceError| matches!(fault, SourceError::Transient(_));
         self.breaker.call_with(is_trouble, self.ask(target, number)).await.map_err(|fault| match fault {
             recloser::Error::Inner(fault) => fault,
@@ -91,7 +97,7 @@ impl HttpSource {
             return Err(refused.into());
         }
         let body: Option<Value> = serde_json::from_slice(&answer.body).ok();
-        if body.as_ref().is_some_and(|it| self.says_not_found(it)) {
+        if body.as_ref().is_some_and(|body| self.says_not_found(body)) {
             return Ok(None);
         }
         if !status.is_success() {
@@ -111,14 +117,14 @@ impl HttpSource {
     }
 
     fn pick(&self, mut body: Value) -> Result<Option<FoundIdentity>, Permanent> {
-        // Taken out first, so that it is not among the attributes.
+        // The portrait is removed first, so that it is not among the attributes.
         let portrait = match take(&mut body, &self.settings.portrait) {
-            // A person without a photo is not found: there is nothing to compare with.
+            // A person without a photo counts as not found, because there is nothing to compare with.
             Some(Value::Null) => return Ok(None),
             Some(Value::String(text)) if text.is_empty() => return Ok(None),
             Some(Value::String(text)) => text,
-            // Absent is something else: the pointer may be wrong, and nobody would ever be found.
-            _ => return Err(Permanent::Malformed("there is no text where the portrait should be")),
+            // An absent value is a fault: the pointer may be wrong, and then nobody would ever be found.
+            _ => return Err(Permanent::Malformed("there is no text at the portrait's place")),
         };
         let portrait = portrait::read(&portrait);
         let portrait =
@@ -126,7 +132,7 @@ impl HttpSource {
         let attributes: Map<String, Value> = match &self.settings.attributes {
             Attributes::Whole(pointer) => match body.pointer_mut(pointer).map(Value::take) {
                 Some(Value::Object(attributes)) => attributes,
-                _ => return Err(Permanent::Malformed("there is no object where the attributes should be")),
+                _ => return Err(Permanent::Malformed("there is no object at the attributes' place")),
             },
             Attributes::Named(named) => {
                 let found = named.iter().filter_map(|(name, at)| Some((name.clone(), body.pointer(at)?.clone())));
@@ -141,7 +147,7 @@ impl HttpSource {
     }
 }
 
-/// Removes the value at a JSON pointer from its object.
+/// Removes the value at a JSON pointer and returns it. In an array, null takes its place.
 fn take(root: &mut Value, pointer: &str) -> Option<Value> {
     let (parent, name) = pointer.rsplit_once('/')?;
     let name = name.replace("~1", "/").replace("~0", "~");
@@ -153,34 +159,21 @@ fn take(root: &mut Value, pointer: &str) -> Option<Value> {
 }
 
 fn fill_url(template: &str, id_type: IdType, number: &str) -> String {
-    template.replace("{id_type}", id_type.name()).replace("{id_number}", &percent_encoded(number))
+    template
+        .replace("{id_type}", id_type.name())
+        .replace("{id_number}", &utf8_percent_encode(number, RESERVED).to_string())
 }
 
 fn fill_body(template: &Value, id_type: IdType, number: &str) -> Value {
     match template {
         Value::String(text) => Value::String(text.replace("{id_type}", id_type.name()).replace("{id_number}", number)),
-        Value::Array(items) => items.iter().map(|it| fill_body(it, id_type, number)).collect(),
+        Value::Array(items) => items.iter().map(|item| fill_body(item, id_type, number)).collect(),
         Value::Object(fields) => {
-            let filled = fields.iter().map(|(name, it)| (name.clone(), fill_body(it, id_type, number)));
+            let filled = fields.iter().map(|(name, value)| (name.clone(), fill_body(value, id_type, number)));
             Value::Object(filled.collect())
         }
         other => other.clone(),
     }
-}
-
-/// Everything but the unreserved characters of RFC 3986, so that a number stays within its part of the URL.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len() * 3);
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
-            _ => {
-                encoded.push('%');
-                encoded.push_str(&hex::encode_upper([byte]));
-            }
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]
@@ -190,7 +183,12 @@ mod tests {
 
     #[test]
     fn a_number_stays_within_its_part_of_the_url() {
-        for (number, encoded) in [("12-3", "12-3"), ("a/b?c#d", "a%2Fb%3Fc%23d"), ("{id_type}", "%7Bid_type%7D")] {
+        for (number, encoded) in [
+            ("12-3.x_y~", "12-3.x_y~"),
+            ("\u{e9} ", "%C3%A9%20"),
+            ("a/b?c#d", "a%2Fb%3Fc%23d"),
+            ("{id_type}", "%7Bid_type%7D"),
+        ] {
             let url = fill_url("https://x.example/{id_type}/{id_number}", IdType::Bvn, number);
             assert_eq!(url, format!("https://x.example/bvn/{encoded}"));
         }
@@ -206,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_out_is_gone() {
+    fn a_value_that_is_taken_is_removed() {
         let mut value = json!({ "a": { "b/c": 1, "d": [2, 3] } });
         assert_eq!(take(&mut value, "/a/b~1c"), Some(json!(1)));
         assert_eq!(take(&mut value, "/a/d/1"), Some(json!(3)));

@@ -1,5 +1,5 @@
-//! Rows of an import file into the registry, a few at a time. An import that was cut off is run again from its start:
-//! what is there already is recognised and left alone.
+//! Imports the rows of a file into the registry, a few at a time. An interrupted import is run again from its start:
+//! rows that are already there are recognised and skipped.
 
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
@@ -11,21 +11,21 @@ use super::rows::{Content, RowFault};
 use super::{MAX_ATTRIBUTES, MAX_PORTRAIT, portrait};
 use crate::domain::identity::{IdNumber, IdType, IdentityRecord};
 
-/// Says what is wrong with a portrait, if anything; called on a thread that may compute.
+/// Checks a portrait. It is called on a thread that may compute for long.
 pub type Check = fn(&[u8]) -> Result<(), RowFault>;
 
-/// Takes rows of one file.
+/// Imports the rows of one file.
 pub struct Importer {
     registry: Registry,
     id_type: IdType,
-    /// What paths of portraits are relative to.
+    /// Folder that paths of portraits are relative to.
     folder: PathBuf,
     check: Check,
-    /// The numbers so far, as hashes.
+    /// Hashes of the numbers so far.
     seen: HashSet<Vec<u8>>,
 }
 
-/// A row whose number is good and new. Has no `Debug`: it is a person.
+/// A row with a valid and new number. Has no `Debug`, so that no log can show the person.
 pub struct AdmittedRow {
     number: IdNumber,
     record: IdentityRecord,
@@ -35,9 +35,9 @@ pub struct AdmittedRow {
 /// Why a row was not imported.
 #[derive(Debug)]
 pub enum Error {
-    /// The row is at fault; the next one may be better.
+    /// The row is at fault. The import goes on with the next one.
     Row(RowFault),
-    /// A machine is at fault: the import cannot go on.
+    /// A machine failed. The import cannot go on.
     Machine(registry::Error),
 }
 
@@ -47,8 +47,8 @@ impl Importer {
         Self { registry, id_type, folder, check, seen: HashSet::new() }
     }
 
-    /// Checks a row's number and attributes; in the file's order, so that of two rows with one number the second is at
-    /// fault.
+    /// Checks the number and the attributes of a row. Rows come in the file's order: of two rows with the same number
+    /// the second is refused.
     ///
     /// # Errors
     /// When the row is at fault.
@@ -57,7 +57,7 @@ impl Importer {
         let number = IdNumber::parse(&id_number)
             .ok_or_else(|| RowFault::new("invalid_id_number", "id_number must have 1 to 64 printable characters"))?;
         let record = IdentityRecord { attributes };
-        if serde_json::to_vec(&record.attributes).map_or(0, |it| it.len()) > MAX_ATTRIBUTES {
+        if serde_json::to_vec(&record.attributes).map_or(0, |json| json.len()) > MAX_ATTRIBUTES {
             return Err(RowFault::new(
                 "attributes_too_large",
                 format!("more than {MAX_ATTRIBUTES} bytes of attributes"),
@@ -69,10 +69,10 @@ impl Importer {
         Ok(AdmittedRow { number, record, portrait })
     }
 
-    /// Stores an admitted row, once its portrait is found good.
+    /// Checks the portrait of an admitted row and stores the row.
     ///
     /// # Errors
-    /// When the portrait is at fault, or a machine is.
+    /// When the portrait is at fault, or a machine failed.
     pub async fn import(&self, entry: AdmittedRow) -> Result<Put, Error> {
         let AdmittedRow { number, record, portrait } = entry;
         let (folder, check) = (self.folder.clone(), self.check);
@@ -87,7 +87,7 @@ impl Importer {
     }
 }
 
-/// What decodes to an image is one; anything else is a path.
+/// The portrait: text that is Base64 of an image, else the path of a file.
 fn read_portrait(folder: &Path, text: &str) -> Result<Bytes, RowFault> {
     if let Some(bytes) = portrait::read(text) {
         return Ok(bytes);
@@ -97,8 +97,8 @@ fn read_portrait(folder: &Path, text: &str) -> Result<Bytes, RowFault> {
         RowFault::new("portrait_unreadable", message)
     };
     let path = Path::new(text);
-    // Whoever wrote the file shall not read other files of whoever imports it.
-    if !path.components().all(|it| matches!(it, Component::Normal(_) | Component::CurDir)) {
+    // A file from somebody else must not make the importer read files outside of the folder.
+    if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
         return Err(unreadable());
     }
     let path = folder.join(path);

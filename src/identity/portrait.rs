@@ -1,4 +1,4 @@
-//! Portraits as text: Base64, or a data URL, as sources and import files have them.
+//! Portraits as text in answers and import files: Base64 or a data URL.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -8,19 +8,19 @@ use bytes::Bytes;
 use super::MAX_PORTRAIT;
 use crate::domain::image::ImageFormat;
 
-/// Padding is optional, as sources differ.
+/// Sources differ in whether they pad.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The image file in `text`; `None` unless it is Base64 of a JPEG, PNG or WebP file of acceptable size.
+/// The image file in `text`. `None` unless it is Base64 of a JPEG, PNG or WebP file of at most [`MAX_PORTRAIT`] bytes.
 pub(super) fn read(text: &str) -> Option<Bytes> {
     let encoded = match text.strip_prefix("data:") {
         None => text,
         Some(rest) => rest.split_once(";base64,")?.1,
     };
-    // Four characters hold three bytes; white space may add to it.
+    // Four characters hold three bytes. Twice the limit leaves room for white space.
     if encoded.len() / 4 * 3 > MAX_PORTRAIT * 2 {
         return None;
     }

@@ -1,5 +1,5 @@
-//! The registry: identity records in our own database, found by the keyed hash of their number. Portraits lie in the
-//! blob store like any image; attributes are sealed in the row.
+//! The registry: identity records in our own database, under the keyed hash of their number. Portraits are in the blob
+//! store like any image. Attributes are encrypted in the row.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::media::{self, Media};
 use crate::store::registry::RegistryEntry;
 use crate::store::{self, Store};
 
-/// The registry's tables and the keys to them; clones share both.
+/// The registry's tables and the keys to them. Clones share both.
 #[derive(Clone)]
 pub struct Registry {
     store: Store,
@@ -24,11 +24,11 @@ pub struct Registry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     Imported,
-    /// The same was there already.
+    /// The registry had the same entry.
     Unchanged,
 }
 
-/// What went wrong with our own machines.
+/// A fault of our own machines.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -43,7 +43,7 @@ impl From<keys::Error> for Error {
     }
 }
 
-/// Entries of one step of [`Registry::delete_all`].
+/// Entries per step of [`Registry::delete_all`].
 const BATCH: i64 = 256;
 
 impl Registry {
@@ -52,10 +52,10 @@ impl Registry {
         Self { store, media, pepper }
     }
 
-    /// The entry under a number.
+    /// The entry for a number.
     ///
     /// # Errors
-    /// When a machine is at fault, or the entry was altered.
+    /// When a machine failed, or the entry was altered.
     pub async fn find(&self, id_type: IdType, number: &IdNumber) -> Result<Option<FoundIdentity>, SourceError> {
         let hash = self.hash(id_type, number);
         let entry = self.store.find_registry_entry(id_type, &hash).await.map_err(Transient::from)?;
@@ -69,10 +69,10 @@ impl Registry {
         Ok(Some(FoundIdentity { record: IdentityRecord { attributes }, portrait }))
     }
 
-    /// Stores an entry, in place of an earlier one of that number.
+    /// Stores an entry. It replaces an earlier entry for the number.
     ///
     /// # Errors
-    /// When a machine is at fault.
+    /// When a machine failed.
     pub async fn put(
         &self,
         id_type: IdType,
@@ -83,11 +83,11 @@ impl Registry {
         let hash = self.hash(id_type, number);
         let attributes = serde_json::Value::Object(record.attributes.clone()).to_string();
         let content = self.pepper.digest(HashPurpose::RegistryEntry, &[&hash, portrait, attributes.as_bytes()]);
-        if self.store.find_registry_content(id_type, &hash).await?.is_some_and(|it| it == content) {
+        if self.store.find_registry_content(id_type, &hash).await?.is_some_and(|known| known == content) {
             return Ok(Put::Unchanged);
         }
         let id = Uuid::now_v7();
-        // The portrait before the row: a crash in between leaves noise that nobody has the key to.
+        // The portrait is stored before the row. A crash in between leaves only noise without a key.
         let portrait_key = self.media.put_portrait(id, portrait).await?;
         let (sealed, record_key) = self.media.keyring().seal(&place(id), attributes.as_bytes())?;
         let entry = RegistryEntry {
@@ -104,7 +104,7 @@ impl Registry {
         Ok(Put::Imported)
     }
 
-    /// How many entries there are of each ID type that has some, by name.
+    /// The number of entries for each ID type that has any, with the type's name.
     ///
     /// # Errors
     /// When the database fails.
@@ -112,10 +112,10 @@ impl Registry {
         Ok(self.store.count_registry().await?)
     }
 
-    /// Erases the entry under a number: the keys first, then the portrait. False when there is none.
+    /// Erases the entry for a number: first the keys, then the portrait. False when there is none.
     ///
     /// # Errors
-    /// When a machine is at fault. A portrait that was left behind is noise: its key is gone.
+    /// When a machine failed. A portrait that is left behind is noise, because its key is erased.
     pub async fn delete(&self, id_type: IdType, number: &IdNumber) -> Result<bool, Error> {
         let hash = self.hash(id_type, number);
         let Some(id) = self.store.delete_registry_entry(id_type, &hash).await? else { return Ok(false) };
@@ -123,7 +123,7 @@ impl Registry {
         Ok(true)
     }
 
-    /// Erases every entry of a type; says how many.
+    /// Erases every entry of an ID type and returns their number.
     ///
     /// # Errors
     /// As [`Registry::delete`].
@@ -141,14 +141,14 @@ impl Registry {
         }
     }
 
-    /// What stands for a number in the database, however it is spelt.
+    /// The keyed hash that stands for a number in the database. All notations of a number have the same hash.
     #[must_use]
     pub fn hash(&self, id_type: IdType, number: &IdNumber) -> Vec<u8> {
         self.pepper.digest(HashPurpose::IdNumber, &[id_type.name().as_bytes(), number.canonical().as_bytes()])
     }
 }
 
-/// The place that is authenticated with a record: one moved to another entry does not decrypt.
+/// The place that is authenticated with a record. A record that is moved to another entry does not decrypt.
 fn place(entry: Uuid) -> String {
     format!("identity-record/{entry}")
 }
@@ -156,7 +156,7 @@ fn place(entry: Uuid) -> String {
 fn fault(error: media::Error) -> SourceError {
     match error {
         media::Error::Keys(keys::Error::Altered | keys::Error::UnknownMasterKey(_)) => Permanent::Unreadable.into(),
-        // Among them a portrait that was replaced since we read the row: the next attempt finds the new one.
+        // The portrait may have been replaced since the row was read: the next attempt finds the new one.
         other => Transient::Media(other).into(),
     }
 }

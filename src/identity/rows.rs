@@ -1,4 +1,4 @@
-//! The rows of an import file, JSONL or CSV, read one by one: a file may be larger than memory.
+//! Reads the rows of an import file in JSONL or CSV one by one, because a file may be larger than memory.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -7,30 +7,30 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-/// A row of the file. Has no `Debug`: it is a person.
+/// A row of the file. Has no `Debug`, so that no log can show the person.
 pub struct ImportRow {
-    /// Where it begins, counted from 1.
+    /// The line where it begins, counted from 1.
     pub line: u64,
-    /// Bytes of the file up to its end.
+    /// Bytes of the file up to the end of the row.
     pub read: u64,
     pub content: Result<Content, RowFault>,
 }
 
-/// What a row says.
+/// The content of a row.
 pub struct Content {
     pub id_number: String,
-    /// Base64, a data URL, or a path.
+    /// Base64, a data URL or a path.
     pub portrait: String,
-    /// Every other field, in the row's order.
+    /// All other fields in the row's order.
     pub attributes: Map<String, Value>,
 }
 
-/// Why a row is not imported; quotes nothing of it.
+/// Why a row is not imported. It quotes nothing of the row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowFault {
-    /// Stable, for programs.
+    /// Stable code for programs.
     pub code: &'static str,
-    /// For people.
+    /// Text for people.
     pub message: String,
 }
 
@@ -41,24 +41,24 @@ impl RowFault {
     }
 }
 
-/// How an import file is written.
+/// The format of an import file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportFormat {
-    /// A JSON object a line.
+    /// One JSON object per line.
     Jsonl,
-    /// With a heading.
+    /// CSV with a header line.
     Csv,
 }
 
-/// A portrait of the largest size in Base64, and room for the rest.
+/// Most bytes of a row: the largest portrait in Base64, and attributes.
 const MAX_LINE: u64 = 16 << 20;
 const NUMBER: &str = "id_number";
 const PORTRAIT: &str = "portrait";
 
-/// Opens a file and reads its rows. An error of the iterator ends it: the file cannot be read on.
+/// Opens a file and iterates over its rows. An error of the iterator ends it, because the rest cannot be read.
 ///
 /// # Errors
-/// When the file cannot be read, or its heading lacks a column.
+/// When the file cannot be read, or its header lacks a column.
 pub fn open(path: &Path, format: ImportFormat) -> io::Result<Box<dyn Iterator<Item = io::Result<ImportRow>> + Send>> {
     let file = File::open(path)?;
     match format {
@@ -106,7 +106,7 @@ impl Iterator for Jsonl {
 
 fn parse_json(text: &[u8]) -> Result<Content, RowFault> {
     let row = serde_json::from_slice::<Map<String, Value>>(text.trim_ascii());
-    // Its own message could quote the row.
+    // The parser's own message could quote the row.
     let mut row = row.map_err(|_| RowFault::new("malformed_row", "the line is not a JSON object"))?;
     let mut required = |name: &str| match row.shift_remove(name) {
         Some(Value::String(text)) => Ok(text),
@@ -126,17 +126,17 @@ impl Csv {
     fn open(file: File) -> io::Result<Self> {
         let mut reader = csv::Reader::from_reader(BufReader::new(file));
         let wrong = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
-        let names = reader.headers().map_err(|_| wrong("the heading cannot be read as CSV in UTF-8".to_owned()))?;
+        let names = reader.headers().map_err(|_| wrong("the header cannot be read as CSV in UTF-8".to_owned()))?;
         let names: Vec<String> =
             names.iter().map(|name| name.trim().trim_start_matches('\u{feff}').to_owned()).collect();
         for name in [NUMBER, PORTRAIT] {
-            if !names.iter().any(|it| it == name) {
-                return Err(wrong(format!("the heading has no column {name}")));
+            if !names.iter().any(|known| known == name) {
+                return Err(wrong(format!("the header has no column {name}")));
             }
         }
         let mut seen = HashSet::new();
         if names.iter().any(|name| name.is_empty() || !seen.insert(name)) {
-            return Err(wrong("the heading has a column twice, or one without a name".to_owned()));
+            return Err(wrong("the header has a column twice, or one without a name".to_owned()));
         }
         Ok(Self { reader, names })
     }
@@ -147,7 +147,7 @@ impl Csv {
             match name.as_str() {
                 NUMBER => cell.clone_into(&mut id_number),
                 PORTRAIT => cell.clone_into(&mut portrait),
-                // An empty cell says nothing.
+                // An empty cell is no attribute.
                 _ if cell.is_empty() => {}
                 _ => drop(attributes.insert(name.clone(), Value::from(cell))),
             }
@@ -179,7 +179,7 @@ impl Iterator for Csv {
                 let message = match error.into_kind() {
                     csv::ErrorKind::Io(error) => return Some(Err(error)),
                     csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                        format!("the row has {len} cells and the heading {expected_len}")
+                        format!("the row has {len} cells and the header {expected_len}")
                     }
                     _ => "the row cannot be read as CSV in UTF-8".to_owned(),
                 };

@@ -1,4 +1,4 @@
-//! The file that names the source of each ID type: TOML, read whole and strictly at start. No message quotes a value.
+//! The TOML file that names the source of each ID type. It is read strictly at start. No message quotes a value.
 //!
 //! ```toml
 //! [sources.nin]
@@ -22,7 +22,7 @@ use toml::Table;
 use crate::domain::identity::IdType;
 use crate::net::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-/// Which source each ID type has; one that is not named has the registry.
+/// The source of each ID type. Types that are not named use the registry.
 pub struct Settings {
     pub sources: BTreeMap<IdType, SourceSettings>,
 }
@@ -32,49 +32,49 @@ pub enum SourceSettings {
     Http(Box<HttpSettings>),
 }
 
-/// How to ask a source over HTTP. Has no `Debug`: headers hold secrets.
+/// How to ask a source over HTTP. Has no `Debug`, because headers hold secrets.
 pub struct HttpSettings {
     pub method: Method,
-    /// With `{id_number}` and `{id_type}` where they go.
+    /// URL with the placeholders `{id_number}` and `{id_type}`.
     pub url: String,
-    /// The same, in the strings of a JSON value.
+    /// JSON body with the same placeholders in its strings.
     pub body: Option<Value>,
     pub headers: HeaderMap,
     pub timeout: Duration,
-    /// JSON pointer to the portrait, in Base64 or as a data URL.
+    /// JSON pointer to the portrait in Base64 or as a data URL.
     pub portrait: String,
     pub attributes: Attributes,
     pub not_found: Option<NotFound>,
     pub breaker: Breaker,
 }
 
-/// What of an answer becomes the identity record.
+/// Which part of an answer becomes the identity record.
 pub enum Attributes {
-    /// The object at a JSON pointer, the portrait taken out of it.
+    /// The object at a JSON pointer, without the portrait.
     Whole(String),
-    /// Each name's own JSON pointer, by name. One that leads nowhere is left out.
+    /// Names and their JSON pointers. A pointer without a value is left out.
     Named(Vec<(String, String)>),
 }
 
-/// What in an answer other than 404 says that there is no such number.
+/// The sign in an answer other than 404 that the source has no such number.
 pub struct NotFound {
     pub pointer: String,
-    /// Without it, anything there but `null` and `false` says so.
+    /// The value of the sign. Without it, any value but `null` and `false` is the sign.
     pub equals: Option<Value>,
 }
 
-/// When to leave a source that fails alone.
+/// When a failing source is not called for a while.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Breaker {
-    /// The last calls that count.
+    /// The number of last calls that count.
     pub calls: usize,
-    /// The part of them that must have failed.
+    /// The share of them, in [0, 1], that must have failed.
     pub failure_rate: f32,
-    /// How long nobody calls then.
+    /// How long the source is then not called.
     pub open: Duration,
 }
 
-/// Half of 20 calls: one that is down for a moment is not cut off, one that is down is left alone within a minute's work.
+/// Half of 20 calls: a short outage does not suspend a source, and a long one does within a minute's work.
 impl Default for Breaker {
     fn default() -> Self {
         Self { calls: 20, failure_rate: 0.5, open: Duration::from_secs(30) }
@@ -84,41 +84,41 @@ impl Default for Breaker {
 /// What is wrong with the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {problem}")]
-pub struct SettingsFault {
-    /// The path of the key at fault, such as `sources.bvn.url`.
+pub struct SourcesFault {
+    /// Path of the key at fault, such as `sources.bvn.url`.
     pub key: String,
     pub problem: String,
 }
 
-impl SettingsFault {
+impl SourcesFault {
     pub(super) fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { key: key.into(), problem: problem.into() }
     }
 }
 
-/// Where the values of secret headers are.
+/// Where the values of secret headers come from.
 pub struct Secrets<'a> {
     /// The value of an environment variable.
     pub env: &'a dyn Fn(&str) -> Option<String>,
-    /// What relative paths of secret files are relative to.
+    /// Folder that paths of secret files are relative to.
     pub folder: &'a Path,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Half of what a job has altogether.
+/// Half of the time that a whole job has.
 const MAX_TIMEOUT: i64 = 30;
-/// A header with one of these in its name holds a secret, which has no place in the file.
+/// A header with one of these words in its name holds a secret, which must not be in the file.
 const SECRET_NAMES: [&str; 7] = ["auth", "cookie", "credential", "key", "password", "secret", "token"];
 
-/// Reads the file's text, and the secrets that it names.
+/// Parses the file's text and reads the secrets that it names.
 ///
 /// # Errors
-/// When it is malformed, by the key at fault; or a secret is not there.
-pub fn parse(text: &str, secrets: &Secrets<'_>) -> Result<Settings, SettingsFault> {
+/// When the text is malformed, or a secret is missing. The fault names the key.
+pub fn parse(text: &str, secrets: &Secrets<'_>) -> Result<Settings, SourcesFault> {
     let root: Table = text.parse().map_err(|error: toml::de::Error| {
-        // The error's own text quotes the line.
-        let before = error.span().and_then(|it| text.get(..it.start)).unwrap_or_default();
-        SettingsFault::new(format!("line {}", before.matches('\n').count() + 1), error.message().to_owned())
+        // The error's own text would quote the line.
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        SourcesFault::new(format!("line {}", before.matches('\n').count() + 1), error.message().to_owned())
     })?;
     let mut root = Section { path: String::new(), table: root };
     let mut sources = BTreeMap::new();
@@ -126,11 +126,11 @@ pub fn parse(text: &str, secrets: &Secrets<'_>) -> Result<Settings, SettingsFaul
         for (name, value) in named.table {
             let path = format!("sources.{name}");
             let id_type = IdType::parse(&name).ok_or_else(|| {
-                SettingsFault::new(&path, "the ID types are nin, bvn, vnin, drivers_license and passport")
+                SourcesFault::new(&path, "the ID types are nin, bvn, vnin, drivers_license and passport")
             })?;
             let source = source(Section::of(value, path.clone())?, secrets)?;
             if sources.insert(id_type, source).is_some() {
-                return Err(SettingsFault::new(path, "this ID type has a source already"));
+                return Err(SourcesFault::new(path, "this ID type has a source already"));
             }
         }
     }
@@ -138,7 +138,7 @@ pub fn parse(text: &str, secrets: &Secrets<'_>) -> Result<Settings, SettingsFaul
     Ok(Settings { sources })
 }
 
-fn source(mut section: Section, secrets: &Secrets<'_>) -> Result<SourceSettings, SettingsFault> {
+fn source(mut section: Section, secrets: &Secrets<'_>) -> Result<SourceSettings, SourcesFault> {
     let kind = section.required("kind")?;
     let source = match kind.as_str() {
         "registry" => SourceSettings::Registry,
@@ -149,7 +149,7 @@ fn source(mut section: Section, secrets: &Secrets<'_>) -> Result<SourceSettings,
     Ok(source)
 }
 
-fn http(section: &mut Section, secrets: &Secrets<'_>) -> Result<HttpSettings, SettingsFault> {
+fn http(section: &mut Section, secrets: &Secrets<'_>) -> Result<HttpSettings, SourcesFault> {
     let method = match section.string("method")?.as_deref() {
         None | Some("GET") => Method::GET,
         Some("POST") => Method::POST,
@@ -167,8 +167,8 @@ fn http(section: &mut Section, secrets: &Secrets<'_>) -> Result<HttpSettings, Se
         }
     };
     let asks = |text: &str| text.contains("{id_number}");
-    if !asks(&url) && !body.as_ref().is_some_and(|it: &Value| asks(&it.to_string())) {
-        return Err(section.fault("url", "{id_number} must stand in the URL or in the body"));
+    if !asks(&url) && !body.as_ref().is_some_and(|body: &Value| asks(&body.to_string())) {
+        return Err(section.fault("url", "{id_number} must be in the URL or in the body"));
     }
     let timeout = section.integer("timeout_seconds", 1, MAX_TIMEOUT)?.map_or(TIMEOUT, seconds);
     let portrait = section.required("portrait")?;
@@ -186,7 +186,7 @@ fn http(section: &mut Section, secrets: &Secrets<'_>) -> Result<HttpSettings, Se
     })
 }
 
-fn attributes(section: &mut Section) -> Result<Attributes, SettingsFault> {
+fn attributes(section: &mut Section) -> Result<Attributes, SourcesFault> {
     let path = section.key("attributes");
     match section.table.remove("attributes") {
         Some(toml::Value::String(pointer)) => Ok(Attributes::Whole(section.pointer("attributes", pointer)?)),
@@ -198,15 +198,13 @@ fn attributes(section: &mut Section) -> Result<Attributes, SettingsFault> {
                 let pointer = section.pointer(&name, pointer)?;
                 Ok((name, pointer))
             });
-            Ok(Attributes::Named(pointers.collect::<Result<_, SettingsFault>>()?))
+            Ok(Attributes::Named(pointers.collect::<Result<_, SourcesFault>>()?))
         }
-        _ => {
-            Err(SettingsFault::new(path, "must be a JSON pointer to an object, or a table of names and JSON pointers"))
-        }
+        _ => Err(SourcesFault::new(path, "must be a JSON pointer to an object, or a table of names and JSON pointers")),
     }
 }
 
-fn not_found(section: Option<Section>) -> Result<Option<NotFound>, SettingsFault> {
+fn not_found(section: Option<Section>) -> Result<Option<NotFound>, SourcesFault> {
     let Some(mut section) = section else { return Ok(None) };
     let pointer = section.required("pointer")?;
     let pointer = section.pointer("pointer", pointer)?;
@@ -221,7 +219,7 @@ fn not_found(section: Option<Section>) -> Result<Option<NotFound>, SettingsFault
     Ok(Some(NotFound { pointer, equals }))
 }
 
-fn breaker(section: Option<Section>) -> Result<Breaker, SettingsFault> {
+fn breaker(section: Option<Section>) -> Result<Breaker, SourcesFault> {
     let mut breaker = Breaker::default();
     let Some(mut section) = section else { return Ok(breaker) };
     if let Some(calls) = section.integer("calls", 1, 1000)? {
@@ -237,18 +235,18 @@ fn breaker(section: Option<Section>) -> Result<Breaker, SettingsFault> {
     Ok(breaker)
 }
 
-fn headers(section: Option<Section>, secrets: &Secrets<'_>) -> Result<HeaderMap, SettingsFault> {
+fn headers(section: Option<Section>, secrets: &Secrets<'_>) -> Result<HeaderMap, SourcesFault> {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     let Some(section) = section else { return Ok(headers) };
     for (name, value) in section.table {
         let path = format!("{}.{name}", section.path);
         let header: HeaderName =
-            name.parse().map_err(|_| SettingsFault::new(&path, "is not a name of an HTTP header"))?;
+            name.parse().map_err(|_| SourcesFault::new(&path, "is not a name of an HTTP header"))?;
         let value = match value {
-            toml::Value::String(_) if SECRET_NAMES.iter().any(|it| header.as_str().contains(it)) => {
-                let advice = "a secret has no place in this file: write { env = \"NAME\" } or { file = \"path\" }";
-                return Err(SettingsFault::new(path, advice));
+            toml::Value::String(_) if SECRET_NAMES.iter().any(|word| header.as_str().contains(word)) => {
+                let advice = "secrets must not be in this file: write { env = \"NAME\" } or { file = \"path\" }";
+                return Err(SourcesFault::new(path, advice));
             }
             toml::Value::String(text) => header_value(&text, &path)?,
             other => {
@@ -263,7 +261,7 @@ fn headers(section: Option<Section>, secrets: &Secrets<'_>) -> Result<HeaderMap,
 }
 
 /// `{ env = "NAME" }` or `{ file = "path" }`, with an optional `prefix`.
-fn secret(mut section: Section, secrets: &Secrets<'_>) -> Result<HeaderValue, SettingsFault> {
+fn secret(mut section: Section, secrets: &Secrets<'_>) -> Result<HeaderValue, SourcesFault> {
     let prefix = section.string("prefix")?.unwrap_or_default();
     let (key, found) = match (section.string("env")?, section.string("file")?) {
         (Some(name), None) => {
@@ -274,36 +272,36 @@ fn secret(mut section: Section, secrets: &Secrets<'_>) -> Result<HeaderValue, Se
             let value = std::fs::read_to_string(secrets.folder.join(file));
             ("file", value.map_err(|error| section.fault("file", format!("cannot be read: {}", error.kind())))?)
         }
-        _ => return Err(SettingsFault::new(section.path, "must be { env = \"NAME\" } or { file = \"path\" }")),
+        _ => return Err(SourcesFault::new(section.path, "must be { env = \"NAME\" } or { file = \"path\" }")),
     };
     let path = section.key(key);
     section.refuse_rest()?;
     let secret = found.trim();
     if secret.is_empty() {
-        return Err(SettingsFault::new(path, "the secret is empty"));
+        return Err(SourcesFault::new(path, "the secret is empty"));
     }
     header_value(&format!("{prefix}{secret}"), &path)
 }
 
-fn header_value(text: &str, path: &str) -> Result<HeaderValue, SettingsFault> {
-    HeaderValue::from_str(text).map_err(|_| SettingsFault::new(path, "a header's value must be visible ASCII"))
+fn header_value(text: &str, path: &str) -> Result<HeaderValue, SourcesFault> {
+    HeaderValue::from_str(text).map_err(|_| SourcesFault::new(path, "a header's value must be visible ASCII"))
 }
 
 fn seconds(seconds: i64) -> Duration {
     Duration::from_secs(seconds.unsigned_abs())
 }
 
-/// A table of the file. What is taken out of it was understood; what remains was not.
+/// A table of the file. Known keys are taken out of it; keys that remain are unknown.
 struct Section {
     path: String,
     table: Table,
 }
 
 impl Section {
-    fn of(value: toml::Value, path: String) -> Result<Self, SettingsFault> {
+    fn of(value: toml::Value, path: String) -> Result<Self, SourcesFault> {
         match value {
             toml::Value::Table(table) => Ok(Self { path, table }),
-            _ => Err(SettingsFault::new(path, "must be a table")),
+            _ => Err(SourcesFault::new(path, "must be a table")),
         }
     }
 
@@ -311,16 +309,16 @@ impl Section {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    fn fault(&self, key: &str, problem: impl Into<String>) -> SettingsFault {
-        SettingsFault::new(self.key(key), problem)
+    fn fault(&self, key: &str, problem: impl Into<String>) -> SourcesFault {
+        SourcesFault::new(self.key(key), problem)
     }
 
-    fn section(&mut self, key: &str) -> Result<Option<Self>, SettingsFault> {
+    fn section(&mut self, key: &str) -> Result<Option<Self>, SourcesFault> {
         let path = self.key(key);
         self.table.remove(key).map(|value| Self::of(value, path)).transpose()
     }
 
-    fn string(&mut self, key: &str) -> Result<Option<String>, SettingsFault> {
+    fn string(&mut self, key: &str) -> Result<Option<String>, SourcesFault> {
         match self.table.remove(key) {
             None => Ok(None),
             Some(toml::Value::String(text)) => Ok(Some(text)),
@@ -328,11 +326,11 @@ impl Section {
         }
     }
 
-    fn required(&mut self, key: &str) -> Result<String, SettingsFault> {
+    fn required(&mut self, key: &str) -> Result<String, SourcesFault> {
         self.string(key)?.ok_or_else(|| self.fault(key, "is missing"))
     }
 
-    fn integer(&mut self, key: &str, low: i64, high: i64) -> Result<Option<i64>, SettingsFault> {
+    fn integer(&mut self, key: &str, low: i64, high: i64) -> Result<Option<i64>, SourcesFault> {
         match self.table.remove(key) {
             None => Ok(None),
             Some(toml::Value::Integer(number)) if (low..=high).contains(&number) => Ok(Some(number)),
@@ -340,13 +338,13 @@ impl Section {
         }
     }
 
-    /// A JSON pointer (RFC 6901) that leads below the root.
-    fn pointer(&self, key: &str, text: String) -> Result<String, SettingsFault> {
+    /// A JSON pointer (RFC 6901) to a value below the root.
+    fn pointer(&self, key: &str, text: String) -> Result<String, SourcesFault> {
         let is_pointer = text.is_empty() && key == "attributes" || text.starts_with('/');
         if is_pointer { Ok(text) } else { Err(self.fault(key, "must be a JSON pointer such as /data/photo")) }
     }
 
-    fn refuse_rest(self) -> Result<(), SettingsFault> {
+    fn refuse_rest(self) -> Result<(), SourcesFault> {
         match self.table.keys().next() {
             None => Ok(()),
             Some(key) => Err(self.fault(key, "there is no such setting")),

@@ -1,11 +1,11 @@
-//! Which addresses belong to the public internet. Source: the IANA registries of special-purpose addresses for IPv4 and
-//! IPv6, as of 2025.
+//! Tells public addresses from all others. Source: the IANA registries of special-purpose addresses for IPv4 and IPv6,
+//! as of 2025.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-/// What is not public, of IPv4.
+/// IPv4 networks that are not public.
 const SPECIAL_V4: [Ipv4Net; 18] = [
     v4([0, 0, 0, 0], 8),       // this network
     v4([10, 0, 0, 0], 8),      // private
@@ -27,20 +27,20 @@ const SPECIAL_V4: [Ipv4Net; 18] = [
     v4([240, 0, 0, 0], 4),     // reserved, and broadcast
 ];
 
-/// Global unicast. Outside of it lie loopback, mapped and compatible addresses, NAT64, discard-only, unique local, link-
-/// and site-local, segment routing and multicast.
+/// Global unicast. These lie outside of it: loopback, IPv4-mapped and IPv4-compatible addresses, NAT64, discard-only,
+/// unique local, link-local, site-local, segment routing and multicast.
 const UNICAST_V6: Ipv6Net = v6([0x2000, 0, 0], 3);
 
-/// What is not public, of [`UNICAST_V6`].
+/// Networks within [`UNICAST_V6`] that are not public.
 const SPECIAL_V6: [Ipv6Net; 5] = [
     v6([0x2001, 0, 0], 23),         // protocol assignments: Teredo, benchmarking, ORCHID
     v6([0x2001, 0xdb8, 0], 32),     // documentation
-    v6([0x2002, 0, 0], 16),         // 6to4: an IPv4 address in disguise
+    v6([0x2002, 0, 0], 16),         // 6to4: holds an IPv4 address
     v6([0x2620, 0x4f, 0x8000], 48), // AS112
     v6([0x3fff, 0, 0], 20),         // documentation
 ];
 
-/// Whether a packet to `address` leaves for the public internet, and reaches one host there.
+/// Whether `address` is the address of one host on the public internet.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {

@@ -1,15 +1,15 @@
-//! Server-sent events out of the bytes of an answer (WHATWG HTML, section 9.2.6).
+//! Parses server-sent events (WHATWG HTML, section 9.2.6).
 
-/// An event that came whole.
+/// A complete event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// The last that was given, by this event or one before.
+    /// The last id of the stream, from this event or an earlier one.
     pub id: String,
     pub kind: String,
     pub data: String,
 }
 
-/// Bytes go in as they come, messages come out.
+/// Takes bytes in any pieces and returns complete messages.
 #[derive(Default)]
 pub struct Parser {
     line: Vec<u8>,
@@ -24,7 +24,7 @@ impl Parser {
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Message> {
         let mut messages = Vec::new();
         for byte in bytes {
-            // A line ends with CR, LF, or both.
+            // A line ends with CR, LF or CR LF.
             let is_rest = *byte == b'\n' && std::mem::replace(&mut self.after_return, *byte == b'\r');
             self.after_return = *byte == b'\r';
             match byte {
@@ -48,7 +48,7 @@ impl Parser {
             "id" if !value.contains('\0') => value.clone_into(&mut self.id),
             "event" => value.clone_into(&mut self.kind),
             "data" => self.data.push(value.to_owned()),
-            // A comment, or what we have no use for.
+            // A comment, or a field that we do not use.
             _ => {}
         }
         None
@@ -67,19 +67,19 @@ mod tests {
     }
 
     #[test]
-    fn messages_come_whole_and_comments_and_the_unfinished_do_not() {
+    fn complete_messages_are_returned_without_comments_and_unfinished_ones() {
         let found = Parser::default().push(STREAM.as_bytes());
         assert_eq!(found, [message("1", "job.completed", "{\"a\":1}"), message("", "", "one\ntwo")]);
     }
 
     proptest! {
         #[test]
-        fn however_the_bytes_are_cut_the_messages_are_the_same(cuts in proptest::collection::vec(0..STREAM.len(), 0..8)) {
+        fn the_messages_do_not_depend_on_the_pieces(cuts in proptest::collection::vec(0..STREAM.len(), 0..8)) {
             let mut cuts = cuts;
             cuts.extend([0, STREAM.len()]);
             cuts.sort_unstable();
             let mut parser = Parser::default();
-            let pieces = cuts.windows(2).flat_map(|it| parser.push(&STREAM.as_bytes()[it[0]..it[1]])).collect::<Vec<_>>();
+            let pieces = cuts.windows(2).flat_map(|cut| parser.push(&STREAM.as_bytes()[cut[0]..cut[1]])).collect::<Vec<_>>();
             prop_assert_eq!(pieces, Parser::default().push(STREAM.as_bytes()));
         }
     }

@@ -1,5 +1,5 @@
-//! LookupFuture to addresses, with what is not public taken out. What remains is what the connection goes to: nobody asks for
-//! the name's addresses once more, so an answer that changes changes nothing.
+//! Resolves names and removes the addresses that the guard does not admit. The connection goes to an address that
+//! remains. The name is not resolved again, so a DNS answer that changes later has no effect.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,13 +10,15 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::target::{Guard, Refusal};
 
-/// The addresses of a name, to come.
+/// A pending lookup of a name's addresses.
 pub type LookupFuture = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
-/// Who knows the addresses of names.
+/// Looks up the addresses of names.
 pub trait Lookup: Send + Sync + 'static {
+    /// The addresses of `name`.
+    ///
     /// # Errors
-    /// When the name has no address, or nobody knows.
+    /// When the name has no address, or the lookup fails.
     fn lookup(&self, name: &str) -> LookupFuture;
 }
 
@@ -26,11 +28,11 @@ pub struct SystemLookup;
 impl Lookup for SystemLookup {
     fn lookup(&self, name: &str) -> LookupFuture {
         let name = name.to_owned();
-        Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|it| it.ip()).collect()) })
+        Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect()) })
     }
 }
 
-/// A resolver that leaves out what `guard` does not admit.
+/// A resolver that only returns addresses that `guard` admits.
 pub(super) struct GuardedResolver {
     guard: Guard,
     lookup: Arc<dyn Lookup>,
@@ -50,7 +52,7 @@ impl Resolve for GuardedResolver {
             let vetted: Vec<_> = found
                 .into_iter()
                 .filter(|address| guard.admits(name.as_str(), *address))
-                // The port is the URL's.
+                // The client puts the URL's port in place of 0.
                 .map(|address| SocketAddr::new(address, 0))
                 .collect();
             if vetted.is_empty() {
@@ -70,17 +72,17 @@ mod tests {
     impl Lookup for Mixed {
         fn lookup(&self, _name: &str) -> LookupFuture {
             let found = ["127.0.0.1", "1.1.1.1", "10.0.0.1", "::1", "2606:4700:4700::1111", "::ffff:1.1.1.1"];
-            Box::pin(std::future::ready(Ok(found.map(|it| it.parse().unwrap()).to_vec())))
+            Box::pin(std::future::ready(Ok(found.map(|address| address.parse().unwrap()).to_vec())))
         }
     }
 
     async fn resolve(guard: Guard, name: &str) -> Vec<String> {
         let resolver = GuardedResolver::new(guard, Arc::new(Mixed));
-        resolver.resolve(name.parse().unwrap()).await.unwrap().map(|it| it.ip().to_string()).collect()
+        resolver.resolve(name.parse().unwrap()).await.unwrap().map(|address| address.ip().to_string()).collect()
     }
 
     #[tokio::test]
-    async fn of_mixed_addresses_only_the_admitted_ones_remain() {
+    async fn only_admitted_addresses_remain() {
         for guard in [Guard::strict(), Guard::with_loopback()] {
             assert_eq!(resolve(guard, "mixed.example").await, ["1.1.1.1", "2606:4700:4700::1111"]);
         }

@@ -1,4 +1,4 @@
-//! Where a call may go, as far as a URL tells.
+//! Checks where a call may go, as far as the URL shows it.
 
 use std::net::IpAddr;
 
@@ -6,12 +6,12 @@ use url::{Host, Url};
 
 use super::address::is_public;
 
-/// Ports of HTTPS that a target may have.
+/// Ports that a target may have.
 const PORTS: [u16; 2] = [443, 8443];
-/// Longer than any address that somebody uses.
+/// Most characters of a URL, more than any address in use has.
 const MAX_URL: usize = 2048;
 
-/// Which targets are called.
+/// Decides which targets are called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guard {
     reach: Reach,
@@ -24,11 +24,11 @@ enum Reach {
     Anywhere,
 }
 
-/// A URL that the guard has examined. Has neither `Debug` nor `Display`: it may hold somebody's number.
+/// A URL that a guard has checked. Has neither `Debug` nor `Display`, because it may hold an ID number.
 #[derive(Clone)]
 pub struct Target(Url);
 
-/// Why a URL is no target, in words for the person who set it.
+/// Why a URL is refused, in words for the person who set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("it is not a URL")]
@@ -46,29 +46,28 @@ pub enum Refusal {
 }
 
 impl Guard {
-    /// Public addresses alone.
+    /// Only public addresses.
     #[must_use]
     pub fn strict() -> Self {
         Self { reach: Reach::Public }
     }
 
-    /// For development: loopback addresses, written out or as `localhost`, as well, over plain HTTP and on any port.
+    /// For development: public addresses, and loopback addresses over plain HTTP and on any port.
     #[must_use]
     pub fn with_loopback() -> Self {
         Self { reach: Reach::PublicAndLoopback }
     }
 
-    /// For a command that a person runs for themselves: wherever they say, as their browser would. Never for a URL that
-    /// somebody else gave.
+    /// Any address. Only for commands that a person runs with a URL of their own.
     #[must_use]
     pub fn anywhere() -> Self {
         Self { reach: Reach::Anywhere }
     }
 
-    /// Reads a URL. That it is good today says nothing about what its name resolves to tomorrow: the client looks again.
+    /// Parses and checks a URL. The client checks the addresses of its name again at every call.
     ///
     /// # Errors
-    /// When it is malformed, or no call may go there.
+    /// When it is malformed, or must not be called.
     pub fn check(self, url: &str) -> Result<Target, Refusal> {
         if url.len() > MAX_URL {
             return Err(Refusal::TooLong);
@@ -79,7 +78,8 @@ impl Guard {
         Ok(Target(url))
     }
 
-    /// The parser has unmasked odd spellings by now: `0x7f.1`, `2130706433` and digits of other scripts are 127.0.0.1.
+    /// Checks a parsed URL. The parser has normalised odd notations: `0x7f.1`, `2130706433` and digits of other scripts
+    /// have become 127.0.0.1.
     pub(super) fn examine(self, url: &Url) -> Result<(), Refusal> {
         let host = url.host().ok_or(Refusal::Malformed)?;
         if !url.username().is_empty() || url.password().is_some() {
@@ -101,7 +101,7 @@ impl Guard {
             return Err(Refusal::Port);
         }
         let may_be_public = match host {
-            // Its addresses tell, when they are known.
+            // The resolver checks the addresses of the name.
             Host::Domain(_) => !is_here,
             Host::Ipv4(address) => is_public(address.into()),
             Host::Ipv6(address) => is_public(address.into()),
@@ -109,8 +109,8 @@ impl Guard {
         if may_be_public { Ok(()) } else { Err(Refusal::Address) }
     }
 
-    /// Whether a call to `name` may go to `address`. Only the name `localhost` may mean this machine: another one that
-    /// resolves to it does so by mistake or by malice.
+    /// Whether a call to `name` may go to `address`. Only `localhost` may mean this machine: any other name that
+    /// resolves to it does so by mistake or malice.
     pub(super) fn admits(self, name: &str, address: IpAddr) -> bool {
         match self.reach {
             Reach::Anywhere => true,
@@ -121,7 +121,7 @@ impl Guard {
 }
 
 impl Target {
-    /// Scheme, host and port: fit for a log.
+    /// Scheme, host and port. They may be logged.
     #[must_use]
     pub fn origin(&self) -> String {
         self.0.origin().ascii_serialization()

@@ -1,5 +1,4 @@
-//! A source over HTTP, which is a third party and misbehaves on request: what each answer is taken for, and what becomes of
-//! the job.
+//! An identity source over HTTP that misbehaves on request: how each answer is understood, and how the job ends.
 
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ const NAME: &str = "Zephyrine Quillfeather";
 const TOKEN: &str = "t0ps3cret-t0ken";
 const SOON: Duration = Duration::from_secs(30);
 
-/// The sources of `settings`, in which `{server}` stands for the server's address.
+/// The sources of `settings`. In it `{server}` stands for the address of the server.
 fn sources(world: &World, server: &MockServer, settings: &str) -> Sources {
     let env = |name: &str| (name == "TOKEN").then(|| TOKEN.to_owned());
     let settings = settings.replace("{server}", &server.uri());
@@ -132,7 +131,7 @@ async fn id_types_without_a_source_of_their_own_have_the_registry() {
     assert_eq!(server.received_requests().await.unwrap().len(), 0);
 }
 
-/// What an answer is taken for.
+/// How an answer is understood.
 #[derive(Debug, PartialEq)]
 enum Taken {
     Found,
@@ -151,7 +150,7 @@ fn taken(found: Result<Option<FoundIdentity>, SourceError>) -> Taken {
 }
 
 #[tokio::test]
-async fn each_answer_is_taken_for_what_it_is() {
+async fn each_answer_is_understood_as_what_it_is() {
     use Taken::{Found, NotFound, Transient};
     const REFUSED: Taken = Taken::Permanent("identity_source_refused");
     const MALFORMED: Taken = Taken::Permanent("identity_source_malformed");
@@ -273,7 +272,7 @@ headers = { Authorization = { env = "BVN_TOKEN", prefix = "Bearer " } }
 "#;
     let file = world.path("sources.toml");
     std::fs::write(&file, settings.replace("{server}", &server.uri())).unwrap();
-    // A proxy that the environment names would be asked, if anybody looked there.
+    // A proxy in the environment must not be used.
     let proxy = MockServer::start().await;
     let changes = [
         ("VISAVIS_IDENTITY_SOURCES", file.to_str().unwrap()),

@@ -1,4 +1,4 @@
-//! `visavis identity import`: rows in, a report of those that are at fault, and nothing lost or doubled by a kill.
+//! `visavis identity import`: rows are imported or reported, and a killed import loses and doubles nothing.
 
 use std::fmt::Write as _;
 use std::process::{Output, Stdio};
@@ -19,13 +19,13 @@ fn printed(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), told)
 }
 
-/// A picture of few bytes.
+/// A picture of a few bytes.
 fn portrait() -> String {
     BASE64_STANDARD.encode(blank())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_that_is_killed_goes_on_where_it_was_and_one_that_is_done_changes_nothing() {
+async fn a_killed_import_continues_where_it_was_and_a_repeated_one_changes_nothing() {
     let world = World::without_broker().await;
     let (file, portrait) = (world.path("people.jsonl"), portrait());
     let rows =
@@ -46,13 +46,13 @@ async fn an_import_that_is_killed_goes_on_where_it_was_and_one_that_is_done_chan
     assert!(killed_at >= before && killed_at < i64::try_from(ROWS).unwrap(), "killed on its way, at {killed_at}");
 
     let (status, told) = printed(&world.run(&arguments).await);
-    // The database may have ended statements of the killed process after we looked: one for each row in hand.
+    // The database may have finished statements of the killed process after we counted, one per row in progress.
     let expected = (killed_at..=killed_at + 2).map(|unchanged| {
         format!("imported {}, unchanged {unchanged}, refused 0", i64::try_from(ROWS).unwrap() - unchanged)
     });
-    assert!(status == Some(0) && expected.clone().any(|it| it == told), "{told}, killed at {killed_at}");
+    assert!(status == Some(0) && expected.clone().any(|line| line == told), "{told}, killed at {killed_at}");
     assert_eq!(count().await, i64::try_from(ROWS).unwrap());
-    // A portrait whose row the kill prevented is noise without a key; at most those in hand are left behind.
+    // The kill may leave portraits without a row behind: noise without a key, at most one per row in progress.
     let blobs = blobs::count(&world.blobs.join("identity"));
     assert!((ROWS..=ROWS + 2).contains(&blobs), "{blobs} portraits");
 
@@ -109,27 +109,28 @@ async fn rows_at_fault_are_reported_by_line_and_code_and_the_others_are_imported
         (row("15", &good), None),
     ];
     let file = world.path("people.jsonl");
-    // A blank line counts and says nothing; the last line has no end.
+    // A blank line counts as a line but is no row. The last line has no line break.
     let text: Vec<_> = rows.iter().map(|(text, _)| text.as_str()).collect();
     std::fs::write(&file, format!("\n{}", text.join("\n"))).unwrap();
     let report = world.path("errors.jsonl");
     let (input, errors) = (file.to_str().unwrap(), report.to_str().unwrap());
     let output = world.run(&["identity", "import", input, "--id-type", "Passport", "--errors", errors]).await;
-    let good = rows.iter().filter(|it| it.1.is_none()).count();
+    let good = rows.iter().filter(|(_, fault)| fault.is_none()).count();
     let refused = rows.len() - good;
     assert_eq!(printed(&output), (Some(3), format!("imported {good}, unchanged 0, refused {refused}")));
 
     let text = std::fs::read_to_string(&report).unwrap();
     let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    lines.sort_by_key(|it| it["line"].as_u64());
+    lines.sort_by_key(|row| row["line"].as_u64());
     let expected: Vec<_> = rows.iter().enumerate().filter_map(|(i, row)| Some((i as u64 + 2, row.1?))).collect();
-    let found: Vec<_> = lines.iter().map(|it| (it["line"].as_u64().unwrap(), it["code"].as_str().unwrap())).collect();
+    let found: Vec<_> =
+        lines.iter().map(|row| (row["line"].as_u64().unwrap(), row["code"].as_str().unwrap())).collect();
     assert_eq!(found, expected);
-    assert!(lines.iter().all(|it| it["message"].as_str().unwrap().len() > 10 && it.as_object().unwrap().len() == 3));
+    assert!(lines.iter().all(|row| row["message"].as_str().unwrap().len() > 10 && row.as_object().unwrap().len() == 3));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!text.contains(SECRET) && !text.contains("portraits/") && !told.contains(SECRET), "{text}{told}");
 
-    // Without a file for them, the first are told at once.
+    // Without a file for them, the first refused rows are on standard error.
     let output = world.run(&["identity", "import", input, "--id-type", "passport"]).await;
     assert_eq!(printed(&output), (Some(3), format!("imported 0, unchanged {good}, refused {refused}")));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -138,7 +139,7 @@ async fn rows_at_fault_are_reported_by_line_and_code_and_the_others_are_imported
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn csv_is_read_by_its_heading() {
+async fn csv_is_read_by_its_header() {
     let world = World::without_broker().await;
     std::fs::write(world.path("1.jpg"), photo("obama.jpg")).unwrap();
     let mut text = "\u{feff}name,id_number,portrait,address\n".to_owned();
@@ -155,9 +156,10 @@ async fn csv_is_read_by_its_heading() {
     let output = world.run(&["identity", "import", input, "--id-type", "nin", "--errors", errors]).await;
     assert_eq!(printed(&output), (Some(3), "imported 3, unchanged 0, refused 3".to_owned()));
     let report = std::fs::read_to_string(report).unwrap();
-    let mut report: Vec<Value> = report.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
-    report.sort_by_key(|it| it["line"].as_u64());
-    let found: Vec<_> = report.iter().map(|it| (it["line"].as_u64().unwrap(), it["code"].as_str().unwrap())).collect();
+    let mut report: Vec<Value> = report.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    report.sort_by_key(|row| row["line"].as_u64());
+    let found: Vec<_> =
+        report.iter().map(|row| (row["line"].as_u64().unwrap(), row["code"].as_str().unwrap())).collect();
     assert_eq!(found, [(5, "malformed_row"), (6, "missing_field"), (7, "portrait_unreadable")]);
 
     let find = async |number: &str| {
@@ -169,7 +171,7 @@ async fn csv_is_read_by_its_heading() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_cannot_be_read_are_told_before_anything_is_imported() {
+async fn unreadable_files_are_refused_before_anything_is_imported() {
     let world = World::without_broker().await;
     for (name, text, because) in [
         ("no-number.csv", "name,portrait\nA,1.jpg\n", "no column id_number"),

@@ -1,4 +1,4 @@
-//! The registry as an identity source: real photos the whole way round, and nothing of a person in clear anywhere.
+//! The registry as an identity source: real photos through the whole system, and personal data nowhere in clear text.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ fn record(attributes: Value) -> IdentityRecord {
     IdentityRecord { attributes }
 }
 
-/// Everything that the database holds, as text; bytes in hexadecimal.
+/// The whole content of the database as text, bytes in hexadecimal.
 pub async fn dump(world: &World) -> String {
     let tables = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'";
     let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&world.pool).await.unwrap();
@@ -44,7 +44,7 @@ pub async fn dump(world: &World) -> String {
     dump
 }
 
-/// Fails when one of `secrets` can be read in the database, a log, or a blob, in clear, in hexadecimal or in Base64.
+/// Fails when the database, a log or a blob contains one of `secrets`, in clear text, hexadecimal or Base64.
 pub async fn assert_hidden(world: &World, logs: &[String], secrets: &[&str]) {
     let dump = dump(world).await;
     assert!(dump.contains("tenants: ") && dump.contains("acme"), "the search sees what is there");
@@ -55,12 +55,15 @@ pub async fn assert_hidden(world: &World, logs: &[String], secrets: &[&str]) {
         // The last character depends on what follows.
         for shape in [secret, hex::encode(secret).as_str(), &whole[..whole.len() - 1]] {
             assert!(!dump.contains(shape), "the database holds {shape}");
-            assert!(!logs.iter().any(|it| it.contains(shape)), "a log holds {shape}");
+            assert!(!logs.iter().any(|log| log.contains(shape)), "a log holds {shape}");
             let bytes = shape.as_bytes();
-            assert!(!blobs.iter().any(|it| it.windows(bytes.len()).any(|it| it == bytes)), "a blob holds {shape}");
+            assert!(
+                !blobs.iter().any(|blob| blob.windows(bytes.len()).any(|part| part == bytes)),
+                "a blob holds {shape}"
+            );
         }
     }
-    assert!(blobs.iter().all(|it| !it.starts_with(&[0xFF, 0xD8])), "a blob is a JPEG file");
+    assert!(blobs.iter().all(|blob| !blob.starts_with(&[0xFF, 0xD8])), "a blob is a JPEG file");
 }
 
 /// The record that was sealed with a job.
@@ -85,7 +88,7 @@ async fn a_selfie_is_matched_with_the_registrys_portrait_over_http_and_amqp_and_
         json!({ "id_number": "70999999999", "portrait": "faceless.png", "name": NAME }),
     ];
     let file = world.path("people.jsonl");
-    std::fs::write(&file, rows.map(|it| it.to_string()).join("\n")).unwrap();
+    std::fs::write(&file, rows.map(|row| row.to_string()).join("\n")).unwrap();
     std::fs::write(world.path("faceless.png"), photo("no-face.png")).unwrap();
     let imported = world.run(&["identity", "import", file.to_str().unwrap(), "--id-type", "nin"]).await;
     assert_eq!(String::from_utf8_lossy(&imported.stdout), "imported 2, unchanged 0, refused 0\n");
@@ -97,7 +100,7 @@ async fn a_selfie_is_matched_with_the_registrys_portrait_over_http_and_amqp_and_
     let cases = [
         ("the same person", id_request("nin", NUMBER, &photo("obama2.jpg")), "approved", vec![], Some(&record)),
         (
-            "spelt otherwise",
+            "in another notation",
             id_request("NIN", "7012 345-6789", &photo("obama2.jpg")),
             "approved",
             vec![],
@@ -149,9 +152,9 @@ async fn a_selfie_is_matched_with_the_registrys_portrait_over_http_and_amqp_and_
         let reply = producer.reply(name, "completed").await.body;
         for answer in [&job, &reply] {
             assert_eq!(answer["verdict"], *verdict, "{name}: {answer}");
-            // The photo was edited, and one selfie comes with several numbers here.
-            let told = answer["warnings"].as_array().unwrap().iter().map(|it| &it["risk"]);
-            let found: Vec<_> = told.filter(|it| *it != "IMAGE_EDITED" && *it != "DUPLICATED_IMAGE").collect();
+            // The photo is edited, and one selfie is submitted with several numbers here.
+            let told = answer["warnings"].as_array().unwrap().iter().map(|warning| &warning["risk"]);
+            let found: Vec<_> = told.filter(|risk| *risk != "IMAGE_EDITED" && *risk != "DUPLICATED_IMAGE").collect();
             assert_eq!(found, *risks, "{name}: {answer}");
         }
         assert_eq!(job["attempt"], 1, "{name}");
@@ -167,16 +170,16 @@ async fn a_selfie_is_matched_with_the_registrys_portrait_over_http_and_amqp_and_
 }
 
 #[tokio::test]
-async fn an_entry_is_found_by_its_number_however_it_is_spelt_and_by_nothing_else() {
+async fn an_entry_is_found_by_every_notation_of_its_number_and_by_nothing_else() {
     let world = World::without_broker().await;
     let registry = world.registry();
     let portrait = Bytes::from_static(b"\xFF\xD8\xFFportrait");
     let one = record(json!({ "name": NAME, "b": 1, "a": [true, null] }));
     let put = registry.put(IdType::Passport, &number("AB-12 34x"), &one, &portrait).await.unwrap();
     assert_eq!(put, Put::Imported);
-    for spelling in ["AB-12 34x", "ab1234X", " AB 12 34 X ", "A-B-1-2-3-4-X"] {
-        let found = registry.find(IdType::Passport, &number(spelling)).await.unwrap().unwrap();
-        assert!(found.record == one && found.portrait == portrait, "{spelling}");
+    for notation in ["AB-12 34x", "ab1234X", " AB 12 34 X ", "A-B-1-2-3-4-X"] {
+        let found = registry.find(IdType::Passport, &number(notation)).await.unwrap().unwrap();
+        assert!(found.record == one && found.portrait == portrait, "{notation}");
         assert_eq!(found.record.attributes.keys().collect::<Vec<_>>(), ["name", "b", "a"], "in their own order");
     }
     for (id_type, other) in [(IdType::Nin, "AB1234X"), (IdType::Passport, "AB1234Y"), (IdType::Passport, "AB1234")] {
@@ -225,7 +228,7 @@ async fn swapped_records_and_altered_portraits_are_noticed_and_a_missing_one_is_
         let one = record(json!({ "name": text }));
         registry.put(IdType::Nin, &number(text), &one, &portrait).await.unwrap();
     }
-    let find = async |text: &str| registry.find(IdType::Nin, &number(text)).await.map(|it| it.is_some());
+    let find = async |text: &str| registry.find(IdType::Nin, &number(text)).await.map(|found| found.is_some());
     let unreadable =
         |found: &Result<bool, SourceError>| matches!(found, Err(SourceError::Permanent(Permanent::Unreadable)));
     // Each row keeps its number and gets the other's record.

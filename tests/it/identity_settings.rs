@@ -1,11 +1,11 @@
-//! The file that names the identity sources: what it may say, and that a mistake is told by its key and not by its value.
+//! The file that names the identity sources: what it may contain, and that errors name the key and never the value.
 
 use std::path::Path;
 use std::time::Duration;
 
 use visavis::domain::identity::IdType;
 use visavis::identity::Sources;
-use visavis::identity::settings::{Attributes, HttpSettings, Secrets, Settings, SettingsFault, SourceSettings, parse};
+use visavis::identity::settings::{Attributes, HttpSettings, Secrets, Settings, SourceSettings, SourcesFault, parse};
 use visavis::net::{Guard, Method};
 
 use crate::support::World;
@@ -18,7 +18,7 @@ portrait = "/photo"
 attributes = "/person"
 "#;
 
-fn read_in(text: &str, folder: &Path) -> Result<Settings, SettingsFault> {
+fn read_in(text: &str, folder: &Path) -> Result<Settings, SourcesFault> {
     let env = |name: &str| match name {
         "TOKEN" => Some("t0ps3cret".to_owned()),
         "BROKEN" => Some("t0p\ns3cret".to_owned()),
@@ -28,7 +28,7 @@ fn read_in(text: &str, folder: &Path) -> Result<Settings, SettingsFault> {
     parse(text, &Secrets { env: &env, folder })
 }
 
-fn read(text: &str) -> Result<Settings, SettingsFault> {
+fn read(text: &str) -> Result<Settings, SourcesFault> {
     read_in(text, Path::new("/nowhere"))
 }
 
@@ -90,7 +90,7 @@ open_seconds = 60
 }
 
 #[test]
-fn each_mistake_is_told_by_its_key_and_no_value_is_quoted() {
+fn each_mistake_is_reported_by_its_key_and_no_value_is_quoted() {
     let with = |line: &str| format!("{MINIMAL}{line}\n");
     let without = |key: &str| {
         MINIMAL.lines().filter(|line| !line.starts_with(key)).map(|line| line.to_owned() + "\n").collect::<String>()
@@ -150,7 +150,7 @@ fn each_mistake_is_told_by_its_key_and_no_value_is_quoted() {
 }
 
 #[tokio::test]
-async fn a_url_that_must_not_be_called_or_that_a_number_could_bend_is_refused_at_start() {
+async fn a_url_that_must_not_be_called_or_whose_host_has_the_number_is_refused_at_start() {
     let world = World::without_broker().await;
     for (url, guard, because) in [
         ("http://id.example.com/{id_number}", Guard::strict(), "https"),
@@ -166,7 +166,7 @@ async fn a_url_that_must_not_be_called_or_that_a_number_could_bend_is_refused_at
         assert_eq!(fault.key, "sources.bvn.url");
         assert!(fault.problem.contains(because), "{fault}");
     }
-    // The executable says so, and ends.
+    // The binary prints the fault and ends.
     let file = world.path("sources.toml");
     std::fs::write(&file, MINIMAL.replace("https://", "http://")).unwrap();
     let ended = world.command(&["serve", "worker"]).env("VISAVIS_IDENTITY_SOURCES", &file).output().unwrap();

@@ -1,4 +1,4 @@
-//! What the outgoing client refuses to call, and that a name which changes its mind changes nothing.
+//! What the outgoing client refuses to call, and that a name that changes its addresses does not get around it.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,7 +12,7 @@ use visavis::net::{Client, Error, Guard, HeaderMap, Lookup, LookupFuture, Method
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-/// URLs that must be refused as they are read.
+/// URLs that must be refused when they are parsed.
 pub const HOSTILE: &[(&str, Refusal)] = &[
     // Not HTTPS.
     ("http://example.com/", Refusal::Scheme),
@@ -40,7 +40,7 @@ pub const HOSTILE: &[(&str, Refusal)] = &[
     ("https://example.com:5432/", Refusal::Port),
     ("https://example.com:0/", Refusal::Port),
     ("https://example.com:8444/", Refusal::Port),
-    // Somebody else's name in front.
+    // User names and passwords.
     ("https://user@example.com/", Refusal::UserInfo),
     ("https://user:password@example.com/", Refusal::UserInfo),
     ("https://example.com@127.0.0.1/", Refusal::UserInfo),
@@ -71,7 +71,7 @@ pub const HOSTILE: &[(&str, Refusal)] = &[
     ("https://[::1]/", Refusal::Address),
     ("https://[::]/", Refusal::Address),
     ("https://[0:0:0:0:0:0:0:1]/", Refusal::Address),
-    // An IPv4 address in disguise.
+    // IPv6 addresses that hold an IPv4 address.
     ("https://[::ffff:127.0.0.1]/", Refusal::Address),
     ("https://[::ffff:8.8.8.8]/", Refusal::Address),
     ("https://[::127.0.0.1]/", Refusal::Address),
@@ -79,7 +79,7 @@ pub const HOSTILE: &[(&str, Refusal)] = &[
     ("https://[64:ff9b:1::1]/", Refusal::Address),
     ("https://[2002:7f00:1::1]/", Refusal::Address),
     ("https://[2001:0:1::1]/", Refusal::Address),
-    // Its network.
+    // The network of this machine.
     ("https://10.0.0.1/", Refusal::Address),
     ("https://172.16.0.1/", Refusal::Address),
     ("https://172.31.255.255/", Refusal::Address),
@@ -91,7 +91,7 @@ pub const HOSTILE: &[(&str, Refusal)] = &[
     ("https://[fec0::1]/", Refusal::Address),
     ("https://[fc00::1]/", Refusal::Address),
     ("https://[fd00:ec2::254]/", Refusal::Address),
-    // Nobody's, or everybody's.
+    // Reserved, documentation and multicast.
     ("https://192.0.0.1/", Refusal::Address),
     ("https://192.0.2.1/", Refusal::Address),
     ("https://198.18.0.1/", Refusal::Address),
@@ -120,7 +120,7 @@ fn hostile_urls_are_refused_for_what_is_wrong_with_them() {
 }
 
 #[test]
-fn good_urls_are_taken() {
+fn good_urls_are_accepted() {
     for url in [
         "https://example.com",
         "https://example.com:8443/a?b=c#d",
@@ -152,7 +152,7 @@ fn the_development_switch_opens_loopback_and_nothing_else() {
     }
 }
 
-/// LookupFuture with fixed addresses; one that is not listed has none.
+/// Names with fixed addresses. Other names have no address.
 struct Fixed(HashMap<&'static str, Vec<IpAddr>>);
 
 impl Lookup for Fixed {
@@ -162,7 +162,7 @@ impl Lookup for Fixed {
     }
 }
 
-/// A public address for whoever looks first, and this machine for everybody after.
+/// A public address at the first lookup, and this machine at every later one.
 struct Rebinding {
     asked: AtomicUsize,
     here: IpAddr,
@@ -219,14 +219,14 @@ async fn names_of_addresses_that_are_not_public_are_refused() {
     assert!(matches!(get(&client, target).await, Err(Error::Connect(_))), "no address is another matter");
 }
 
-/// A listener at an address of this machine that no other test uses, on a port that a strict guard lets through.
+/// A listener at an address of this machine that no other test uses, on a port that a strict guard admits.
 async fn listen() -> (TcpListener, SocketAddr) {
     let [_, b, c, d] = rand::random::<[u8; 4]>();
     let address = SocketAddr::from((Ipv4Addr::new(127, b.max(1), c, d.clamp(1, 254)), 8443));
     (TcpListener::bind(address).await.expect("an address of 127.0.0.0/8 is free"), address)
 }
 
-/// Whether somebody connected by now.
+/// Whether a connection has arrived.
 async fn was_reached(listener: &TcpListener) -> bool {
     let accepted = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
     accepted.is_ok()
@@ -239,15 +239,15 @@ async fn a_name_that_rebinds_to_this_machine_after_its_first_look_up_does_not_re
     let rebinding = Arc::new(Rebinding { asked: AtomicUsize::new(0), here: address.ip() });
     let client = Client::with_lookup(Guard::strict(), Arc::clone(&rebinding) as Arc<dyn Lookup>).unwrap();
     let target = client.guard().check("https://rebinding.example:8443/").unwrap();
-    // Somebody looks before the call, as one who checks a URL when it is set, and sees a public address.
+    // The first lookup, as when a URL is checked on being set, sees a public address.
     let seen = rebinding.lookup("rebinding.example").await.unwrap();
-    assert!(seen.iter().all(|it| visavis::net::address::is_public(*it)));
+    assert!(seen.iter().all(|address| visavis::net::address::is_public(*address)));
     let answer = get(&client, target).await;
     assert!(matches!(answer, Err(Error::Refused(Refusal::Address))));
-    assert_eq!(rebinding.asked.load(Ordering::SeqCst), 2, "the client looked once");
+    assert_eq!(rebinding.asked.load(Ordering::SeqCst), 2, "the client resolved the name once");
     assert!(!was_reached(&listener).await);
 
-    // The same listener is reached by one who may: the test can fail.
+    // A client that may reach this machine does reach the listener, so the test could fail.
     let names = HashMap::from([("localhost", vec![address.ip()])]);
     let lax = Client::with_lookup(Guard::with_loopback(), Arc::new(Fixed(names))).unwrap();
     let target = lax.guard().check("https://localhost:8443/").unwrap();
@@ -257,7 +257,7 @@ async fn a_name_that_rebinds_to_this_machine_after_its_first_look_up_does_not_re
 }
 
 #[tokio::test]
-async fn a_target_of_a_lax_guard_is_refused_by_a_strict_client() {
+async fn a_target_of_another_guard_is_checked_again_by_a_strict_client() {
     install_tls();
     let server = MockServer::start().await;
     let target = Guard::with_loopback().check(&server.uri()).unwrap();
@@ -292,14 +292,14 @@ async fn redirects_are_answers_and_large_and_slow_ones_are_cut() {
     assert!(matches!(call("/large", patience).await, Err(Error::TooLarge { limit: 1024 })));
     assert!(matches!(call("/slow", Duration::from_millis(100)).await, Err(Error::Timeout)));
     let seen = server.received_requests().await.unwrap();
-    assert!(seen.iter().all(|it| it.url.path() != "/inside"), "nobody followed the redirect");
+    assert!(seen.iter().all(|request| request.url.path() != "/inside"), "nobody followed the redirect");
 }
 
 #[tokio::test]
 async fn no_error_quotes_the_url() {
     install_tls();
     let client = Client::new(Guard::with_loopback()).unwrap();
-    // Nobody listens at the address of a listener that is gone.
+    // After the listener is dropped, nobody listens at its address.
     let (listener, address) = listen().await;
     drop(listener);
     let target = client.guard().check(&format!("http://{address}/people/12345678901?token=secret")).unwrap();
