@@ -1,0 +1,151 @@
+//! The role `api`: what the handlers need, and the server that runs them.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::http::HeaderValue;
+use axum_server::accept::NoDelayAcceptor;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Process, Role};
+use crate::api::{self, AdminToken, ApiContext, Feed, Limits, Probe, ProbeFuture, Waiters};
+use crate::config::ApiArgs;
+use crate::desk::Desk;
+use crate::images::Images;
+use crate::lifecycle::Lifecycle;
+use crate::vision::Provider;
+use crate::webhooks::Endpoints;
+
+/// Time for the head of a new connection's first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(20);
+
+/// Time for the heads of later requests, and therefore for an idle connection.
+const NEXT_REQUEST: Duration = Duration::from_secs(75);
+
+/// A server that listens and does not answer yet.
+pub(super) struct HttpServer {
+    address: SocketAddr,
+    serving: Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>>,
+}
+
+impl HttpServer {
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until the process stops.
+    pub(super) fn start(self, life: &Lifecycle) {
+        life.spawn("api", async move {
+            if let Err(error) = self.serving.await {
+                tracing::error!(%error, "the HTTP server ended");
+            }
+        });
+    }
+}
+
+/// Makes the server. `provider` is where the networks of this process compute, if it has any.
+///
+/// # Errors
+/// When the address is in use, a setting is malformed, or the signing keys cannot be published.
+pub(super) async fn prepare(process: &Process, provider: Option<Provider>) -> anyhow::Result<HttpServer> {
+    let address = process.args.listen;
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let address = listener.local_addr()?;
+    info!(%address, "listening");
+    let public_url = process.args.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    if !public_url.starts_with("https://") {
+        warn!(public_url, "links to images are not https: set VISAVIS_PUBLIC_URL to the URL that clients use");
+    }
+    let origins = origins(&process.args.api)?;
+    let context = context(process, &public_url, provider).await?;
+    let router = api::router(context, &origins);
+    let serving = serve(listener.into_std()?, router, process.life.stopping().clone())?;
+    Ok(HttpServer { address, serving: Box::pin(serving) })
+}
+
+async fn context(process: &Process, public_url: &str, provider: Option<Provider>) -> anyhow::Result<ApiContext> {
+    let Process { args, store, intake, life, guard, .. } = process;
+    let admin = admin_token(&args.api)?;
+    let images = Images::new(store.clone(), intake.media.clone(), public_url)?;
+    images.publish_keys().await.context("the signing keys cannot be published")?;
+    let (pepper, rates) = (intake.pepper.clone(), intake.defaults.rates.clone());
+    let is_secure = public_url.starts_with("https://");
+    let desk = Desk::start(store.clone(), images.clone(), pepper.clone(), rates, is_secure, life);
+    let signing = images.clone();
+    Ok(ApiContext {
+        store: store.clone(),
+        pepper,
+        intake: intake.clone(),
+        images,
+        waiters: Waiters::start(store.clone(), life),
+        endpoints: Endpoints::new(store.clone(), intake.media.keyring().clone(), *guard),
+        feed: Feed::start(store.clone(), life),
+        desk,
+        limits: Limits::new(args.api.body_budget << 20),
+        admin,
+        probes: probes(process).into(),
+        provider: provider.map(|provider| provider.name()),
+        signer: Some(Arc::new(move |value| signing.signer().sign_detached(value).ok())),
+    })
+}
+
+fn admin_token(args: &ApiArgs) -> anyhow::Result<Option<AdminToken>> {
+    let Some(token) = &args.admin_token else { return Ok(None) };
+    let token = AdminToken::new(token).context("VISAVIS_ADMIN_TOKEN must have at least 32 characters")?;
+    Ok(Some(token))
+}
+
+fn origins(args: &ApiArgs) -> anyhow::Result<Vec<HeaderValue>> {
+    let origins = args.cors_origins.iter().filter(|origin| !origin.is_empty()).map(|origin| origin.parse());
+    origins.collect::<Result<_, _>>().context("VISAVIS_CORS_ORIGINS is malformed: write https://host, with commas")
+}
+
+/// What must work before this process gets traffic.
+fn probes(process: &Process) -> Vec<Probe> {
+    let store = process.store.clone();
+    let mut probes = vec![probe("database", move || {
+        let store = store.clone();
+        Box::pin(async move { store.ping().await.is_ok() })
+    })];
+    if [Role::Worker, Role::Relay, Role::Intake].into_iter().any(|role| process.has(role)) {
+        let broker = process.broker.clone();
+        probes.push(probe("broker", move || Box::pin(std::future::ready(broker.is_connected()))));
+    }
+    probes
+}
+
+fn probe(name: &'static str, ask: impl Fn() -> ProbeFuture + Send + Sync + 'static) -> Probe {
+    Probe { name, ask: Arc::new(ask) }
+}
+
+/// Serves until `stopping`, and then finishes the requests that have begun. Connections without a complete request head
+/// are closed after a time limit, and do not delay the end.
+fn serve(
+    listener: std::net::TcpListener,
+    router: Router,
+    stopping: CancellationToken,
+) -> std::io::Result<impl Future<Output = std::io::Result<()>>> {
+    let handle = axum_server::Handle::new();
+    let mut server = axum_server::from_tcp(listener)?
+        .acceptor(NoDelayAcceptor::new())
+        .handle(handle.clone())
+        .first_request_timeout(FIRST_REQUEST);
+    server.http_builder().http1().header_read_timeout(NEXT_REQUEST);
+    server.http_builder().http2().keep_alive_interval(FIRST_REQUEST);
+    Ok(async move {
+        let serving = server.serve(router.into_make_service());
+        tokio::pin!(serving);
+        tokio::select! {
+            ended = &mut serving => return ended,
+            () = stopping.cancelled() => handle.graceful_shutdown(None),
+        }
+        serving.await
+    })
+}
