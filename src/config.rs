@@ -1,4 +1,8 @@
-//! Settings of a deployment, by flag or environment variable; the only room that knows their names.
+//! Settings of a deployment, by flag or environment variable. No other room knows their names.
+//!
+//! The help texts are also the table of `visavis docs configuration`, and what is printed when a setting is missing.
+
+mod places;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -27,33 +31,34 @@ use crate::video::{Frames, VideoParams};
 use crate::vision::provider::{self, ProviderChoice};
 use crate::vision::{Pack, PackRegistry, Runtime};
 use crate::webhooks::DispatcherSettings;
+use places::Places;
 
-/// Where Postgres is.
+/// Which database to use.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseArgs {
-    /// Postgres: <postgres://user:password@host/database>
+    /// Postgres database, such as <postgres://visavis:password@localhost/visavis>
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
-    /// Connections that this process may hold
+    /// Most connections to the database that this process keeps open
     #[arg(long, env = "VISAVIS_DATABASE_CONNECTIONS", default_value_t = 16)]
     pub database_connections: u32,
 }
 
 impl DatabaseArgs {
-    /// The store, its schema as this version needs it.
+    /// The store. Its schema is the one that this version needs.
     ///
     /// # Errors
-    /// When Postgres does not answer, or `visavis migrate` was not run.
+    /// When Postgres does not answer, or the schema is of another version.
     pub async fn store(&self) -> anyhow::Result<Store> {
         let store = self.connect().await?;
         if !store.is_migrated().await? {
-            bail!("the database's schema is not of this version: run `visavis migrate`");
+            bail!("the database's schema belongs to another version of visavis: run `visavis migrate`");
         }
         Ok(store)
     }
 
-    /// The store, whatever its schema.
+    /// The store, without a look at its schema.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -63,16 +68,18 @@ impl DatabaseArgs {
     }
 }
 
-/// Where `RabbitMQ` is.
+/// Which broker to use.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Broker")]
 pub struct BrokerArgs {
-    /// `RabbitMQ`: <amqp://user:password@host/vhost>
+    /// RabbitMQ broker, such as <amqp://visavis:password@localhost/%2f>
     #[arg(long, env = "AMQP_URL", hide_env_values = true)]
     pub amqp_url: String,
 }
 
 impl BrokerArgs {
+    /// The broker.
+    ///
     /// # Errors
     /// When the URL is malformed.
     pub fn broker(&self) -> anyhow::Result<Broker> {
@@ -84,12 +91,14 @@ impl BrokerArgs {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Secrets")]
 pub struct PepperArgs {
-    /// Secret behind keyed hashes: at least 32 bytes in Base64
+    /// Secret key of all keyed hashes, at least 32 bytes in Base64, such as from `openssl rand -base64 32`
     #[arg(long, env = "VISAVIS_KEY_PEPPER", hide_env_values = true)]
     pub key_pepper: String,
 }
 
 impl PepperArgs {
+    /// The pepper.
+    ///
     /// # Errors
     /// When it is malformed or too short.
     pub fn pepper(&self) -> anyhow::Result<Pepper> {
@@ -97,25 +106,28 @@ impl PepperArgs {
     }
 }
 
-/// What stores submissions.
+/// What a process needs to store submissions and their images.
 #[derive(Args, Clone)]
 pub struct IntakeArgs {
     #[command(flatten)]
     pub pepper: PepperArgs,
-    /// Master keys for images: name:base64[,name:base64...], 32 bytes each; the first encrypts, all decrypt
+    /// Keys that encrypt images, as name:key pairs of 32 bytes in Base64, such as k1:$(openssl rand -base64 32);
+    /// the first of several encrypts, all of them decrypt
     #[arg(long, help_heading = "Secrets", env = "VISAVIS_MASTER_KEYS", hide_env_values = true)]
     pub master_keys: String,
-    /// Where the encrypted images are: a folder, or <s3://bucket/prefix>
+    /// Where encrypted images are kept: a folder such as /var/lib/visavis/blobs, or <s3://bucket/prefix>
     #[arg(long, help_heading = "Images and requests", env = "VISAVIS_BLOBS")]
     pub blobs: String,
     #[command(flatten)]
     pub s3: S3Args,
-    /// Mode of requests that name none: FAST or ACCURATE
+    /// Mode of requests that name no mode: FAST or ACCURATE
     #[arg(long, help_heading = "Images and requests", env = "VISAVIS_MODE", default_value = "ACCURATE", value_parser = parse_mode)]
     pub mode: Mode,
 }
 
 impl IntakeArgs {
+    /// The submit path that HTTP and AMQP share.
+    ///
     /// # Errors
     /// When a secret is malformed or the folder cannot be used.
     pub fn intake(&self, store: Store) -> anyhow::Result<Intake> {
@@ -145,23 +157,23 @@ impl IntakeArgs {
     }
 }
 
-/// How to reach a bucket; read when `VISAVIS_BLOBS` names one.
+/// How to reach a bucket. Only read when `VISAVIS_BLOBS` names one.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Bucket")]
 pub struct S3Args {
-    /// A server other than Amazon's: <https://host>; http on this machine alone
+    /// S3 server other than Amazon's, such as <https://minio.example.com>; plain http only on this machine
     #[arg(long, env = "VISAVIS_S3_ENDPOINT")]
     pub s3_endpoint: Option<String>,
     /// Region of the bucket
     #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
     pub s3_region: String,
-    /// Access key of the bucket
+    /// Access key of the bucket; required with a bucket
     #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
     pub s3_access_key_id: Option<String>,
-    /// Its secret
+    /// Secret of the access key; required with a bucket
     #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
     pub s3_secret_access_key: Option<String>,
-    /// Of temporary credentials
+    /// Session token of temporary credentials
     #[arg(long, env = "AWS_SESSION_TOKEN", hide_env_values = true)]
     pub s3_session_token: Option<String>,
 }
@@ -170,104 +182,106 @@ pub struct S3Args {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Models")]
 pub struct VisionArgs {
-    /// Folder of the model pack
-    #[arg(long, env = "VISAVIS_MODELS", default_value = "models")]
-    pub models: PathBuf,
-    /// Folder of optional packs that were pulled
-    #[arg(long, env = "VISAVIS_PACKS", default_value = ".local/packs")]
-    pub packs: PathBuf,
-    /// Optional packs that replace parts of the default one, such as yunet,mobilefacenet; each must have been pulled
+    /// Folder of the default model pack [default: models beside the binary, in the checkout that built it, in the
+    /// current folder, or in /usr/share/visavis]
+    #[arg(long, env = "VISAVIS_MODELS")]
+    pub models: Option<PathBuf>,
+    /// Folder of the optional packs that were pulled [default: .local/packs in the checkout or in the current folder]
+    #[arg(long, env = "VISAVIS_PACKS")]
+    pub packs: Option<PathBuf>,
+    /// Optional packs that replace parts of the default pack, such as yunet,mobilefacenet; pull them first
     #[arg(long, env = "VISAVIS_USE_PACKS", value_delimiter = ',', value_name = "PACKS")]
     pub use_packs: Vec<String>,
-    /// Where networks compute: cpu, another provider, which then is required, or auto, the best that works
+    /// Where networks compute: cpu, another provider that must then work, or auto for the best one that works
     #[arg(long, env = "VISAVIS_PROVIDER", default_value = "cpu")]
     pub provider: ProviderChoice,
-    /// ONNX Runtime's shared library [default: beside the binary, then .local/lib, /usr/local/lib, /usr/lib]
+    /// Shared library of ONNX Runtime [default: libonnxruntime.so beside the binary, in .local/lib of the checkout or
+    /// the current folder, in /usr/lib/visavis, /usr/share/visavis, /usr/local/lib or /usr/lib]
     #[arg(long, env = "VISAVIS_ONNXRUNTIME")]
     pub onnxruntime: Option<PathBuf>,
 }
 
 impl VisionArgs {
-    /// The packs that there are.
-    #[must_use]
-    pub fn registry(&self) -> PackRegistry {
-        PackRegistry::new(&self.models, &self.packs)
-    }
-
-    /// The default pack, with the optional packs that are used.
+    /// The folder of the default pack.
     ///
     /// # Errors
-    /// When a pack is unknown or was not pulled, or a file is not the one that its description names.
+    /// When no setting names it and no usual place has it.
+    pub fn models_folder(&self) -> anyhow::Result<PathBuf> {
+        self.models.clone().map_or_else(|| Places::of_this_process().models(), Ok)
+    }
+
+    /// The packs that can be used.
+    ///
+    /// # Errors
+    /// As [`VisionArgs::models_folder`].
+    pub fn registry(&self) -> anyhow::Result<PackRegistry> {
+        let models = self.models_folder()?;
+        let packs = self.packs.clone().unwrap_or_else(|| Places::packs(&models));
+        Ok(PackRegistry::new(&models, &packs))
+    }
+
+    /// The default pack, with the optional packs that are in use.
+    ///
+    /// # Errors
+    /// When there is no default pack, a named pack is unknown or was not pulled, or a file is not the one that its
+    /// manifest describes.
     pub fn pack(&self) -> anyhow::Result<Pack> {
-        Ok(self.registry().load(&self.use_packs)?)
+        Ok(self.registry()?.load(&self.use_packs)?)
     }
 
-    /// The ONNX Runtime, with the provider on which `pack` is to compute.
+    /// The ONNX Runtime, with the provider on which `pack` computes.
     ///
     /// # Errors
-    /// When the library or the provider that was asked for is not there.
+    /// When the library or the requested provider is missing.
     pub fn runtime(&self, pack: &Pack) -> anyhow::Result<Runtime> {
-        Ok(provider::choose(self.provider, &Runtime::load(&self.runtime_path()?)?, pack)?)
-    }
-
-    /// What the calibrations in use were measured at; nothing where there is no usable pack, as it may be beside an API.
-    ///
-    /// # Errors
-    /// When packs are named and cannot be used.
-    pub fn rates(&self) -> anyhow::Result<Option<Rates>> {
-        let scorers = match self.registry().scorers(&self.use_packs) {
-            Ok(scorers) => scorers,
-            Err(error) if self.use_packs.is_empty() => {
-                warn!(%error, "thresholds by false match rate are refused here");
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Some(Rates::new(scorers.fast.calibration, scorers.accurate.calibration)))
-    }
-
-    /// The library named, or the first that is found, as an absolute path.
-    ///
-    /// # Errors
-    /// When none is there.
-    fn runtime_path(&self) -> anyhow::Result<PathBuf> {
-        const NAME: &str = "libonnxruntime.so";
-        let candidates = if let Some(path) = &self.onnxruntime {
-            vec![path.clone()]
-        } else {
-            let beside = std::env::current_exe().ok().and_then(|it| it.parent().map(|it| it.join(NAME)));
-            let folders = [".local/lib", "/usr/local/lib", "/usr/lib"];
-            beside.into_iter().chain(folders.map(|it| Path::new(it).join(NAME))).collect()
-        };
-        let found = candidates.iter().find(|path| path.is_file());
-        let found = found.with_context(|| {
-            let tried = candidates.iter().map(|it| it.display().to_string()).collect::<Vec<_>>().join(", ");
-            format!("ONNX Runtime was not found at {tried}: run ./dev setup, or set VISAVIS_ONNXRUNTIME")
+        let library = self.onnxruntime.clone().map_or_else(|| Places::of_this_process().runtime(), Ok)?;
+        // The loader looks up a bare file name in the system's folders, so it gets an absolute path.
+        let library = library.canonicalize().with_context(|| {
+            format!("cannot use {} as ONNX Runtime: set VISAVIS_ONNXRUNTIME to the library", library.display())
         })?;
-        found.canonicalize().with_context(|| format!("cannot use {}", found.display()))
+        Ok(provider::choose(self.provider, &Runtime::load(&library)?, pack)?)
+    }
+
+    /// The false match rates that the calibrations in use were measured at. `None` without a usable pack: a process
+    /// that only serves the API may run without models.
+    ///
+    /// # Errors
+    /// When a setting names packs and they cannot be used.
+    pub fn rates(&self) -> anyhow::Result<Option<Rates>> {
+        let scorers = self.registry().and_then(|registry| Ok(registry.scorers(&self.use_packs)?));
+        match scorers {
+            Ok(scorers) => Ok(Some(Rates::new(scorers.fast.calibration, scorers.accurate.calibration))),
+            Err(error) if self.use_packs.is_empty() => {
+                warn!(%error, "there is no usable model pack: requests with a false match rate will be refused");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
-/// What takes frames out of videos.
+/// Which program takes frames out of videos.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Videos")]
 pub struct VideoArgs {
-    /// The program ffmpeg [default: /usr/bin/ffmpeg, then /usr/local/bin/ffmpeg; without one, jobs with a video fail]
+    /// The program ffmpeg; without it, jobs with a video fail [default: /usr/bin/ffmpeg, then /usr/local/bin/ffmpeg]
     #[arg(long, env = "VISAVIS_FFMPEG")]
     pub ffmpeg: Option<PathBuf>,
 }
 
 impl VideoArgs {
+    /// The reader of videos.
+    ///
     /// # Errors
-    /// When the program that was named is not there.
+    /// When the named program does not exist.
     pub fn frames(&self) -> anyhow::Result<Frames> {
         let found = if let Some(path) = &self.ffmpeg {
             Some(path.canonicalize().with_context(|| format!("VISAVIS_FFMPEG: {}", path.display()))?)
         } else {
-            ["/usr/bin/ffmpeg", "/usr/local/bin/ffmpeg"].map(PathBuf::from).into_iter().find(|it| it.is_file())
+            ["/usr/bin/ffmpeg", "/usr/local/bin/ffmpeg"].map(PathBuf::from).into_iter().find(|path| path.is_file())
         };
         if let Some(path) = &found {
-            info!(ffmpeg = %path.display(), "videos are read");
+            info!(ffmpeg = %path.display(), "videos are decoded by this program");
         } else {
             warn!("no ffmpeg was found: jobs with a video will fail");
         }
@@ -275,17 +289,17 @@ impl VideoArgs {
     }
 }
 
-/// Whom this process may call.
+/// Which addresses this process may call.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Outgoing calls")]
 pub struct OutgoingArgs {
-    /// For development only: let outgoing calls reach this machine, by plain HTTP and on any port
+    /// For development only: outgoing calls may reach this machine, over plain HTTP and on any port
     #[arg(long, env = "VISAVIS_ALLOW_LOOPBACK_TARGETS", value_parser = BoolishValueParser::new())]
     pub allow_loopback_targets: bool,
 }
 
 impl OutgoingArgs {
-    /// Says so loudly where the guard is lax.
+    /// The guard of outgoing calls. Warns in the log when calls to this machine are allowed.
     #[must_use]
     pub fn guard(&self) -> Guard {
         if self.allow_loopback_targets {
@@ -297,19 +311,20 @@ impl OutgoingArgs {
     }
 }
 
-/// How events are delivered.
+/// How events are delivered to webhook endpoints.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Webhooks")]
 pub struct WebhookArgs {
-    /// Seconds that one attempt of a delivery may take
+    /// Seconds that one delivery attempt may take
     #[arg(long, env = "VISAVIS_WEBHOOK_TIMEOUT", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub webhook_timeout: u64,
-    /// Attempts that this process makes at once
+    /// Most delivery attempts that this process makes at the same time
     #[arg(long, env = "VISAVIS_WEBHOOK_PLACES", default_value = "256")]
     pub webhook_places: NonZeroU32,
 }
 
 impl WebhookArgs {
+    /// The dispatcher's settings.
     #[must_use]
     pub fn settings(&self) -> DispatcherSettings {
         DispatcherSettings { places: self.webhook_places, timeout: Duration::from_secs(self.webhook_timeout) }
@@ -320,31 +335,36 @@ impl WebhookArgs {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Identity records")]
 pub struct IdentityArgs {
-    /// TOML file that names the source of each ID type [default: the registry for all of them]
+    /// TOML file that names the identity source of each ID type [default: the registry for all of them]
     #[arg(long, env = "VISAVIS_IDENTITY_SOURCES")]
     pub identity_sources: Option<PathBuf>,
 }
 
 impl IdentityArgs {
+    /// The identity sources that the file names.
+    ///
     /// # Errors
-    /// When the file is malformed, or a secret that it names is not there.
+    /// When the file is malformed, or a secret that it names is missing.
     pub fn sources(&self, intake: &Intake, guard: Guard) -> anyhow::Result<Sources> {
         let registry = Registry::new(intake.store.clone(), intake.media.clone(), intake.pepper.clone());
         let Some(path) = &self.identity_sources else { return Ok(Sources::registry_only(registry)) };
         let wrong = || format!("VISAVIS_IDENTITY_SOURCES: {}", path.display());
         let text = std::fs::read_to_string(path).with_context(wrong)?;
         let secrets = Secrets { env: &variable, folder: path.parent().unwrap_or(Path::new("")) };
-        let sources = settings::parse(&text, &secrets).and_then(|it| Sources::new(it, registry, guard));
+        let sources = settings::parse(&text, &secrets).and_then(|settings| Sources::new(settings, registry, guard));
         sources.with_context(wrong)
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the variables that a file of settings names are known here alone")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a settings file names environment variables, and only this room reads them"
+)]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// How `serve` runs.
+/// Everything that `visavis serve` can be told.
 #[derive(Args, Clone)]
 pub struct ServeArgs {
     #[command(flatten)]
@@ -365,34 +385,34 @@ pub struct ServeArgs {
     pub outgoing: OutgoingArgs,
     #[command(flatten)]
     pub webhooks: WebhookArgs,
-    /// Address of the HTTP API: an IP address and a port
+    /// IP address and port on which the HTTP API listens
     #[arg(long, help_heading = "HTTP API", env = "VISAVIS_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// What clients see of the HTTP API, for URLs of images [default: <http://LISTEN>]
+    /// URL under which clients reach the HTTP API, for links to images [default: http:// and the listening address]
     #[arg(long, help_heading = "HTTP API", env = "VISAVIS_PUBLIC_URL", value_parser = parse_public_url)]
     pub public_url: Option<String>,
-    /// A file to write once every role runs: the address of the HTTP API, or an empty line without that role
-    #[arg(long, help_heading = "HTTP API", env = "VISAVIS_READY_FILE")]
+    /// File that is written when every role runs; it holds the address of the HTTP API, or an empty line without it
+    #[arg(long, help_heading = "Work", env = "VISAVIS_READY_FILE")]
     pub ready_file: Option<PathBuf>,
-    /// Compute threads [default: one a core]
+    /// Compute threads [default: one per core]
     #[arg(long, help_heading = "Work", env = "VISAVIS_THREADS")]
     pub threads: Option<NonZeroUsize>,
-    /// Doorbells that may wait in a lane's queue; the rest of the backlog stays in Postgres
+    /// Most work messages that wait in a lane's queue; the rest of the backlog stays in Postgres
     #[arg(long, help_heading = "Work", env = "VISAVIS_LANE_DEPTH", default_value_t = 48)]
     pub lane_depth: u32,
 }
 
-/// How the HTTP API meets the world.
+/// Access to the HTTP API.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "HTTP API")]
 pub struct ApiArgs {
-    /// Token of the admin API, at least 32 characters; without it there is none
+    /// Token of the admin API, at least 32 characters; without a token there is no admin API
     #[arg(long, env = "VISAVIS_ADMIN_TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
-    /// Origins whose browsers may call, such as <https://app.example.com>; none by default
+    /// Web origins whose pages may call the API, such as <https://app.example.com>
     #[arg(long, env = "VISAVIS_CORS_ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
-    /// MiB of request bodies that may be in memory at once
+    /// MiB of request bodies that may be in memory at the same time
     #[arg(long, env = "VISAVIS_BODY_BUDGET", default_value_t = 512)]
     pub body_budget: usize,
 }
@@ -401,10 +421,10 @@ pub struct ApiArgs {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Logs")]
 pub struct LogArgs {
-    /// Filter of log lines, such as info or visavis=debug,info
+    /// Which log lines are written, such as info or visavis=debug,info
     #[arg(long, env = "VISAVIS_LOG", default_value = "info,lapin=off,ort=error", global = true)]
     pub log: String,
-    /// Look of log lines
+    /// Format of log lines
     #[arg(long, env = "VISAVIS_LOG_FORMAT", value_enum, default_value = "text", global = true)]
     pub log_format: LogFormat,
 }

@@ -1,5 +1,6 @@
-//! The one binary; what it can do is in `cli`.
+//! The one binary. Its commands are in `cli`.
 
 fn main() -> std::process::ExitCode {
-    visavis::cli::main()
+    // Here and not in the library: a new commit then rebuilds this file alone.
+    visavis::cli::main(visavis_commit::commit!())
 }

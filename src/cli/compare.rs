@@ -1,4 +1,4 @@
-//! `visavis compare A B`: two files, one verdict, without broker or database.
+//! `visavis compare A B`: compares two files without broker or database.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -12,6 +12,7 @@ use serde_json::json;
 use super::picture::{self, Panel, Sheet};
 use crate::config::VisionArgs;
 use crate::domain::evidence::{Mode, Threshold};
+use crate::domain::frequency::one_in;
 use crate::domain::policy;
 use crate::domain::quality::{Defect, QualityLimits};
 use crate::vision::decode::{self, DecodeParams};
@@ -20,7 +21,7 @@ use crate::vision::pipeline::Analyse as _;
 use crate::vision::view::View;
 use crate::vision::{Analysis, Error, FaceComparison, Params, Pipeline};
 
-/// Two images hold one person.
+/// Both images show the same person.
 const MATCH: u8 = 0;
 const NO_MATCH: u8 = 1;
 // 2 is clap's, for a wrong command line.
@@ -42,20 +43,20 @@ Exit status:
   4  an image cannot be read, or is not a JPEG, PNG or WebP file within the limits
   5  a fault of this machine: models, the ONNX Runtime, writing the picture")]
 pub struct CompareArgs {
-    /// The reference image (JPEG, PNG or WebP, at most 10 MB, 6000 pixels a side and 24 megapixels)
+    /// Reference image: JPEG, PNG or WebP, at most 10 MB, 6000 pixels per side and 24 megapixels
     pub a: PathBuf,
-    /// The image to compare with it
+    /// Image to compare with it
     pub b: PathBuf,
     /// `fast`: one embedder; `accurate`: all embedders of the pack, fused
     #[arg(long, value_enum, default_value_t = ModeArg::Accurate)]
     pub mode: ModeArg,
-    /// Least similarity, in [0, 1], to call it the same person
+    /// Least similarity, in [0, 1], that counts as the same person
     #[arg(long, default_value = "0.75", value_parser = threshold)]
     pub threshold: Threshold,
-    /// Print JSON instead of text
+    /// Print one JSON document instead of text
     #[arg(long)]
     pub json: bool,
-    /// Write a PNG that shows both images, the faces and the score
+    /// Write a PNG with both images, their faces and the score to this file
     #[arg(long, value_name = "PNG")]
     pub picture: Option<PathBuf>,
     #[command(flatten)]
@@ -93,7 +94,7 @@ pub fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
         Err(CompareFault::Image(error)) => return Ok(fail(&error, BAD_IMAGE)),
         Err(CompareFault::Machine(error)) => return Ok(fail(&error, MACHINE_FAULT)),
     };
-    // Not 1: that would say that they are different people.
+    // Not 1, because 1 means different people.
     match std::io::stdout().write_all(text.as_bytes()).context("cannot print the verdict") {
         Ok(()) => Ok(ExitCode::from(status)),
         Err(error) => Ok(fail(&error, MACHINE_FAULT)),
@@ -164,7 +165,7 @@ fn threshold(text: &str) -> Result<Threshold, String> {
     Threshold::new(value).map_err(|e| e.to_string())
 }
 
-/// One image and what was found in it.
+/// One image and its analysis.
 struct Side {
     path: PathBuf,
     file: Vec<u8>,
@@ -230,7 +231,7 @@ impl CompareReport {
         }
         for (label, side) in ["A", "B"].into_iter().zip(&self.sides) {
             writeln!(text, "  {label}           {}: {}", side.path.display(), side.summary())?;
-            for defect in side.analysis.quality.iter().flat_map(|it| it.defects(&QualityLimits::default())) {
+            for defect in side.analysis.quality.iter().flat_map(|quality| quality.defects(&QualityLimits::default())) {
                 let Defect { measure, value, limit, advice, .. } = defect;
                 writeln!(text, "              {measure} {value:.2}, limit {limit:.2}: {advice}")?;
             }
@@ -241,11 +242,11 @@ impl CompareReport {
         Ok(text)
     }
 
-    /// What the threshold stands for, in words.
+    /// The false match rate at the threshold, in words.
     fn rate(&self) -> String {
         match self.false_match_rate {
             Some(rate) => format!(
-                "about 1 in {} pairs of strangers would pass (on the pairs that the calibration was fitted on)",
+                "about {} pairs of strangers would pass (measured on the pairs of the calibration)",
                 one_in(rate)
             ),
             None => "outside the range for which a false match rate was measured".to_owned(),
@@ -290,7 +291,7 @@ impl CompareReport {
             detail: match (&self.comparison, self.false_match_rate) {
                 (None, _) => ADVICE.to_owned(),
                 (Some(_), Some(rate)) => {
-                    format!("At this threshold about 1 in {} pairs of strangers would pass.", one_in(rate))
+                    format!("At this threshold about {} pairs of strangers would pass.", one_in(rate))
                 }
                 (Some(_), None) => String::new(),
             },
@@ -356,30 +357,12 @@ impl Side {
     }
 }
 
-/// The reciprocal of a rate, to the nearest whole number, with commas.
-fn one_in(rate: f64) -> String {
-    let digits = format!("{:.0}", 1.0 / rate);
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_told_as_one_in_so_many() {
-        assert_eq!([1.0, 0.5, 1e-3, 3.2e-7].map(one_in), ["1", "2", "1,000", "3,125,000"]);
-    }
-
-    #[test]
-    fn a_threshold_outside_the_unit_interval_is_refused_in_words() {
+    fn a_threshold_outside_the_unit_interval_is_refused_with_a_reason() {
         assert_eq!(threshold("1.5").unwrap_err(), "threshold must be in [0, 1]");
         assert_eq!(threshold("high").unwrap_err(), "not a number");
         assert!(threshold("NaN").is_err());

@@ -1,37 +1,41 @@
-//! `visavis dead-letters`: what nobody could deal with.
+//! `visavis dead-letters`: submissions, jobs and messages that could not be processed.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use chrono::SecondsFormat;
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets};
+use serde_json::json;
 use uuid::Uuid;
 
+use super::output::{OutputArgs, table, time};
 use crate::config::{DatabaseArgs, IntakeArgs, VisionArgs};
 use crate::intake::dead_letters::Redriven;
 
 #[derive(Subcommand)]
 pub(super) enum DeadLettersCommand {
-    /// Show the newest: refused submissions, failed jobs, messages that the broker gave up on
+    /// List the newest: refused submissions, failed jobs, messages that the broker gave up on
     List(DeadLetterListArgs),
-    /// Send again what the broker gave up on
+    /// Submit again a message that the broker gave up on, or wake a worker for a queued job
     Redrive(Box<RedriveArgs>),
 }
 
 #[derive(Args)]
 pub(super) struct DeadLetterListArgs {
-    /// How many
+    /// Most dead letters to list
     #[arg(long, default_value_t = 50)]
     limit: u32,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     database: DatabaseArgs,
 }
 
 #[derive(Args)]
 pub(super) struct RedriveArgs {
-    /// Its id, as `list` shows it
+    /// Id of the dead letter, from `dead-letters list`
     id: Uuid,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
@@ -42,32 +46,40 @@ pub(super) struct RedriveArgs {
 
 pub(super) async fn run(command: DeadLettersCommand) -> anyhow::Result<ExitCode> {
     match command {
-        DeadLettersCommand::List(args) => list(args).await,
+        DeadLettersCommand::List(args) => list(args).await.map(|()| ExitCode::SUCCESS),
         DeadLettersCommand::Redrive(args) => redrive(*args).await,
     }
 }
 
-async fn list(args: DeadLetterListArgs) -> anyhow::Result<ExitCode> {
+async fn list(args: DeadLetterListArgs) -> anyhow::Result<()> {
     let letters = args.database.store().await?.list_dead_letters(i64::from(args.limit)).await?;
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(["ID", "AT", "KIND", "CODE", "USER", "JOB OR MESSAGE", "DETAIL", "REDRIVEN"]);
+    let mut table = table(["ID", "AT", "KIND", "CODE", "USER", "JOB OR MESSAGE", "DETAIL", "REDRIVEN"]);
+    let mut documents = Vec::new();
     for letter in letters {
-        let time = |at: chrono::DateTime<chrono::Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
-        let what = letter.job_id.map(|it| it.to_string()).or(letter.message_id).unwrap_or_else(|| "-".to_owned());
+        documents.push(json!({
+            "id": letter.id,
+            "created_at": letter.created_at,
+            "kind": letter.kind,
+            "code": letter.code,
+            "detail": letter.detail,
+            "amqp_user": letter.amqp_user,
+            "job_id": letter.job_id,
+            "message_id": letter.message_id,
+            "redriven_at": letter.redriven_at,
+        }));
+        let about = letter.job_id.map(|job| job.to_string()).or(letter.message_id).unwrap_or_else(|| "-".to_owned());
         table.add_row([
             letter.id.to_string(),
             time(letter.created_at),
             letter.kind,
             letter.code,
             letter.amqp_user.unwrap_or_else(|| "-".to_owned()),
-            what,
+            about,
             letter.detail,
             letter.redriven_at.map_or_else(|| "-".to_owned(), time),
         ]);
     }
-    println!("{table}");
-    Ok(ExitCode::SUCCESS)
+    args.output.print(&json!({ "dead_letters": documents }), || table.to_string())
 }
 
 async fn redrive(args: RedriveArgs) -> anyhow::Result<ExitCode> {
@@ -76,17 +88,18 @@ async fn redrive(args: RedriveArgs) -> anyhow::Result<ExitCode> {
     let letter = letter.with_context(|| format!("there is no dead letter {}", args.id))?;
     let mut intake = args.intake.intake(store)?;
     intake.defaults.rates = args.vision.rates()?;
-    let (text, code) = match intake.redrive(&letter).await? {
-        Redriven::TakenIn => ("taken in again, as if it had just come", ExitCode::SUCCESS),
-        Redriven::Refused => ("refused again: the newest of `dead-letters list` says why", ExitCode::FAILURE),
-        Redriven::Rung => ("its job was still queued; its doorbell rings again", ExitCode::SUCCESS),
+    let (outcome, text) = match intake.redrive(&letter).await? {
+        Redriven::TakenIn => ("taken_in", "accepted, as if it had just arrived"),
+        Redriven::Refused => ("refused", "refused again: `dead-letters list` shows why, first in the list"),
+        Redriven::Rung => ("woken", "its job was still queued: a worker was told of it again"),
         Redriven::NothingToDo => {
-            ("its job is running or over: to run it again, submit it under a new idempotency key", ExitCode::FAILURE)
+            ("nothing_to_do", "its job is running or finished: to run it again, submit it under a new idempotency key")
         }
         Redriven::NoBody => {
-            ("a refused submission is not kept: its producer must mend it and send it again", ExitCode::FAILURE)
+            ("no_body", "the body of a refused submission is not kept: its producer must correct it and send it again")
         }
     };
-    println!("{text}");
-    Ok(code)
+    let is_done = matches!(outcome, "taken_in" | "woken");
+    args.output.print(&json!({ "id": args.id, "outcome": outcome, "done": is_done }), || text.to_owned())?;
+    Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

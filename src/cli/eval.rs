@@ -1,5 +1,6 @@
-//! `visavis eval LIST`: error rates on labelled pictures, through the product's own pipeline.
+//! `visavis eval LIST`: measures error rates on labelled pictures, through the product's own pipeline.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,6 +9,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::compare::ModeArg;
+use super::output::OutputArgs;
 use crate::config::VisionArgs;
 use crate::domain::evidence::Mode;
 use crate::eval::analyses::{self, Conditions};
@@ -16,32 +18,32 @@ use crate::eval::list::List;
 use crate::eval::liveness;
 use crate::eval::report::{EvalReport, ReportInput};
 use crate::eval::scores::Scores;
-use crate::eval::statistics::Descending;
+use crate::eval::statistics::{Descending, Interval, LEAST_SAMPLE, RATES};
 use crate::vision::compare::{ScorePart, Scorer};
 use crate::vision::network::Onnx;
 use crate::vision::{Engine, EngineSettings, Pack};
 
 #[derive(Args)]
 #[command(after_help = "\
-The list is a CSV file with a header line and paths relative to it: columns a, b and same (1 or 0) for pairs, or image and
-identity for all pairs of different pictures; a column group adds the rates by group.
+The list is a CSV file with a header line; paths are relative to it. Columns a, b and same (1 or 0) list pairs; columns
+image and identity compare all pairs of pictures. A column group adds the rates by group.
 
-DIR gets report.html and report.json. While it runs, DIR/templates.jsonl holds the templates of the faces: a run that was cut
-off goes on from there, and it is removed at the end, unless --keep-templates is given.")]
+DIR gets report.html and report.json, which --json prints, too. During the run DIR/templates.jsonl holds the templates of
+the faces: an interrupted run continues from it. It is removed at the end, unless --keep-templates is given.")]
 pub(super) struct EvalArgs {
     /// The labelled list (CSV)
     #[arg(required_unless_present = "liveness", conflicts_with = "liveness")]
     list: Option<PathBuf>,
-    /// Measure liveness instead, on a CSV file with the columns file and label (`bona_fide`, or a kind of attack)
+    /// Measure liveness instead, on a CSV file with the columns file and label: `bona_fide` or a kind of attack
     #[arg(long, value_name = "LABELS", conflicts_with_all = ["mode", "fit", "keep_templates"])]
     liveness: Option<PathBuf>,
-    /// Folder for the report; made when it is not there
+    /// Folder for the report; it is created when it does not exist
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// `fast`: one embedder; `accurate`: all embedders of the pack, fused
     #[arg(long, value_enum, ignore_case = true, default_value_t = ModeArg::Accurate)]
     mode: ModeArg,
-    /// What to measure: an optional pack that was pulled, by name, or a folder with a pack [default: as --use-packs says]
+    /// Pack to measure: the name of an optional pack that was pulled, or a pack's folder [default: the packs in use]
     #[arg(long, value_name = "NAME|FOLDER")]
     pack: Option<String>,
     /// Write a calibration fitted on this list's pairs to FILE
@@ -50,15 +52,17 @@ pub(super) struct EvalArgs {
     /// Version of the calibration that --fit writes
     #[arg(long, default_value = "1", requires = "fit")]
     fit_version: String,
-    /// What the list is, for the calibration that --fit writes [default: its file's name]
+    /// Description of the list in the calibration that --fit writes [default: the file's name]
     #[arg(long, value_name = "TEXT", requires = "fit")]
     fit_data: Option<String>,
-    /// Keep the templates, for another run over the same pictures
+    /// Keep the templates for another run over the same pictures
     #[arg(long)]
     keep_templates: bool,
-    /// Compute threads [default: one a core]
+    /// Compute threads [default: one per core]
     #[arg(long, env = "VISAVIS_THREADS")]
     threads: Option<std::num::NonZeroUsize>,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     vision: VisionArgs,
 }
@@ -67,13 +71,13 @@ pub(super) async fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     let pack = match &args.pack {
         Some(folder) if Path::new(folder).is_dir() => Pack::load(Path::new(folder))?,
-        Some(name) => args.vision.registry().load(std::slice::from_ref(name))?,
+        Some(name) => args.vision.registry()?.load(std::slice::from_ref(name))?,
         None => args.vision.pack()?,
     };
     match (&args.list, &args.liveness) {
         (_, Some(labels)) => measure_liveness(args, pack, labels).await,
         (Some(list), None) => compare(args, pack, list).await,
-        (None, None) => bail!("name a list"),
+        (None, None) => bail!("name a list of labelled pictures"),
     }
 }
 
@@ -94,24 +98,24 @@ fn progress(pictures: usize) -> anyhow::Result<ProgressBar> {
 }
 
 fn name_of(path: &Path) -> String {
-    path.file_name().map_or_else(String::new, |it| it.to_string_lossy().into_owned())
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 async fn measure_liveness(args: &EvalArgs, pack: Pack, labels: &Path) -> anyhow::Result<ExitCode> {
     let list = liveness::read(labels)?;
     let engine = start(args, pack).await?;
     let Some(model) = engine.liveness_model().map(str::to_owned) else {
-        bail!("the models in use test no liveness: see `visavis models list`");
+        bail!("the models in use have no liveness test: `visavis models list` shows those that have");
     };
     let bar = progress(list.len())?;
     let done = |count: usize| bar.set_position(count as u64);
     let tested = liveness::run(&list, labels.parent().unwrap_or(Path::new("")), &engine, done).await?;
     bar.finish_and_clear();
     let report = liveness::LivenessReport::of(name_of(labels), model, &list, &tested).map_err(anyhow::Error::msg)?;
-    write(&args.out.join("report.json"), &(serde_json::to_string_pretty(&report)? + "\n"))?;
+    let document = serde_json::to_value(&report)?;
+    write(&args.out.join("report.json"), &format!("{document:#}\n"))?;
     write(&args.out.join("report.html"), &report.html()?)?;
-    print_liveness(&report, &args.out);
-    Ok(ExitCode::SUCCESS)
+    args.output.print(&document, || liveness_text(&report, &args.out)).map(|()| ExitCode::SUCCESS)
 }
 
 async fn compare(args: &EvalArgs, pack: Pack, path: &Path) -> anyhow::Result<ExitCode> {
@@ -144,7 +148,8 @@ async fn compare(args: &EvalArgs, pack: Pack, path: &Path) -> anyhow::Result<Exi
         mode: mode.to_uppercase(),
     });
     let report = report.map_err(anyhow::Error::msg)?;
-    write(&args.out.join("report.json"), &(serde_json::to_string_pretty(&report)? + "\n"))?;
+    let document = serde_json::to_value(&report)?;
+    write(&args.out.join("report.json"), &format!("{document:#}\n"))?;
     write(&args.out.join("report.html"), &report.html()?)?;
     if let Some(file) = &args.fit {
         let origin = CalibrationOrigin {
@@ -153,7 +158,7 @@ async fn compare(args: &EvalArgs, pack: Pack, path: &Path) -> anyhow::Result<Exi
             score: &formula(&scorer),
             fitted_on: args.fit_data.as_deref().unwrap_or(&list_name),
             fitted_at: &today(),
-            images: analysed.iter().filter(|it| it.template.is_some()).count(),
+            images: analysed.iter().filter(|picture| picture.template.is_some()).count(),
         };
         let text =
             fit::calibration(&Descending::new(&compared.genuine), &Descending::new(&compared.impostor), &origin)?;
@@ -162,7 +167,7 @@ async fn compare(args: &EvalArgs, pack: Pack, path: &Path) -> anyhow::Result<Exi
     if !args.keep_templates {
         std::fs::remove_file(&journal).with_context(|| format!("cannot remove {}", journal.display()))?;
     }
-    print(&report, &args.out);
+    args.output.print(&document, || text(&report, &args.out))?;
     if report.genuine + report.impostor == 0 {
         bail!("no pair could be compared");
     }
@@ -182,51 +187,73 @@ fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
-/// The score in words: `0.8 * cosine(a) + 0.2 * cosine(b)`.
+/// The score as a formula: `0.8 * cosine(a) + 0.2 * cosine(b)`.
 fn formula(scorer: &Scorer) -> String {
-    let part = |it: &ScorePart| {
-        let model = if it.mirrored { format!("{}, mirrored averaged in", it.model) } else { it.model.clone() };
-        match it.weight.total_cmp(&1.0) {
+    let term = |part: &ScorePart| {
+        let model = if part.mirrored { format!("{}, mirrored averaged in", part.model) } else { part.model.clone() };
+        match part.weight.total_cmp(&1.0) {
             std::cmp::Ordering::Equal => format!("cosine({model})"),
-            _ => format!("{} * cosine({model})", it.weight),
+            _ => format!("{} * cosine({model})", part.weight),
         }
     };
-    scorer.parts.iter().map(part).collect::<Vec<_>>().join(" + ")
+    scorer.parts.iter().map(term).collect::<Vec<_>>().join(" + ")
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn print_liveness(report: &liveness::LivenessReport, out: &Path) {
-    let percent = |it: Option<f64>| it.map_or_else(|| "not measurable".to_owned(), |it| format!("{:.2} %", it * 100.0));
-    println!("{} {}", report.list, report.model);
-    println!("  pictures            {} ({} without a usable face)", report.images, report.failures.len());
-    for (what, rates) in [("all", &report.all), ("context >= 2.0", &report.in_context)] {
-        println!("  {what}");
-        println!(
-            "    AUC               {}",
-            rates.auc.map_or_else(|| "not measurable".to_owned(), |it| format!("{it:.4}"))
-        );
-        println!("    equal error rate  {}", percent(rates.eer));
-        println!("    BPCER             {}  of {}", percent(rates.bpcer), rates.bona_fide);
-        for (kind, apcer) in &rates.apcer {
-            println!("    APCER {kind:<11} {}  of {}", percent(Some(*apcer)), rates.attacks[kind]);
-        }
-    }
-    println!("  {}", out.join("report.html").display());
+fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| "not measurable".to_owned(), |share| format!("{:.2} %", share * 100.0))
 }
 
-fn print(report: &EvalReport, out: &Path) {
-    let percent = |it: Option<f64>| it.map_or_else(|| "not measurable".to_owned(), |it| format!("{:.2} %", it * 100.0));
-    println!("{} {}, {}", report.list, report.mode, report.model);
-    println!("  pictures            {} ({} without a usable face)", report.images, report.failures.len());
-    println!("  pairs               {} genuine, {} impostor", report.genuine, report.impostor);
-    println!("  equal error rate    {}", percent(report.eer));
-    for (rate, tar) in &report.tar_at_fmr {
-        let interval = report.tar_at_fmr_interval[rate]
-            .map_or_else(String::new, |it| format!("  [{:.2}, {:.2}]", it.low * 100.0, it.high * 100.0));
-        println!("  TAR at FMR {rate}     {}{interval}", percent(*tar));
+/// The 95 % interval in percent, or nothing.
+fn range(interval: Option<Interval>) -> String {
+    interval.map_or_else(String::new, |range| format!("  [{:.2}, {:.2}]", range.low * 100.0, range.high * 100.0))
+}
+
+fn liveness_text(report: &liveness::LivenessReport, out: &Path) -> String {
+    let mut text = format!("{} {}\n", report.list, report.model);
+    let _ = writeln!(text, "  pictures            {} ({} without a usable face)", report.images, report.failures.len());
+    for (what, rates) in [("all", &report.all), ("context >= 2.0", &report.in_context)] {
+        let auc = rates.auc.map_or_else(|| "not measurable".to_owned(), |auc| format!("{auc:.4}"));
+        let bpcer = percent(rates.bpcer) + range(rates.bpcer_interval).as_str();
+        let _ = writeln!(text, "  {what}\n    AUC               {auc}");
+        let _ = writeln!(text, "    equal error rate  {}", percent(rates.eer));
+        let _ = writeln!(text, "    BPCER             {bpcer}  of {}", rates.bona_fide);
+        for (kind, apcer) in &rates.apcer {
+            let apcer = percent(Some(*apcer)) + range(rates.apcer_interval[kind]).as_str();
+            let _ = writeln!(text, "    APCER {kind:<11} {apcer}  of {}", rates.attacks[kind]);
+        }
     }
-    println!("  {}", out.join("report.html").display());
+    if report.all.too_few {
+        let _ = writeln!(
+            text,
+            "  too few pictures to say: at least {LEAST_SAMPLE} bona fide pictures and {LEAST_SAMPLE} attacks are needed"
+        );
+    }
+    let _ = write!(text, "  brackets: 95 % confidence intervals\n  {}", out.join("report.html").display());
+    text
+}
+
+fn text(report: &EvalReport, out: &Path) -> String {
+    let mut text = format!("{} {}, {}\n", report.list, report.mode, report.model);
+    let _ = writeln!(text, "  pictures            {} ({} without a usable face)", report.images, report.failures.len());
+    let _ = writeln!(text, "  pairs               {} genuine, {} impostor", report.genuine, report.impostor);
+    let _ = writeln!(text, "  equal error rate    {}{}", percent(report.eer), range(report.eer_interval));
+    for (name, rate) in RATES {
+        let figure = match report.tar_at_fmr[name] {
+            Some(tar) => percent(Some(tar)) + range(report.tar_at_fmr_interval[name]).as_str(),
+            None => format!("not measurable: needs {:.0} impostor pairs and a genuine one", 1.0 / rate),
+        };
+        let _ = writeln!(text, "  TAR at FMR {name}     {figure}");
+    }
+    if report.too_few {
+        let _ = writeln!(
+            text,
+            "  too few pairs to say: at least {LEAST_SAMPLE} genuine and {LEAST_SAMPLE} impostor pairs are needed"
+        );
+    }
+    let _ = write!(text, "  brackets: 95 % confidence intervals\n  {}", out.join("report.html").display());
+    text
 }

@@ -12,6 +12,7 @@ use futures_util::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::output::OutputArgs;
 use crate::config::{DatabaseArgs, IntakeArgs};
 use crate::domain::identity::{IdNumber, IdType};
 use crate::identity::Registry;
@@ -23,30 +24,32 @@ use crate::vision::decode;
 
 #[derive(Subcommand)]
 pub(super) enum IdentityCommand {
-    /// Take identity records and portraits of one ID type from a file into the registry
+    /// Import identity records and portraits of one ID type from a file into the registry
     Import(ImportArgs),
-    /// Show how many records there are of each ID type
+    /// Count the records of each ID type
     Count(CountArgs),
-    /// Erase records for good
+    /// Erase records permanently
     Delete(DeleteArgs),
 }
 
 #[derive(Args)]
 pub(super) struct ImportArgs {
-    /// Rows of `id_number`, portrait (Base64, or a path relative to this file) and whatever else is known
+    /// File of rows with `id_number`, portrait (Base64, or a path relative to this file) and any other attributes
     file: PathBuf,
-    /// nin, bvn, vnin, `drivers_license` or passport
+    /// ID type of the records: nin, bvn, vnin, `drivers_license` or passport
     #[arg(long, value_parser = parse_id_type)]
     id_type: IdType,
-    /// [default: by the file's name]
+    /// Format of the file [default: by its name]
     #[arg(long, value_enum)]
     format: Option<FormatArg>,
-    /// Where to write a line of JSON for each row that was refused: line, code, message
+    /// File for the refused rows, one JSON object per line with line, code and message
     #[arg(long)]
     errors: Option<PathBuf>,
-    /// Rows in hand at once [default: one a core]
+    /// Rows that are imported at the same time [default: one per core]
     #[arg(long)]
     parallel: Option<NonZeroUsize>,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
@@ -55,55 +58,61 @@ pub(super) struct ImportArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum FormatArg {
-    /// A JSON object a line
+    /// One JSON object per line
     Jsonl,
-    /// With a heading
+    /// CSV with a header line
     Csv,
 }
 
 #[derive(Args)]
 pub(super) struct CountArgs {
     #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
     database: DatabaseArgs,
 }
 
 #[derive(Args)]
 pub(super) struct DeleteArgs {
-    /// nin, bvn, vnin, `drivers_license` or passport
+    /// ID type of the records: nin, bvn, vnin, `drivers_license` or passport
     #[arg(long, value_parser = parse_id_type)]
     id_type: IdType,
-    /// Every record of the type; without it, the ID numbers are read from standard input, one a line
+    /// Erase every record of the type; without this flag, ID numbers are read from standard input, one per line
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
     intake: IntakeArgs,
 }
 
-/// Some rows were refused; the others are in.
+/// Exit status when some rows were refused and the others are imported.
 const REFUSED: u8 = 3;
-/// Refused rows that are shown where no file takes them.
+/// Refused rows that are shown on standard error when no file takes them.
 const SHOWN: u64 = 10;
 
 pub(super) async fn run(command: IdentityCommand) -> anyhow::Result<ExitCode> {
     match command {
         IdentityCommand::Import(args) => import(args).await,
         IdentityCommand::Count(args) => {
-            for (id_type, count) in args.database.store().await?.count_registry().await? {
-                println!("{id_type} {count}");
-            }
-            Ok(ExitCode::SUCCESS)
+            let counts = args.database.store().await?.count_registry().await?;
+            let records: serde_json::Map<_, _> =
+                counts.iter().map(|(id_type, count)| (id_type.clone(), json!(count))).collect();
+            let line = |(id_type, count): &(String, i64)| format!("{id_type} {count}");
+            let text = || counts.iter().map(line).collect::<Vec<_>>().join("\n");
+            args.output.print(&json!({ "records": records }), text).map(|()| ExitCode::SUCCESS)
         }
         IdentityCommand::Delete(args) => delete(args).await,
     }
 }
 
 async fn import(args: ImportArgs) -> anyhow::Result<ExitCode> {
-    let format = match (args.format, args.file.extension().and_then(|it| it.to_str())) {
+    let format = match (args.format, args.file.extension().and_then(|name| name.to_str())) {
         (Some(FormatArg::Jsonl), _) | (None, Some("jsonl" | "ndjson")) => rows::ImportFormat::Jsonl,
         (Some(FormatArg::Csv), _) | (None, Some("csv")) => rows::ImportFormat::Csv,
-        (None, _) => bail!("the file's name does not say what it is: add --format jsonl or --format csv"),
+        (None, _) => bail!("the file's name ends neither in .jsonl nor in .csv: add --format jsonl or --format csv"),
     };
     let unusable = || format!("cannot use {}", args.file.display());
     let size = std::fs::metadata(&args.file).with_context(unusable)?.len();
@@ -118,7 +127,8 @@ async fn import(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let parallel = args.parallel.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let (mut imported, mut unchanged) = (0_u64, 0_u64);
     loop {
-        // A window at a time: numbers are admitted in the file's order, portraits looked at side by side.
+        // Numbers are admitted in the file's order, so that the second of two equal ones is refused. Portraits of a
+        // window are then decoded in parallel.
         let (mut window, mut done) = (Vec::new(), false);
         while window.len() < parallel * 8 {
             let Some(row) = rows.next() else {
@@ -142,7 +152,7 @@ async fn import(args: ImportArgs) -> anyhow::Result<ExitCode> {
                 Err(Error::Row(fault)) => report.add(&bar, line, &fault)?,
                 Err(Error::Machine(error)) => {
                     bar.abandon();
-                    let so_far = format!("{imported} rows were imported; run the same command again to go on");
+                    let so_far = format!("{imported} rows were imported; run the same command again to continue");
                     return Err(anyhow::Error::from(error).context(so_far));
                 }
             }
@@ -154,15 +164,17 @@ async fn import(args: ImportArgs) -> anyhow::Result<ExitCode> {
     }
     bar.finish_and_clear();
     let refused = report.finish()?;
-    println!("imported {imported}, unchanged {unchanged}, refused {refused}");
+    let document = json!({ "imported": imported, "unchanged": unchanged, "refused": refused });
+    args.output.print(&document, || format!("imported {imported}, unchanged {unchanged}, refused {refused}"))?;
     Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
 async fn delete(args: DeleteArgs) -> anyhow::Result<ExitCode> {
     let registry = registry(&args.database, &args.intake).await?;
     if args.all {
-        println!("erased {}", registry.delete_all(args.id_type).await?);
-        return Ok(ExitCode::SUCCESS);
+        let erased = registry.delete_all(args.id_type).await?;
+        let document = json!({ "erased": erased, "unknown": 0 });
+        return args.output.print(&document, || format!("erased {erased}")).map(|()| ExitCode::SUCCESS);
     }
     let (mut erased, mut unknown) = (0_u64, 0_u64);
     for line in std::io::stdin().lock().lines() {
@@ -173,7 +185,8 @@ async fn delete(args: DeleteArgs) -> anyhow::Result<ExitCode> {
             _ => unknown += 1,
         }
     }
-    println!("erased {erased}, unknown {unknown}");
+    let document = json!({ "erased": erased, "unknown": unknown });
+    args.output.print(&document, || format!("erased {erased}, unknown {unknown}"))?;
     Ok(if unknown == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
@@ -182,7 +195,7 @@ async fn registry(database: &DatabaseArgs, intake: &IntakeArgs) -> anyhow::Resul
     Ok(Registry::new(intake.store, intake.media, intake.pepper))
 }
 
-/// A portrait must decode. Whether it shows a face is seen when it is compared.
+/// Refuses a portrait that does not decode. Whether it shows a face is found out when it is compared.
 fn check(portrait: &[u8]) -> Result<(), RowFault> {
     let decoded = decode::decode(portrait, &DecodeParams::default());
     decoded.map(drop).map_err(|fault| RowFault::new(fault.code(), fault.to_string()))
@@ -192,7 +205,7 @@ fn parse_id_type(text: &str) -> Result<IdType, String> {
     IdType::parse(text).ok_or_else(|| "must be nin, bvn, vnin, drivers_license or passport".to_owned())
 }
 
-/// Rows that were refused: to a file, or the first of them to the terminal.
+/// Refused rows: written to a file, or the first ones to standard error.
 struct RefusedRows {
     file: Option<BufWriter<File>>,
     refused: u64,
@@ -224,7 +237,7 @@ impl RefusedRows {
         if let Some(file) = &mut self.file {
             file.flush().context("cannot write the report of refused rows")?;
         } else if self.refused > SHOWN {
-            eprintln!("and {} more: add --errors FILE to see them all", self.refused - SHOWN);
+            eprintln!("and {} more: add --errors FILE to list all of them", self.refused - SHOWN);
         }
         Ok(self.refused)
     }

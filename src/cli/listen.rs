@@ -1,58 +1,72 @@
-//! `visavis listen`: brings events to a program on the developer's machine, signed as webhooks are.
+//! `visavis listen`: forwards events to a program on the developer's machine, signed like webhooks.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::Args;
+use serde_json::{Value, json};
 
+use super::output::StreamOutputArgs;
 use crate::net::event_stream::{Message, Parser};
 use crate::net::{Client, Guard, HeaderMap, HeaderValue, Method, Request, StatusCode, Target, header};
 use crate::webhooks::signature::{self, Secret};
 
 #[derive(Args)]
 pub(super) struct ListenArgs {
-    /// Where to bring the events, such as <http://localhost:3000/hook>
+    /// URL that gets the events, such as <http://localhost:3000/hook>
     #[arg(long)]
     forward_to: String,
-    /// An API key with the scope read
+    /// API key with the scope read, such as the one that `visavis tenant key` prints
     #[arg(long, env = "VISAVIS_KEY", hide_env_values = true)]
     key: String,
-    /// Where the API is
+    /// URL of the API
     #[arg(long, env = "VISAVIS_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// Secret to sign with: `whsec_` and 24 to 64 bytes in Base64 [default: a new one, printed at start]
+    /// Signing secret: `whsec_` and 24 to 64 bytes in Base64 [default: a new one, printed at start]
     #[arg(long, env = "VISAVIS_LISTEN_SECRET", hide_env_values = true)]
     secret: Option<String>,
-    /// Begin behind the event of this id [default: with what happens from now on]
+    /// Begin with the event after this one, named by its webhook-id [default: with the next event]
     #[arg(long)]
     since: Option<uuid::Uuid>,
+    #[command(flatten)]
+    output: StreamOutputArgs,
 }
 
-/// A stream says something every 15 seconds.
+/// Longest silence of a stream: the API sends a comment every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(45);
-/// Longer than a stream lives.
+/// Longer than the API keeps a stream open.
 const LONGEST: Duration = Duration::from_mins(30);
-/// Between a stream and the next.
+/// Pause between one stream and the next.
 const AGAIN: Duration = Duration::from_secs(1);
-/// As in production.
+/// Time limit for the receiver, as in production.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What one stream came to.
+/// Why a stream ended.
 enum StreamEnd {
-    /// As streams do, after a while or with their server.
-    Again,
-    /// Trying again will not help.
+    /// The API closed it, as it does regularly and when it restarts.
+    Closed,
+    /// Another attempt will fail in the same way.
     Refused(String),
 }
 
+/// Reads events from the API and forwards each to the receiver.
 struct Forwarder {
     client: Client,
     api: Target,
     receiver: Target,
     key: HeaderValue,
     secret: Secret,
+    /// Id of the newest event that was forwarded.
     last: Option<String>,
+    output: StreamOutputArgs,
+}
+
+/// What became of one event at the receiver.
+enum Forwarded {
+    /// The receiver answered with this HTTP status.
+    Status(u16),
+    Failed(String),
 }
 
 pub(super) async fn run(args: ListenArgs) -> anyhow::Result<()> {
@@ -65,16 +79,17 @@ pub(super) async fn run(args: ListenArgs) -> anyhow::Result<()> {
         Secret::parse(text).context("--secret must be whsec_ and 24 to 64 bytes in Base64")?
     } else {
         let secret = Secret::from_random(rand::random());
-        println!("signed with {}", secret.reveal());
+        let text = secret.reveal();
+        args.output.print(&json!({ "signing_secret": text }), || format!("signed with {text}"))?;
         secret
     };
-    let last = args.since.map(|it| it.to_string());
-    let mut session = Forwarder { client, api, receiver, key, secret, last };
+    let last = args.since.map(|id| id.to_string());
+    let mut session = Forwarder { client, api, receiver, key, secret, last, output: args.output };
     loop {
         match session.stream().await {
-            Ok(StreamEnd::Again) => {}
+            Ok(StreamEnd::Closed) => {}
             Ok(StreamEnd::Refused(why)) => bail!("{why}"),
-            Err(error) => eprintln!("{error:#}: trying again"),
+            Err(error) => eprintln!("{error:#}: connecting again"),
         }
         tokio::time::sleep(AGAIN).await;
     }
@@ -110,25 +125,75 @@ impl Forwarder {
             .context("the stream broke off")?
         {
             for message in parser.push(&bytes) {
-                println!("{} {} {}", message.kind, message.id, self.forward(&message).await);
+                let forwarded = self.forward(&message).await;
+                self.output.print(&document(&message, &forwarded), || line(&message, &forwarded))?;
                 self.last = Some(message.id);
             }
         }
-        Ok(StreamEnd::Again)
+        Ok(StreamEnd::Closed)
     }
 
-    /// Brings it once, and says what came of it: a developer sees what is wrong and replays.
-    async fn forward(&self, message: &Message) -> String {
-        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs()).cast_signed();
+    /// Forwards one event, once. A failed event is not retried: a developer corrects the receiver and runs the command
+    /// again with `--since`.
+    async fn forward(&self, message: &Message) -> Forwarded {
+        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()).cast_signed();
         let signature = self.secret.sign(&message.id, timestamp, &message.data);
         let Some(headers) = signature::headers(&message.id, timestamp, &signature) else {
-            return "is malformed".to_owned();
+            return Forwarded::Failed("the event's id fits no header".to_owned());
         };
         let (target, body) = (self.receiver.clone(), Some(Bytes::from(message.data.clone())));
         let request = Request { method: Method::POST, target, headers, body, timeout: PATIENCE, max_answer: 1024 };
         match self.client.send_and_cut(request).await {
-            Ok(answer) => answer.status.as_u16().to_string(),
-            Err(error) => error.to_string(),
+            Ok(answer) => Forwarded::Status(answer.status.as_u16()),
+            Err(error) => Forwarded::Failed(error.to_string()),
         }
+    }
+}
+
+/// The id of what the event is about, such as the job's. Receivers see it as `data.id`.
+fn data_id(message: &Message) -> Option<String> {
+    let body: Value = serde_json::from_str(&message.data).ok()?;
+    Some(body.pointer("/data/id")?.as_str()?.to_owned())
+}
+
+/// `type data.id webhook-id -> status`: the values that a receiver finds in the event and in the header webhook-id.
+fn line(message: &Message, forwarded: &Forwarded) -> String {
+    let about = data_id(message).unwrap_or_else(|| "-".to_owned());
+    let result = match forwarded {
+        Forwarded::Status(status) => status.to_string(),
+        Forwarded::Failed(reason) => reason.clone(),
+    };
+    format!("{} {about} webhook-id {} -> {result}", message.kind, message.id)
+}
+
+fn document(message: &Message, forwarded: &Forwarded) -> Value {
+    let (status, error) = match forwarded {
+        Forwarded::Status(status) => (Some(status), None),
+        Forwarded::Failed(reason) => (None, Some(reason)),
+    };
+    json!({
+        "type": message.kind,
+        "id": data_id(message),
+        "webhook_id": message.id,
+        "status": status,
+        "error": error,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_what_the_receiver_sees() {
+        let data = r#"{"type":"job.completed","data":{"id":"job-1"}}"#.to_owned();
+        let message = Message { id: "event-1".to_owned(), kind: "job.completed".to_owned(), data };
+        let answered = Forwarded::Status(204);
+        assert_eq!(line(&message, &answered), "job.completed job-1 webhook-id event-1 -> 204");
+        let failed = document(&message, &Forwarded::Failed("no connection".to_owned()));
+        let expected = json!({
+            "type": "job.completed", "id": "job-1", "webhook_id": "event-1", "status": null, "error": "no connection",
+        });
+        assert_eq!(failed, expected);
     }
 }

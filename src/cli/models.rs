@@ -1,31 +1,37 @@
-//! `visavis models`: the networks that there are, those of the default pack and those whose weights do not come with the
-//! repository.
+//! `visavis models`: the networks of the default pack, and of the optional packs whose weights are fetched separately.
 
 mod bench;
 mod download;
 mod pull;
 
-use std::process::ExitCode;
+use clap::{Args, Subcommand};
+use serde_json::json;
 
-use clap::Subcommand;
-use comfy_table::{Table, presets};
-
+use super::output::{OutputArgs, table};
 use crate::config::VisionArgs;
 use crate::vision::pack::manifest::Manifest;
 
 #[derive(Subcommand)]
 pub(super) enum ModelsCommand {
     /// List the networks of every pack with their licences, and which packs were pulled
-    List(VisionArgs),
-    /// Fetch a pack's files and check them; a download that broke off goes on where it was
+    List(PackArgs),
+    /// Fetch and check the files of an optional pack; an interrupted download continues where it stopped
     Pull(pull::PullArgs),
     /// Check the files of the default pack and of every pack that was pulled
-    Verify(VisionArgs),
-    /// Measure how long each network in use takes, on one thread
+    Verify(PackArgs),
+    /// Measure how long one run of each network in use takes, on one thread
     Bench(bench::BenchArgs),
 }
 
-pub(super) async fn run(command: ModelsCommand) -> anyhow::Result<ExitCode> {
+#[derive(Args)]
+pub(super) struct PackArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    vision: VisionArgs,
+}
+
+pub(super) async fn run(command: ModelsCommand) -> anyhow::Result<()> {
     match command {
         ModelsCommand::List(args) => list(&args),
         ModelsCommand::Pull(args) => pull::run(&args).await,
@@ -34,42 +40,51 @@ pub(super) async fn run(command: ModelsCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(header);
-    table
-}
-
-fn list(args: &VisionArgs) -> anyhow::Result<ExitCode> {
-    let registry = args.registry();
-    let mut table = table(&["PACK", "STATE", "NETWORK", "TASK", "LICENCE", "FROM"]);
+fn list(args: &PackArgs) -> anyhow::Result<()> {
+    let registry = args.vision.registry()?;
+    let mut table = table(["PACK", "STATE", "NETWORK", "TASK", "LICENCE", "FROM"]);
+    let mut documents = Vec::new();
     let mut add = |pack: &Manifest, state: &str| {
-        for it in &pack.models {
-            let network = format!("{}@{}", it.name, it.version);
-            table.add_row([&pack.label(), state, &network, it.task(), &it.licence, &it.origin.to_string()]);
+        for model in &pack.models {
+            let (network, origin) = (format!("{}@{}", model.name, model.version), model.origin.to_string());
+            table.add_row([&pack.label(), state, &network, model.task(), &model.licence, &origin]);
+            documents.push(json!({
+                "pack": pack.label(),
+                "state": state.replace(' ', "_"),
+                "network": network,
+                "task": model.task(),
+                "licence": model.licence,
+                "origin": origin,
+            }));
         }
     };
     add(&registry.default_pack()?, "here");
     for pack in registry.optional()? {
         add(&pack, if registry.is_pulled(&pack.pack) { "pulled" } else { "not pulled" });
     }
-    println!("{table}");
-    Ok(ExitCode::SUCCESS)
+    args.output.print(&json!({ "networks": documents }), || table.to_string())
 }
 
-fn verify(args: &VisionArgs) -> anyhow::Result<ExitCode> {
-    let registry = args.registry();
+fn verify(args: &PackArgs) -> anyhow::Result<()> {
+    let registry = args.vision.registry()?;
     let default = registry.default_pack()?;
-    default.verify_in(&args.models)?;
-    println!("{} is as its description says", default.label());
+    default.verify_in(&args.vision.models_folder()?)?;
+    let mut packs = vec![(default.label(), true)];
     for pack in registry.optional()? {
-        if registry.is_pulled(&pack.pack) {
+        let is_pulled = registry.is_pulled(&pack.pack);
+        if is_pulled {
             pack.verify_in(&registry.place(&pack.pack))?;
-            println!("{} is as its description says", pack.label());
-        } else {
-            println!("{} was not pulled", pack.label());
         }
+        packs.push((pack.label(), is_pulled));
     }
-    Ok(ExitCode::SUCCESS)
+    let state = |is_here: &bool| if *is_here { "verified" } else { "not_pulled" };
+    let documents: Vec<_> =
+        packs.iter().map(|(pack, is_here)| json!({ "pack": pack, "state": state(is_here) })).collect();
+    args.output.print(&json!({ "packs": documents }), || {
+        let line = |(pack, is_here): &(String, bool)| {
+            let state = if *is_here { "matches its description" } else { "was not pulled" };
+            format!("{pack} {state}")
+        };
+        packs.iter().map(line).collect::<Vec<_>>().join("\n")
+    })
 }

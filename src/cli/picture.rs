@@ -1,5 +1,4 @@
-//! The sheet that `visavis compare --picture` writes: both images, what was found in them, the aligned faces and the
-//! score between them.
+//! Draws the picture of `visavis compare --picture`: both images, their faces, the aligned faces and the score.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -22,17 +21,17 @@ use crate::vision::geometry::{Point, Rect};
 use crate::vision::picture::Picture;
 use crate::vision::resample;
 
-/// What the sheet shows.
+/// The content of the picture.
 pub struct Sheet<'a> {
     /// The verdict in words.
     pub headline: String,
-    /// A smaller line below it; may be empty.
+    /// A smaller line below the verdict. It may be empty.
     pub detail: String,
     /// Left and right.
     pub panels: [Panel<'a>; 2],
-    /// `None` when there was nothing to compare.
+    /// `None` when an image shows no usable face.
     pub similarity: Option<Similarity>,
-    /// Where the mark on the bar stands.
+    /// The place of the mark on the bar.
     pub threshold: Threshold,
 }
 
@@ -40,7 +39,7 @@ pub struct Sheet<'a> {
 pub struct Panel<'a> {
     /// Name of the file.
     pub title: String,
-    /// What was found.
+    /// The size of the image and the number of its faces.
     pub caption: String,
     /// The upright picture.
     pub picture: &'a Picture,
@@ -62,11 +61,11 @@ const RUST: Rgb<u8> = Rgb([178, 84, 56]);
 const WIDTH: u32 = 1160;
 const MARGIN: i32 = 40;
 const GAP: i32 = 32;
-/// Largest width of a photo: two of them, the gap and the margins make the sheet.
+/// Largest width of a photo. Two photos, the gap and the margins add up to the width of the sheet.
 const PHOTO_WIDTH: i32 = (WIDTH as i32 - 2 * MARGIN - GAP) / 2;
 const PHOTO_HEIGHT: i32 = 460;
 const PHOTO_TOP: i32 = 132;
-/// A small photo is enlarged so far at most; more would only show its pixels.
+/// Largest enlargement of a small photo. More would only show its pixels.
 const ENLARGE: f64 = 2.0;
 const CAPTION_HEIGHT: i32 = 84;
 const CHIP: i32 = 150;
@@ -94,7 +93,7 @@ pub fn draw(sheet: &Sheet<'_>) -> anyhow::Result<RgbImage> {
     canvas.text(MARGIN, 86, 19.0, FAINT, &sheet.detail);
     for (i, ((panel, photo), chip)) in sheet.panels.iter().zip(&photos).zip(&chips).enumerate() {
         let left = MARGIN + i as i32 * (PHOTO_WIDTH + GAP);
-        // A photo narrower or lower than its place lies on a mat of that size.
+        // A photo that is smaller than its place lies on a mat.
         let mat = Area::at(left, PHOTO_TOP).of_size(PHOTO_WIDTH as u32, photo_height as u32);
         draw_filled_rect_mut(&mut canvas.image, mat, MAT);
         let middle = |room: i32, size: u32| (room - size as i32) / 2;
@@ -115,7 +114,7 @@ pub fn draw(sheet: &Sheet<'_>) -> anyhow::Result<RgbImage> {
     Ok(canvas.image)
 }
 
-/// The photo at the size that it has on the sheet.
+/// The photo at its size on the sheet.
 fn fit(panel: &Panel<'_>) -> RgbImage {
     let scale = shown_scale(panel.picture);
     let side = |v: usize| ((v as f64 * scale).round() as usize).max(1);
@@ -152,7 +151,7 @@ impl Canvas<'_> {
         self.text(x - width / 2, y, size, colour, text);
     }
 
-    /// `text`, or as much of its beginning as fits `width`.
+    /// `text`, or the beginning of it that fits `width` pixels, with three dots.
     fn shortened(&self, text: &str, size: f32, width: i32) -> String {
         let fits = |t: &str| text_size(size, &self.font, t).0 as i32 <= width;
         if fits(text) {
@@ -168,7 +167,7 @@ impl Canvas<'_> {
     /// Boxes of all faces and the mesh of the one that was compared.
     fn faces(&mut self, panel: &Panel<'_>, photo: &RgbImage, at: (i32, i32), accent: Rgb<u8>) {
         let scale = shown_scale(panel.picture);
-        // Nothing is drawn beyond the photo.
+        // Drawing is clipped to the photo.
         let frame = ClipArea {
             left: at.0,
             top: at.1,
@@ -196,7 +195,7 @@ impl Canvas<'_> {
         }
     }
 
-    /// The corners of a box: enough to see it, and the face stays free.
+    /// Only the corners of a box, so that the face stays visible.
     fn corners(&mut self, outline: &Rect, colour: Rgb<u8>, frame: &ClipArea) {
         let arm = (outline.width().min(outline.height()) * 0.22).max(6.0);
         for (thickness, colour, alpha) in [(5, WHITE, 0.5), (3, colour, 1.0)] {
@@ -255,7 +254,7 @@ impl Canvas<'_> {
         draw_filled_rect_mut(&mut self.image, Area::at(mark - 1, y - 8).of_size(3, BAR_HEIGHT as u32 + 16), INK);
         self.centred(mark, y + BAR_HEIGHT + 14, 17.0, INK, &format!("threshold {:.2}", threshold.get()));
         self.text(left, y + BAR_HEIGHT + 14, 17.0, FAINT, "0");
-        // A mark near the end takes the place of the end's own number.
+        // A mark near the end would overlap the number at the end.
         if along(1.0) - mark > width * 15 / 100 {
             self.text(along(1.0) - 8, y + BAR_HEIGHT + 14, 17.0, FAINT, "1");
         }
@@ -282,7 +281,7 @@ impl Canvas<'_> {
     }
 }
 
-/// Where drawing is allowed: `left` and `top` within, `right` and `bottom` beyond.
+/// Where drawing is allowed, in pixels: from `left` and `top` up to but without `right` and `bottom`.
 struct ClipArea {
     left: i32,
     top: i32,

@@ -6,25 +6,25 @@ use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets};
+use serde_json::json;
 use uuid::Uuid;
 
+use super::organisation::OrganisationArgs;
+use super::output::{OutputArgs, table};
 use crate::config::DatabaseArgs;
 use crate::desk::password;
-use crate::domain::ids::TenantId;
 use crate::domain::review::{Reviewer, ReviewerId};
 use crate::domain::tenant::Account;
-use crate::store::Store;
 
 #[derive(Subcommand)]
 pub(super) enum ReviewerCommand {
-    /// Add a reviewer and print a password for them; they change it at the desk
-    Add(AddArgs),
+    /// Add a reviewer and print a first password, which they change at the desk
+    Add(ReviewerAddArgs),
     /// List an organisation's reviewers
     List(ReviewerListArgs),
-    /// Print a new password, which also ends a lock and every session
+    /// Set a new password and print it; this also ends a lock and every session
     Password(PasswordArgs),
-    /// Shut a reviewer out at once; what they hold goes back to the queue
+    /// Shut a reviewer out at once; their cases go back to the queue
     Disable(LoginArgs),
     /// Let a reviewer in again
     Enable(LoginArgs),
@@ -32,48 +32,50 @@ pub(super) enum ReviewerCommand {
 
 #[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
-pub(super) struct AddArgs {
-    /// The organisation
-    #[arg(long)]
-    organisation: String,
-    /// What they sign in with, such as an e-mail address; one of its kind in the deployment
+pub(super) struct ReviewerAddArgs {
+    /// What they sign in with, such as an e-mail address; unique in the deployment
     #[arg(long)]
     login: String,
-    /// As colleagues know them
+    /// Name of the person, as colleagues see it
+    // The organisation has the alias `--name` elsewhere; here `--name` is the person's.
     #[arg(long)]
     name: String,
-    /// Settles disputes, gives cases to others, corrects decisions
+    /// Let them settle disputes, assign cases and correct decisions
     #[arg(long)]
     lead: bool,
-    /// Reviews the cases of test keys, not those of live ones
+    /// Give them the cases of test keys instead of those of live keys
     #[arg(long)]
     test: bool,
     /// Read the password from standard input instead of making one
     #[arg(long)]
     password_stdin: bool,
-    /// Print nothing and succeed when the login exists
+    /// Succeed without a new password when the login exists
     #[arg(long)]
     if_missing: bool,
+    /// Name of the organisation
+    #[arg(long)]
+    organisation: String,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     database: DatabaseArgs,
 }
 
 #[derive(Args)]
 pub(super) struct ReviewerListArgs {
-    /// The organisation
-    #[arg(long)]
-    organisation: String,
     #[command(flatten)]
-    database: DatabaseArgs,
+    output: OutputArgs,
+    #[command(flatten)]
+    of: OrganisationArgs,
 }
 
 #[derive(Args)]
 pub(super) struct PasswordArgs {
-    #[command(flatten)]
-    of: LoginArgs,
     /// Read the password from standard input instead of making one
     #[arg(long)]
     password_stdin: bool,
+    #[command(flatten)]
+    of: LoginArgs,
 }
 
 #[derive(Args)]
@@ -81,6 +83,8 @@ pub(super) struct LoginArgs {
     /// What the reviewer signs in with
     #[arg(long)]
     login: String,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     database: DatabaseArgs,
 }
@@ -90,80 +94,85 @@ pub(super) async fn run(command: ReviewerCommand) -> anyhow::Result<()> {
         ReviewerCommand::Add(args) => add(args).await,
         ReviewerCommand::List(args) => list(args).await,
         ReviewerCommand::Password(args) => {
-            let (password, made) = password(args.password_stdin)?;
+            let login = parse_login(&args.of.login)?;
+            let (password, is_made) = password(args.password_stdin)?;
             let store = args.of.database.store().await?;
-            let known = store.set_password(&login(&args.of.login)?, &password::hash(&password)?, None).await?;
-            told(known, &args.of.login)?;
-            print_made(made.then_some(password));
-            Ok(())
+            let is_known = store.set_password(&login, &password::hash(&password)?, None).await?;
+            refuse_unknown(is_known, &login)?;
+            print_password(&login, is_made.then_some(password), args.of.output)
         }
         ReviewerCommand::Disable(args) => set_disabled(args, true).await,
         ReviewerCommand::Enable(args) => set_disabled(args, false).await,
     }
 }
 
-async fn add(args: AddArgs) -> anyhow::Result<()> {
+async fn add(args: ReviewerAddArgs) -> anyhow::Result<()> {
     let store = args.database.store().await?;
-    let login = login(&args.login)?;
+    let login = parse_login(&args.login)?;
     let name = args.name.trim().to_owned();
     if name.is_empty() || name.chars().count() > 100 {
         bail!("--name must have 1 to 100 characters");
     }
-    let tenant_id = organisation(&store, &args.organisation).await?;
+    let tenant_id = super::organisation::find(&store, &args.organisation).await?;
     if args.if_missing && store.find_reviewer(&login).await?.is_some() {
-        return Ok(());
+        return print_password(&login, None, args.output);
     }
-    let (password, made) = password(args.password_stdin)?;
+    let (password, is_made) = password(args.password_stdin)?;
     let account = Account { tenant_id, sandbox: args.test };
     let reviewer = Reviewer { id: ReviewerId(Uuid::now_v7()), account, login, name, is_lead: args.lead };
     if !store.insert_reviewer(&reviewer, &password::hash(&password)?).await? {
-        bail!("somebody signs in as {} already", reviewer.login);
+        bail!("another reviewer signs in as {}: choose another --login", reviewer.login);
     }
-    print_made(made.then_some(password));
-    Ok(())
+    print_password(&reviewer.login, is_made.then_some(password), args.output)
 }
 
 async fn list(args: ReviewerListArgs) -> anyhow::Result<()> {
-    let store = args.database.store().await?;
-    let tenant_id = organisation(&store, &args.organisation).await?;
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["LOGIN", "NAME", "ROLE", "CASES", "STATE"]);
-    for it in store.list_reviewers(tenant_id).await? {
-        let state = match (it.is_disabled, it.is_locked) {
+    let (store, tenant_id) = args.of.find().await?;
+    let mut table = table(["LOGIN", "NAME", "ROLE", "CASES", "STATE"]);
+    let mut documents = Vec::new();
+    for listed in store.list_reviewers(tenant_id).await? {
+        let state = match (listed.is_disabled, listed.is_locked) {
             (true, _) => "disabled",
             (false, true) => "locked",
             (false, false) => "",
         };
-        let role = if it.reviewer.is_lead { "lead" } else { "reviewer" };
-        let cases = if it.reviewer.account.sandbox { "test" } else { "live" };
-        table.add_row([it.reviewer.login.as_str(), it.reviewer.name.as_str(), role, cases, state]);
+        let reviewer = listed.reviewer;
+        let role = if reviewer.is_lead { "lead" } else { "reviewer" };
+        let cases = if reviewer.account.sandbox { "test" } else { "live" };
+        table.add_row([reviewer.login.as_str(), reviewer.name.as_str(), role, cases, state]);
+        documents.push(json!({
+            "login": reviewer.login,
+            "name": reviewer.name,
+            "role": role,
+            "cases": cases,
+            "disabled": listed.is_disabled,
+            "locked": listed.is_locked,
+        }));
     }
-    println!("{table}");
-    Ok(())
+    args.output.print(&json!({ "reviewers": documents }), || table.to_string())
 }
 
 async fn set_disabled(args: LoginArgs, disabled: bool) -> anyhow::Result<()> {
+    let login = parse_login(&args.login)?;
     let store = args.database.store().await?;
-    told(store.set_disabled(&login(&args.login)?, disabled).await?, &args.login)
+    refuse_unknown(store.set_disabled(&login, disabled).await?, &login)?;
+    args.output.print(&json!({ "login": login, "disabled": disabled }), String::new)
 }
 
-fn told(known: bool, login: &str) -> anyhow::Result<()> {
-    if known { Ok(()) } else { bail!("nobody signs in as {login}: `visavis reviewer list` shows who does") }
+fn refuse_unknown(is_known: bool, login: &str) -> anyhow::Result<()> {
+    if is_known { Ok(()) } else { bail!("nobody signs in as {login}: `visavis reviewer list` shows all logins") }
 }
 
-async fn organisation(store: &Store, name: &str) -> anyhow::Result<TenantId> {
-    store.find_tenant(name).await?.with_context(|| format!("there is no organisation {name}"))
-}
-
-fn login(text: &str) -> anyhow::Result<String> {
+fn parse_login(text: &str) -> anyhow::Result<String> {
     let login = text.trim().to_lowercase();
-    if !(3..=254).contains(&login.chars().count()) || login.chars().any(|it| it.is_whitespace() || it.is_control()) {
-        bail!("--login must have 3 to 254 characters, and no space");
+    let is_wrong = |c: char| c.is_whitespace() || c.is_control();
+    if !(3..=254).contains(&login.chars().count()) || login.chars().any(is_wrong) {
+        bail!("--login must have 3 to 254 characters and no spaces");
     }
     Ok(login)
 }
 
-/// The password, and whether we made it.
+/// The password, and whether this command made it.
 fn password(from_stdin: bool) -> anyhow::Result<(String, bool)> {
     if !from_stdin {
         let random: [u8; 15] = rand::random();
@@ -177,9 +186,7 @@ fn password(from_stdin: bool) -> anyhow::Result<(String, bool)> {
     Ok((text.trim_end_matches(['\r', '\n']).to_owned(), false))
 }
 
-/// Alone on standard output, for a pipe; shown this once.
-fn print_made(password: Option<String>) {
-    if let Some(password) = password {
-        println!("{password}");
-    }
+/// In text the password stands alone on its line, so that a shell can take it. It is shown this once.
+fn print_password(login: &str, password: Option<String>, output: OutputArgs) -> anyhow::Result<()> {
+    output.print(&json!({ "login": login, "password": password }), || password.clone().unwrap_or_default())
 }

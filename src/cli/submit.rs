@@ -1,6 +1,7 @@
-//! `visavis submit`: publishes pairs of images over AMQP, waits for the answers, and prints a table.
+//! `visavis submit`: publishes pairs of images over AMQP, waits for the answers and prints them as a table.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -9,33 +10,37 @@ use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::output::{OutputArgs, table};
 use crate::queue::connection::Broker;
 use crate::queue::producer::{Producer, ProducerReply};
 
 #[derive(Args)]
 pub(super) struct SubmitArgs {
-    /// CSV with the columns name, kind, reference, probe, and perhaps `approve_score`; image paths are relative to the file
+    /// CSV file with the columns name, kind, reference, probe and, if wanted, `approve_score`; paths of images are
+    /// relative to it
     pairs: PathBuf,
-    /// Submit the whole list so many times: a load
+    /// Submit the whole list this many times, to measure a load
     #[arg(long, default_value_t = 1)]
     repeat: u32,
-    /// Mode of every request: FAST or ACCURATE [default: the server's]
+    /// Mode of every request: FAST or ACCURATE [default: the server's default]
     #[arg(long)]
     search_mode: Option<String>,
-    /// Seconds to wait for the next answer before giving up
+    /// Seconds without an answer after which the command gives up
     #[arg(long, default_value_t = 120)]
     patience: u64,
-    /// The producer's broker URL; `AMQP_URL` when this is not set
+    /// Broker URL of the producer, such as <amqp://acme:password@localhost/%2f> [default: `AMQP_URL`]
     #[arg(long, env = "VISAVIS_PRODUCER_AMQP_URL", hide_env_values = true)]
     producer_amqp_url: Option<String>,
     #[arg(long, env = "AMQP_URL", hide_env_values = true, hide = true)]
     amqp_url: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Deserialize)]
@@ -44,30 +49,32 @@ struct SubmitPair {
     kind: String,
     reference: PathBuf,
     probe: PathBuf,
-    /// Of a `face_match`, 0-100; the organisation's where it is left out.
+    /// Score from 0 to 100 at which a `face_match` approves; the organisation's setting when it is left out.
     #[serde(default)]
     approve_score: Option<f64>,
 }
 
-/// One submission on its way.
+/// A submission that has no answer yet.
 struct Sent {
     pair: usize,
     at: Instant,
 }
 
-/// What became of it.
+/// A submission and its answer.
 struct Done {
     pair: usize,
     after: Duration,
     answer: ProducerReply,
 }
 
-/// Submissions that are published before their confirms are awaited; bounds the memory that a load takes.
+/// Submissions published before their confirms are awaited. It bounds the memory of a load.
 const WINDOW: usize = 16;
 
 pub(super) async fn run(args: SubmitArgs) -> anyhow::Result<ExitCode> {
     let url = args.producer_amqp_url.as_ref().or(args.amqp_url.as_ref());
-    let url = url.context("set VISAVIS_PRODUCER_AMQP_URL, or AMQP_URL, to the broker's URL")?;
+    let url = url.context(
+        "set VISAVIS_PRODUCER_AMQP_URL or AMQP_URL to the broker's URL, such as amqp://acme:password@localhost/%2f",
+    )?;
     let (pairs, bodies) = read_pairs(&args.pairs, args.search_mode.as_deref())?;
     let mut producer = Producer::connect(Broker::parse(url)?).await?;
 
@@ -92,7 +99,7 @@ pub(super) async fn run(args: SubmitArgs) -> anyhow::Result<ExitCode> {
                  user publish there?",
             )?;
         }
-        // While there is more to send, take only the answers that are there already.
+        // While there is more to send, do not wait for answers.
         let mut wait = if queue.peek().is_some() { Duration::ZERO } else { patience };
         loop {
             match producer.next_answer(wait).await {
@@ -123,22 +130,14 @@ pub(super) async fn run(args: SubmitArgs) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
 
     let elapsed = begun.elapsed();
-    print_table(&pairs, &done);
-    if args.repeat > 1 {
-        print_rates(&mut done, elapsed);
-    }
-    if let Some(id) = done.iter().find_map(|it| it.answer.payload["id"].as_str()) {
-        println!("\nOne of them in full:");
-        if Path::new(".local/env").exists() {
-            println!("  set -a; . .local/env; set +a");
-        }
-        println!("  curl -s -H \"Authorization: Bearer $VISAVIS_KEY\" \"$VISAVIS_URL/v1/jobs/{id}?wait=30\"");
-    }
-    let failed = done.iter().any(|it| it.answer.kind == "failed");
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let has_failed = done.iter().any(|submission| submission.answer.kind == "failed");
+    let load = (args.repeat > 1).then(|| load(&done, elapsed));
+    let rows = rows(&pairs, &done);
+    args.output.print(&document(&rows, load.as_ref()), || text(&rows, load.as_ref()))?;
+    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The pairs, and each one's request as it will be sent.
+/// The pairs, and the request of each as it is sent.
 fn read_pairs(path: &Path, mode: Option<&str>) -> anyhow::Result<(Vec<SubmitPair>, Vec<Vec<u8>>)> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut reader = csv::Reader::from_path(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -176,16 +175,36 @@ fn read_pairs(path: &Path, mode: Option<&str>) -> anyhow::Result<(Vec<SubmitPair
     Ok((pairs, bodies))
 }
 
-/// One row a pair: its first submission.
-fn print_table(pairs: &[SubmitPair], done: &[Done]) {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(["PAIR", "KIND", "REQUEST ID", "ANSWER", "STATUS", "SCORE", "MS", "BECAUSE"]);
-    for (index, pair) in pairs.iter().enumerate() {
-        let Some(first) = done.iter().find(|it| it.pair == index) else { continue };
+/// The first submission of each pair.
+fn rows<'a>(pairs: &'a [SubmitPair], done: &'a [Done]) -> Vec<(&'a SubmitPair, &'a Done)> {
+    let first = |index: usize| done.iter().find(|submission| submission.pair == index);
+    pairs.iter().enumerate().filter_map(|(index, pair)| Some((pair, first(index)?))).collect()
+}
+
+fn document(rows: &[(&SubmitPair, &Done)], load: Option<&Load>) -> Value {
+    let row = |(pair, first): &(&SubmitPair, &Done)| {
+        let payload = &first.answer.payload;
+        json!({
+            "name": pair.name,
+            "kind": pair.kind,
+            "answer": first.answer.kind,
+            "job_id": payload["id"],
+            "request_id": payload["request_id"],
+            "status": payload["status"],
+            "score": payload["score"],
+            "milliseconds": milliseconds(first.after),
+            "because": because(payload),
+        })
+    };
+    json!({ "pairs": rows.iter().map(row).collect::<Vec<_>>(), "load": load })
+}
+
+fn text(rows: &[(&SubmitPair, &Done)], load: Option<&Load>) -> String {
+    let mut table = table(["PAIR", "KIND", "REQUEST ID", "ANSWER", "STATUS", "SCORE", "MS", "BECAUSE"]);
+    for (pair, first) in rows {
         let payload = &first.answer.payload;
         let text = |field: &str| payload[field].as_str().unwrap_or("-").to_owned();
-        let score = payload["score"].as_f64().map_or_else(|| "-".to_owned(), |it| format!("{it:.2}"));
+        let score = payload["score"].as_f64().map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"));
         table.add_row([
             Cell::new(&pair.name),
             Cell::new(&pair.kind),
@@ -197,12 +216,29 @@ fn print_table(pairs: &[SubmitPair], done: &[Done]) {
             Cell::new(because(payload)),
         ]);
     }
-    println!("{table}");
+    let mut text = table.to_string();
+    if let Some(Load { jobs, seconds, jobs_per_second, p50_ms, p95_ms }) = load {
+        let _ = write!(
+            text,
+            "\n\n{jobs} jobs in {seconds:.1} s: {jobs_per_second:.1} jobs/s; from publishing to the last answer p50 \
+             {p50_ms} ms, p95 {p95_ms} ms",
+        );
+    }
+    if let Some(id) = rows.iter().find_map(|(_, first)| first.answer.payload["id"].as_str()) {
+        text.push_str("\n\nOne of the jobs in full:");
+        if Path::new(".local/env").exists() {
+            text.push_str("\n  set -a; . .local/env; set +a");
+        }
+        let _ =
+            write!(text, "\n  curl -s -H \"Authorization: Bearer $VISAVIS_KEY\" \"$VISAVIS_URL/v1/jobs/{id}?wait=30\"");
+    }
+    text
 }
 
+/// Why an answer is what it is: the code of a refusal or failure, or the warnings.
 fn because(payload: &Value) -> String {
-    let warnings =
-        payload["warnings"].as_array().map(|it| it.iter().filter_map(|it| it["risk"].as_str()).collect::<Vec<_>>());
+    let risk = |warning: &Value| warning["risk"].as_str().map(ToOwned::to_owned);
+    let warnings = payload["warnings"].as_array().map(|list| list.iter().filter_map(risk).collect::<Vec<_>>());
     match (payload["code"].as_str(), payload["failure"]["code"].as_str(), warnings) {
         (Some(code), _, _) => match payload["field"].as_str() {
             Some(field) => format!("{code}: {field}"),
@@ -210,7 +246,7 @@ fn because(payload: &Value) -> String {
         },
         (None, Some(code), _) => code.to_owned(),
         (None, None, Some(mut warnings)) => {
-            // Of both images at once, say.
+            // Both images may have the same warning.
             warnings.dedup();
             warnings.join(", ")
         }
@@ -218,8 +254,23 @@ fn because(payload: &Value) -> String {
     }
 }
 
-fn print_rates(done: &mut [Done], elapsed: Duration) {
-    done.sort_by_key(|it| it.after);
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How fast a load was processed. Times run from publishing to the last answer.
+#[derive(Serialize)]
+struct Load {
+    jobs: usize,
+    seconds: f64,
+    jobs_per_second: f64,
+    p50_ms: u64,
+    p95_ms: u64,
+}
+
+fn load(done: &[Done], elapsed: Duration) -> Load {
+    let mut times: Vec<_> = done.iter().map(|submission| submission.after).collect();
+    times.sort_unstable();
     let at = |share: f64| {
         #[expect(
             clippy::cast_possible_truncation,
@@ -227,16 +278,11 @@ fn print_rates(done: &mut [Done], elapsed: Duration) {
             clippy::cast_precision_loss,
             reason = "an index"
         )]
-        let index = ((done.len() - 1) as f64 * share).round() as usize;
-        done[index].after.as_millis()
+        let index = ((times.len() - 1) as f64 * share).round() as usize;
+        milliseconds(times[index])
     };
+    let seconds = elapsed.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    let rate = done.len() as f64 / elapsed.as_secs_f64();
-    println!(
-        "\n{} jobs in {:.1} s: {rate:.1} jobs/s; from publishing to the last answer p50 {} ms, p95 {} ms",
-        done.len(),
-        elapsed.as_secs_f64(),
-        at(0.50),
-        at(0.95),
-    );
+    let jobs_per_second = done.len() as f64 / seconds;
+    Load { jobs: done.len(), seconds, jobs_per_second, p50_ms: at(0.50), p95_ms: at(0.95) }
 }

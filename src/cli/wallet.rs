@@ -1,108 +1,129 @@
 //! `visavis wallet`: what an organisation has paid in and used up.
 
 use anyhow::{Context as _, bail};
-use chrono::SecondsFormat;
 use clap::{Args, Subcommand};
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment};
+use serde_json::{Value, json};
 
-use crate::config::DatabaseArgs;
+use super::organisation::OrganisationArgs;
+use super::output::{OutputArgs, table, time};
 use crate::domain::money::{Currency, Money};
 use crate::store::wallets::{Credited, Period};
 
 #[derive(Subcommand)]
 pub(super) enum WalletCommand {
-    /// Top an organisation's wallet up; the first time decides its currency
+    /// Add money to an organisation's wallet; the first payment sets the currency
     Credit(CreditArgs),
     /// Show the balance
-    Show(ShowArgs),
-    /// Show the newest movements
+    Show(WalletShowArgs),
+    /// List the newest movements
     Statement(StatementArgs),
 }
 
 #[derive(Args)]
 pub(super) struct CreditArgs {
-    /// The organisation
-    #[arg(long)]
-    name: String,
-    /// Such as 50 or 50.00
+    /// Amount in major units, such as 50 or 50.00
     #[arg(long)]
     amount: String,
-    /// Three letters of ISO 4217, such as EUR
+    /// Currency as three letters of ISO 4217, such as EUR
     #[arg(long)]
     currency: String,
-    /// What it is for, as the statement shows it
+    /// Text for the statement
     #[arg(long, default_value = "")]
     note: String,
     #[command(flatten)]
-    database: DatabaseArgs,
+    output: OutputArgs,
+    #[command(flatten)]
+    of: OrganisationArgs,
 }
 
 #[derive(Args)]
-pub(super) struct ShowArgs {
-    /// The organisation
-    #[arg(long)]
-    name: String,
+pub(super) struct WalletShowArgs {
     #[command(flatten)]
-    database: DatabaseArgs,
+    output: OutputArgs,
+    #[command(flatten)]
+    of: OrganisationArgs,
 }
 
 #[derive(Args)]
 pub(super) struct StatementArgs {
-    /// The organisation
-    #[arg(long)]
-    name: String,
-    /// How many
+    /// Most movements to list
     #[arg(long, default_value_t = 50)]
     limit: u32,
     #[command(flatten)]
-    database: DatabaseArgs,
+    output: OutputArgs,
+    #[command(flatten)]
+    of: OrganisationArgs,
 }
 
+/// Most characters of a note.
 const MAX_NOTE: usize = 200;
 
 pub(super) async fn run(command: WalletCommand) -> anyhow::Result<()> {
-    let (name, database) = match &command {
-        WalletCommand::Credit(args) => (&args.name, &args.database),
-        WalletCommand::Show(args) => (&args.name, &args.database),
-        WalletCommand::Statement(args) => (&args.name, &args.database),
-    };
-    let store = database.store().await?;
-    let tenant = store.find_tenant(name).await?;
-    let tenant = tenant.with_context(|| format!("there is no organisation named {name}"))?;
     match command {
-        WalletCommand::Credit(args) => {
-            let currency = Currency::parse(&args.currency).context("--currency")?;
-            let amount = Money::parse(&args.amount, currency).context("--amount")?;
-            if amount.minor == 0 || currency == Currency::NONE {
-                bail!("--amount must be above zero, and --currency a real one");
-            }
-            if args.note.chars().count() > MAX_NOTE || args.note.chars().any(char::is_control) {
-                bail!("--note must have at most {MAX_NOTE} characters, none of them a control character");
-            }
-            match store.credit_wallet(tenant, amount, &args.note).await? {
-                Credited::Done(balance) => println!("{balance}"),
-                Credited::OtherCurrency(other) => bail!("the wallet of {} is kept in {other}", args.name),
-            }
+        WalletCommand::Credit(args) => credit(args).await,
+        WalletCommand::Show(args) => {
+            let (store, tenant) = args.of.find().await?;
+            let balance = store.find_wallet(tenant).await?;
+            args.output.print(&balance_document(balance), || balance.to_string())
         }
-        WalletCommand::Show(_) => println!("{}", store.find_wallet(tenant).await?),
-        WalletCommand::Statement(args) => {
-            let currency = store.find_wallet(tenant).await?.currency;
-            let movements = store.list_movements(tenant, Period::default(), None, i64::from(args.limit)).await?;
-            let mut table = Table::new();
-            table.load_preset(presets::NOTHING);
-            table.set_header(["AT", "KIND", "AMOUNT", "BALANCE", "NOTE"]);
-            for it in movements.unwrap_or_default() {
-                let amount = |minor| Cell::new(Money::new(minor, currency)).set_alignment(CellAlignment::Right);
-                table.add_row([
-                    Cell::new(it.created_at.to_rfc3339_opts(SecondsFormat::Secs, true)),
-                    Cell::new(it.kind),
-                    amount(it.amount_minor),
-                    amount(it.balance_after),
-                    Cell::new(it.note),
-                ]);
-            }
-            println!("{table}");
-        }
+        WalletCommand::Statement(args) => statement(args).await,
     }
-    Ok(())
+}
+
+async fn credit(args: CreditArgs) -> anyhow::Result<()> {
+    let currency = Currency::parse(&args.currency).context("--currency")?;
+    let amount = Money::parse(&args.amount, currency).context("--amount")?;
+    if amount.minor == 0 || currency == Currency::NONE {
+        bail!("--amount must be above zero, and --currency a real one");
+    }
+    if args.note.chars().count() > MAX_NOTE || args.note.chars().any(char::is_control) {
+        bail!("--note must have at most {MAX_NOTE} characters and no control characters");
+    }
+    let (store, tenant) = args.of.find().await?;
+    match store.credit_wallet(tenant, amount, &args.note).await? {
+        Credited::Done(balance) => args.output.print(&balance_document(balance), || balance.to_string()),
+        Credited::OtherCurrency(other) => bail!("the wallet of {} is kept in {other}", args.of.organisation),
+    }
+}
+
+async fn statement(args: StatementArgs) -> anyhow::Result<()> {
+    let (store, tenant) = args.of.find().await?;
+    let currency = store.find_wallet(tenant).await?.currency;
+    let movements = store.list_movements(tenant, Period::default(), None, i64::from(args.limit)).await?;
+    let mut table = table(["AT", "KIND", "AMOUNT", "BALANCE", "NOTE"]);
+    let mut entries = Vec::new();
+    for movement in movements.unwrap_or_default() {
+        let money = |minor| Money::new(minor, currency);
+        let cell = |minor| Cell::new(money(minor)).set_alignment(CellAlignment::Right);
+        entries.push(json!({
+            "id": movement.id,
+            "created_at": movement.created_at,
+            "kind": movement.kind,
+            "amount": money(movement.amount_minor).amount(),
+            "amount_minor": movement.amount_minor,
+            "balance_after": money(movement.balance_after).amount(),
+            "balance_after_minor": movement.balance_after,
+            "job_id": movement.job_id,
+            "note": movement.note,
+        }));
+        table.add_row([
+            Cell::new(time(movement.created_at)),
+            Cell::new(movement.kind),
+            cell(movement.amount_minor),
+            cell(movement.balance_after),
+            Cell::new(movement.note),
+        ]);
+    }
+    let document = json!({ "currency": currency.code(), "entries": entries });
+    args.output.print(&document, || table.to_string())
+}
+
+/// The wallet with the field names of `GET /v1/billing/wallet`.
+fn balance_document(balance: Money) -> Value {
+    json!({
+        "currency": balance.currency.code(),
+        "balance": balance.amount(),
+        "balance_minor": balance.minor,
+    })
 }

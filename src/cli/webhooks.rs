@@ -1,25 +1,30 @@
-//! `visavis webhooks`: looks on while deliveries are attempted.
+//! `visavis webhooks`: shows deliveries while they are attempted.
 
 use std::time::Duration;
 
 use chrono::SecondsFormat;
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 use url::Url;
 
+use super::output::StreamOutputArgs;
 use crate::config::DatabaseArgs;
 use crate::store::delivery_ledger::LoggedAttempt;
 
 #[derive(Subcommand)]
 pub(super) enum WebhooksCommand {
-    /// Print every attempt of a delivery as it is made, until interrupted
+    /// Print every delivery attempt as it is made, until interrupted
     Tail(TailArgs),
 }
 
 #[derive(Args)]
 pub(super) struct TailArgs {
-    /// One organisation's only
-    #[arg(long)]
-    name: Option<String>,
+    /// Show only the attempts of this organisation
+    // `--name` is the spelling of version 0.1. It goes with the next release.
+    #[arg(long, alias = "name")]
+    organisation: Option<String>,
+    #[command(flatten)]
+    output: StreamOutputArgs,
     #[command(flatten)]
     database: DatabaseArgs,
 }
@@ -33,27 +38,48 @@ pub(super) async fn run(command: WebhooksCommand) -> anyhow::Result<()> {
     let mut place = store.find_last_place().await?;
     eprintln!("waiting for deliveries");
     loop {
-        for seen in store.list_seen_attempts(args.name.as_deref(), place, PAGE).await? {
+        for seen in store.list_seen_attempts(args.organisation.as_deref(), place, PAGE).await? {
             place = seen.place;
-            println!("{}", line(&seen));
+            args.output.print(&document(&seen), || line(&seen))?;
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// Of the URL the host alone: the rest may hold a secret of the receiver's.
 fn line(seen: &LoggedAttempt) -> String {
     let attempt = &seen.attempt;
-    let outcome = attempt.status.map_or_else(|| attempt.error.clone().unwrap_or_default(), |it| it.to_string());
-    let host = Url::parse(&seen.url).map_or_else(|_| "?".to_owned(), |it| it.origin().ascii_serialization());
+    let status = attempt.status.map(|status| status.to_string());
     format!(
-        "{} {}{} {} {} -> {host}: {outcome} in {} ms, {}",
+        "{} {}{} {} {} -> {}: {} in {} ms, {}",
         attempt.at.to_rfc3339_opts(SecondsFormat::Millis, true),
         seen.organisation,
         if seen.sandbox { " (sandbox)" } else { "" },
         seen.kind,
         seen.event_id,
+        receiver(seen),
+        status.or_else(|| attempt.error.clone()).unwrap_or_default(),
         attempt.duration_ms,
         seen.state,
     )
+}
+
+fn document(seen: &LoggedAttempt) -> Value {
+    let attempt = &seen.attempt;
+    json!({
+        "at": attempt.at,
+        "organisation": seen.organisation,
+        "sandbox": seen.sandbox,
+        "type": seen.kind,
+        "webhook_id": seen.event_id,
+        "receiver": receiver(seen),
+        "status": attempt.status,
+        "error": attempt.error,
+        "duration_ms": attempt.duration_ms,
+        "state": seen.state,
+    })
+}
+
+/// Scheme, host and port. The rest of a URL may hold a secret of the receiver.
+fn receiver(seen: &LoggedAttempt) -> String {
+    Url::parse(&seen.url).map_or_else(|_| "?".to_owned(), |url| url.origin().ascii_serialization())
 }

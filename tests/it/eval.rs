@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::vision_support::{library, models, models_without_liveness, photo_path};
 
-/// Two photos of one person and two of others, one that shows nobody and one that is no image.
+/// Two photos of one person, two of other people, one without a face and one that is no image.
 const PEOPLE: &str = "image,identity,group
 obama.jpg,obama,a
 obama2.jpg,obama,a
@@ -51,10 +51,11 @@ fn report(folder: &Path) -> Value {
 }
 
 #[test]
-fn all_pairs_of_an_identity_list_are_counted_and_what_shows_no_face_is_named() {
+fn all_pairs_of_an_identity_list_are_counted_and_pictures_without_a_face_are_named() {
     let folder = folder(PEOPLE);
     let printed = succeeded(&eval(folder.path(), &["--mode", "FAST"]));
     assert!(printed.contains("1 genuine, 5 impostor"), "{printed}");
+    assert!(printed.contains("too few pairs to say") && printed.contains("0.00 %  [0.00, 79."), "{printed}");
     let report = report(folder.path());
     assert_eq!(report["mode"], "FAST");
     assert_eq!((&report["genuine"], &report["impostor"], &report["skipped"]), (&1.into(), &5.into(), &9.into()));
@@ -62,35 +63,38 @@ fn all_pairs_of_an_identity_list_are_counted_and_what_shows_no_face_is_named() {
     assert_eq!(report["failures"][0]["image"], "no-face.png");
     assert_eq!(report["failures"][0]["fault"], Value::Null);
     assert!(report["failures"][1]["fault"].as_str().unwrap().contains("JPEG"), "{}", report["failures"][1]);
-    assert_eq!(report["eer"], 0.0);
-    // Five impostor pairs say nothing about one in a hundred.
+    assert_eq!((&report["eer"], &report["too_few"]), (&0.0.into(), &true.into()));
+    assert!(report["eer_interval"]["high"].as_f64().unwrap() > 0.79, "{}", report["eer_interval"]);
+    let json: Value = serde_json::from_str(&succeeded(&eval(folder.path(), &["--mode", "FAST", "--json"]))).unwrap();
+    assert_eq!(json, report);
+    // Five impostor pairs cannot show one in a hundred.
     assert_eq!(report["tar_at_fmr"]["1e-2"], Value::Null);
     assert_eq!(
         (&report["worst_genuine"][0]["a"], &report["worst_genuine"][0]["b"]),
         (&"obama.jpg".into(), &"obama2.jpg".into())
     );
     let html = std::fs::read_to_string(folder.path().join("out/report.html")).unwrap();
-    assert!(html.contains("<svg") && html.contains("no-face.png"));
-    assert!(!folder.path().join("out/templates.jsonl").exists(), "templates stay behind");
+    assert!(html.contains("<svg") && html.contains("no-face.png") && html.contains("Too few pairs to say"));
+    assert!(!folder.path().join("out/templates.jsonl").exists(), "the templates were not removed");
 }
 
 #[test]
-fn a_run_that_was_cut_off_goes_on_and_one_under_other_conditions_starts_anew() {
+fn an_interrupted_run_continues_and_one_under_other_conditions_starts_again() {
     let folder = folder(PEOPLE);
     let journal = folder.path().join("out/templates.jsonl");
     succeeded(&eval(folder.path(), &["--mode", "FAST", "--keep-templates"]));
     assert_eq!(std::fs::metadata(&journal).unwrap().permissions().mode() & 0o777, 0o600);
     let whole = std::fs::read_to_string(&journal).unwrap();
-    // The first three pictures' notes, and half of the fourth's.
+    // The notes of the first three pictures, and half of the fourth one.
     let kept: usize = whole.lines().take(4).map(|line| line.len() + 1).sum();
     let cut = &whole[..kept + 40];
     std::fs::write(&journal, cut).unwrap();
     let first = report(folder.path());
     succeeded(&eval(folder.path(), &["--mode", "FAST", "--keep-templates"]));
     let again = std::fs::read_to_string(&journal).unwrap();
-    assert!(again.starts_with(cut), "what was done is kept");
+    assert!(again.starts_with(cut), "finished pictures are kept");
     let added = again[cut.len()..].lines().filter(|line| line.starts_with("{\"image\"")).count();
-    assert_eq!(added, 3, "what was missing, and no more, is done");
+    assert_eq!(added, 3, "only the missing pictures are analysed");
     assert_eq!(report(folder.path()), first);
     succeeded(&eval(folder.path(), &["--mode", "ACCURATE", "--keep-templates"]));
     assert_ne!(again.lines().next(), std::fs::read_to_string(&journal).unwrap().lines().next());
@@ -110,7 +114,7 @@ fn listed_pairs_are_compared_and_a_calibration_needs_more_of_them() {
 }
 
 #[test]
-fn a_list_that_makes_no_sense_is_refused_with_the_line() {
+fn a_malformed_list_is_refused_with_the_line() {
     let folder = folder("a,b,same\nobama.jpg,obama2.jpg,perhaps\n");
     let output = eval(folder.path(), &[]);
     assert!(!output.status.success());
@@ -119,7 +123,7 @@ fn a_list_that_makes_no_sense_is_refused_with_the_line() {
 }
 
 #[test]
-fn liveness_is_measured_with_the_models_in_use_and_said_to_be_missing_where_there_is_none() {
+fn liveness_is_measured_with_the_models_in_use_and_refused_without_a_liveness_test() {
     let folder = folder("file,label\nobama2.jpg,bona_fide\nbiden.jpg,bona_fide\nno-face.png,print\n");
     let labels = folder.path().join("list.csv");
     let run_with = |models: &Path, arguments: &[&str]| {
@@ -137,7 +141,7 @@ fn liveness_is_measured_with_the_models_in_use_and_said_to_be_missing_where_ther
     let without = run_with(models_without_liveness().path(), &eval);
     assert!(!without.status.success());
     let said = String::from_utf8(without.stderr).unwrap();
-    assert!(said.contains("the models in use test no liveness: see `visavis models list`"), "{said}");
+    assert!(said.contains("the models in use have no liveness test"), "{said}");
     let measured = |model: &str| {
         let printed = succeeded(&run(&eval));
         assert!(printed.contains("BPCER"), "{printed}");

@@ -6,6 +6,7 @@ mod architecture;
 mod billing;
 mod blob_stores;
 mod challenge;
+mod command_line;
 mod configuration_page;
 mod contract_compare_with_liveness;
 mod contract_face_match;

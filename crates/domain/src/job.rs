@@ -1,4 +1,4 @@
-//! A job: its kind and settings, its lane, its states and its verdict.
+//! What a job is: its kind and settings, its lane, its states and its verdict.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +15,15 @@ use super::ids::ImageId;
 use super::image::{FileFormat, ImageRole};
 use super::tenant::{LivenessPolicy, Service};
 
-/// The settings of a job by its kind, as stored. Thresholds are resolved. Images and the ID number are stored
-/// elsewhere.
+/// The settings of a job by its kind, as stored: thresholds are resolved; images and the ID number are elsewhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum JobParams {
-    /// One threshold: approved at or above it.
+    /// One threshold: passed at or above it.
     LikenessCheck { threshold: Threshold, mode: Mode },
     /// One threshold; the reference comes from the source of the ID type.
     IdMatch { id_type: IdType, threshold: Threshold, mode: Mode },
-    /// Two thresholds: approved at or above one, rejected below the other, reviewed between them.
+    /// Two thresholds: approved at or above one, rejected below the other, reviewed between.
     FaceMatch {
         approve: Threshold,
         review: Threshold,
@@ -32,19 +31,19 @@ pub enum JobParams {
         target: LiveCapture,
         #[serde(default)]
         liveness: LivenessPolicy,
-        /// A liveness score below it is doubtful.
+        /// A liveness score below it is in doubt.
         #[serde(default = "live")]
         liveness_min: Threshold,
-        /// The actions that the challenge asked for; empty without a challenge.
+        /// What the person in the frames was asked to do; nothing without a challenge.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         challenge: Vec<Action>,
         mode: Mode,
     },
-    /// The best match in a gallery, then the probe's liveness.
+    /// The best of a gallery, then the probe's liveness.
     CompareWithLiveness { compare_min: Threshold, liveness_min: Threshold, os: CaptureOs, mode: Mode },
 }
 
-/// The value of jobs that were stored before the field existed.
+/// Of jobs that were stored before they said.
 fn live() -> Threshold {
     Threshold::LIVE
 }
@@ -55,7 +54,7 @@ impl JobParams {
         self.service().name()
     }
 
-    /// The service that an organisation must have subscribed to.
+    /// What an organisation must have subscribed to.
     #[must_use]
     pub fn service(&self) -> Service {
         match self {
@@ -66,13 +65,13 @@ impl JobParams {
         }
     }
 
-    /// The name of the request's field for the image of that role.
+    /// What the request calls the image of that role.
     #[must_use]
     pub fn field(&self, role: ImageRole) -> &'static str {
         match (self, role) {
             (Self::LikenessCheck { .. }, ImageRole::Reference) => "photo",
             (Self::LikenessCheck { .. }, ImageRole::Probe) => "probe_image",
-            // The portrait comes from the source. No field of the request holds it.
+            // The source's portrait: no field of the request.
             (Self::IdMatch { .. }, ImageRole::Reference) => "portrait",
             (Self::IdMatch { .. }, ImageRole::Probe) => "selfie",
             (Self::FaceMatch { .. }, ImageRole::Reference) => "source_image",
@@ -82,7 +81,7 @@ impl JobParams {
         }
     }
 
-    /// The name of one image in the request: `gallery[2]` where there may be several. Frames of a video have its name.
+    /// What the request calls one image: `gallery[2]` where there may be several. The frames of a video have its name.
     #[must_use]
     pub fn image_name(&self, role: ImageRole, position: u16) -> String {
         let field = self.field(role);
@@ -100,24 +99,23 @@ impl JobParams {
     }
 }
 
-/// How the live side of a report was sent.
+/// What a report's live side was sent as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, VariantArray)]
 #[serde(rename_all = "snake_case")]
 pub enum LiveCapture {
     /// One image.
     #[default]
     Image,
-    /// Several images, in the order in which they were taken. The best of them is compared.
+    /// Several images, in the order in which they were taken: the best of them is compared.
     Frames,
-    /// A video. The best of its frames is compared. The video is the probe at position 0, that frame the one at
-    /// [`VIDEO_FRAME`].
+    /// A video: the best of its frames is compared. It is the probe at position 0, and that frame the one at 1.
     Video,
 }
 
 impl LiveCapture {
     pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// The name of its field in the request.
+    /// What the request calls it.
     #[must_use]
     pub fn field(self) -> &'static str {
         match self {
@@ -128,24 +126,24 @@ impl LiveCapture {
     }
 }
 
-/// The position, among the probe's images, of the frame that was taken out of a video.
+/// Where the frame that was taken out of a video stands among the probe's images.
 pub const VIDEO_FRAME: u16 = 1;
 
-/// The queue that a job waits in.
+/// Which queue a job waits in.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, EnumString, IntoStaticStr, VariantArray,
 )]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "snake_case")]
 pub enum Lane {
-    /// For callers who wait for the answer. Served first.
+    /// Somebody waits for the answer.
     Interactive,
-    /// For jobs that nobody waits for. It still gets its share when the interactive lane is full.
+    /// Nobody waits; never starved.
     Bulk,
 }
 
 impl Lane {
-    /// Every lane. The first is served first.
+    /// Every lane, the one that is served first in front.
     pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The name in requests and in the database.
@@ -161,8 +159,7 @@ impl Lane {
     }
 }
 
-/// The state of a job. [`JobState::leads_to`] lists the transitions. A trigger in the database refuses to change a job
-/// that has ended.
+/// Where a job stands. [`JobState::leads_to`] has all transitions; a trigger of the database refuses to change ended jobs.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, EnumString, IntoStaticStr, VariantArray,
 )]
@@ -202,9 +199,8 @@ impl JobState {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
 
-    /// Whether a job may change from this state to `next`. A worker claims a queued job, and ends a running one or
-    /// gives it back. The sweeper fails a running job that has no attempts left. Erasing a job that has not ended
-    /// cancels it.
+    /// Whether a job may go from this state to that one. A worker claims a queued job and ends a running one; it may also
+    /// give the job back. Erasing cancels a job that has not ended. The sweeper fails a running job that is out of attempts.
     #[must_use]
     pub fn leads_to(self, next: Self) -> bool {
         match self {
@@ -215,7 +211,7 @@ impl JobState {
     }
 }
 
-/// The result of a finished comparison, for every kind.
+/// What a finished comparison came to, for every kind.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, EnumString, IntoStaticStr, VariantArray,
 )]
@@ -225,7 +221,7 @@ pub enum Verdict {
     Approved,
     InReview,
     Rejected,
-    /// The comparison could not be made. The warnings say why.
+    /// No verdict could be reached: the warnings say why.
     NotFinished,
 }
 
@@ -244,7 +240,7 @@ impl Verdict {
         self.into()
     }
 
-    /// The status of the report.
+    /// As the report spells it.
     #[must_use]
     pub fn status(self) -> &'static str {
         match self {
@@ -256,21 +252,21 @@ impl Verdict {
     }
 }
 
-/// A request that was parsed and found valid. `intake` stores it.
+/// A request that has been read and found good: what `intake` stores.
 #[derive(Clone)]
 pub struct Submission {
     pub params: JobParams,
     pub lane: Lane,
-    /// Up to 16 strings from the caller, returned unchanged.
+    /// Up to 16 strings of the caller's, given back untouched.
     pub metadata: BTreeMap<String, String>,
     pub images: Vec<SubmittedImage>,
-    /// Present in `id_match` only.
+    /// Of `id_match`.
     pub id_number: Option<IdNumber>,
-    /// Present in a `face_match` of frames that answers a challenge. Not verified yet.
+    /// Of a `face_match` of frames: not verified yet.
     pub challenge: Option<SentChallenge>,
 }
 
-/// A challenge as the caller returned it.
+/// A challenge as it came back.
 #[derive(Clone)]
 pub struct SentChallenge {
     /// The field's path in the request, for errors.
@@ -278,7 +274,7 @@ pub struct SentChallenge {
     pub token: String,
 }
 
-/// One image of a request and its role.
+/// One image of a request and the part it plays.
 #[derive(Clone)]
 pub struct SubmittedImage {
     pub role: ImageRole,
@@ -289,21 +285,21 @@ pub struct SubmittedImage {
     pub content: ImageContent,
 }
 
-/// Biometric data. It has no `Debug`, so that it cannot reach a log.
+/// Biometric: has no `Debug`, so that it cannot reach a log.
 #[derive(Clone)]
 pub enum ImageContent {
     Inline {
         format: FileFormat,
         bytes: Bytes,
     },
-    /// An earlier upload of the same account: a video when `video` is set, else an image.
+    /// An earlier upload of the same account: an image, or a video where one is wanted.
     Upload {
         id: ImageId,
         video: bool,
     },
 }
 
-/// Why a job ended as `failed`. The cause is always a fault of a machine, never of a picture.
+/// Why a job ended as `failed`: a machine's fault, never the picture's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// Stable, for programs.

@@ -1,5 +1,4 @@
-//! The words and rules of face comparison. Everything here is synchronous, does no input or output, and imports no
-//! other crate of ours.
+//! The words and rules of face comparison: synchronous, without input or output, importing nothing of ours.
 
 pub mod action;
 pub mod api_key;

@@ -1,4 +1,4 @@
-//! The outcome of a job with the evidence for it, stored as the job's result.
+//! What a job came to, with the evidence it rests on; stored as the job's result.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,24 +11,24 @@ use super::provenance::Provenance;
 use super::quality::Quality;
 use super::warning::{Risk, Warning};
 
-/// A finished job's result. It holds no image, no embedding and no part of an identity record.
+/// A finished job's result. Holds no image, no embedding and nothing of an identity record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     pub verdict: Verdict,
     /// The settings that were applied.
     pub params: JobParams,
-    /// The best comparison. Absent when no pair of images had two usable faces.
+    /// The best one, of several; absent when no pair of images had two usable faces.
     pub comparison: Option<Comparison>,
-    /// One entry for each gallery image: its similarity, or none where no face was found in it.
+    /// One entry an image of a gallery: its similarity, or nothing where no face was found in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gallery_scores: Vec<Option<Similarity>>,
-    /// Absent when liveness was not tested.
+    /// Absent when it was not tested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness: Option<Liveness>,
-    /// One report for each image that was analysed; for a video, one for the compared frame.
+    /// What was seen in each image that was looked at; of a video, in the frame that was compared.
     #[serde(default)]
     pub images: Vec<ImageReport>,
-    /// Present when the probe is several frames or a video.
+    /// Of a probe of several frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<FrameSummary>,
     /// Absent without a challenge.
@@ -37,19 +37,19 @@ pub struct Outcome {
     pub warnings: Vec<Warning>,
     /// Milliseconds of computing, all images together.
     pub compute_ms: f64,
-    /// Whether the outcome was made up for a test key.
+    /// Made up for a test key.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sandbox: bool,
 }
 
 impl Outcome {
-    /// Whether there is a warning about this risk.
+    /// Whether a warning of that risk was given.
     #[must_use]
     pub fn has(&self, risk: Risk) -> bool {
-        self.warnings.iter().any(|warning| warning.risk == risk)
+        self.warnings.iter().any(|it| it.risk == risk)
     }
 
-    /// The report on the compared probe image, or on the first one when none was compared.
+    /// The report on the probe that was compared; where none was, on the first that was looked at.
     #[must_use]
     pub fn probe(&self) -> Option<&ImageReport> {
         compared_probe(&self.images, self.frames.as_ref())
@@ -58,21 +58,21 @@ impl Outcome {
     /// The report on one image.
     #[must_use]
     pub fn image(&self, role: ImageRole, position: u16) -> Option<&ImageReport> {
-        self.images.iter().find(|report| report.role == role && report.position == position)
+        self.images.iter().find(|it| it.role == role && it.position == position)
     }
 }
 
 pub(super) fn compared_probe<'a>(images: &'a [ImageReport], frames: Option<&FrameSummary>) -> Option<&'a ImageReport> {
-    let best = frames.and_then(|frames| frames.best);
-    images.iter().find(|report| report.role == ImageRole::Probe && best.is_none_or(|best| report.position == best))
+    let best = frames.and_then(|it| it.best);
+    images.iter().find(|it| it.role == ImageRole::Probe && best.is_none_or(|best| it.position == best))
 }
 
-/// The comparison of two faces.
+/// Two faces held against each other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// The model's own score.
+    /// What the model said.
     pub raw: RawScore,
-    /// The calibrated score.
+    /// What it means.
     pub similarity: Similarity,
     pub mode: Mode,
     /// `name@version`.
@@ -81,7 +81,7 @@ pub struct Comparison {
     pub calibration: String,
 }
 
-/// What was found in one image of the job.
+/// What was seen in one image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImageReport {
     pub role: ImageRole,
@@ -90,32 +90,32 @@ pub struct ImageReport {
     pub seen: ImageFinding,
 }
 
-/// What an image shows.
+/// What an image showed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageFinding {
     /// The image could not be read: a stable code, and a sentence for people.
     Unreadable { code: String, reason: String },
-    /// The image was read.
+    /// It was read.
     Picture {
-        /// Pixels across and down, after the image was turned upright.
+        /// Pixels across and down, once upright.
         width: u32,
         height: u32,
-        /// The number of faces.
+        /// Faces found.
         faces: u32,
-        /// The box of the compared face: left, top, right, bottom in pixels of the upright picture.
+        /// The box of the face that was compared: left, top, right, bottom in pixels of the upright picture.
         face: Option<[f64; 4]>,
-        /// How well the compared face was captured.
+        /// How well that face was captured.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         quality: Option<Quality>,
-        /// How the file was made according to its metadata, when that was not by a camera.
+        /// What the file says of its making, where that was not by a camera.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         provenance: Option<Provenance>,
     },
 }
 
 impl ImageFinding {
-    /// The number of faces; 0 when the image could not be read.
+    /// Faces found; none where the image could not be read.
     #[must_use]
     pub fn faces(&self) -> u32 {
         match self {

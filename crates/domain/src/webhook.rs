@@ -1,5 +1,5 @@
-//! Events in one format for webhooks, streams and the results exchange: `{type, timestamp, data}`. They hold no
-//! biometric data.
+//! Events as they go out, in one shape for webhooks, streams and the results exchange: `{type, timestamp, data}`, thin,
+//! with nothing biometric in it.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
 
-/// The types of events that an endpoint can subscribe to.
+/// What an endpoint can subscribe to.
 #[derive(
     Debug,
     Clone,
@@ -33,15 +33,15 @@ pub enum EventType {
     #[serde(rename = "job.failed")]
     #[strum(serialize = "job.failed")]
     JobFailed,
-    /// A reviewer decided on the job.
+    /// A reviewer decided on it.
     #[serde(rename = "review.decided")]
     #[strum(serialize = "review.decided")]
     ReviewDecided,
-    /// A job's images, result and metadata were erased.
+    /// A job's images, result and metadata are gone.
     #[serde(rename = "image.erased")]
     #[strum(serialize = "image.erased")]
     ImageErased,
-    /// Another endpoint of the account was disabled.
+    /// Another endpoint of the account is not delivered to any more.
     #[serde(rename = "endpoint.disabled")]
     #[strum(serialize = "endpoint.disabled")]
     EndpointDisabled,
@@ -63,18 +63,17 @@ impl EventType {
     }
 }
 
-/// The type of the test event that an owner can request for an endpoint, whatever it subscribed to. No other endpoint
-/// gets it.
+/// What an endpoint gets when its owner asks for it, whatever it subscribed to; nobody else sees it.
 pub const TEST: &str = "endpoint.test";
 
-/// Why an endpoint is disabled.
+/// Why an endpoint is not delivered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Disabled {
     ByRequest,
-    /// It answered with status 410.
+    /// It answered 410.
     Gone,
-    /// Deliveries failed for too long.
+    /// Nothing arrived for too long.
     Failing,
 }
 
@@ -86,14 +85,14 @@ impl Disabled {
     }
 }
 
-/// The event as it is sent. Its bytes are the same at each attempt, unless data are erased meanwhile.
+/// The event as it is sent: the same bytes each time, as long as nothing of it is erased.
 #[must_use]
 pub fn envelope(kind: &str, at: DateTime<Utc>, data: &Value) -> String {
     json!({ "type": kind, "timestamp": at.to_rfc3339_opts(SecondsFormat::Millis, true), "data": data }).to_string()
 }
 
-/// The routing key in the results exchange: `<organisation>.<kind>.<status>`, in snake case. Names of organisations
-/// contain no dot.
+/// The routing key in the results exchange: `<organisation>.<kind>.<status>`, in snake case. A name of an organisation has
+/// no dot.
 #[must_use]
 pub fn routing_key(organisation: &str, event: &str, data: &Value) -> String {
     let word = |field: &str| data[field].as_str();
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn every_type_is_found_by_its_name_and_has_it_in_json() {
+    fn every_type_is_found_by_its_name_and_spelt_so_in_json() {
         for &kind in EventType::ALL {
             assert_eq!(EventType::parse(kind.name()), Some(kind));
             assert_eq!(json!(kind), kind.name());

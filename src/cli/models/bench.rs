@@ -1,56 +1,66 @@
-//! `visavis models bench`: how long a run of each network takes, alone on one thread.
+//! `visavis models bench`: how long one run of each network takes, alone on one thread.
 
 use std::num::NonZeroUsize;
-use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
 use comfy_table::{Cell, CellAlignment};
 use ndarray::Array4;
+use serde_json::json;
 
-use super::table;
+use crate::cli::output::{OutputArgs, table};
 use crate::config::VisionArgs;
 use crate::vision::Runtime;
-use crate::vision::model::RuntimeFault;
+use crate::vision::RuntimeFault;
 use crate::vision::network::Onnx;
 
 #[derive(Args)]
 pub(in crate::cli) struct BenchArgs {
-    /// Runs of each network that are measured
+    /// Measured runs of each network
     #[arg(long, default_value = "50")]
     repeat: NonZeroUsize,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     vision: VisionArgs,
 }
 
-/// Runs that come first and do not count: allocations, caches, the clock of the core.
+/// Runs before the measured ones: they fill caches, allocate memory and raise the core's clock.
 const WARM_UP: usize = 5;
 
-pub(super) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let pack = args.vision.pack()?;
     let runtime = args.vision.runtime(&pack)?;
-    let mut table = table(&["NETWORK", "INPUT", "PROVIDER", "MEDIAN MS", "P95 MS"]);
+    let provider = runtime.provider().to_string();
+    let mut table = table(["NETWORK", "INPUT", "PROVIDER", "MEDIAN MS", "P95 MS"]);
+    let mut documents = Vec::new();
     for network in pack.networks() {
         let times = measure(network, &runtime, args.repeat.get())?;
-        let side = network.interface.side;
+        let (side, median, p95) = (network.interface.side, share(&times, 0.5), share(&times, 0.95));
         let number = |ms: f64| Cell::new(format!("{ms:.2}")).set_alignment(CellAlignment::Right);
         table.add_row([
             Cell::new(network.label()),
             Cell::new(format!("{side} x {side}")),
-            Cell::new(runtime.provider()),
-            number(share(&times, 0.5)),
-            number(share(&times, 0.95)),
+            Cell::new(&provider),
+            number(median),
+            number(p95),
         ]);
+        documents.push(json!({
+            "network": network.label(),
+            "side": side,
+            "provider": provider,
+            "median_ms": median,
+            "p95_ms": p95,
+        }));
     }
-    println!("{table}");
-    Ok(ExitCode::SUCCESS)
+    args.output.print(&json!({ "networks": documents }), || table.to_string())
 }
 
-/// Milliseconds of each run, ascending.
+/// Milliseconds of each run, in ascending order.
 fn measure(network: &Onnx, runtime: &Runtime, repeat: usize) -> Result<Vec<f64>, RuntimeFault> {
     let mut model = network.open(runtime)?;
     let side = network.interface.side;
-    // Numbers of the size that pictures give; what they are does not matter to the time.
+    // Values of the size that pictures give. The time does not depend on them.
     let input = Array4::from_shape_fn((1, 3, side, side), |(_, c, y, x)| if (c + y + x) % 2 == 0 { 0.5 } else { -0.5 });
     for _ in 0..WARM_UP {
         model.run(input.view())?;
@@ -65,7 +75,7 @@ fn measure(network: &Onnx, runtime: &Runtime, repeat: usize) -> Result<Vec<f64>,
     Ok(times)
 }
 
-/// The least time that `share` of the runs stay within.
+/// The shortest time within which `share` of the runs ended: a quantile.
 fn share(ascending: &[f64], share: f64) -> f64 {
     #[expect(
         clippy::cast_precision_loss,

@@ -1,4 +1,4 @@
-//! A pack's files from its address, in pieces, so that a download that broke off goes on where it was.
+//! Downloads in pieces, so that an interrupted download continues where it stopped.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -9,22 +9,23 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::net::{Client, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
-/// Bytes asked for at a time: what a lost connection costs.
+/// Bytes per request: a lost connection costs at most these.
 const PIECE: u64 = 1 << 20;
-/// For one piece.
+/// Time limit for one piece.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// A server that knows no pieces sends the whole file; more than this is no network of ours.
+/// Largest file that is accepted. A server without range requests sends it whole.
 const WHOLE: usize = 256 << 20;
-/// A piece that failed is asked for again so often.
+/// Attempts per piece.
 const ATTEMPTS: u32 = 4;
 
-/// Fetches `url` into `file`. What has come so far lies in `file` with `.part` appended, also after an error.
+/// Downloads `url` into `file`. Until it is complete, the content lies in `file` with `.part` appended, also after an
+/// error.
 ///
 /// # Errors
-/// When the address is refused, the server does not answer or says no, or the disk is full.
+/// When the address is refused, the server fails or refuses, or the file cannot be written.
 pub async fn fetch(client: &Client, url: &str, file: &Path) -> anyhow::Result<()> {
     let part = file.with_added_extension("part");
-    let mut have = std::fs::metadata(&part).map_or(0, |it| it.len());
+    let mut have = std::fs::metadata(&part).map_or(0, |file| file.len());
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")?;
     let bar = ProgressBar::new(0).with_style(style).with_message(name);
@@ -47,7 +48,7 @@ pub async fn fetch(client: &Client, url: &str, file: &Path) -> anyhow::Result<()
                 have = answer.body.len() as u64;
                 have
             }
-            // What lies there is longer than the file: it is another one's.
+            // The partial file is longer than the file on the server, so it belongs to another version.
             StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => {
                 std::fs::remove_file(&part).with_context(|| format!("cannot remove {}", part.display()))?;
                 have = 0;
@@ -56,7 +57,7 @@ pub async fn fetch(client: &Client, url: &str, file: &Path) -> anyhow::Result<()
             status => bail!("{url}: the server answers {status}"),
         };
         if whole > WHOLE as u64 {
-            bail!("{url}: the file has {whole} bytes, by what the server says; at most {WHOLE} are taken");
+            bail!("{url}: the server announces {whole} bytes; at most {WHOLE} are accepted");
         }
         bar.set_length(whole);
         bar.set_position(have);
@@ -65,12 +66,12 @@ pub async fn fetch(client: &Client, url: &str, file: &Path) -> anyhow::Result<()
             return std::fs::rename(&part, file).with_context(|| format!("cannot make {}", file.display()));
         }
         if answer.body.is_empty() {
-            bail!("{url}: the server sends nothing more, at {have} of {whole} bytes");
+            bail!("{url}: the server stopped at {have} of {whole} bytes");
         }
     }
 }
 
-/// The piece from `start` on; a lost connection or a server that is down for a moment is tried again.
+/// The piece that begins at `start`. Lost connections and server errors are retried.
 async fn piece(client: &Client, url: &str, start: u64) -> anyhow::Result<Response> {
     let mut attempt = 1;
     loop {
@@ -97,7 +98,7 @@ async fn piece(client: &Client, url: &str, start: u64) -> anyhow::Result<Respons
     }
 }
 
-/// `bytes START-END/WHOLE`: where a piece starts, and how long the file is.
+/// Start of the piece and length of the file, from `bytes START-END/LENGTH`.
 fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
     let (piece, whole) = headers.get(header::CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
     Some((piece.split_once('-')?.0.parse().ok()?, whole.parse().ok()?))
@@ -105,7 +106,7 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, u64)> {
 
 fn append(part: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let open = std::fs::OpenOptions::new().create(true).append(true).open(part);
-    open.and_then(|mut it| it.write_all(bytes)).with_context(|| format!("cannot write {}", part.display()))
+    open.and_then(|mut file| file.write_all(bytes)).with_context(|| format!("cannot write {}", part.display()))
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
-//! `visavis models pull NAME`: an optional pack's files, from their addresses or from a folder.
+//! `visavis models pull NAME`: fetches the files of an optional pack from their addresses or from a folder.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use serde_json::json;
 
 use super::download;
+use crate::cli::output::OutputArgs;
 use crate::config::{OutgoingArgs, VisionArgs};
 use crate::net::Client;
 use crate::vision::pack::manifest::{Manifest, ModelOrigin};
@@ -15,27 +16,31 @@ use crate::vision::pack::manifest::{Manifest, ModelOrigin};
 pub(in crate::cli) struct PullArgs {
     /// Name of the pack
     pack: String,
-    /// Take the files from this folder, where they lie under their own names, instead of from their addresses
+    /// Folder that has the files under their own names; they are copied from there instead of downloaded
     #[arg(long, env = "VISAVIS_MODEL_MIRROR")]
     mirror: Option<PathBuf>,
-    /// A licence of the pack, by its name: that you accept it
+    /// Licence of the pack that you accept, by its name
     #[arg(long, value_name = "LICENCE")]
     accept_licence: Vec<String>,
+    #[command(flatten)]
+    output: OutputArgs,
     #[command(flatten)]
     vision: VisionArgs,
     #[command(flatten)]
     outgoing: OutgoingArgs,
 }
 
-pub(super) async fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
-    let registry = args.vision.registry();
+pub(super) async fn run(args: &PullArgs) -> anyhow::Result<()> {
+    let registry = args.vision.registry()?;
     let pack = registry.named(&args.pack)?;
-    let open = pack.licences().into_iter().filter(|it| !args.accept_licence.iter().any(|accepted| accepted == it));
-    let open: Vec<_> = open.map(|it| format!("--accept-licence {it}")).collect();
+    let is_open = |licence: &&str| !args.accept_licence.iter().any(|accepted| accepted == licence);
+    let open: Vec<_> =
+        pack.licences().into_iter().filter(is_open).map(|name| format!("--accept-licence {name}")).collect();
     if !open.is_empty() {
         bail!("{} is under {}: pass {}", pack.pack, pack.licences().join(" and "), open.join(" "));
     }
-    // Verified beside its place, and moved there whole: a worker that starts meanwhile finds all of it or nothing.
+    // The files are verified in a folder beside the pack's, which then takes its name: a worker that starts meanwhile
+    // finds the whole pack or none of it.
     let (folder, staged) = (registry.place(&pack.pack), registry.staging(&pack.pack));
     std::fs::create_dir_all(&staged).with_context(|| format!("cannot make {}", staged.display()))?;
     match &args.mirror {
@@ -53,13 +58,16 @@ pub(super) async fn run(args: &PullArgs) -> anyhow::Result<ExitCode> {
     }
     std::fs::rename(&staged, &folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let _ = std::fs::remove_dir_all(&former);
-    println!("{} is in {}", pack.label(), folder.display());
-    if pack.only_adds() {
-        println!("workers that start from now on use it");
-    } else {
-        println!("it replaces parts of the default pack where VISAVIS_USE_PACKS or --use-packs names it");
-    }
-    Ok(ExitCode::SUCCESS)
+    let is_automatic = pack.only_adds();
+    let document = json!({ "pack": pack.label(), "folder": folder, "used_without_being_named": is_automatic });
+    args.output.print(&document, || {
+        let use_of_it = if is_automatic {
+            "workers that start from now on use it"
+        } else {
+            "name it in VISAVIS_USE_PACKS or --use-packs to let it replace parts of the default pack"
+        };
+        format!("{} is in {}\n{use_of_it}", pack.label(), folder.display())
+    })
 }
 
 fn copy(pack: &Manifest, mirror: &Path, staged: &Path) -> anyhow::Result<()> {
@@ -76,11 +84,11 @@ async fn fetch(pack: &Manifest, client: &Client, staged: &Path) -> anyhow::Resul
             continue;
         }
         let ModelOrigin::Address { url, .. } = &model.origin else {
-            bail!("{} has no address of its own: convert it, and pass --mirror with its folder", model.file);
+            bail!("{} cannot be downloaded: convert it, and pass its folder as --mirror", model.file);
         };
-        download::fetch(client, url, &staged.join(&model.file))
-            .await
-            .context("what has come so far is kept; or fetch the files yourself and pass --mirror")?;
+        download::fetch(client, url, &staged.join(&model.file)).await.context(
+            "run the command again to continue, or fetch the files yourself and pass their folder as --mirror",
+        )?;
     }
     Ok(())
 }
