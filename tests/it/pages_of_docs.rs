@@ -25,7 +25,7 @@ fn pages() -> Pages {
                 if !name.starts_with('.') && !matches!(name.as_str(), "target" | "node_modules") {
                     walk(&path, found);
                 }
-            } else if name.ends_with(".md") {
+            } else if path.extension().is_some_and(|extension| extension == "md") {
                 let lines = std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
                 found.insert(path.strip_prefix(root()).unwrap().display().to_string(), lines);
             }
@@ -122,7 +122,8 @@ fn named_path(code: &str) -> Option<&str> {
     ];
     let path = code.split([' ', '#']).next()?.split("::").next()?;
     let is_pattern = path.contains(['*', '<', '{', '|', '…', '$']) || path.contains("NNNN") || path.contains("NAME");
-    let is_top = !path.contains('/') && (path.ends_with(".md") || path.ends_with(".toml")) && path.len() > 5;
+    let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
+    let is_top = !path.contains('/') && matches!(extension, Some("md" | "toml"));
     (!is_pattern && (is_top || FOLDERS.iter().any(|folder| path.starts_with(folder)))).then_some(path)
 }
 
