@@ -161,6 +161,52 @@ async fn a_decision_undone_in_time_was_never_made_and_its_case_is_on_the_screen_
     ada.assert_quiet(&[409]).await;
 }
 
+/// Makes the page's next decisions fail with this status and detail; a status of 0 lets them through again.
+async fn refuse_decisions(seat: &Seat, status: u16, detail: &str) {
+    let script = "window.send ??= window.fetch;
+        const [status, detail] = arguments;
+        const refusal = () => Promise.resolve(new Response(JSON.stringify({ detail }), { status }));
+        window.fetch = (path, options) =>
+            status && path.endsWith('/decision') ? refusal() : window.send(path, options)";
+    seat.run(script, vec![json!(status), json!(detail)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_is_not_saved_brings_its_case_back() {
+    let (world, process, _api) = World::with_api().await;
+    world.reviewer("ada").await;
+    let [first, second] = [world.case(66.0).await, world.case(67.0).await];
+    let browser = Browser::start().await;
+    let ada = Seat::signed_in(&browser, &process, "ada").await;
+    ada.press("s").await;
+    ada.await_case(first).await;
+    ada.await_next(second).await;
+
+    // After a passing fault the case can be decided again, and the other one steps aside.
+    refuse_decisions(&ada, 503, "Try again.").await;
+    ada.press("a").await;
+    ada.wait_text("[role=alert]", "Not saved. Try again.").await;
+    ada.await_case(first).await;
+    ada.await_next(second).await;
+    assert_eq!(ada.attribute("[data-action=approve]", "disabled").await, None);
+
+    // After a conflict it is closed.
+    refuse_decisions(&ada, 409, "BOB has this case.").await;
+    ada.press("a").await;
+    ada.wait_text("[role=alert]", "Not saved. BOB has this case.").await;
+    ada.await_case(first).await;
+    ada.await_next(second).await;
+    assert_eq!(ada.attribute("[data-action=approve]", "disabled").await.as_deref(), Some("true"));
+    refuse_decisions(&ada, 0, "").await;
+    ada.press("a").await;
+    ada.press("r").await;
+    assert!(!ada.is_visible("[data-hint]").await, "a closed case cannot be rejected");
+    for case in [first, second] {
+        assert_eq!(world.case_state(case).await, "waiting");
+    }
+    ada.assert_quiet(&[]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_browsers_that_take_one_case_get_one_winner_and_the_other_learns_who() {
     let (world, process, _api) = World::with_api().await;
