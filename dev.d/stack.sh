@@ -18,14 +18,14 @@ services_down() {
 bootstrap() {
   local key user=demo
   if ! $PRIVATE_MQ; then user=${AMQP_URL#*://} user=${user%%[:@/]*}; fi
-  key=$("$BIN" tenant create --name demo --amqp-user "$user" --if-missing 2>"$LOGS/tenant.log") ||
+  key=$("$BIN" tenant create --organisation demo --amqp-user "$user" --if-missing 2>"$LOGS/tenant.log") ||
     fail_with_log tenant 'visavis tenant create failed'
   if [[ -z $key && ! -s $(key_file) ]]; then
-    key=$("$BIN" tenant key --name demo 2>"$LOGS/tenant.log") || fail_with_log tenant 'visavis tenant key failed'
+    key=$("$BIN" tenant key --organisation demo 2>"$LOGS/tenant.log") || fail_with_log tenant 'visavis tenant key failed'
   fi
   if [[ -n $key ]]; then replace "$(key_file)" <<<"$key"; fi
   if [[ ! -s $(key_file).test ]]; then
-    key=$("$BIN" tenant key --name demo --test --label sandbox 2>"$LOGS/tenant.log") ||
+    key=$("$BIN" tenant key --organisation demo --test --label sandbox 2>"$LOGS/tenant.log") ||
       fail_with_log tenant 'visavis tenant key failed'
     replace "$(key_file).test" <<<"$key"
   fi

@@ -47,10 +47,10 @@ def main() -> int:
             "VISAVIS_LOG": "info,lapin=error",
         }
         visavis(environment, "migrate")
-        visavis(environment, "tenant", "create", "--name", "schemathesis")
+        visavis(environment, "tenant", "create", "--organisation", "schemathesis")
         # Streams have no end to wait for: `/events` is left to tests of our own.
         # A sandbox key: jobs finish without models, and their answers are held against the document too.
-        key = visavis(environment, "tenant", "key", "--name", "schemathesis", "--test").strip()
+        key = visavis(environment, "tenant", "key", "--organisation", "schemathesis", "--test").strip()
         token = environment["VISAVIS_ADMIN_TOKEN"] = secrets.token_hex(32)
         address = serve(environment, logs / "schemathesis-server.log", undo)
         runs = [
