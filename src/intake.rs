@@ -18,11 +18,14 @@ use crate::domain::notice::{self, JobSummary};
 use crate::domain::pepper::{HashPurpose, Pepper};
 use crate::domain::request::{self, Defaults, Form, MIN_SIDE, RequestFault};
 use crate::domain::tenant::{Account, EmptyWallet, Service, TenantSettings};
+use crate::domain::work_queue::WorkQueue;
 use crate::keys::{self, WrappedKey};
 use crate::media::{self, Media};
 use crate::store::dead_letters::NewDeadLetter;
 use crate::store::images::ImageRow;
-use crate::store::jobs::{Change, NewJob, ReplyAddress};
+use crate::store::jobs::{Change, NewJob};
+use crate::store::outbox::NewDoorbell;
+use crate::store::replies::{ReplyAddress, ReplyType};
 use crate::store::sealed::{SealPurpose, SealedRecord};
 use crate::store::{self, Store, Tx};
 use crate::vision::decode;
@@ -159,7 +162,7 @@ impl Intake {
         let mut tx = self.store.begin().await?;
         tx.insert_dead_letter(Uuid::now_v7(), &letter).await?;
         if let Some(reply) = &letter.reply {
-            tx.insert_reply("reply_rejected", None, reply, &notice::rejected(fault)).await?;
+            tx.insert_reply(ReplyType::Rejected, None, reply, &notice::rejected(fault)).await?;
         }
         Ok(tx.commit().await?)
     }
@@ -299,10 +302,17 @@ impl Intake {
             let record = SealedRecord { master_key_id: key.master_key_id, wrapped_key: key.wrapped, sealed };
             tx.insert_sealed(tenant_id, summary.id, SealPurpose::IdNumber, &record).await?;
         }
-        tx.insert_doorbell(tenant_id, summary.id, 0, submission.lane.name(), Duration::ZERO).await?;
+        let doorbell = NewDoorbell {
+            tenant_id,
+            job_id: summary.id,
+            epoch: 0,
+            queue: WorkQueue::of(submission.lane, summary.sandbox),
+            wait: Duration::ZERO,
+        };
+        tx.insert_doorbell(&doorbell).await?;
         if let Some(reply) = origin.reply {
             let notice = notice::accepted(&summary, JobState::Queued, false);
-            tx.insert_reply("reply_accepted", Some((tenant_id, summary.id)), reply, &notice).await?;
+            tx.insert_reply(ReplyType::Accepted, Some((tenant_id, summary.id)), reply, &notice).await?;
         }
         Ok(Some((tx, summary)))
     }

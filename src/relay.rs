@@ -8,8 +8,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use crate::domain::job::Lane;
 use crate::domain::webhook::{envelope, routing_key};
+use crate::domain::work_queue::WorkQueue;
 use crate::lifecycle::Lifecycle;
 use crate::queue::connection::{Broker, Reconnect};
 use crate::queue::message::Outgoing;
@@ -150,18 +150,18 @@ async fn connected(
 /// Rings what is due, as far as the lanes have room; says how many the broker took.
 async fn ring_due(store: &Store, publisher: &mut Publisher, lane_depth: u32) -> Result<usize, Error> {
     let mut rung = 0;
-    for &lane in Lane::ALL {
-        if !store.has_due_doorbells(lane).await? {
+    for &queue in WorkQueue::ALL {
+        if !store.has_due_doorbells(queue).await? {
             continue;
         }
-        let room = lane_depth.saturating_sub(publisher.depth(lane).await?);
+        let room = lane_depth.saturating_sub(publisher.depth(queue).await?);
         if room == 0 {
             continue;
         }
-        let doorbells = store.claim_doorbells(lane, i64::from(room)).await?;
+        let doorbells = store.claim_doorbells(queue, i64::from(room)).await?;
         let ids: Vec<_> = doorbells.iter().map(|doorbell| doorbell.id).collect();
         let messages: Vec<_> =
-            doorbells.iter().map(|doorbell| Outgoing::doorbell(doorbell.id, lane, doorbell.job_id)).collect();
+            doorbells.iter().map(|doorbell| Outgoing::doorbell(doorbell.id, queue, doorbell.job_id)).collect();
         match publisher.publish_all(&messages).await {
             Ok(answers) => {
                 let (confirmed, refused) = split(&ids, &answers);
@@ -250,24 +250,19 @@ fn result_message(told: &OrganisationEvent) -> Outgoing {
 
 fn message(reply: &OutgoingReply) -> Outgoing {
     let address = &reply.address;
-    let kind = reply_type(&reply.kind, &reply.payload);
-    Outgoing::reply(reply.id, kind, &address.reply_to, address.correlation_id.as_deref(), &reply.payload)
+    Outgoing::reply(
+        reply.id,
+        reply.reply_type.name(),
+        &address.reply_to,
+        address.correlation_id.as_deref(),
+        &reply.payload,
+    )
 }
 
 /// Those that the broker has, and the others.
 fn split(ids: &[Uuid], answers: &[bool]) -> (Vec<Uuid>, Vec<Uuid>) {
     let of = |wanted: bool| ids.iter().zip(answers).filter(|(_, it)| **it == wanted).map(|(id, _)| *id).collect();
     (of(true), of(false))
-}
-
-/// The `type` property that a producer sees.
-fn reply_type(kind: &str, payload: &serde_json::Value) -> &'static str {
-    match kind {
-        "reply_accepted" => "accepted",
-        "reply_rejected" => "rejected",
-        _ if payload["state"] == "failed" || payload["state"] == "cancelled" => "failed",
-        _ => "completed",
-    }
 }
 
 async fn sweeper(store: Store, settings: RelaySettings, life: Lifecycle) {

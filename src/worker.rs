@@ -11,10 +11,11 @@ use crate::domain::backoff;
 use crate::domain::identity::{IdNumber, IdentityRecord};
 use crate::domain::ids::ImageId;
 use crate::domain::image::{FileFormat, ImageFormat, ImageRole};
-use crate::domain::job::{Failure, JobParams, Lane, VIDEO_FRAME};
+use crate::domain::job::{Failure, JobParams, VIDEO_FRAME};
 use crate::domain::pepper::{HashPurpose, Pepper};
 use crate::domain::perceptual_hash::PerceptualHash;
 use crate::domain::warning::Warning;
+use crate::domain::work_queue::WorkQueue;
 use crate::jobs::{self, Finished, InputImage, Inputs, JobError};
 use crate::keys::{self, WrappedKey};
 use crate::lifecycle::Lifecycle;
@@ -42,7 +43,7 @@ pub struct Worker {
 }
 
 /// Doorbells in hand: enough to keep the engine busy, few enough that another worker finds some.
-const PREFETCH: [(Lane, u16); 2] = [(Lane::Interactive, 8), (Lane::Bulk, 4)];
+const PREFETCH: [(WorkQueue, u16); 3] = [(WorkQueue::Interactive, 8), (WorkQueue::Bulk, 4), (WorkQueue::Sandbox, 8)];
 /// A job that computes for longer than this is stopped and tried again.
 const DEADLINE: Duration = Duration::from_mins(1);
 /// Images that are not here after this long are tried again. Longer than the patience of a shutdown, which gives the
@@ -96,18 +97,18 @@ impl Error {
 }
 
 impl Worker {
-    /// Serves both lanes until the shutdown begins.
+    /// Serves every work queue until the shutdown begins.
     pub fn start(&self, broker: &Broker) {
-        for (lane, prefetch) in PREFETCH {
+        for (queue, prefetch) in PREFETCH {
             let worker = self.clone();
-            let handler = move |incoming| worker.clone().handle(lane, incoming);
+            let handler = move |incoming| worker.clone().handle(queue, incoming);
             let consume =
-                consumer::consume(broker.clone(), topology::work_queue(lane), prefetch, self.life.clone(), handler);
+                consumer::consume(broker.clone(), topology::work_queue(queue), prefetch, self.life.clone(), handler);
             self.life.spawn("worker", consume);
         }
     }
 
-    async fn handle(self, lane: Lane, incoming: Incoming) -> Settle {
+    async fn handle(self, queue: WorkQueue, incoming: Incoming) -> Settle {
         let Some(job_id) = message::read_doorbell(&incoming.body) else {
             error!("a message in a work queue is no doorbell: dropped");
             return Settle::Ack;
@@ -119,7 +120,7 @@ impl Worker {
             Err(Stopping) => return Settle::Requeue,
         };
         let turn =
-            async { if attempt < IN_DOUBT { self.slots.together(lane).await } else { self.slots.alone(lane).await } };
+            async { if attempt < IN_DOUBT { self.slots.together(queue).await } else { self.slots.alone(queue).await } };
         let turn = tokio::select! {
             biased;
             () = self.life.stopping().cancelled() => return Settle::Requeue,

@@ -15,7 +15,7 @@ use crate::queue::connection::Broker;
 use crate::queue::consumer::{self, Incoming, Settle};
 use crate::queue::topology;
 use crate::store::dead_letters::NewDeadLetter;
-use crate::store::jobs::ReplyAddress;
+use crate::store::replies::ReplyAddress;
 
 /// Submissions in hand at once; each may hold 16 MiB.
 const PREFETCH: u16 = 8;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::topology;
 use crate::domain::ids::JobId;
-use crate::domain::job::Lane;
+use crate::domain::work_queue::WorkQueue;
 
 /// A message about to be published. Has no `Debug`: a submission's body is biometric.
 #[derive(Clone)]
@@ -25,11 +25,11 @@ struct DoorbellBody {
 impl Outgoing {
     /// "There is work": `message_id` is the outbox row's.
     #[must_use]
-    pub fn doorbell(message_id: uuid::Uuid, lane: Lane, job_id: JobId) -> Self {
+    pub fn doorbell(message_id: uuid::Uuid, queue: WorkQueue, job_id: JobId) -> Self {
         let body = serde_json::to_vec(&DoorbellBody { v: 1, job_id }).unwrap_or_default();
         Self {
             exchange: topology::JOBS,
-            routing_key: lane.name().to_owned(),
+            routing_key: queue.name().to_owned(),
             properties: persistent().with_message_id(message_id.to_string().into()),
             body,
         }
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn a_doorbell_is_read_back_and_foreign_bodies_are_not() {
         let job_id = JobId::new();
-        let message = Outgoing::doorbell(uuid::Uuid::now_v7(), Lane::Bulk, job_id);
+        let message = Outgoing::doorbell(uuid::Uuid::now_v7(), WorkQueue::Bulk, job_id);
         assert_eq!(read_doorbell(&message.body), Some(job_id));
         for body in ["", "{}", "{\"v\":2,\"job_id\":\"0198c0de-0000-7000-8000-000000000000\"}", "\u{0}"] {
             assert_eq!(read_doorbell(body.as_bytes()), None);

@@ -7,7 +7,7 @@ use lapin::{Channel, Confirmation};
 use super::connection::{Broker, Link};
 use super::message::Outgoing;
 use super::{Error, topology, within};
-use crate::domain::job::Lane;
+use crate::domain::work_queue::WorkQueue;
 
 /// Publishes and waits for the broker's word. Connects when first used, and again after any fault.
 pub struct Publisher {
@@ -50,12 +50,12 @@ impl Publisher {
         self.channel().await.map(drop)
     }
 
-    /// How many messages wait in a lane's queue.
+    /// How many messages wait in a work queue.
     ///
     /// # Errors
     /// When the connection failed or the queue is gone.
-    pub async fn depth(&mut self, lane: Lane) -> Result<u32, Error> {
-        let result = self.try_depth(lane).await;
+    pub async fn depth(&mut self, queue: WorkQueue) -> Result<u32, Error> {
+        let result = self.try_depth(queue).await;
         if result.is_err() {
             self.open = None;
         }
@@ -89,10 +89,10 @@ impl Publisher {
         Ok(published)
     }
 
-    async fn try_depth(&mut self, lane: Lane) -> Result<u32, Error> {
+    async fn try_depth(&mut self, queue: WorkQueue) -> Result<u32, Error> {
         let channel = self.channel().await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declare = channel.queue_declare(topology::work_queue(lane).into(), options, FieldTable::default());
+        let declare = channel.queue_declare(topology::work_queue(queue).into(), options, FieldTable::default());
         Ok(within("queue.declare", declare).await?.message_count())
     }
 

@@ -7,13 +7,13 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
 
 use super::{Error, within};
-use crate::domain::job::Lane;
+use crate::domain::work_queue::WorkQueue;
 
 /// Where producers publish.
 pub const SUBMISSIONS: &str = "visavis.submissions";
 /// Where submissions wait for intake.
 pub const SUBMISSIONS_QUEUE: &str = "visavis.submissions.v1";
-/// Where the relay rings; the routing key is the lane.
+/// Where the relay rings; the routing key is the name of a [`WorkQueue`].
 pub const JOBS: &str = "visavis.jobs";
 /// Where events go, under `<organisation>.<kind>.<status>`, for consumers that prefer AMQP to webhooks.
 pub const RESULTS: &str = "visavis.results";
@@ -27,12 +27,13 @@ pub const DEAD_QUEUE: &str = "visavis.dead.v1";
 /// Queues of ours start with this and a dot; no producer may have its answers sent to one.
 pub const OUR_NAME: &str = "visavis";
 
-/// The queue of a lane. Lanes are queues of their own because quorum queues know no priorities.
+/// A work queue's name at the broker. Each lane has a queue of its own because quorum queues know no priorities.
 #[must_use]
-pub fn work_queue(lane: Lane) -> &'static str {
-    match lane {
-        Lane::Interactive => "visavis.work.interactive.v1",
-        Lane::Bulk => "visavis.work.bulk.v1",
+pub fn work_queue(queue: WorkQueue) -> &'static str {
+    match queue {
+        WorkQueue::Interactive => "visavis.work.interactive.v1",
+        WorkQueue::Bulk => "visavis.work.bulk.v1",
+        WorkQueue::Sandbox => "visavis.work.sandbox.v1",
     }
 }
 
@@ -49,8 +50,8 @@ pub(super) async fn declare(channel: &Channel) -> Result<(), Error> {
     queue(channel, UNROUTED_QUEUE, UNROUTED, "", true).await?;
     queue(channel, DEAD_QUEUE, DEAD, "", false).await?;
     queue(channel, SUBMISSIONS_QUEUE, SUBMISSIONS, "", true).await?;
-    for &lane in Lane::ALL {
-        queue(channel, work_queue(lane), JOBS, lane.name(), true).await?;
+    for &work in WorkQueue::ALL {
+        queue(channel, work_queue(work), JOBS, work.name(), true).await?;
     }
     Ok(())
 }

@@ -1,66 +1,93 @@
-//! Who computes next: a few slots, the interactive lane first, the bulk lane never starved. A job in doubt runs alone.
+//! Who computes next: a few slots, the interactive queue first, the bulk queue never starved. A job in doubt runs alone.
+//! Sandbox jobs have slots of their own.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, oneshot};
 
-use crate::domain::job::Lane;
+use crate::domain::work_queue::WorkQueue;
 
 /// After so many interactive jobs in a row one bulk job has its turn, if one waits.
 const INTERACTIVE_IN_A_ROW: u32 = 4;
+/// Sandbox jobs at once. They compute nothing: a few are enough, however long some of them sleep on request.
+const SANDBOX: usize = 4;
+
+/// The slots of a worker; clones share them.
+#[derive(Clone)]
+pub struct Slots {
+    live: Pool,
+    /// Apart, so that a sandbox job waits for no live job, and none for it. That holds for jobs in doubt, too.
+    sandbox: Pool,
+}
 
 /// A fixed number of slots; clones share them.
 #[derive(Clone)]
-pub struct Slots {
-    state: Arc<Mutex<State>>,
-    /// Jobs together hold it for reading, a job alone for writing.
-    room: Arc<RwLock<()>>,
+struct Pool {
+    state: Arc<Mutex<PoolState>>,
+    /// Jobs that run beside others hold it for reading, a job alone for writing.
+    company: Arc<RwLock<()>>,
 }
 
-struct State {
+struct PoolState {
     free: usize,
     interactive: VecDeque<oneshot::Sender<Slot>>,
-    bulk: VecDeque<oneshot::Sender<Slot>>,
+    others: VecDeque<oneshot::Sender<Slot>>,
     in_a_row: u32,
 }
 
 /// A slot in hand; dropping it passes it on.
-pub struct Slot(Option<Slots>);
+struct Slot(Option<Pool>);
 
-/// A slot, and the company that its holder may have. Dropping it passes both on.
-pub struct Turn {
-    _room: Room,
+/// The right to run now, beside others or alone. Dropping it passes the slot on.
+pub struct RunPermit {
+    _company: Company,
     _slot: Slot,
 }
 
 #[expect(dead_code, reason = "held, never read")]
-enum Room {
+enum Company {
     Together(OwnedRwLockReadGuard<()>),
     Alone(OwnedRwLockWriteGuard<()>),
 }
 
 impl Slots {
+    /// `count` slots for live jobs, and some for sandbox jobs.
     #[must_use]
     pub fn new(count: usize) -> Self {
-        let state = State { free: count, interactive: VecDeque::new(), bulk: VecDeque::new(), in_a_row: 0 };
-        Self { state: Arc::new(Mutex::new(state)), room: Arc::default() }
+        Self { live: Pool::new(count), sandbox: Pool::new(SANDBOX) }
     }
 
-    /// A slot beside others.
-    pub async fn together(&self, lane: Lane) -> Turn {
-        let slot = self.acquire(lane).await;
-        Turn { _room: Room::Together(Arc::clone(&self.room).read_owned().await), _slot: slot }
+    /// A slot beside other jobs.
+    pub async fn together(&self, queue: WorkQueue) -> RunPermit {
+        let pool = self.pool(queue);
+        let slot = pool.acquire(queue).await;
+        RunPermit { _company: Company::Together(Arc::clone(&pool.company).read_owned().await), _slot: slot }
     }
 
-    /// A slot while all others are idle: waits for those that run, and keeps those that come waiting.
-    pub async fn alone(&self, lane: Lane) -> Turn {
-        let slot = self.acquire(lane).await;
-        Turn { _room: Room::Alone(Arc::clone(&self.room).write_owned().await), _slot: slot }
+    /// A slot while no other job of the pool runs: waits for those that run, and keeps later ones waiting.
+    pub async fn alone(&self, queue: WorkQueue) -> RunPermit {
+        let pool = self.pool(queue);
+        let slot = pool.acquire(queue).await;
+        RunPermit { _company: Company::Alone(Arc::clone(&pool.company).write_owned().await), _slot: slot }
     }
 
-    /// Waits for a slot. Whoever gives up waiting loses its place and nothing else.
-    async fn acquire(&self, lane: Lane) -> Slot {
+    fn pool(&self, queue: WorkQueue) -> &Pool {
+        match queue {
+            WorkQueue::Interactive | WorkQueue::Bulk => &self.live,
+            WorkQueue::Sandbox => &self.sandbox,
+        }
+    }
+}
+
+impl Pool {
+    fn new(count: usize) -> Self {
+        let state = PoolState { free: count, interactive: VecDeque::new(), others: VecDeque::new(), in_a_row: 0 };
+        Self { state: Arc::new(Mutex::new(state)), company: Arc::default() }
+    }
+
+    /// Waits for a slot. A caller that stops waiting loses its place and nothing else.
+    async fn acquire(&self, queue: WorkQueue) -> Slot {
         let waiting = {
             let mut state = self.lock();
             if state.free > 0 {
@@ -68,9 +95,9 @@ impl Slots {
                 return Slot(Some(self.clone()));
             }
             let (sender, receiver) = oneshot::channel();
-            match lane {
-                Lane::Interactive => state.interactive.push_back(sender),
-                Lane::Bulk => state.bulk.push_back(sender),
+            match queue {
+                WorkQueue::Interactive => state.interactive.push_back(sender),
+                WorkQueue::Bulk | WorkQueue::Sandbox => state.others.push_back(sender),
             }
             receiver
         };
@@ -78,7 +105,7 @@ impl Slots {
         waiting.await.unwrap_or(Slot(None))
     }
 
-    /// Hands a slot to whoever waits and still wants it.
+    /// Hands a slot to the next caller that still waits.
     fn release(&self) {
         let mut slot = Slot(Some(self.clone()));
         loop {
@@ -99,31 +126,31 @@ impl Slots {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl PoolState {
     fn next(&mut self) -> Option<oneshot::Sender<Slot>> {
         self.interactive.retain(|waiter| !waiter.is_closed());
-        self.bulk.retain(|waiter| !waiter.is_closed());
-        let bulks_turn = self.interactive.is_empty() || self.in_a_row >= INTERACTIVE_IN_A_ROW;
-        if bulks_turn && let Some(waiter) = self.bulk.pop_front() {
+        self.others.retain(|waiter| !waiter.is_closed());
+        let others_turn = self.interactive.is_empty() || self.in_a_row >= INTERACTIVE_IN_A_ROW;
+        if others_turn && let Some(waiter) = self.others.pop_front() {
             self.in_a_row = 0;
             return Some(waiter);
         }
         let waiter = self.interactive.pop_front()?;
-        // Counts only while a bulk job is kept waiting.
-        self.in_a_row = if self.bulk.is_empty() { 0 } else { self.in_a_row + 1 };
+        // Counts only while another job is kept waiting.
+        self.in_a_row = if self.others.is_empty() { 0 } else { self.in_a_row + 1 };
         Some(waiter)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(slots) = self.0.take() {
-            slots.release();
+        if let Some(pool) = self.0.take() {
+            pool.release();
         }
     }
 }
@@ -136,9 +163,9 @@ mod tests {
 
     type Waiting = Pin<Box<dyn Future<Output = Slot>>>;
 
-    fn wait(slots: &Slots, lane: Lane) -> Waiting {
+    fn wait(slots: &Slots, queue: WorkQueue) -> Waiting {
         let slots = slots.clone();
-        let mut waiting: Waiting = Box::pin(async move { slots.acquire(lane).await });
+        let mut waiting: Waiting = Box::pin(async move { slots.live.acquire(queue).await });
         assert!(waiting.as_mut().now_or_never().is_none(), "no slot was free");
         waiting
     }
@@ -151,7 +178,7 @@ mod tests {
             let (index, slot) = waiting
                 .iter_mut()
                 .enumerate()
-                .find_map(|(index, (_, it))| it.as_mut().now_or_never().map(|slot| (index, slot)))
+                .find_map(|(index, (_, future))| future.as_mut().now_or_never().map(|slot| (index, slot)))
                 .expect("the freed slot went to somebody");
             order.push(waiting.remove(index).0);
             held = slot;
@@ -160,11 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn the_interactive_lane_goes_first_and_the_bulk_lane_has_every_fifth_turn() {
+    fn the_interactive_queue_goes_first_and_the_bulk_queue_has_every_fifth_turn() {
         let slots = Slots::new(1);
-        let held = slots.acquire(Lane::Bulk).now_or_never().unwrap();
-        let mut waiting = vec![("bulk", wait(&slots, Lane::Bulk)), ("bulk", wait(&slots, Lane::Bulk))];
-        waiting.extend((0..6).map(|_| ("interactive", wait(&slots, Lane::Interactive))));
+        let held = slots.live.acquire(WorkQueue::Bulk).now_or_never().unwrap();
+        let mut waiting = vec![("bulk", wait(&slots, WorkQueue::Bulk)), ("bulk", wait(&slots, WorkQueue::Bulk))];
+        waiting.extend((0..6).map(|_| ("interactive", wait(&slots, WorkQueue::Interactive))));
         let i = "interactive";
         assert_eq!(order(held, waiting), [i, i, i, i, "bulk", i, i, "bulk"]);
     }
@@ -172,21 +199,21 @@ mod tests {
     #[test]
     fn who_gives_up_waiting_loses_no_slot() {
         let slots = Slots::new(1);
-        let held = slots.acquire(Lane::Bulk).now_or_never().unwrap();
-        let impatient = wait(&slots, Lane::Interactive);
-        let patient = wait(&slots, Lane::Bulk);
+        let held = slots.live.acquire(WorkQueue::Bulk).now_or_never().unwrap();
+        let impatient = wait(&slots, WorkQueue::Interactive);
+        let patient = wait(&slots, WorkQueue::Bulk);
         drop(impatient);
         assert_eq!(order(held, vec![("patient", patient)]), ["patient"]);
-        assert!(slots.acquire(Lane::Bulk).now_or_never().is_some(), "the slot came back");
+        assert!(slots.live.acquire(WorkQueue::Bulk).now_or_never().is_some(), "the slot came back");
     }
 
     #[test]
     fn a_job_in_doubt_waits_for_the_others_and_then_keeps_them_waiting() {
         let slots = Slots::new(3);
-        let neighbour = slots.together(Lane::Bulk).now_or_never().unwrap();
-        let mut doubtful = Box::pin(slots.alone(Lane::Bulk));
+        let neighbour = slots.together(WorkQueue::Bulk).now_or_never().unwrap();
+        let mut doubtful = Box::pin(slots.alone(WorkQueue::Bulk));
         assert!(doubtful.as_mut().now_or_never().is_none(), "somebody runs");
-        let mut next = Box::pin(slots.together(Lane::Interactive));
+        let mut next = Box::pin(slots.together(WorkQueue::Interactive));
         assert!(next.as_mut().now_or_never().is_none(), "it does not overtake");
         drop(neighbour);
         let alone = doubtful.now_or_never().unwrap();
@@ -198,10 +225,24 @@ mod tests {
     #[test]
     fn a_slot_that_was_sent_but_never_taken_comes_back() {
         let slots = Slots::new(1);
-        let held = slots.acquire(Lane::Bulk).now_or_never().unwrap();
-        let waiting = wait(&slots, Lane::Bulk);
+        let held = slots.live.acquire(WorkQueue::Bulk).now_or_never().unwrap();
+        let waiting = wait(&slots, WorkQueue::Bulk);
         drop(held);
         drop(waiting);
-        assert!(slots.acquire(Lane::Bulk).now_or_never().is_some());
+        assert!(slots.live.acquire(WorkQueue::Bulk).now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_sandbox_job_waits_for_no_live_job_nor_a_live_job_for_it() {
+        let slots = Slots::new(1);
+        let live = slots.together(WorkQueue::Bulk).now_or_never().unwrap();
+        let mut doubtful = Box::pin(slots.alone(WorkQueue::Interactive));
+        assert!(doubtful.as_mut().now_or_never().is_none(), "the only live slot is taken");
+        let alone = slots.alone(WorkQueue::Sandbox).now_or_never().unwrap();
+        assert!(slots.together(WorkQueue::Sandbox).now_or_never().is_none(), "nobody runs beside it in the sandbox");
+        drop(live);
+        assert!(doubtful.now_or_never().is_some(), "a sandbox job that runs alone keeps no live job waiting");
+        drop(alone);
+        assert!(slots.together(WorkQueue::Sandbox).now_or_never().is_some());
     }
 }

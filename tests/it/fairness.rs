@@ -4,6 +4,7 @@ use visavis::domain::ids::{JobId, TenantId};
 use visavis::domain::job::Lane;
 use visavis::domain::request::Form;
 use visavis::domain::tenant::{Account, TenantSettings};
+use visavis::domain::work_queue::WorkQueue;
 use visavis::intake::SubmissionContext;
 
 use crate::support::World;
@@ -37,7 +38,7 @@ async fn the_first_job_of_each_organisation_comes_before_the_second_of_any() {
     let late = submit(&world, late.id).await;
 
     let next = async |limit| {
-        let claimed = world.store().claim_doorbells(Lane::Bulk, limit).await.unwrap();
+        let claimed = world.store().claim_doorbells(WorkQueue::Bulk, limit).await.unwrap();
         let mut jobs: Vec<_> = claimed.into_iter().map(|it| it.job_id).collect();
         jobs.sort();
         jobs
@@ -45,5 +46,5 @@ async fn the_first_job_of_each_organisation_comes_before_the_second_of_any() {
     assert_eq!(next(3).await, [flood[0], quiet[0], late]);
     assert_eq!(next(2).await, [flood[1], quiet[1]]);
     assert_eq!(next(2).await, [flood[2], flood[3]]);
-    assert!(world.store().claim_doorbells(Lane::Interactive, 9).await.unwrap().is_empty(), "lanes do not mix");
+    assert!(world.store().claim_doorbells(WorkQueue::Interactive, 9).await.unwrap().is_empty(), "lanes do not mix");
 }

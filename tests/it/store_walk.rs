@@ -9,7 +9,7 @@ use proptest::test_runner::{TestCaseResult, TestRunner};
 use sqlx::{AssertSqlSafe, Row as _};
 use visavis::domain::backoff::{self, MAX_ATTEMPTS};
 use visavis::domain::ids::JobId;
-use visavis::domain::job::Lane;
+use visavis::domain::work_queue::WorkQueue;
 use visavis::store::jobs::{Change, Claim};
 
 use crate::support::outcomes::{failure, outcome, success};
@@ -189,7 +189,7 @@ impl<'a> Walk<'a> {
                 Ok(held)
             }
             Step::Publish => {
-                let due = store.claim_doorbells(Lane::Bulk, 16).await.unwrap();
+                let due = store.claim_doorbells(WorkQueue::Bulk, 16).await.unwrap();
                 store.mark_published(&due.iter().map(|it| it.id).collect::<Vec<_>>()).await.unwrap();
                 Ok(false)
             }

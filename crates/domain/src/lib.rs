@@ -31,3 +31,4 @@ pub mod suggestion;
 pub mod tenant;
 pub mod warning;
 pub mod webhook;
+pub mod work_queue;

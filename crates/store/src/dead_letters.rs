@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::jobs::ReplyAddress;
+use super::replies::ReplyAddress;
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, TenantId};
 use visavis_domain::job::Failure;

@@ -1,5 +1,5 @@
 //! Erasure: keys first, in one commit, which makes the bytes noise everywhere, backups included. The blobs and the rows
-//! follow; until then they are batch, and the janitor finds them.
+//! follow; until then they wait in a batch, and the janitor finds them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::jobs::{ReplyAddress, job_state, summary};
+use super::jobs::{job_state, summary};
+use super::replies::{ReplyAddress, ReplyType};
 use super::signals::Signal;
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{ImageId, JobId, TenantId};
@@ -153,7 +154,7 @@ impl Tx {
             let notice = notice::cancelled(&job.summary);
             self.insert_event(job.account, Some(job_id), "job.failed", &notice).await?;
             if let Some(reply) = &job.reply {
-                self.insert_reply("reply_final", Some((tenant_id, job_id)), reply, &notice).await?;
+                self.insert_reply(ReplyType::Failed, Some((tenant_id, job_id)), reply, &notice).await?;
             }
         }
         let state = if cancelled { JobState::Cancelled } else { job.state };

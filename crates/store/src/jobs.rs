@@ -6,7 +6,9 @@ use std::time::Duration;
 use sqlx::types::Json;
 
 use super::images::ImageRow;
+use super::outbox::NewDoorbell;
 use super::perceptual_hashes::ProbeHash;
+use super::replies::{ReplyAddress, ReplyType};
 use super::sealed::{SealPurpose, SealedRecord};
 use super::signals::Signal;
 pub use super::views::JobView;
@@ -16,6 +18,7 @@ use visavis_domain::job::{Failure, JobParams, JobState, Lane, Verdict};
 use visavis_domain::notice::{self, JobSummary};
 use visavis_domain::outcome::Outcome;
 use visavis_domain::tenant::Account;
+use visavis_domain::work_queue::WorkQueue;
 
 /// How long a claim holds without renewal; a dead worker's job is free again after it.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -32,19 +35,6 @@ pub struct NewJob<'a> {
     pub lane: Lane,
     pub metadata: &'a BTreeMap<String, String>,
     pub reply: Option<&'a ReplyAddress>,
-}
-
-/// Where an AMQP producer wants its answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplyAddress {
-    pub reply_to: String,
-    pub correlation_id: Option<String>,
-}
-
-impl ReplyAddress {
-    pub(super) fn of(reply_to: Option<String>, correlation_id: Option<String>) -> Option<Self> {
-        reply_to.map(|reply_to| Self { reply_to, correlation_id })
-    }
 }
 
 /// A job found under an idempotency key.
@@ -64,6 +54,15 @@ pub struct Claim {
     pub epoch: i64,
     /// 1 for the first.
     pub attempt: i32,
+}
+
+impl Claim {
+    /// Rings for the job again after `wait`. `lane` is the job's, as stored.
+    pub(super) fn doorbell(&self, lane: &str, wait: Duration) -> Result<NewDoorbell, Error> {
+        let lane = Lane::parse(lane).ok_or(Error::Unreadable { what: "lane" })?;
+        let queue = WorkQueue::of(lane, self.summary.sandbox);
+        Ok(NewDoorbell { tenant_id: self.tenant_id, job_id: self.summary.id, epoch: self.epoch, queue, wait })
+    }
 }
 
 /// What a job that succeeded leaves.
@@ -169,17 +168,18 @@ impl Store {
             .fetch_one(&mut *tx.inner)
             .await?;
         let job = None::<(TenantId, JobId)>;
-        tx.insert_reply("reply_accepted", job, reply, &notice::accepted(summary, job_state(&state)?, true)).await?;
-        let ending = sqlx::query_scalar!(
-            "SELECT payload FROM events WHERE job_id = $1 AND tenant_id = $2 AND revision = 0
-               AND type IN ('job.completed', 'job.failed')",
+        tx.insert_reply(ReplyType::Accepted, job, reply, &notice::accepted(summary, job_state(&state)?, true)).await?;
+        let ending = sqlx::query!(
+            r#"SELECT payload, type = 'job.completed' AS "is_completed!" FROM events WHERE job_id = $1 AND tenant_id = $2 AND revision = 0
+               AND type IN ('job.completed', 'job.failed')"#,
             summary.id.0,
             tenant_id.0,
         )
         .fetch_optional(&mut *tx.inner)
         .await?;
         if let Some(ending) = ending {
-            tx.insert_reply("reply_final", job, reply, &ending).await?;
+            let reply_type = if ending.is_completed { ReplyType::Completed } else { ReplyType::Failed };
+            tx.insert_reply(reply_type, job, reply, &ending.payload).await?;
         } else {
             sqlx::query!(
                 "UPDATE jobs SET reply_to = $2, correlation_id = $3 WHERE id = $1",
@@ -304,7 +304,7 @@ impl Store {
         }
         let notice = notice::completed(&claim.summary, outcome);
         let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);
-        tx.insert_ending(claim, "job.completed", &notice, reply.as_ref()).await?;
+        tx.insert_ending(claim, ReplyType::Completed, &notice, reply.as_ref()).await?;
         tx.commit().await?;
         Ok(Change::Done)
     }
@@ -350,7 +350,7 @@ impl Store {
         .fetch_optional(&mut *tx.inner)
         .await?;
         let Some(lane) = lane else { return Ok(Change::Lost) };
-        tx.insert_doorbell(claim.tenant_id, claim.summary.id, claim.epoch, &lane, wait).await?;
+        tx.insert_doorbell(&claim.doorbell(&lane, wait)?).await?;
         tx.commit().await?;
         Ok(Change::Done)
     }
@@ -391,7 +391,7 @@ impl Tx {
         self.insert_failed_job(claim.tenant_id, claim.summary.id, failure).await?;
         let notice = notice::failed(&claim.summary, failure);
         let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);
-        self.insert_ending(claim, "job.failed", &notice, reply.as_ref()).await?;
+        self.insert_ending(claim, ReplyType::Failed, &notice, reply.as_ref()).await?;
         Ok(Change::Done)
     }
 
@@ -399,16 +399,17 @@ impl Tx {
     async fn insert_ending(
         &mut self,
         claim: &Claim,
-        kind: &str,
+        reply_type: ReplyType,
         notice: &serde_json::Value,
         reply: Option<&ReplyAddress>,
     ) -> Result<(), Error> {
         let job_id = claim.summary.id;
         let account = Account { tenant_id: claim.tenant_id, sandbox: claim.summary.sandbox };
-        self.insert_event(account, Some(job_id), kind, notice).await?;
+        let event = if reply_type == ReplyType::Completed { "job.completed" } else { "job.failed" };
+        self.insert_event(account, Some(job_id), event, notice).await?;
         self.share_last_day(job_id).await?;
         if let Some(reply) = reply {
-            self.insert_reply("reply_final", Some((claim.tenant_id, job_id)), reply, notice).await?;
+            self.insert_reply(reply_type, Some((claim.tenant_id, job_id)), reply, notice).await?;
         }
         self.news.push(Signal::Ending);
         self.delete_doorbells(job_id).await

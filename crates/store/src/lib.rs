@@ -32,6 +32,7 @@ pub mod outbox;
 pub mod perceptual_hashes;
 pub mod registry;
 pub mod renditions;
+pub mod replies;
 pub mod review_figures;
 pub mod reviewers;
 pub mod sealed;

@@ -6,11 +6,11 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::dead_letters::NewDeadLetter;
-use super::jobs::ReplyAddress;
+use super::replies::{ReplyAddress, ReplyType};
 use super::signals::Signal;
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, TenantId};
-use visavis_domain::job::Lane;
+use visavis_domain::work_queue::WorkQueue;
 
 /// How long the relay has to publish what it claimed before another may.
 const CLAIM: Duration = Duration::from_secs(30);
@@ -22,12 +22,22 @@ pub struct Doorbell {
     pub job_id: JobId,
 }
 
-/// An answer to a producer.
+/// A doorbell about to be stored.
+pub struct NewDoorbell {
+    pub tenant_id: TenantId,
+    pub job_id: JobId,
+    /// The job's.
+    pub epoch: i64,
+    pub queue: WorkQueue,
+    /// It is rung when this time has passed.
+    pub wait: Duration,
+}
+
+/// A reply on its way to a producer.
 #[derive(Debug, Clone)]
 pub struct OutgoingReply {
     pub id: Uuid,
-    /// The message's `type` property.
-    pub kind: String,
+    pub reply_type: ReplyType,
     /// 1 for the first.
     pub attempt: i32,
     pub job: Option<(TenantId, JobId)>,
@@ -36,27 +46,18 @@ pub struct OutgoingReply {
 }
 
 impl Tx {
-    /// Rings for the job when `wait` is over.
-    ///
     /// # Errors
     /// When the database fails.
-    pub async fn insert_doorbell(
-        &mut self,
-        tenant_id: TenantId,
-        job_id: JobId,
-        epoch: i64,
-        lane: &str,
-        wait: Duration,
-    ) -> Result<(), Error> {
+    pub async fn insert_doorbell(&mut self, doorbell: &NewDoorbell) -> Result<(), Error> {
         sqlx::query!(
             "INSERT INTO outbox (id, kind, tenant_id, job_id, epoch, lane, next_at)
              VALUES ($1, 'doorbell', $2, $3, $4, $5, now() + make_interval(secs => $6))",
             Uuid::now_v7(),
-            tenant_id.0,
-            job_id.0,
-            epoch,
-            lane,
-            wait.as_secs_f64(),
+            doorbell.tenant_id.0,
+            doorbell.job_id.0,
+            doorbell.epoch,
+            doorbell.queue.name(),
+            doorbell.wait.as_secs_f64(),
         )
         .execute(&mut *self.inner)
         .await?;
@@ -64,27 +65,28 @@ impl Tx {
         Ok(())
     }
 
-    /// Answers a producer. `kind` is one of the outbox's reply kinds.
+    /// Answers a producer.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn insert_reply(
         &mut self,
-        kind: &str,
+        reply_type: ReplyType,
         job: Option<(TenantId, JobId)>,
         address: &ReplyAddress,
         payload: &Value,
     ) -> Result<(), Error> {
         sqlx::query!(
-            "INSERT INTO outbox (id, kind, tenant_id, job_id, reply_to, correlation_id, payload)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO outbox (id, kind, tenant_id, job_id, reply_to, correlation_id, payload, reply_type)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             Uuid::now_v7(),
-            kind,
+            reply_type.kind(),
             job.map(|(tenant, _)| tenant.0),
             job.map(|(_, job)| job.0),
             address.reply_to,
             address.correlation_id,
             payload,
+            reply_type.name(),
         )
         .execute(&mut *self.inner)
         .await?;
@@ -101,15 +103,15 @@ impl Tx {
 }
 
 impl Store {
-    /// Whether a doorbell of that lane is due.
+    /// Whether a doorbell of that queue is due.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn has_due_doorbells(&self, lane: Lane) -> Result<bool, Error> {
+    pub async fn has_due_doorbells(&self, queue: WorkQueue) -> Result<bool, Error> {
         let due = sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM outbox WHERE published_at IS NULL AND next_at <= now()
                                                      AND kind = 'doorbell' AND lane = $1) AS "due!""#,
-            lane.name(),
+            queue.name(),
         )
         .fetch_one(&self.pool)
         .await?;
@@ -121,7 +123,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn claim_doorbells(&self, lane: Lane, limit: i64) -> Result<Vec<Doorbell>, Error> {
+    pub async fn claim_doorbells(&self, queue: WorkQueue, limit: i64) -> Result<Vec<Doorbell>, Error> {
         let rows = sqlx::query!(
             // The recursion skips from organisation to organisation along an index, however long each one's backlog is.
             r#"WITH RECURSIVE waiting AS (
@@ -145,7 +147,7 @@ impl Store {
                )
                UPDATE outbox SET next_at = now() + make_interval(secs => $3) FROM locked WHERE outbox.id = locked.id
                RETURNING outbox.id, job_id AS "job_id!""#,
-            lane.name(),
+            queue.name(),
             limit,
             CLAIM.as_secs_f64(),
         )
@@ -166,23 +168,23 @@ impl Store {
                WHERE id IN (SELECT id FROM outbox
                             WHERE published_at IS NULL AND next_at <= now() AND kind <> 'doorbell'
                             ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-               RETURNING id, kind, attempt, tenant_id, job_id, reply_to AS "reply_to!", correlation_id, payload AS "payload!""#,
+               RETURNING id, reply_type AS "reply_type!", attempt, tenant_id, job_id, reply_to AS "reply_to!", correlation_id, payload AS "payload!""#,
             limit,
             CLAIM.as_secs_f64(),
         )
         .fetch_all(&self.pool)
         .await?;
-        let mut replies: Vec<_> = rows
-            .into_iter()
-            .map(|row| OutgoingReply {
+        let reply = rows.into_iter().map(|row| {
+            Ok(OutgoingReply {
                 id: row.id,
-                kind: row.kind,
+                reply_type: row.reply_type.parse().map_err(|_| Error::Unreadable { what: "type of a reply" })?,
                 attempt: row.attempt,
                 job: row.tenant_id.map(TenantId).zip(row.job_id.map(JobId)),
                 address: ReplyAddress { reply_to: row.reply_to, correlation_id: row.correlation_id },
                 payload: row.payload,
             })
-            .collect();
+        });
+        let mut replies = reply.collect::<Result<Vec<_>, Error>>()?;
         // RETURNING keeps no order; a producer wants `accepted` before `completed`.
         replies.sort_by_key(|reply| reply.id);
         Ok(replies)
