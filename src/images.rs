@@ -1,4 +1,4 @@
-//! Images as their owners see them: uploads, JPEG files to look at behind signed URLs, and their erasure.
+//! Images as their owners see them: uploads, JPEG files behind signed URLs, and erasure.
 
 pub mod erasure;
 mod renditions;
@@ -23,10 +23,10 @@ pub use crate::keys::links::ROOT;
 pub use renditions::Rendition;
 pub use uploads::UploadView;
 
-/// Images that are decoded and encoded at once in this process; each takes a core, and up to 300 MB while it is decoded.
+/// Images that this process decodes and encodes at once. Each takes a core, and up to 300 MB while it is decoded.
 const AT_ONCE: usize = 2;
 
-/// Stored images and what may be done with them; clones share it.
+/// Stored images and what can be done with them. Clones share everything.
 #[derive(Clone)]
 pub struct Images {
     store: Store,
@@ -39,7 +39,7 @@ pub struct Images {
 /// Why an image was not stored, shown or erased.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The bytes are no image that we take.
+    /// The bytes are not an image of a format that we accept.
     #[error(transparent)]
     Image(#[from] ImageFault),
     /// The URL was not signed here.
@@ -51,7 +51,7 @@ pub enum Error {
     /// The image is erased, or its time is over.
     #[error("the image was erased")]
     Erased,
-    /// Too much to do, or it takes too long: later it may go.
+    /// Too much to do, or it takes too long. A later call may succeed.
     #[error("images cannot be made at the moment")]
     Busy,
     #[error(transparent)]
@@ -69,25 +69,25 @@ impl From<keys::Error> for Error {
 /// Signed URLs of a report's images.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReportUrls {
-    /// The face in the reference. None without a face, before the job's end, after erasure.
+    /// The face in the reference. `None` without a face, before the job has ended, and after erasure.
     pub source: Option<String>,
-    /// All of the probe. None where it could not be read, before the job's end, after erasure.
+    /// The whole probe. `None` if it could not be read, before the job has ended, and after erasure.
     pub target: Option<String>,
 }
 
-/// Signed URLs of what a reviewer sees, as paths. None as in [`ReportUrls`].
+/// Signed URLs of what a reviewer sees, as paths. `None` as in [`ReportUrls`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CasePaths {
     /// The face in the reference.
     pub reference: Option<String>,
-    /// All of the probe.
+    /// The whole probe.
     pub probe: Option<String>,
-    /// The face in it.
+    /// The face in the probe.
     pub probe_face: Option<String>,
 }
 
 impl Images {
-    /// `public_url` is what clients see of this API.
+    /// `public_url` is the address at which clients reach this API.
     ///
     /// # Errors
     /// When no key can be derived from the master keys.
@@ -103,26 +103,26 @@ impl Images {
         &self.signer
     }
 
-    /// Publishes the keys that check our signatures. To be called before anything is signed.
+    /// Publishes the keys that check our signatures. Must be called before anything is signed.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn publish_keys(&self) -> Result<(), store::Error> {
         let keys = self.signer.public_keys().into_iter();
-        let keys: Vec<_> = keys.map(|it| SigningKey { kid: it.kid, public_key: it.key }).collect();
+        let keys: Vec<_> = keys.map(|key| SigningKey { kid: key.kid, public_key: key.key }).collect();
         self.store.insert_signing_keys(&keys).await
     }
 
-    /// The keys that check our signatures, those of retired master keys among them.
+    /// The keys that check our signatures, including those of retired master keys.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn public_keys(&self) -> Result<Vec<PublicKey>, store::Error> {
         let keys = self.store.list_signing_keys().await?.into_iter();
-        Ok(keys.map(|it| PublicKey { kid: it.kid, key: it.public_key }).collect())
+        Ok(keys.map(|key| PublicKey { kid: key.kid, key: key.public_key }).collect())
     }
 
-    /// Fresh URLs of what a report shows.
+    /// New URLs of what a report shows.
     ///
     /// # Errors
     /// When the database fails.
@@ -135,8 +135,9 @@ impl Images {
         let Some(outcome) = outcome else { return Ok(ReportUrls::default()) };
         let (now, shown) = self.store.list_shown(tenant_id, job_id).await?;
         let url = |place: Option<(ImageRole, u16)>, variant| {
-            let found = place.and_then(|place| shown.iter().find(|it: &&JobImage| (it.role, it.position) == place));
-            found.map(|it| self.links.issue(tenant_id, it.id, variant, now)).transpose()
+            let found =
+                place.and_then(|place| shown.iter().find(|image: &&JobImage| (image.role, image.position) == place));
+            found.map(|image| self.links.issue(tenant_id, image.id, variant, now)).transpose()
         };
         Ok(ReportUrls {
             source: url(source(outcome), Variant::Portrait)?,
@@ -144,7 +145,7 @@ impl Images {
         })
     }
 
-    /// Fresh URLs of what a reviewer sees of a case.
+    /// New URLs of what a reviewer sees of a case.
     ///
     /// # Errors
     /// When the database fails.
@@ -157,12 +158,13 @@ impl Images {
         let Some(outcome) = outcome else { return Ok(CasePaths::default()) };
         let (now, shown) = self.store.list_shown(tenant_id, job_id).await?;
         let path = |place: Option<(ImageRole, u16)>, variant| {
-            let found = place.and_then(|place| shown.iter().find(|it: &&JobImage| (it.role, it.position) == place));
-            found.map(|it| self.links.issue_path(tenant_id, it.id, variant, now)).transpose()
+            let found =
+                place.and_then(|place| shown.iter().find(|image: &&JobImage| (image.role, image.position) == place));
+            found.map(|image| self.links.issue_path(tenant_id, image.id, variant, now)).transpose()
         };
         let probe = target(outcome);
         let with_face = |(role, position): &(ImageRole, u16)| {
-            let seen = outcome.image(*role, *position).map(|it| &it.seen);
+            let seen = outcome.image(*role, *position).map(|report| &report.seen);
             matches!(seen, Some(ImageFinding::Picture { face: Some(_), .. }))
         };
         Ok(CasePaths {
@@ -172,10 +174,10 @@ impl Images {
         })
     }
 
-    /// What a URL lets its holder read.
+    /// What a URL gives access to.
     ///
     /// # Errors
-    /// [`Error::Forged`], unless it was issued here exactly so.
+    /// [`Error::Forged`] unless exactly this URL was issued here.
     pub fn verify(&self, path: &str, query: &str) -> Result<Grant, Error> {
         self.links.verify(path, query).map_err(|_| Error::Forged)
     }
@@ -185,18 +187,20 @@ impl Images {
     }
 }
 
-/// The reference that has a face. Without one nothing is shown: a whole document says more than a report may.
+/// The reference that has a face. If no face was found, nothing is shown: the whole document would reveal more than the
+/// report may.
 fn source(outcome: &Outcome) -> Option<(ImageRole, u16)> {
     let with_face = |seen: &ImageFinding| matches!(seen, ImageFinding::Picture { face: Some(_), .. });
-    let found = outcome.images.iter().find(|it| it.role == ImageRole::Reference && with_face(&it.seen));
-    found.map(|it| (it.role, it.position))
+    let found = outcome.images.iter().find(|image| image.role == ImageRole::Reference && with_face(&image.seen));
+    found.map(|image| (image.role, image.position))
 }
 
-/// The probe that was compared; without one, the first that could be read.
+/// The probe that was compared. Without a comparison, the first one that could be read.
 fn target(outcome: &Outcome) -> Option<(ImageRole, u16)> {
-    let readable = |it: &&ImageReport| it.role == ImageRole::Probe && matches!(it.seen, ImageFinding::Picture { .. });
+    let readable =
+        |image: &&ImageReport| image.role == ImageRole::Probe && matches!(image.seen, ImageFinding::Picture { .. });
     let found = outcome.probe().filter(readable).or_else(|| outcome.images.iter().find(readable));
-    found.map(|it| (it.role, it.position))
+    found.map(|image| (image.role, image.position))
 }
 
 #[cfg(test)]

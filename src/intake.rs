@@ -1,6 +1,6 @@
 //! The one way in: reads a request, stores its images, and inserts the job with its doorbell in one commit.
 //!
-//! HTTP and AMQP both come here; nobody else inserts jobs.
+//! HTTP and AMQP both come here. Nothing else inserts jobs.
 
 pub mod amqp;
 mod challenges;
@@ -40,13 +40,13 @@ pub struct Intake {
     pub defaults: Defaults,
 }
 
-/// Who submits, and how they may be answered.
+/// Who submits, and where the answers go.
 #[derive(Debug, Clone, Copy)]
 pub struct SubmissionContext<'a> {
     pub account: Account,
-    /// The organisation's.
+    /// The organisation's settings.
     pub settings: &'a TenantSettings,
-    /// The shape in which the request comes.
+    /// The form of the request.
     pub form: Form,
     pub idempotency_key: Option<&'a str>,
     pub reply: Option<&'a ReplyAddress>,
@@ -54,37 +54,45 @@ pub struct SubmissionContext<'a> {
     pub lane: Lane,
 }
 
-/// A submission that is safe: committed, now or earlier.
+/// A submission that is stored: now, or by an earlier call.
 #[derive(Debug, Clone)]
 pub struct AcceptedJob {
     pub summary: JobSummary,
     pub state: JobState,
-    /// The same key and body had come before; nothing new was stored.
+    /// The same key and body came before. Nothing new was stored.
     pub duplicate: bool,
+}
+
+/// A request that was read and found good.
+struct GoodRequest {
+    submission: Submission,
+    /// Keyed hash of the request as it was sent.
+    hash: Vec<u8>,
+    challenge: Option<Answered>,
 }
 
 /// Why nothing was stored.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request is at fault: sending it again will not help.
+    /// The request is at fault. Sending it again does not help.
     #[error("refused: {0}")]
     Refused(RequestFault),
-    /// The organisation may not submit this: not approved, or not subscribed.
+    /// The organisation may not submit this: it is not approved, or has no subscription.
     #[error("refused: {0}")]
     Forbidden(RequestFault),
-    /// The organisation's wallet does not suffice, and it may not overdraw.
+    /// The wallet does not cover the job, and the organisation may not overdraw.
     #[error("refused: {0}")]
     InsufficientFunds(RequestFault),
     /// Another request came under the same idempotency key.
     #[error("refused: {0}")]
     Conflict(RequestFault),
-    /// We are at fault: sending it again may help.
+    /// The database failed. Sending the request again may help.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// Likewise.
+    /// Images could not be stored or read. Sending the request again may help.
     #[error(transparent)]
     Media(#[from] media::Error),
-    /// Likewise: this process is going away.
+    /// This process is stopping. Sending the request again will help.
     #[error("the request was not read to its end")]
     Stopped,
 }
@@ -96,7 +104,7 @@ impl From<keys::Error> for Error {
 }
 
 impl Intake {
-    /// Takes a request in. When this returns `Ok`, the job is committed and will run.
+    /// Takes a request in. If this returns `Ok`, the job is committed and will run.
     ///
     /// # Errors
     /// When the request is at fault, or a machine is.
@@ -109,40 +117,42 @@ impl Intake {
         if let Some(earlier) = self.find_earlier(&origin, &hash).await? {
             return self.answer_duplicate(&origin, earlier).await;
         }
-        let answered = self.read_challenge(origin.account, &mut submission)?;
+        let challenge = self.read_challenge(origin.account, &mut submission)?;
+        let request = GoodRequest { submission, hash, challenge };
 
-        let mut images = Vec::with_capacity(submission.images.len());
-        let inserted = match self.store_images(origin.account, &submission, &mut images).await {
-            Ok(()) => self.insert(&origin, (&submission, answered.as_ref()), &hash, &images).await,
+        let mut images = Vec::with_capacity(request.submission.images.len());
+        let inserted = match self.store_images(origin.account, &request.submission, &mut images).await {
+            Ok(()) => self.insert(&origin, &request, &images).await,
             Err(error) => Err(error),
         };
         let (tx, summary) = match inserted {
             Ok(Some(inserted)) => inserted,
             Ok(None) => {
-                // Somebody else inserted the same key between our look and our insert.
+                // Another call inserted the same key after we looked and before our insert.
                 self.delete_images(origin.account.tenant_id, &images).await;
-                return match self.find_earlier(&origin, &hash).await? {
+                return match self.find_earlier(&origin, &request.hash).await? {
                     Some(earlier) => self.answer_duplicate(&origin, earlier).await,
                     None => Err(store::Error::Unreadable { what: "job that vanished" }.into()),
                 };
             }
             Err(error) => {
                 self.delete_images(origin.account.tenant_id, &images).await;
-                // Of two that came at once under one key, the first may have taken the last of the money, or the challenge.
+                // If two calls come at once under one key, the first may have used the last of the money, or the
+                // challenge.
                 if matches!(error, Error::InsufficientFunds(_) | Error::Refused(_))
-                    && let Some(earlier) = self.find_earlier(&origin, &hash).await?
+                    && let Some(earlier) = self.find_earlier(&origin, &request.hash).await?
                 {
                     return self.answer_duplicate(&origin, earlier).await;
                 }
                 return Err(error);
             }
         };
-        // A commit whose answer is lost may have taken place: then the images stay.
+        // The commit may have taken place even if its answer is lost. Then the images stay.
         tx.commit().await?;
         Ok(AcceptedJob { summary, state: JobState::Queued, duplicate: false })
     }
 
-    /// Parses and hashes, away from the threads that keep leases and heartbeats.
+    /// Parses and hashes on a thread for blocking work, so that leases and heartbeats are not delayed.
     async fn read(&self, origin: &SubmissionContext<'_>, body: Bytes) -> Result<(Submission, Vec<u8>), Error> {
         let (defaults, pepper) = (self.defaults.of(origin.settings), self.pepper.clone());
         let (form, lane) = (origin.form, origin.lane);
@@ -180,7 +190,7 @@ impl Intake {
         Ok(Some(AcceptedJob { summary: earlier.summary, state: earlier.state, duplicate: true }))
     }
 
-    /// Somebody who lost our answers wants them again, perhaps at another address.
+    /// Sends the replies again to a producer that lost them, perhaps at another address.
     async fn answer_duplicate(
         &self,
         origin: &SubmissionContext<'_>,
@@ -192,14 +202,14 @@ impl Intake {
         Ok(earlier)
     }
 
-    /// Adds to `images` each that was stored, so that a failure between two is known.
+    /// Adds each image that was stored to `images`, so that the caller knows them if a later one fails.
     async fn store_images(
         &self,
         account: Account,
         submission: &Submission,
         images: &mut Vec<ImageRow>,
     ) -> Result<(), Error> {
-        // A worker holds all of a job in memory.
+        // A worker holds all files of a job in memory.
         let max = self.defaults.max_image_bytes + self.defaults.max_video_bytes;
         let mut left = max;
         for image in &submission.images {
@@ -222,7 +232,7 @@ impl Intake {
         Ok(())
     }
 
-    /// The file itself; an upload is copied, so that each job's images live and die with it.
+    /// The bytes of an image. An upload is copied, so that each job's images are erased with the job.
     async fn content(&self, account: Account, image: &SubmittedImage) -> Result<(FileFormat, Bytes), Error> {
         let (id, video) = match &image.content {
             ImageContent::Inline { format, bytes } => return Ok((*format, bytes.clone())),
@@ -252,20 +262,20 @@ impl Intake {
         let key = WrappedKey { master_key_id: upload.master_key_id, wrapped: upload.wrapped_key };
         match self.media.get_image(account.tenant_id, id, &key).await {
             Ok(bytes) => Ok((upload.format, bytes)),
-            // Erased between our two looks.
+            // The upload was erased between our two looks.
             Err(_) if self.store.find_upload(account, id).await?.is_none() => Err(unknown()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Everything but the commit; `None` when there is a job under the key.
+    /// Inserts everything, but does not commit. `None` if there is a job under the key.
     async fn insert(
         &self,
         origin: &SubmissionContext<'_>,
-        (submission, answered): (&Submission, Option<&Answered>),
-        hash: &[u8],
+        request: &GoodRequest,
         images: &[ImageRow],
     ) -> Result<Option<(Tx, JobSummary)>, Error> {
+        let submission = &request.submission;
         let summary = JobSummary {
             id: JobId::new(),
             request_id: RequestId::from_bits(rand::random()),
@@ -278,7 +288,7 @@ impl Intake {
             account: origin.account,
             request_id: &summary.request_id,
             idempotency_key: origin.idempotency_key,
-            request_hash: hash,
+            request_hash: &request.hash,
             params: &submission.params,
             lane: submission.lane,
             metadata: &submission.metadata,
@@ -289,8 +299,8 @@ impl Intake {
         if tx.insert_job(&job).await? == Change::Lost {
             return Ok(None);
         }
-        if let Some(answered) = answered {
-            answered.spend(&mut tx, summary.id).await?;
+        if let Some(challenge) = &request.challenge {
+            challenge.spend(&mut tx, summary.id).await?;
         }
         let tenant_id = origin.account.tenant_id;
         for image in images {
@@ -331,7 +341,7 @@ fn too_large(field: &str, limit: &str) -> Error {
     Error::Refused(RequestFault { code: "image_too_large", field: Some(field.to_owned()), message })
 }
 
-/// Every door asks here: HTTP and AMQP alike.
+/// HTTP and AMQP submissions both go through this check.
 fn check_permission(settings: &TenantSettings, service: Service) -> Result<(), Error> {
     let forbidden =
         |code, message: &str| Err(Error::Forbidden(RequestFault { code, field: None, message: message.to_owned() }));
@@ -347,7 +357,7 @@ fn check_permission(settings: &TenantSettings, service: Service) -> Result<(), E
     Ok(())
 }
 
-/// Refuses an image in which no side of a face could be large enough.
+/// Refuses an image that is too small for a face of the least size.
 fn check_sizes(submission: &Submission) -> Result<(), RequestFault> {
     for image in &submission.images {
         let ImageContent::Inline { bytes, .. } = &image.content else { continue };
@@ -363,7 +373,7 @@ fn check_sizes(submission: &Submission) -> Result<(), RequestFault> {
     Ok(())
 }
 
-/// One that may not overdraw must be able to pay for this job and for those on their way.
+/// An organisation that may not overdraw must be able to pay for this job and for those under way.
 async fn check_funds(tx: &mut Tx, origin: &SubmissionContext<'_>, service: Service) -> Result<(), Error> {
     let (price, account) = (origin.settings.id_match_price, origin.account);
     let is_billed = service == Service::IdMatch && price > 0 && !account.sandbox;

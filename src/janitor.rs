@@ -1,6 +1,6 @@
-//! Erases images whose time is over, and all that was made from them: first the keys, which makes them noise everywhere,
-//! backups included; then the blobs; then the rows. A crash in between is mended by the next round. Forgets deliveries that
-//! were over long ago.
+//! Erases images whose retention has ended, and everything made from them. First the keys, which makes the bytes noise
+//! everywhere, in backups too; then the blobs; then the rows. After a crash the next round continues. Also deletes
+//! deliveries that ended long ago.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use crate::lifecycle::Lifecycle;
 use crate::media::{self, Media};
 use crate::store::{self, Store};
 
-/// Between rounds: an image outlives its time by a minute at most, where the backlog is none.
+/// Time between rounds. Without a backlog, an image outlives its retention by a minute at most.
 const EVERY: Duration = Duration::from_mins(1);
-/// Bodies of submissions that the broker gave up on wait so long for an operator.
+/// How long an operator can redrive the body of a submission that the broker gave up on.
 const DEAD_LETTERS_KEEP: Duration = Duration::from_hours(168);
-/// Between looks for blobs that belong to nothing: a look lists them all.
+/// Time between searches for blobs that belong to no row. Each search lists all blobs.
 const STRANDED_EVERY: Duration = Duration::from_hours(1);
-/// A look that takes longer is broken off; the next one starts again.
+/// A search that takes longer is stopped, and the next one starts again.
 const LOOK: Duration = Duration::from_mins(10);
-/// Images of one round's step.
+/// Images that one step of a round erases.
 const BATCH: i64 = 256;
 
-/// What went wrong in a round; the next one goes on.
+/// What went wrong in a round. The next round continues.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -55,10 +55,10 @@ pub fn start(store: &Store, media: &Media, life: &Lifecycle) {
     });
 }
 
-/// Erases everything that is due; says how many images.
+/// Erases everything that is due. Returns how many images.
 ///
 /// # Errors
-/// When the database or the blob store fails; what was begun is taken up again by the next call.
+/// When the database or the blob store fails. The next call continues.
 pub async fn erase_due(store: &Store, media: &Media) -> Result<u64, Error> {
     let mut erased = 0;
     loop {

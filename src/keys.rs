@@ -1,4 +1,4 @@
-//! The master keys and what is made with them: sealed bytes, signatures, signed URLs.
+//! The master keys, and what is made with them: sealed bytes, signatures and signed URLs.
 
 pub mod envelope;
 pub mod links;
@@ -11,12 +11,12 @@ pub use signing::{ForgedToken, PublicKey, Signer};
 /// Why something could not be sealed, opened or signed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A text that is not a list of keys, or a key that cannot be made.
+    /// The text is not a list of keys, or no key can be derived.
     #[error("master keys: {0}")]
     Master(String),
     #[error("the master key {0} is not among VISAVIS_MASTER_KEYS")]
     UnknownMasterKey(String),
-    /// The bytes, their key or their place were changed.
+    /// The bytes, their key or their place were altered.
     #[error("stored bytes do not decrypt: they or their key were altered")]
     Altered,
     #[error("a value cannot be written as canonical JSON (RFC 8785), so it cannot be signed")]

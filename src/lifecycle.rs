@@ -1,4 +1,4 @@
-//! Two-stage shutdown: first no new work, then, when the patience is over, no work at all.
+//! Shutdown in two stages: first no new work is begun; when the patience ends, running work is dropped.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 /// How long running work may take to end after the first signal.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Spawns tasks, tells them to stop, and waits until they did. Clones belong together.
+/// Spawns tasks, tells them to stop, and waits until they have. Clones share one state.
 #[derive(Clone, Default)]
 pub struct Lifecycle {
     soft: CancellationToken,
@@ -24,8 +24,8 @@ impl Lifecycle {
         Self::default()
     }
 
-    /// Runs a task that shutdown waits for. A task that panics stops the whole process in good order: a role that died
-    /// in silence would be worse.
+    /// Spawns a task that the shutdown waits for. A task that panics shuts the whole process down: a role that died
+    /// unnoticed would be worse.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let inner = self.tracker.spawn(task);
         let soft = self.soft.clone();
@@ -39,7 +39,7 @@ impl Lifecycle {
         });
     }
 
-    /// Cancelled when no new work may be begun.
+    /// Cancelled when no new work may begin.
     #[must_use]
     pub fn stopping(&self) -> &CancellationToken {
         &self.soft
@@ -56,7 +56,7 @@ impl Lifecycle {
         self.soft.cancel();
     }
 
-    /// Waits for the shutdown to begin and then for every task to end; those that take longer than `patience` are told
+    /// Waits for the shutdown to begin, and then for every task to end. Tasks that take longer than `patience` are told
     /// to drop their work. Returns whether all of them ended by themselves.
     pub async fn finish(&self, patience: Duration) -> bool {
         self.soft.cancelled().await;
@@ -67,7 +67,7 @@ impl Lifecycle {
         }
         warn!(tasks = self.tracker.len(), "patience is over: dropping running work");
         self.hard.cancel();
-        // Dropping takes a moment (a job is put back in the database), but not for ever.
+        // Dropping takes a moment, because a job is put back in the database. It must not take forever.
         if tokio::time::timeout(Duration::from_secs(5), self.tracker.wait()).await.is_err() {
             error!(tasks = self.tracker.len(), "tasks did not end");
         }

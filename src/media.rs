@@ -14,10 +14,10 @@ pub use blob::{Blob, BlobStore, S3Settings};
 use crate::domain::ids::{ImageId, TenantId};
 use crate::keys::{self, Keyring, WrappedKey};
 
-/// The folders of the blob store; whatever lies elsewhere is not ours.
+/// The folders of the blob store. Everything else in the store is not ours.
 const FOLDERS: [&str; 4] = ["images", "renditions", "identity", "dead"];
 
-/// The blob store and the keys to it.
+/// The blob store, and the keys to what it holds.
 #[derive(Clone)]
 pub struct Media {
     blobs: BlobStore,
@@ -51,7 +51,7 @@ impl Media {
         Self { blobs, keyring: Arc::new(keyring) }
     }
 
-    /// Encrypts an image under a new key of its own and stores it.
+    /// Encrypts an image under a new key of its own, and stores it.
     ///
     /// # Errors
     /// When the blob store fails.
@@ -68,7 +68,7 @@ impl Media {
         self.get(&image_place(tenant, image), key).await
     }
 
-    /// Removes an image; one that is not there is removed already.
+    /// Deletes an image. It is no error if the image does not exist.
     ///
     /// # Errors
     /// When the blob store fails.
@@ -76,7 +76,7 @@ impl Media {
         self.blobs.delete(&image_place(tenant, image)).await
     }
 
-    /// Keeps a JPEG made from an image, as [`Media::put_image`] keeps the image.
+    /// Stores a JPEG made from an image, as [`Media::put_image`] stores the image.
     ///
     /// # Errors
     /// When the blob store fails.
@@ -109,7 +109,7 @@ impl Media {
         self.blobs.delete(&blob.place).await
     }
 
-    /// Removes what interrupted writes left behind before `moment`; says how much.
+    /// Deletes what interrupted writes left behind before `moment`. Returns how many files.
     ///
     /// # Errors
     /// When the blob store fails.
@@ -123,7 +123,7 @@ impl Media {
         &self.keyring
     }
 
-    /// Encrypts the portrait of a registry entry under a new key of its own and stores it.
+    /// Encrypts the portrait of a registry entry under a new key of its own, and stores it.
     ///
     /// # Errors
     /// When the blob store fails.
@@ -143,7 +143,7 @@ impl Media {
         self.blobs.delete(&portrait_place(entry)).await
     }
 
-    /// Keeps the body of a message that the broker gave up on.
+    /// Stores the body of a message that the broker gave up on.
     ///
     /// # Errors
     /// When the blob store fails.
@@ -175,12 +175,12 @@ impl Media {
     }
 }
 
-/// Both the path and the authenticated data: an image moved to another place does not decrypt.
+/// Both the path and the authenticated data. An image that is moved to another place does not decrypt.
 fn image_place(tenant: TenantId, image: ImageId) -> String {
     format!("images/{tenant}/{image}")
 }
 
-/// Of the registry: the deployment's, so no organisation's id is in it.
+/// Portraits belong to the deployment, so the place names no organisation.
 fn portrait_place(entry: Uuid) -> String {
     format!("identity/{entry}")
 }

@@ -7,7 +7,7 @@ pub mod producer;
 pub mod publisher;
 pub mod topology;
 
-/// What went wrong with the broker. All of it is transient: callers rebuild and try again.
+/// What went wrong with the broker. Everything here is temporary: callers reconnect and try again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("broker: {0}")]
@@ -22,7 +22,7 @@ pub enum Error {
     Url(String),
 }
 
-/// Bounds a call to the broker: lapin's own calls can wait for ever while the broker blocks publishers.
+/// Bounds a call to the broker: lapin's own calls can wait forever while the broker blocks publishers.
 async fn within<T>(what: &'static str, call: impl Future<Output = Result<T, lapin::Error>>) -> Result<T, Error> {
     tokio::time::timeout(CALL_TIMEOUT, call).await.map_err(|_| Error::Timeout { what })?.map_err(Error::from)
 }

@@ -1,5 +1,5 @@
-//! From Postgres to the broker: doorbells in fair order, replies, events for the results exchange, and the sweeper that
-//! mends what crashes left.
+//! From Postgres to the broker: doorbells in fair order, replies, events for the results exchange. Also the sweeper,
+//! which repairs what crashes left.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ use crate::store::{self, Store};
 /// How the relay paces itself.
 #[derive(Debug, Clone, Copy)]
 pub struct RelaySettings {
-    /// Doorbells that may wait in a lane's queue; the rest of the backlog stays in Postgres, where it is shared fairly.
-    /// About four times what all workers prefetch.
+    /// Doorbells that may wait in a work queue. The rest of the backlog stays in Postgres, where it is shared fairly.
+    /// The number is about four times what all workers prefetch.
     pub lane_depth: u32,
-    /// Ring again for a queued job that nobody claimed in this time.
+    /// After this time, ring again for a queued job that nobody claimed.
     pub patience: Duration,
-    /// Between sweeps.
+    /// Time between sweeps.
     pub sweep_every: Duration,
 }
 
@@ -38,22 +38,23 @@ impl Default for RelaySettings {
     }
 }
 
-/// How long an idle relay waits before it looks again, unless this process signals. A look costs an index scan.
+/// How long an idle relay waits before it looks again, unless this process signals. A look costs one index scan.
 const IDLE: Duration = Duration::from_millis(25);
-/// Between the starts of two rounds, when the first found nothing: under load, one round takes what came in this time.
+/// The least time between the starts of two rounds, if the first found nothing. Under load, one round then takes
+/// everything that came in this time.
 const GAP: Duration = Duration::from_millis(10);
-/// A round that takes longer hangs on a connection that nobody answers any more.
+/// A round that takes longer hangs on a dead connection.
 const ROUND: Duration = Duration::from_mins(1);
-/// Replies published at once.
+/// Replies published in one batch.
 const REPLIES: i64 = 64;
-/// Events published at once.
+/// Events published in one batch.
 const RESULTS: i64 = 128;
-/// Where the results exchange's reader keeps its place.
+/// The tail that holds how far the results exchange has come.
 const TAIL: &str = "results";
-/// Tries of a reply, over about half an hour, before it goes among the dead letters.
+/// Attempts for a reply, over about half an hour, before it is listed among the dead letters.
 const REPLY_ATTEMPTS: i32 = 8;
 
-/// What went wrong; the relay waits and goes on.
+/// What went wrong. The relay waits and continues.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
@@ -64,8 +65,8 @@ enum Error {
     Timeout,
 }
 
-/// Starts the relay and the sweeper. Replies go to queues that producers made, over a connection of their own: what a
-/// producer's queue does to it must not hold up anybody's work.
+/// Starts the relay and the sweeper. Replies go to queues that producers made, so they have a connection of their own:
+/// a producer's queue must not delay anybody's work.
 pub fn start(store: &Store, broker: &Broker, settings: RelaySettings, life: &Lifecycle) {
     let (doorbells, replies, results) = (store.clone(), store.clone(), store.clone());
     life.spawn("relay of doorbells", {
@@ -95,7 +96,7 @@ pub fn start(store: &Store, broker: &Broker, settings: RelaySettings, life: &Lif
     life.spawn("sweeper", sweeper(store.clone(), settings, life.clone()));
 }
 
-/// Rounds without a break while there is work, until the shutdown begins.
+/// Runs rounds without a break while there is work, until the shutdown begins.
 async fn rounds(
     life: Lifecycle,
     mut publisher: Publisher,
@@ -138,7 +139,7 @@ async fn rounds(
     publisher.close().await;
 }
 
-/// A round, on a connection that stands before there is work: whoever asks whether we are ready must be told the truth.
+/// Runs a round. It connects even if there is no work, because readiness is reported by whether we are connected.
 async fn connected(
     publisher: &mut Publisher,
     round: &impl AsyncFn(&mut Publisher) -> Result<usize, Error>,
@@ -147,7 +148,7 @@ async fn connected(
     round(publisher).await
 }
 
-/// Rings what is due, as far as the lanes have room; says how many the broker took.
+/// Rings what is due, as far as the queues have room. Returns how many doorbells the broker took.
 async fn ring_due(store: &Store, publisher: &mut Publisher, lane_depth: u32) -> Result<usize, Error> {
     let mut rung = 0;
     for &queue in WorkQueue::ALL {
@@ -181,7 +182,7 @@ async fn ring_due(store: &Store, publisher: &mut Publisher, lane_depth: u32) -> 
     Ok(rung)
 }
 
-/// Publishes the replies that are due; says how many the broker took.
+/// Publishes the replies that are due. Returns how many the broker took.
 async fn reply_due(store: &Store, publisher: &mut Publisher) -> Result<usize, Error> {
     let mut replies = store.claim_replies(REPLIES).await?;
     let (worn_out, due): (Vec<_>, Vec<_>) = replies.drain(..).partition(|reply| reply.attempt > REPLY_ATTEMPTS);
@@ -199,7 +200,8 @@ async fn reply_due(store: &Store, publisher: &mut Publisher) -> Result<usize, Er
     let messages: Vec<_> = due.iter().map(message).collect();
     let confirmed = match publisher.publish_all(&messages).await {
         Ok(answers) => split(&ids, &answers).0,
-        // One of them broke the connection: alone, it breaks only its own. Refused ones wait for their next try.
+        // One of them broke the connection. Sent alone, it breaks only its own. Refused ones wait for their next
+        // attempt.
         Err(error) => {
             warn!(%error, "a batch of replies failed: publishing them one by one");
             let mut confirmed = Vec::new();
@@ -215,8 +217,8 @@ async fn reply_due(store: &Store, publisher: &mut Publisher) -> Result<usize, Er
     Ok(confirmed.len())
 }
 
-/// Publishes the events that came since the last round; says how many were read. One that the broker has may be published
-/// again, under the same id; none is passed over.
+/// Publishes the events that came since the last round. Returns how many were read. An event may be published twice,
+/// under the same id, but none is skipped.
 async fn tell_results(store: &Store, holder: Uuid, publisher: &mut Publisher) -> Result<usize, Error> {
     let Some(from) = store.claim_tail(TAIL, holder).await? else { return Ok(0) };
     let told = publish_results(store, from, publisher).await;
@@ -227,12 +229,13 @@ async fn tell_results(store: &Store, holder: Uuid, publisher: &mut Publisher) ->
 
 async fn publish_results(store: &Store, from: Cursor, publisher: &mut Publisher) -> Result<(usize, Cursor), Error> {
     let events = store.list_events(from, RESULTS).await?;
-    let (count, reached) = (events.len(), events.last().map_or(from, |it| it.cursor));
+    let (count, reached) = (events.len(), events.last().map_or(from, |event| event.cursor));
     let messages: Vec<_> = store.name_organisations(events).await?.iter().map(result_message).collect();
     let answers = publisher.publish_all(&messages).await?;
-    let refused: Vec<_> = messages.into_iter().zip(answers).filter(|(_, taken)| !taken).map(|(it, _)| it).collect();
+    let refused: Vec<_> =
+        messages.into_iter().zip(answers).filter(|(_, taken)| !taken).map(|(message, _)| message).collect();
     if !refused.is_empty() {
-        // Some queue that somebody bound is full and refuses more: that must not stop everybody's results.
+        // A bound queue is full and refuses more. That must not stop everybody's results.
         let answers = publisher.publish_all(&refused).await?;
         let lost = answers.iter().filter(|taken| !**taken).count();
         if lost > 0 {
@@ -259,9 +262,9 @@ fn message(reply: &OutgoingReply) -> Outgoing {
     )
 }
 
-/// Those that the broker has, and the others.
+/// Splits ids into those that the broker took and the others.
 fn split(ids: &[Uuid], answers: &[bool]) -> (Vec<Uuid>, Vec<Uuid>) {
-    let of = |wanted: bool| ids.iter().zip(answers).filter(|(_, it)| **it == wanted).map(|(id, _)| *id).collect();
+    let of = |wanted: bool| ids.iter().zip(answers).filter(|(_, taken)| **taken == wanted).map(|(id, _)| *id).collect();
     (of(true), of(false))
 }
 

@@ -24,7 +24,7 @@ use crate::docs::answers;
 use crate::domain::ids::JobId;
 use crate::domain::tenant::{Account, Scope};
 use crate::store::Store;
-use crate::store::events::Cursor;
+use crate::store::events::{Cursor, EventSpan};
 
 /// Between two signs of life: well below what proxies take for an end.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -154,8 +154,10 @@ impl Reading {
             && self.ready.is_empty()
         {
             let events = match self.job {
-                None => self.store.list_account_events(self.account, (from, to), PAGE).await,
-                Some(job) => self.store.list_job_events(self.account, job, (from, to), PAGE).await,
+                None => self.store.list_account_events(self.account, EventSpan { after: from, until: to }, PAGE).await,
+                Some(job) => {
+                    self.store.list_job_events(self.account, job, EventSpan { after: from, until: to }, PAGE).await
+                }
             };
             match events {
                 Ok(events) => {

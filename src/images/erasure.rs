@@ -1,4 +1,4 @@
-//! Erasure on request, with a receipt, and what a crash or a lost answer left behind.
+//! Erasure on request, with a receipt, and cleaning up what a crash or a lost answer left behind.
 
 use std::time::Duration;
 
@@ -13,24 +13,26 @@ use crate::media::Media;
 use crate::store::Store;
 use crate::store::erasure::ErasureBatch;
 
-/// A blob is written before its row: one that has none after this long never will.
+/// A blob is written before its row. If it has no row after this time, it never will.
 const STRANDED: Duration = Duration::from_hours(24);
-/// Blobs looked up at once.
+/// Blobs that are looked up at once.
 const CHUNK: usize = 512;
-/// Blobs removed in one round.
+/// Blobs deleted in one round.
 const ROUND: u64 = 10_000;
 
 impl Images {
     /// Erases a job: images, renditions, sealed records, result, metadata, and what notices repeat of them. A job that
-    /// has not ended is cancelled. Answers the signed receipt, the same one each time; `None` when there is no such job.
+    /// has not ended is cancelled. Returns the signed receipt, the same one each time. `None` if there is no such job.
     ///
     /// # Errors
-    /// When a machine fails. Once the keys are gone, nothing can be read; the janitor, or the next call, removes the rest.
+    /// When a machine fails. Once the keys are gone, nothing can be read. The janitor, or the next call, deletes the
+    /// rest.
     pub async fn erase_job(&self, account: Account, id: JobId) -> Result<Option<Value>, Error> {
         let mut tx = self.store.begin().await?;
         let Some(job) = tx.lock_job(account, id).await? else { return Ok(None) };
         let receipt = if let Some(receipt) = job.receipt {
-            // Ended before the pool is asked again: callers that wait for this row hold the other connections.
+            // The transaction ends before the pool is asked again: callers that wait for this row hold the other
+            // connections.
             tx.commit().await?;
             receipt
         } else {
@@ -48,17 +50,17 @@ impl Images {
             tx.commit().await?;
             receipt
         };
-        // Also what an earlier call left: a receipt in somebody's hand means that all is gone.
+        // This includes what an earlier call left: a receipt means that everything is gone.
         let batch = self.store.list_erasure_batch(account.tenant_id, id).await?;
         remove(&self.store, &self.media, &batch).await?;
         Ok(Some(receipt))
     }
 }
 
-/// Removes blobs, and then rows, of what has no key any more; says how many images.
+/// Deletes the blobs, and then the rows, of what has no key any more. Returns how many images.
 ///
 /// # Errors
-/// When the database or the blob store fails; the next call goes on.
+/// When the database or the blob store fails. The next call continues.
 pub async fn remove(store: &Store, media: &Media, batch: &ErasureBatch) -> Result<u64, Error> {
     for (tenant, rendition) in &batch.renditions {
         media.delete_rendition(*tenant, *rendition).await?;
@@ -72,11 +74,11 @@ pub async fn remove(store: &Store, media: &Media, batch: &ErasureBatch) -> Resul
     Ok(store.delete_erased(batch).await?)
 }
 
-/// Removes blobs that belong to nothing, a day after they were written; says how many. Nobody could ever read them: their
-/// keys were never committed.
+/// Deletes blobs that belong to no row, a day after they were written. Returns how many. Nobody could ever read them:
+/// their keys were never committed.
 ///
 /// # Errors
-/// When the database or the blob store fails; the next call goes on.
+/// When the database or the blob store fails. The next call continues.
 pub async fn remove_stranded(store: &Store, media: &Media) -> Result<u64, Error> {
     let moment = store.ago(STRANDED).await?;
     let mut removed = media.delete_leftovers(moment).await?;

@@ -1,4 +1,5 @@
-//! JPEG files to look at: made on first read from the encrypted original, then kept encrypted beside it.
+//! JPEG files for people to look at. They are made from the encrypted original at the first read, then stored encrypted
+//! beside it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,28 +17,28 @@ use crate::vision::decode::DecodeParams;
 use crate::vision::geometry::Rect;
 use crate::vision::rendition::{Crop, RenditionParams, render};
 
-/// For a turn, and then for the making. 24 megapixels take about a second.
+/// The time limit for getting a turn, and again for making the file. 24 megapixels take about a second.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A JPEG as it is sent.
+/// A JPEG as sent.
 #[derive(Clone)]
 pub struct Rendition {
-    /// Of these bytes and no others.
+    /// The id of exactly these bytes.
     pub id: Uuid,
     pub bytes: Bytes,
 }
 
 impl Images {
-    /// The image that a genuine URL leads to. The database's clock decides whether the URL still lives.
+    /// The image that a genuine URL leads to. The database's clock decides whether the URL has expired.
     ///
     /// # Errors
-    /// When the URL's time is over, the image is erased or unreadable, or a machine fails.
+    /// When the URL has expired, the image is erased or unreadable, or a machine fails.
     pub async fn read(&self, grant: Grant) -> Result<Rendition, Error> {
         let readable = self.find(grant).await?;
         if let Some(rendition) = &readable.rendition {
             return self.fetch(grant, rendition).await;
         }
-        // First a turn, then the original: who waits holds no image.
+        // First a turn, then the original: a call that waits holds no image in memory.
         let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.rendering).acquire_owned());
         let turn = turn.await.map_err(|_| Error::Busy)?.map_err(|_| Error::Busy)?;
         let readable = self.find(grant).await?;
@@ -83,7 +84,8 @@ impl Images {
     async fn original(&self, grant: Grant, readable: &ReadableImage) -> Result<(Bytes, Crop), Error> {
         let crop = match grant.variant {
             Variant::Whole => Crop::Whole,
-            // Issued only where a face was found; the outcome is gone when the job was erased meanwhile.
+            // Portrait URLs are issued only where a face was found. The outcome is gone if the job was erased
+            // meanwhile.
             Variant::Portrait => Crop::Face(face(readable).ok_or(Error::Erased)?),
         };
         match self.media.get_image(grant.tenant_id, grant.image_id, &wrapped(&readable.key)).await {
@@ -92,7 +94,7 @@ impl Images {
         }
     }
 
-    /// A blob that cannot be read is no fault where the image was erased meanwhile.
+    /// A blob that cannot be read is no fault if the image was erased meanwhile.
     async fn erased_or(&self, grant: Grant, error: crate::media::Error) -> Result<Error, Error> {
         self.find(grant).await?;
         Ok(error.into())
@@ -101,7 +103,7 @@ impl Images {
 
 async fn make(turn: OwnedSemaphorePermit, original: Bytes, crop: Crop) -> Result<Bytes, Error> {
     let making = tokio::task::spawn_blocking(move || {
-        // Held to the end, also where nobody waits any more.
+        // Held to the end, even if the caller no longer waits.
         let _turn = turn;
         render(&original, crop, &DecodeParams::default(), &RenditionParams::default())
     });

@@ -1,4 +1,4 @@
-//! Images and videos uploaded by themselves: requests name them until their time is over, a day at most.
+//! Images and videos that are uploaded on their own. Requests can name them until they expire, after a day at most.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -18,17 +18,17 @@ pub struct UploadView {
     pub format: FileFormat,
     /// Size of the file.
     pub bytes: i64,
-    /// Pixels across and down, once upright; of a video nothing is known.
+    /// Pixels across and down, once upright. `None` for a video.
     pub size: Option<(i32, i32)>,
     pub expires_at: DateTime<Utc>,
 }
 
 impl Images {
-    /// Stores an image or a video by itself. An image's header is read; whether its pixels can be, and all about a video, is
-    /// for the job that uses it to see.
+    /// Stores an image or a video on its own. Only the header of an image is read. Whether its pixels, or a video, can
+    /// be read is left to the job that uses it.
     ///
     /// # Errors
-    /// When the bytes are neither an image nor a video that we take, or a machine fails.
+    /// When the bytes are neither an image nor a video of a format that we accept, or a machine fails.
     pub async fn upload(&self, account: Account, bytes: Bytes) -> Result<UploadView, Error> {
         let (format, size) = match VideoFormat::sniff(&bytes) {
             Some(format) => (FileFormat::Video(format), None),
@@ -44,12 +44,12 @@ impl Images {
             master_key_id: key.master_key_id,
             wrapped_key: key.wrapped,
         };
-        // Should this fail, a blob without a key stays behind until the janitor finds it; unless the commit took place.
+        // If this fails without a commit, a blob without a key stays behind until the janitor finds it.
         let expires_at = self.store.insert_upload(account, &upload).await?;
         Ok(view(&upload, expires_at))
     }
 
-    /// One of the account's uploads, and a signed URL to look at it if it is an image.
+    /// One of the account's uploads. If it is an image, with a signed URL to look at it.
     ///
     /// # Errors
     /// When a machine fails.
@@ -66,10 +66,10 @@ impl Images {
         Ok(Some((view(&found.upload, found.expires_at), url)))
     }
 
-    /// Erases an upload at once; false when the account has none of that id.
+    /// Erases an upload at once. Returns false if the account has none of that id.
     ///
     /// # Errors
-    /// When a machine fails; the janitor goes on with what was begun.
+    /// When a machine fails. The janitor finishes what was begun.
     pub async fn delete_upload(&self, account: Account, id: ImageId) -> Result<bool, Error> {
         let Some(batch) = self.store.erase_upload_keys(account, id).await? else { return Ok(false) };
         remove(&self.store, &self.media, &batch).await?;

@@ -1,4 +1,4 @@
-//! Producers that speak AMQP: one message in, at most one job, always an answer.
+//! Submissions over AMQP: each message makes one job at most, and always gets an answer.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::queue::topology;
 use crate::store::dead_letters::NewDeadLetter;
 use crate::store::replies::ReplyAddress;
 
-/// Submissions in hand at once; each may hold 16 MiB.
+/// Submissions handled at once. Each may have 16 MiB.
 const PREFETCH: u16 = 8;
-/// A try that takes longer hangs on a connection that nobody answers any more.
+/// An attempt that takes longer hangs on a dead connection.
 const TRY: Duration = Duration::from_mins(1);
 
-/// Takes submissions in until the shutdown begins. Those that no queue wanted, because the broker was wiped under a
-/// producer, come by the side door.
+/// Takes submissions in until the shutdown begins. Submissions that no queue took, because the broker was wiped under a
+/// producer, arrive in the queue of unrouted messages.
 pub fn start(intake: &Intake, broker: &Broker, life: &Lifecycle) {
     for queue in [topology::SUBMISSIONS_QUEUE, topology::UNROUTED_QUEUE] {
         let (intake, task_life) = (intake.clone(), life.clone());
@@ -40,8 +40,7 @@ async fn handle(intake: Intake, life: Lifecycle, incoming: Incoming) -> Settle {
     persist(&life, &incoming.lost, async || take_in(&intake, &incoming).await.map(drop)).await
 }
 
-/// Tries until it is done. A fault of ours is no reason to give up on a message: we wait, and take nothing new
-/// meanwhile.
+/// Tries until it succeeds. If a machine fails, the message is not given up: we wait, and take nothing new meanwhile.
 pub(super) async fn persist<F>(life: &Lifecycle, lost: &CancellationToken, mut attempt: impl FnMut() -> F) -> Settle
 where
     F: Future<Output = Result<(), Error>>,
@@ -54,7 +53,7 @@ where
             Err(_) => warn!(wait_ms = wait.as_millis(), "message not dealt with yet: nobody answered"),
         }
         tokio::select! {
-            // The broker gives a message whose session is lost to the next session.
+            // If the session is lost, the broker gives the message to the next session.
             () = lost.cancelled() => return Settle::Requeue,
             () = life.stopping().cancelled() => return Settle::Requeue,
             () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(10)),
@@ -62,7 +61,7 @@ where
     }
 }
 
-/// Stores the submission as a job, or as a refusal; fails only by a fault of ours. `true` when it was accepted.
+/// Stores the submission as a job or as a refusal. Fails only if a machine does. `true` if it was accepted.
 pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<bool, Error> {
     let reply = reply_address(incoming);
     let (tenant, fault) = match tenant(intake, incoming).await? {
@@ -72,7 +71,7 @@ pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<bool
                 account: Account::live(tenant_id),
                 settings: &settings,
                 form: Form::Native,
-                // A producer that gives no message id gets a job for every delivery.
+                // A producer that sends no message id gets a job for every delivery.
                 idempotency_key: incoming.message_id.as_deref().filter(|id| !id.is_empty()),
                 reply: reply.as_ref(),
                 lane: Lane::Bulk,
@@ -123,11 +122,11 @@ async fn tenant(
     Ok(tenant.ok_or_else(|| fault("unknown_organisation", message)))
 }
 
-/// Where to answer, if anywhere. We publish with rights that a producer does not have, so an address must be its own: a
-/// queue that begins with its user's name and a dot, or one that the broker named, which nobody else can guess. Not a
-/// queue of ours, where answers would become work, and not another producer's.
+/// Where to send replies, if anywhere. We publish with rights that a producer does not have, so the address must belong
+/// to the producer: a queue whose name begins with its user's name and a dot, or one that the broker named, which
+/// nobody else can guess. It must not be a queue of ours, where a reply would become work, nor another producer's.
 pub(super) fn reply_address(incoming: &Incoming) -> Option<ReplyAddress> {
-    let reply_to = incoming.reply_to.as_deref().filter(|it| !it.is_empty())?;
+    let reply_to = incoming.reply_to.as_deref().filter(|name| !name.is_empty())?;
     let users_own = incoming.user_id.as_deref().is_some_and(|user| {
         reply_to.strip_prefix(user).is_some_and(|rest| rest.starts_with('.')) && user != topology::OUR_NAME
     });
@@ -136,15 +135,15 @@ pub(super) fn reply_address(incoming: &Incoming) -> Option<ReplyAddress> {
         warn!("a submission's reply_to is neither <user>.* nor amq.gen-*: it gets no answers");
         return None;
     }
-    // Whoever sets no correlation id still has to tell the answers apart.
+    // Without a correlation id the message id serves, so that the producer can tell replies apart.
     let correlation_id = incoming.correlation_id.as_ref().or(incoming.message_id.as_ref());
     Some(ReplyAddress {
         reply_to: reply_to.to_owned(),
-        correlation_id: correlation_id.cloned().filter(|it| !it.chars().any(char::is_control)),
+        correlation_id: correlation_id.cloned().filter(|id| !id.chars().any(char::is_control)),
     })
 }
 
-/// Postgres stores no U+0000, and an operator's terminal shall not obey a producer.
+/// Removes control characters: Postgres cannot store U+0000, and a producer must not control an operator's terminal.
 pub(super) fn storable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }

@@ -1,4 +1,4 @@
-//! Liveness challenges: issued as signed tokens, taken back once, and in time.
+//! Liveness challenges: issued as signed tokens, and accepted once, in time.
 
 use uuid::Uuid;
 
@@ -12,14 +12,14 @@ use crate::keys::{self, Signer};
 use crate::store::Tx;
 use crate::store::challenges::Spent;
 
-/// The type of the token: no other thing that we sign passes for a challenge.
+/// The token's type. Nothing else that we sign passes for a challenge.
 const TYPE: &str = "liveness-challenge+jwt";
 
 impl Intake {
     /// Draws a challenge and signs it.
     ///
     /// # Errors
-    /// When a machine is at fault.
+    /// When a machine fails.
     pub async fn issue_challenge(
         &self,
         account: Account,
@@ -36,7 +36,7 @@ impl Intake {
         Signer::new(self.media.keyring())
     }
 
-    /// The challenge that a submission answers; its actions become the job's.
+    /// Reads the challenge that a submission answers. Its actions become the job's.
     pub(super) fn read_challenge(
         &self,
         account: Account,
@@ -44,8 +44,8 @@ impl Intake {
     ) -> Result<Option<Answered>, Error> {
         let Some(SentChallenge { field, token }) = submission.challenge.take() else { return Ok(None) };
         let claims = self.signer()?.read_token(TYPE, &token).ok();
-        let challenge: Option<Challenge> = claims.and_then(|it| serde_json::from_value(it).ok());
-        let Some(challenge) = challenge.filter(|it| it.account == account) else {
+        let challenge: Option<Challenge> = claims.and_then(|claims| serde_json::from_value(claims).ok());
+        let Some(challenge) = challenge.filter(|challenge| challenge.account == account) else {
             let hint =
                 "is not a challenge that was issued to you: send the text that POST /v1/liveness/challenges gave you";
             return Err(refused("invalid_challenge", &field, hint));
@@ -57,14 +57,14 @@ impl Intake {
     }
 }
 
-/// A genuine challenge, and where it stood in the request.
+/// A genuine challenge, and the field of the request that held it.
 pub(super) struct Answered {
     field: String,
     challenge: Challenge,
 }
 
 impl Answered {
-    /// Takes it for the job, in the job's own commit.
+    /// Uses the challenge for the job, in the job's own commit.
     pub(super) async fn spend(&self, tx: &mut Tx, job: JobId) -> Result<(), Error> {
         match tx.spend_challenge(&self.challenge, job).await? {
             Spent::Now => Ok(()),

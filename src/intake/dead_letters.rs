@@ -1,4 +1,4 @@
-//! Messages that the broker gave up on: recorded in Postgres, where an operator can list and redrive them.
+//! Messages that the broker gave up on. They are recorded in Postgres, where an operator can list and redrive them.
 
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -15,22 +15,22 @@ use crate::store::dead_letters::{DeadLetter, NewDeadLetter};
 
 const PREFETCH: u16 = 4;
 
-/// What a redrive came to.
+/// What became of a redrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redriven {
-    /// The submission was taken in, as if it had just come.
+    /// The submission was accepted, as if it had just arrived.
     TakenIn,
-    /// It was refused, as if it had just come: another dead letter says why.
+    /// The submission was refused, as if it had just arrived. A new dead letter says why.
     Refused,
-    /// The job was still queued; its doorbell rings again.
+    /// The job was still queued, and its doorbell rings again.
     Rung,
-    /// The job is running or over: there is nothing to send again.
+    /// The job is running or has ended. There is nothing to send again.
     NothingToDo,
-    /// A refused submission keeps no body: its producer must mend it and send it again.
+    /// The body of a refused submission is not kept. Its producer must correct it and send it again.
     NoBody,
 }
 
-/// Settles dead letters until the shutdown begins.
+/// Records dead letters until the shutdown begins.
 pub fn start(intake: &Intake, broker: &Broker, life: &Lifecycle) {
     let (intake, task_life) = (intake.clone(), life.clone());
     let handler = move |incoming| handle(intake.clone(), task_life.clone(), incoming);
@@ -41,10 +41,10 @@ pub fn start(intake: &Intake, broker: &Broker, life: &Lifecycle) {
 }
 
 impl Intake {
-    /// Sends a dead letter on its way again.
+    /// Sends a dead letter again.
     ///
     /// # Errors
-    /// When a machine is at fault.
+    /// When a machine fails.
     pub async fn redrive(&self, letter: &DeadLetter) -> Result<Redriven, Error> {
         let redriven = match (&letter.body_key, letter.job_id) {
             (Some((master_key_id, wrapped)), _) => {
@@ -53,10 +53,10 @@ impl Intake {
                 let incoming = Incoming {
                     body,
                     user_id: letter.amqp_user.clone(),
-                    // Without an id of the producer's, the letter's own makes a second redrive harmless.
+                    // If the producer sent no id, the letter's own id makes a second redrive harmless.
                     message_id: Some(letter.message_id.clone().unwrap_or_else(|| letter.id.to_string())),
-                    reply_to: letter.reply.as_ref().map(|it| it.reply_to.clone()),
-                    correlation_id: letter.reply.as_ref().and_then(|it| it.correlation_id.clone()),
+                    reply_to: letter.reply.as_ref().map(|reply| reply.reply_to.clone()),
+                    correlation_id: letter.reply.as_ref().and_then(|reply| reply.correlation_id.clone()),
                     exchange: topology::SUBMISSIONS.to_owned(),
                     first_death: None,
                     lost: CancellationToken::new(),
@@ -75,7 +75,7 @@ impl Intake {
 }
 
 async fn handle(intake: Intake, life: Lifecycle, incoming: Incoming) -> Settle {
-    // One id for every try: what was stored by a try that failed later is overwritten, not doubled.
+    // All attempts use one id: what an earlier attempt stored is overwritten, not doubled.
     let id = Uuid::now_v7();
     persist(&life, &incoming.lost, || record(&intake, id, &incoming)).await
 }

@@ -1,6 +1,6 @@
-//! Envelope encryption: AES-256-GCM under a key per blob, which is itself sealed under a master key.
+//! Envelope encryption: each blob is encrypted with AES-256-GCM under its own key, and that key under a master key.
 //!
-//! Erasing the wrapped key erases the blob. Sealed bytes are `version (1) | nonce (12) | ciphertext | tag (16)`; the
+//! Erasing the wrapped key erases the blob. Sealed bytes are `version (1) | nonce (12) | ciphertext | tag (16)`. The
 //! place is authenticated with them, so that blobs cannot be swapped.
 
 use base64::Engine as _;
@@ -13,17 +13,17 @@ use super::Error;
 
 const VERSION: u8 = 1;
 const KEY_LEN: usize = 32;
-/// Of the derivation; need not be secret.
+/// The salt of the key derivation. It need not be secret.
 const SALT: &[u8] = b"visavis";
 
-/// A blob's key under a master key; worthless without it.
+/// A blob's key, encrypted under a master key. It is worthless without the master key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WrappedKey {
     pub master_key_id: String,
     pub wrapped: Vec<u8>,
 }
 
-/// The master keys by name: the first seals, all of them open.
+/// The master keys by name. The first one seals, all of them open.
 pub struct Keyring {
     keys: Vec<MasterKey>,
     random: SystemRandom,
@@ -32,7 +32,7 @@ pub struct Keyring {
 struct MasterKey {
     name: String,
     aead: LessSafeKey,
-    /// What further keys are derived from (RFC 5869).
+    /// The key from which further keys are derived (RFC 5869).
     root: Prk,
 }
 
@@ -40,7 +40,7 @@ impl Keyring {
     /// Reads `name:base64[,name:base64...]`, each key 32 bytes.
     ///
     /// # Errors
-    /// When the text is not of that shape; the message never quotes it.
+    /// When the text has another form. The message never quotes the text.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut keys = Vec::new();
         for (index, part) in text.split(',').map(str::trim).enumerate() {
@@ -84,11 +84,12 @@ impl Keyring {
         open_under(&aead_key(&key).ok_or(Error::Altered)?, place, sealed)
     }
 
-    /// A key of 32 bytes for `purpose` from each master key, in their order: who has one learns nothing of the others.
+    /// Derives a key of 32 bytes for `purpose` from each master key, in their order. A derived key reveals nothing
+    /// about the others.
     pub(super) fn derive(&self, purpose: &str) -> Result<Vec<[u8; KEY_LEN]>, Error> {
         let derive = |master: &MasterKey| {
             let mut key = [0; KEY_LEN];
-            // Fails only beyond 255 hashes' length.
+            // Fails only for keys longer than 255 hashes.
             let filled = master.root.expand(&[purpose.as_bytes()], HKDF_SHA256).and_then(|okm| okm.fill(&mut key));
             filled.map(|()| key).map_err(|_| Error::Master("no key can be derived".to_owned()))
         };
@@ -147,7 +148,7 @@ mod tests {
     #[test]
     fn what_was_sealed_opens_and_does_not_show_the_plain_bytes() {
         let (sealed, key) = keyring(&["a"]).seal("here", b"a face, a face").unwrap();
-        assert!(!sealed.windows(6).any(|it| it == b"a face"));
+        assert!(!sealed.windows(6).any(|window| window == b"a face"));
         assert_eq!(keyring(&["a"]).open("here", &key, sealed).unwrap(), b"a face, a face");
     }
 

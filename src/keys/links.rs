@@ -1,8 +1,8 @@
-//! Signed URLs: whoever holds one may read one image until its end, and nothing else.
+//! Signed URLs: whoever has one may read one image until it expires, and nothing else.
 //!
-//! `/media/<organisation>/<image>/<variant>.jpg?expires=<unix seconds>&key=<key id>&signature=<base64url>`. The signature
-//! is an HMAC-SHA256, under a key derived from a master key, over method, path, organisation, end and key id. It is in the
-//! query, which nobody logs.
+//! `/media/<organisation>/<image>/<variant>.jpg?expires=<unix seconds>&key=<key id>&signature=<base64url>`. The
+//! signature is an HMAC-SHA256 over method, path, organisation, expiry and key id, under a key derived from a master
+//! key. It is in the query, which is never logged.
 
 use std::fmt::Write as _;
 
@@ -17,18 +17,18 @@ use crate::domain::image::Variant;
 
 const PURPOSE: &str = "media-url/hmac-sha256/v1";
 const KEY_ID: &str = "media-url/key-id/v1";
-/// Seconds that a URL lives, from the second in which it was issued.
+/// Seconds that a URL lives, counted from the second in which it was issued.
 pub const LIFETIME: i64 = 3600;
-/// Below which all signed paths lie.
+/// All signed paths begin with this.
 pub const ROOT: &str = "/media/";
 
-/// Makes and checks signed URLs: the first master key's key signs, those of all verify.
+/// Makes and checks signed URLs. The first master key signs; URLs of all master keys are accepted.
 pub struct SignedLinks {
     base: String,
     keys: Vec<(String, hmac::Key)>,
 }
 
-/// What a genuine URL lets its holder read.
+/// What a genuine URL gives access to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
     pub tenant_id: TenantId,
@@ -37,7 +37,7 @@ pub struct Grant {
     expires: i64,
 }
 
-/// Nobody here signed this.
+/// The URL was not signed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the URL's signature is wrong")]
 pub struct ForgedLink;
@@ -52,13 +52,13 @@ impl SignedLinks {
         let ids = keyring.derive(KEY_ID)?;
         let keys = keyring.derive(PURPOSE)?;
         let key = |(id, key): ([u8; 32], [u8; 32])| {
-            // Derived, too: what an operator calls a master key is nobody's business.
+            // The id is derived too, so that URLs do not reveal the names of master keys.
             (BASE64_URL_SAFE_NO_PAD.encode(&id[..6]), hmac::Key::new(hmac::HMAC_SHA256, &key))
         };
         Ok(Self { base, keys: ids.into_iter().zip(keys).map(key).collect() })
     }
 
-    /// A URL that dies [`LIFETIME`] after `now`, in seconds of the Unix epoch.
+    /// A URL that expires [`LIFETIME`] after `now`, in seconds of the Unix epoch.
     ///
     /// # Errors
     /// When there is no key.
@@ -66,7 +66,7 @@ impl SignedLinks {
         Ok(format!("{}{}", self.base, self.issue_path(tenant_id, image_id, variant, now)?))
     }
 
-    /// The same for pages of our own, which are read at whatever address.
+    /// The path of such a URL, for our own pages.
     ///
     /// # Errors
     /// When there is no key.
@@ -85,11 +85,11 @@ impl SignedLinks {
         Ok(format!("{path}?expires={expires}&key={id}&signature={signature}"))
     }
 
-    /// What the URL of `path` and `query` lets its holder read; whether its time is over is for the database's clock to
-    /// say. Compares in constant time.
+    /// What the URL of `path` and `query` gives access to. The caller checks the expiry by the database's clock.
+    /// Signatures are compared in constant time.
     ///
     /// # Errors
-    /// When any byte is not as it was issued.
+    /// When any byte differs from what was issued.
     pub fn verify(&self, path: &str, query: &str) -> Result<Grant, ForgedLink> {
         let (expires, rest) =
             query.strip_prefix("expires=").and_then(|rest| rest.split_once("&key=")).ok_or(ForgedLink)?;
@@ -112,18 +112,19 @@ impl SignedLinks {
 }
 
 impl Grant {
-    /// Whether the URL is dead at `now`, in seconds of the Unix epoch.
+    /// Whether the URL has expired at `now`, in seconds of the Unix epoch.
     #[must_use]
     pub fn is_over(&self, now: i64) -> bool {
         now >= self.expires
     }
 }
 
-/// GET stands for HEAD too. The texts are signed as they stand in the URL: another spelling of the same is a forgery.
+/// The text to sign. GET stands for HEAD too. Parts are signed exactly as they stand in the URL, so a URL written in
+/// another way is refused.
 fn message(path: &str, tenant: &str, expires: &str, key: &str) -> String {
     let mut message = String::from("GET");
     for part in [path, tenant, expires, key] {
-        // No part can pass for two.
+        // With its length in front, no part can be read as two.
         let _ = write!(message, "\n{}:{part}", part.len());
     }
     message

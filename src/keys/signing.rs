@@ -1,8 +1,9 @@
-//! Signatures that anybody can check: JWS over JSON in its canonical spelling, detached or as a token, and the public keys.
+//! Signatures that anybody can check: JWS over canonical JSON, detached or as a token, and their public keys.
 //!
-//! Ed25519 (RFC 8037), one key derived from each master key: the first signs. A detached signature is `header..signature` (RFC
-//! 7515, appendix F); its payload is the signed value as RFC 8785 spells it, so whoever has the value can check it. A token
-//! carries its payload, and in its header a type, so that what was signed for one purpose serves no other.
+//! Ed25519 (RFC 8037), with one key derived from each master key; the first signs. A detached signature is
+//! `header..signature` (RFC 7515, appendix F). Its payload is the signed value as canonical JSON (RFC 8785), so whoever
+//! has the value can check it. A token carries its payload, and a type in its header: what was signed for one purpose
+//! is refused for any other.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -15,17 +16,17 @@ use super::envelope::Keyring;
 
 const PURPOSE: &str = "signature/ed25519/v1";
 
-/// Signs with the first master key's own signing key.
+/// Signs with the key that the first master key gives.
 pub struct Signer {
     keys: Vec<(PublicKey, Ed25519KeyPair)>,
 }
 
-/// Nobody here signed this, or for another purpose.
+/// The token was not signed here, or it was signed for another purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the token's signature is wrong")]
 pub struct ForgedToken;
 
-/// What checks a signature.
+/// A key that checks signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
     /// The key's thumbprint (RFC 7638).
@@ -46,10 +47,10 @@ impl Signer {
         Ok(Self { keys: keyring.derive(PURPOSE)?.into_iter().map(pair).collect::<Result<_, Error>>()? })
     }
 
-    /// Signs `value`, whose numbers must be such as JavaScript keeps.
+    /// Signs `value`. Its numbers must be exact as JavaScript numbers.
     ///
     /// # Errors
-    /// When the value has no canonical spelling.
+    /// When the value cannot be written as canonical JSON.
     pub fn sign_detached(&self, value: &Value) -> Result<String, Error> {
         let [header, _, signature] = self.sign(value, &json!({ "alg": "EdDSA" }))?;
         Ok(format!("{header}..{signature}"))
@@ -63,10 +64,10 @@ impl Signer {
         Ok(self.sign(value, &json!({ "alg": "EdDSA", "typ": typ }))?.join("."))
     }
 
-    /// What a token of type `typ` says, if one of the present keys signed it.
+    /// The content of a token of type `typ`, if one of the present keys signed it.
     ///
     /// # Errors
-    /// When it is no such token.
+    /// When it is not such a token.
     pub fn read_token(&self, typ: &str, token: &str) -> Result<Value, ForgedToken> {
         let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| ForgedToken);
         let parse = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).map_err(|_| ForgedToken);
@@ -93,7 +94,7 @@ impl Signer {
         Ok([header, payload, signature])
     }
 
-    /// The keys of all present master keys.
+    /// The public keys of all present master keys.
     #[must_use]
     pub fn public_keys(&self) -> Vec<PublicKey> {
         self.keys.iter().map(|(public, _)| public.clone()).collect()
@@ -103,13 +104,13 @@ impl Signer {
 impl PublicKey {
     fn new(key: &[u8]) -> Self {
         let x = BASE64_URL_SAFE_NO_PAD.encode(key);
-        // The members that RFC 8037 names, in the order and spelling that RFC 7638 asks for.
+        // The members that RFC 8037 names, in the order and form that RFC 7638 requires.
         let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
         let thumbprint = digest::digest(&digest::SHA256, canonical.as_bytes());
         Self { kid: BASE64_URL_SAFE_NO_PAD.encode(thumbprint), key: key.to_owned() }
     }
 
-    /// As an entry of a JWK set (RFC 7517).
+    /// The key as an entry of a JWK set (RFC 7517).
     #[must_use]
     pub fn jwk(&self) -> Value {
         let x = BASE64_URL_SAFE_NO_PAD.encode(&self.key);
@@ -128,13 +129,13 @@ mod tests {
         Signer::new(&Keyring::parse(&keys.collect::<Vec<_>>().join(",")).unwrap()).unwrap()
     }
 
-    /// As somebody would who knows nothing of this code: `canonical` is spelt by hand.
+    /// Checks like a stranger who does not know this code: `canonical` is written by hand.
     fn verifies(jws: &str, canonical: &str, keys: &[Value]) -> bool {
         let decode = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).unwrap();
         let [header, "", signature] = jws.split('.').collect::<Vec<_>>()[..] else { panic!("not detached: {jws}") };
         let parsed: Value = serde_json::from_slice(&decode(header)).unwrap();
         assert_eq!(parsed["alg"], "EdDSA");
-        let jwk = keys.iter().find(|it| it["kid"] == parsed["kid"]).expect("the key is listed");
+        let jwk = keys.iter().find(|key| key["kid"] == parsed["kid"]).expect("the key is listed");
         let signed = format!("{header}.{}", BASE64_URL_SAFE_NO_PAD.encode(canonical));
         let key = UnparsedPublicKey::new(&ED25519, decode(jwk["x"].as_str().unwrap()));
         key.verify(signed.as_bytes(), &decode(signature)).is_ok()

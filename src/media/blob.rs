@@ -1,4 +1,4 @@
-//! Where sealed bytes lie: a local folder, or a bucket of a server that speaks S3.
+//! Where sealed bytes are stored: a local folder, or a bucket of a server that speaks S3.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,28 +16,28 @@ use uuid::Uuid;
 
 use super::Error;
 
-/// For one answer of an S3 server. Workers wait 30 s for all images of a job.
+/// The time limit for one answer of an S3 server. Workers wait 30 s for all images of a job.
 const ANSWER: Duration = Duration::from_secs(15);
 const CONNECT: Duration = Duration::from_secs(5);
-/// With all repetitions: whoever asked for the blob tries again, too.
+/// The time limit with all retries. The caller tries again too.
 const PATIENCE: Duration = Duration::from_secs(20);
 const REPETITIONS: usize = 3;
 
-/// Sealed bytes by place; clones share one store.
+/// Sealed bytes by place. Clones share one store.
 #[derive(Clone)]
 pub struct BlobStore {
     inner: Arc<dyn ObjectStore>,
-    /// Of a store in a folder.
+    /// The folder, if the store is one.
     folder: Option<PathBuf>,
 }
 
-/// A bucket, and how to be let in.
+/// A bucket, and the credentials for it.
 #[derive(Clone)]
 pub struct S3Settings {
     pub bucket: String,
-    /// Before every place; may be empty.
+    /// A prefix of every place. It may be empty.
     pub prefix: String,
-    /// None: Amazon's own, by the region.
+    /// `None`: Amazon's own endpoint of the region.
     pub endpoint: Option<String>,
     pub region: String,
     pub access_key_id: String,
@@ -45,7 +45,7 @@ pub struct S3Settings {
     pub session_token: Option<String>,
 }
 
-/// A blob as listed.
+/// A blob in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
     pub(super) place: String,
@@ -54,7 +54,7 @@ pub struct Blob {
 }
 
 impl BlobStore {
-    /// Keeps blobs in a folder, which is made when missing and closed to other users.
+    /// Stores blobs in a folder. It is created if missing, and other users may not open it.
     ///
     /// # Errors
     /// When the folder cannot be made or opened.
@@ -68,10 +68,10 @@ impl BlobStore {
         Ok(Self { inner: Arc::new(LocalFileSystem::new_with_prefix(path)?), folder: Some(path.to_owned()) })
     }
 
-    /// Keeps blobs in a bucket, addressed by path. Does not ask whether the bucket is there.
+    /// Stores blobs in a bucket, addressed by path. Does not check whether the bucket exists.
     ///
     /// # Errors
-    /// When the endpoint is not HTTPS and not on this machine, or a setting is malformed.
+    /// When the endpoint is neither HTTPS nor on this machine, or a setting is malformed.
     pub fn s3(settings: &S3Settings) -> Result<Self, Error> {
         let client = ClientOptions::new().with_timeout(ANSWER).with_connect_timeout(CONNECT);
         let retry = RetryConfig { max_retries: REPETITIONS, retry_timeout: PATIENCE, ..RetryConfig::default() };
@@ -87,7 +87,7 @@ impl BlobStore {
             builder = builder.with_token(token);
         }
         if let Some(endpoint) = &settings.endpoint {
-            // Sealed bytes may be seen; who asks for which of them, and when, may not.
+            // Sealed bytes may be seen on the network. Which of them are requested, and when, may not.
             let local = is_local(endpoint)?;
             builder = builder.with_endpoint(endpoint.trim_end_matches('/')).with_allow_http(local);
         }
@@ -111,7 +111,7 @@ impl BlobStore {
         }
     }
 
-    /// Blobs below `folders` that were last written before `moment`; others than ours are left out.
+    /// Blobs below `folders` that were last written before `moment`. Files that are not blobs are left out.
     pub(super) fn list_before(
         &self,
         folders: &'static [&'static str],
@@ -128,7 +128,7 @@ impl BlobStore {
         })
     }
 
-    /// A folder's writes go to a file `<name>#<n>` first, which a crash leaves behind; no listing shows it.
+    /// A write to a folder first goes to a file `<name>#<n>`, which a crash leaves behind. Listings do not show it.
     pub(super) async fn delete_leftovers(
         &self,
         folders: &'static [&'static str],
@@ -156,7 +156,7 @@ fn delete_leftovers_in(folder: &Path, moment: SystemTime, deleted: &mut u64) -> 
     };
     for entry in entries {
         let entry = entry?;
-        // An entry that is gone by now is what we want.
+        // If the entry is gone by now, nothing is left to do.
         let Ok(about) = entry.metadata() else { continue };
         if about.is_dir() {
             delete_leftovers_in(&entry.path(), moment, deleted)?;

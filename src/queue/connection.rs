@@ -10,10 +10,10 @@ use rand::RngExt as _;
 
 use super::{Error, topology, within};
 
-/// Seconds between heartbeats: a dead network is noticed after two of them.
+/// Seconds between heartbeats. A dead network is noticed after two of them.
 const HEARTBEAT: u16 = 10;
 
-/// Where the broker is. Has no `Debug`: the URL holds a password.
+/// The broker's address. Has no `Debug`: the URL holds a password.
 #[derive(Clone)]
 pub struct Broker {
     uri: AMQPUri,
@@ -30,7 +30,7 @@ impl Broker {
     /// Reads an `amqp://` or `amqps://` URL.
     ///
     /// # Errors
-    /// When it is none; the message does not quote it.
+    /// When it is not such a URL. The message does not quote it.
     pub fn parse(url: &str) -> Result<Self, Error> {
         let mut uri: AMQPUri = url.parse().map_err(|_| Error::Url("not an amqp:// or amqps:// URL".to_owned()))?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
@@ -43,16 +43,16 @@ impl Broker {
         &self.uri.authority.userinfo.username
     }
 
-    /// Whether any connection made through this value, or a clone of it, is open.
+    /// Whether any connection made through this value or a clone of it is open.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.links.load(Ordering::Relaxed) > 0
     }
 
-    /// Connects under a name that the broker's operator will see.
+    /// Connects under a name that the operator of the broker sees.
     ///
     /// # Errors
-    /// When nobody answers in time, or refuses.
+    /// When nobody answers in time, or the broker refuses.
     pub async fn connect(&self, name: &str) -> Result<Link, Error> {
         let properties = ConnectionProperties::default().with_connection_name(format!("visavis {name}").into());
         let connection = within("connect", Connection::connect_uri(self.uri.clone(), properties)).await?;
@@ -73,12 +73,12 @@ impl Broker {
 
 impl Link {
     /// # Errors
-    /// When the connection is gone.
+    /// When the connection is lost.
     pub async fn channel(&self) -> Result<Channel, Error> {
         within("channel.open", self.connection.create_channel()).await
     }
 
-    /// Closes in good order, or gives up after a moment.
+    /// Closes the connection properly, or gives up after a moment.
     pub async fn close(self) {
         if let Err(error) = within("close", self.connection.close(200, "bye".into())).await {
             tracing::debug!(%error, "the connection was not closed in good order");
@@ -108,14 +108,14 @@ const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(30);
 
 impl Reconnect {
-    /// The next wait; each is about twice the last.
+    /// The next wait. Each is about twice the last.
     pub fn next_wait(&mut self) -> Duration {
         let wait = self.next;
         self.next = (wait * 2).min(LONGEST);
         wait.mul_f64(rand::rng().random_range(0.5..=1.0))
     }
 
-    /// A connection stood: begin again with short waits.
+    /// The connection was established: start again with short waits.
     pub fn reset(&mut self) {
         *self = Self::default();
     }

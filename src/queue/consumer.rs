@@ -1,4 +1,4 @@
-//! Consuming under a supervisor: whatever breaks, connection, channel and consumer are built again.
+//! A supervised consumer: whatever breaks, connection, channel and consumer are built again.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,59 +17,57 @@ use super::connection::{Broker, Reconnect};
 use super::{Error, within};
 use crate::lifecycle::Lifecycle;
 
-/// What a queue's message says, as its handler sees it.
+/// A message of a queue, as its handler sees it.
 pub struct Incoming {
     pub body: Bytes,
-    /// The user that published it, as validated by the broker.
+    /// The user that published it. The broker has validated it.
     pub user_id: Option<String>,
     pub message_id: Option<String>,
     pub reply_to: Option<String>,
     pub correlation_id: Option<String>,
-    /// The exchange it was published to last.
+    /// The exchange to which it was published last.
     pub exchange: String,
-    /// For a dead letter: the queue that gave up on it first, and why.
+    /// For a dead letter: the queue that first gave up on it, and why.
     pub first_death: Option<(String, String)>,
-    /// Cancelled when the session that brought the message is lost: the broker will deliver it again.
+    /// Cancelled when the session that brought the message is lost. The broker will deliver the message again.
     pub lost: CancellationToken,
 }
 
-/// What becomes of a message.
+/// What to do with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settle {
-    /// Dealt with.
+    /// It was handled.
     Ack,
-    /// Not dealt with: somebody else shall.
+    /// It was not handled: another consumer shall get it.
     Requeue,
 }
 
-/// Consumes `queue` until the shutdown begins, at most `prefetch` messages in hand, and returns when all of those are
-/// settled. A handler that panics settles its message all the same: the state is in Postgres, not in the queue.
+/// Consumes `queue` until the shutdown begins, with at most `prefetch` messages at once. Returns when all of those are
+/// settled. A message whose handler panics is settled all the same: the state is in Postgres, not in the queue.
 pub async fn consume<H, F>(broker: Broker, queue: &'static str, prefetch: u16, life: Lifecycle, handler: H)
 where
     H: Fn(Incoming) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Settle> + Send + 'static,
 {
+    let consumer = Supervised { broker, queue, life, handler };
     let mut reconnect = Reconnect::default();
     let mut careful = false;
-    while !life.stopping().is_cancelled() {
-        let settled = Arc::new(AtomicUsize::new(0));
+    while !consumer.life.stopping().is_cancelled() {
+        let session = Settled { count: Arc::default(), lost: CancellationToken::new() };
         let in_hand = if careful { 1 } else { prefetch };
-        let lost = CancellationToken::new();
-        let session =
-            session(&broker, queue, in_hand, careful, &life, handler.clone(), &settled, &lost, &mut reconnect);
-        let ended = session.await;
-        lost.cancel();
+        let ended = consumer.session(in_hand, careful, &session, &mut reconnect).await;
+        session.lost.cancel();
         match ended {
             Ok(SessionEnd::Stopping) => return,
             Ok(SessionEnd::Careful) => careful = false,
             Err(error) => {
-                // Perhaps a message that no client can read (a property that is not UTF-8) cut the connection. One at a
-                // time, only that message uses up its deliveries, and not its neighbours.
-                careful = settled.load(Ordering::Relaxed) == 0;
+                // Perhaps the connection was cut by a message that no client can read (a property that is not UTF-8).
+                // One at a time, only that message uses up its deliveries, and its neighbours do not.
+                careful = session.count.load(Ordering::Relaxed) == 0;
                 let wait = reconnect.next_wait();
                 warn!(queue, %error, wait_ms = wait.as_millis(), "consumer lost: rebuilding");
                 tokio::select! {
-                    () = life.stopping().cancelled() => {}
+                    () = consumer.life.stopping().cancelled() => {}
                     () = tokio::time::sleep(wait) => {}
                 }
             }
@@ -77,80 +75,100 @@ where
     }
 }
 
-/// Why a session ended in good order.
+/// Why a session ended in an orderly way.
 enum SessionEnd {
     Stopping,
-    /// Enough messages went well, one at a time: time for a session at full speed.
+    /// Enough messages went well, one at a time. The next session may run at full speed.
     Careful,
 }
 
 /// Messages that must go well, one at a time, after a session in which none did.
 const CAREFUL_MESSAGES: usize = 16;
 
-#[expect(clippy::too_many_arguments, reason = "a loop's body with a name, called once")]
-async fn session<H, F>(
-    broker: &Broker,
+/// What all sessions of a consumer share.
+struct Supervised<H> {
+    broker: Broker,
     queue: &'static str,
-    prefetch: u16,
-    careful: bool,
-    life: &Lifecycle,
+    life: Lifecycle,
     handler: H,
-    settled: &Arc<AtomicUsize>,
-    lost: &CancellationToken,
-    reconnect: &mut Reconnect,
-) -> Result<SessionEnd, Error>
+}
+
+/// What the handlers of one session share with it.
+struct Settled {
+    /// Messages that were settled.
+    count: Arc<AtomicUsize>,
+    /// Cancelled when the session ends.
+    lost: CancellationToken,
+}
+
+impl<H, F> Supervised<H>
 where
     H: Fn(Incoming) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Settle> + Send + 'static,
 {
-    let link = broker.connect_declared(queue).await?;
-    let channel = link.channel().await?;
-    within("basic.qos", channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
-    let tag = format!("{queue}-{}", uuid::Uuid::now_v7());
-    let consume =
-        channel.basic_consume(queue.into(), tag.as_str().into(), BasicConsumeOptions::default(), FieldTable::default());
-    let mut consumer = within("basic.consume", consume).await?;
-    info!(queue, prefetch, "consuming");
-    reconnect.reset();
+    /// Connects and consumes until the shutdown begins or something breaks. A careful session ends early.
+    async fn session(
+        &self,
+        prefetch: u16,
+        careful: bool,
+        session: &Settled,
+        reconnect: &mut Reconnect,
+    ) -> Result<SessionEnd, Error> {
+        let queue = self.queue;
+        let link = self.broker.connect_declared(queue).await?;
+        let channel = link.channel().await?;
+        within("basic.qos", channel.basic_qos(prefetch, BasicQosOptions::default())).await?;
+        let tag = format!("{queue}-{}", uuid::Uuid::now_v7());
+        let consume = channel.basic_consume(
+            queue.into(),
+            tag.as_str().into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let mut consumer = within("basic.consume", consume).await?;
+        info!(queue, prefetch, "consuming");
+        reconnect.reset();
 
-    let permits = Arc::new(Semaphore::new(usize::from(prefetch)));
-    let ended = loop {
-        if careful && settled.load(Ordering::Relaxed) >= CAREFUL_MESSAGES {
-            break SessionEnd::Careful;
-        }
-        let delivery = tokio::select! {
-            biased;
-            () = life.stopping().cancelled() => break SessionEnd::Stopping,
-            delivery = consumer.next() => delivery,
-        };
-        let delivery = delivery.ok_or(Error::Cancelled)??;
-        // The broker never has more than `prefetch` unsettled, so this does not wait for long.
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break SessionEnd::Stopping };
-        let (handler, settled, lost) = (handler.clone(), Arc::clone(settled), lost.clone());
-        life.spawn("message", async move {
-            let (incoming, settler) = split(delivery, lost);
-            let settle = AssertUnwindSafe(handler(incoming)).catch_unwind().await.unwrap_or_else(|_| {
-                error!(queue, "a handler panicked; its lease will run out");
-                Settle::Ack
+        let permits = Arc::new(Semaphore::new(usize::from(prefetch)));
+        let ended = loop {
+            if careful && session.count.load(Ordering::Relaxed) >= CAREFUL_MESSAGES {
+                break SessionEnd::Careful;
+            }
+            let delivery = tokio::select! {
+                biased;
+                () = self.life.stopping().cancelled() => break SessionEnd::Stopping,
+                delivery = consumer.next() => delivery,
+            };
+            let delivery = delivery.ok_or(Error::Cancelled)??;
+            // The broker sends at most `prefetch` unsettled messages, so this does not wait for long.
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break SessionEnd::Stopping };
+            let (handler, settled, lost) = (self.handler.clone(), Arc::clone(&session.count), session.lost.clone());
+            self.life.spawn("message", async move {
+                let (incoming, settler) = split(delivery, lost);
+                let settle = AssertUnwindSafe(handler(incoming)).catch_unwind().await.unwrap_or_else(|_| {
+                    error!(queue, "a handler panicked; its lease will run out");
+                    Settle::Ack
+                });
+                settler.settle(settle).await;
+                settled.fetch_add(1, Ordering::Relaxed);
+                drop(permit);
             });
-            settler.settle(settle).await;
-            settled.fetch_add(1, Ordering::Relaxed);
-            drop(permit);
-        });
-    };
+        };
 
-    // No more deliveries; what came meanwhile goes back; what is in hand is finished and settled; then the socket.
-    within("basic.cancel", channel.basic_cancel(tag.as_str().into(), BasicCancelOptions::default())).await?;
-    while let Ok(Some(Ok(delivery))) = tokio::time::timeout(super::CALL_TIMEOUT, consumer.next()).await {
-        split(delivery, lost.clone()).1.settle(Settle::Requeue).await;
+        // No more deliveries from here on. Those that arrived meanwhile go back, those being handled are finished and
+        // settled, and then the connection is closed.
+        within("basic.cancel", channel.basic_cancel(tag.as_str().into(), BasicCancelOptions::default())).await?;
+        while let Ok(Some(Ok(delivery))) = tokio::time::timeout(super::CALL_TIMEOUT, consumer.next()).await {
+            split(delivery, session.lost.clone()).1.settle(Settle::Requeue).await;
+        }
+        tokio::select! {
+            _ = permits.acquire_many(u32::from(prefetch)) => {}
+            // Handlers drop their work on this signal. Give them a moment to settle.
+            () = async { self.life.aborting().cancelled().await; let _ = permits.acquire_many(u32::from(prefetch)).await; } => {}
+        }
+        link.close().await;
+        Ok(ended)
     }
-    tokio::select! {
-        _ = permits.acquire_many(u32::from(prefetch)) => {}
-        // Handlers drop their work on this signal; give them the moment to say so.
-        () = async { life.aborting().cancelled().await; let _ = permits.acquire_many(u32::from(prefetch)).await; } => {}
-    }
-    link.close().await;
-    Ok(ended)
 }
 
 struct Settler(Delivery);

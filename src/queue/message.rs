@@ -1,4 +1,4 @@
-//! What is sent: doorbells to ourselves, replies to producers, events to whoever wants them.
+//! Messages that we send: doorbells to workers, replies to producers, events to subscribers.
 
 use lapin::BasicProperties;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use super::topology;
 use crate::domain::ids::JobId;
 use crate::domain::work_queue::WorkQueue;
 
-/// A message about to be published. Has no `Debug`: a submission's body is biometric.
+/// A message about to be published. Has no `Debug`: the body of a submission is biometric.
 #[derive(Clone)]
 pub struct Outgoing {
     pub(super) exchange: &'static str,
@@ -23,7 +23,7 @@ struct DoorbellBody {
 }
 
 impl Outgoing {
-    /// "There is work": `message_id` is the outbox row's.
+    /// "There is work". `message_id` is that of the outbox row.
     #[must_use]
     pub fn doorbell(message_id: uuid::Uuid, queue: WorkQueue, job_id: JobId) -> Self {
         let body = serde_json::to_vec(&DoorbellBody { v: 1, job_id }).unwrap_or_default();
@@ -35,7 +35,8 @@ impl Outgoing {
         }
     }
 
-    /// An answer to a producer, straight to its queue. A queue that is gone swallows it: the producer went away.
+    /// A reply to a producer, straight to its queue. If that queue is gone, so is the producer, and the reply is
+    /// dropped.
     #[must_use]
     pub fn reply(
         message_id: uuid::Uuid,
@@ -51,7 +52,7 @@ impl Outgoing {
         Self { exchange: "", routing_key: reply_to.to_owned(), properties, body: payload.to_string().into_bytes() }
     }
 
-    /// An event, for whoever bound a queue to its routing key: nobody may have. `message_id` is the event's.
+    /// An event, for whoever bound a queue to its routing key. `message_id` is the event's.
     #[must_use]
     pub fn result(message_id: uuid::Uuid, kind: &str, routing_key: String, body: String) -> Self {
         let properties = persistent().with_message_id(message_id.to_string().into()).with_type(kind.into());
@@ -70,7 +71,7 @@ impl Outgoing {
     }
 }
 
-/// The job that a doorbell is about; `None` when the body is no doorbell of a version that we know.
+/// The job that a doorbell is about. `None` if the body is not a doorbell of a version that we know.
 #[must_use]
 pub fn read_doorbell(body: &[u8]) -> Option<JobId> {
     let doorbell: DoorbellBody = serde_json::from_slice(body).ok()?;

@@ -1,4 +1,4 @@
-//! The other side of the door: a producer that publishes submissions and reads its answers, as `visavis submit` does.
+//! A producer's side: it publishes submissions and reads the replies, as `visavis submit` does.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::message::Outgoing;
 use super::publisher::Publisher;
 use super::{Error, within};
 
-/// Publishes under its own user and listens on a queue of its own, which goes when it does.
+/// Publishes under its own user, and listens on a queue of its own that is deleted when it disconnects.
 pub struct Producer {
     user: String,
     reply_to: String,
@@ -21,7 +21,7 @@ pub struct Producer {
     _link: Link,
 }
 
-/// An answer to a submission.
+/// A reply to a submission.
 #[derive(Debug, Clone)]
 pub struct ProducerReply {
     /// `accepted`, `rejected`, `completed` or `failed`.
@@ -32,10 +32,10 @@ pub struct ProducerReply {
 }
 
 impl Producer {
-    /// Connects and declares the answers' queue, named `<user>.replies.<id>`.
+    /// Connects and declares the queue for replies, named `<user>.replies.<id>`.
     ///
     /// # Errors
-    /// When the broker does not answer, or does not let this user do so.
+    /// When the broker does not answer, or this user may not do so.
     pub async fn connect(broker: Broker) -> Result<Self, Error> {
         let user = broker.user().to_owned();
         let reply_to = format!("{user}.replies.{}", uuid::Uuid::now_v7());
@@ -50,7 +50,7 @@ impl Producer {
         Ok(Self { user, reply_to, publisher: Publisher::for_producer(broker, "producer"), answers, _link: link })
     }
 
-    /// Publishes submissions, each a message id and a body, and waits until the broker has them all.
+    /// Publishes submissions, each a message id and a body. Waits until the broker has all of them.
     ///
     /// # Errors
     /// When the broker refuses one or the connection fails.
@@ -60,13 +60,13 @@ impl Producer {
             .map(|(message_id, body)| Outgoing::submission(&self.user, &message_id, &self.reply_to, body))
             .collect();
         let confirmed = self.publisher.publish_all(&messages).await?;
-        if confirmed.iter().all(|it| *it) { Ok(()) } else { Err(Error::Nack) }
+        if confirmed.iter().all(|taken| *taken) { Ok(()) } else { Err(Error::Nack) }
     }
 
-    /// The next answer.
+    /// The next reply.
     ///
     /// # Errors
-    /// When none comes in `patience`, or the connection fails.
+    /// When none comes within `patience`, or the connection fails.
     pub async fn next_answer(&mut self, patience: Duration) -> Result<ProducerReply, Error> {
         let next = tokio::time::timeout(patience, self.answers.next()).await;
         let delivery = next.map_err(|_| Error::Timeout { what: "with an answer" })?.ok_or(Error::Cancelled)??;

@@ -1,4 +1,5 @@
-//! Publishing with confirms, on a connection of its own: the broker may block publishers, and acks must not wait for it.
+//! Publishing with confirms, on a connection of its own: the broker may block publishers, and acks must not wait for
+//! that.
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
@@ -9,7 +10,7 @@ use super::message::Outgoing;
 use super::{Error, topology, within};
 use crate::domain::work_queue::WorkQueue;
 
-/// Publishes and waits for the broker's word. Connects when first used, and again after any fault.
+/// Publishes and waits for the broker's confirms. Connects at the first use, and again after any fault.
 pub struct Publisher {
     broker: Broker,
     name: &'static str,
@@ -18,22 +19,22 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// One that declares the topology when it connects.
+    /// A publisher that declares the topology when it connects.
     #[must_use]
     pub fn new(broker: Broker, name: &'static str) -> Self {
         Self { broker, name, declare: true, open: None }
     }
 
-    /// One for a producer, who may publish but not declare.
+    /// A publisher for a producer, who may publish but not declare.
     #[must_use]
     pub fn for_producer(broker: Broker, name: &'static str) -> Self {
         Self { broker, name, declare: false, open: None }
     }
 
-    /// Publishes all of them at once and waits for every confirm. Says of each whether the broker has it.
+    /// Publishes all messages at once and waits for every confirm. Returns for each whether the broker has it.
     ///
     /// # Errors
-    /// When the connection failed: the broker may have some of them, and sending again is harmless.
+    /// When the connection failed. The broker may have some of the messages. Sending them again is harmless.
     pub async fn publish_all(&mut self, messages: &[Outgoing]) -> Result<Vec<bool>, Error> {
         let result = self.try_publish_all(messages).await;
         if result.is_err() {
@@ -42,7 +43,7 @@ impl Publisher {
         result
     }
 
-    /// Connects, when there is no connection.
+    /// Connects if there is no connection.
     ///
     /// # Errors
     /// When nobody answers.
@@ -62,7 +63,7 @@ impl Publisher {
         result
     }
 
-    /// Closes in good order.
+    /// Closes the connection properly.
     pub async fn close(self) {
         if let Some((link, _)) = self.open {
             link.close().await;

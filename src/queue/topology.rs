@@ -1,6 +1,7 @@
-//! The exchanges and queues, declared by every connection: a broker that was wiped is whole again after a reconnect.
+//! The exchanges and queues. Every connection declares them, so a broker that was wiped is complete again after a
+//! reconnect.
 //!
-//! Names carry a version, because arguments of an existing queue cannot change.
+//! Names carry a version, because the arguments of an existing queue cannot change.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -17,14 +18,14 @@ pub const SUBMISSIONS_QUEUE: &str = "visavis.submissions.v1";
 pub const JOBS: &str = "visavis.jobs";
 /// Where events go, under `<organisation>.<kind>.<status>`, for consumers that prefer AMQP to webhooks.
 pub const RESULTS: &str = "visavis.results";
-/// What no binding wanted: alarm above 0.
+/// Messages that no binding matched. Raise an alarm if there are any.
 pub const UNROUTED: &str = "visavis.unrouted";
 pub const UNROUTED_QUEUE: &str = "visavis.unrouted.v1";
-/// What the broker gave up on.
+/// Messages that the broker gave up on.
 pub const DEAD: &str = "visavis.dead";
 pub const DEAD_QUEUE: &str = "visavis.dead.v1";
 
-/// Queues of ours start with this and a dot; no producer may have its answers sent to one.
+/// Names of our queues start with this and a dot. No producer may have replies sent to such a queue.
 pub const OUR_NAME: &str = "visavis";
 
 /// A work queue's name at the broker. Each lane has a queue of its own because quorum queues know no priorities.
@@ -37,14 +38,14 @@ pub fn work_queue(queue: WorkQueue) -> &'static str {
     }
 }
 
-/// Declares everything; harmless when it exists.
+/// Declares everything. Harmless if it exists.
 pub(super) async fn declare(channel: &Channel) -> Result<(), Error> {
     exchange(channel, UNROUTED, ExchangeKind::Fanout, None).await?;
     exchange(channel, DEAD, ExchangeKind::Fanout, None).await?;
-    // Fanout: whatever routing key a producer chooses, its submission arrives.
+    // A fanout exchange: a submission arrives whatever routing key its producer chose.
     exchange(channel, SUBMISSIONS, ExchangeKind::Fanout, Some(UNROUTED)).await?;
     exchange(channel, JOBS, ExchangeKind::Direct, Some(UNROUTED)).await?;
-    // No alternate exchange: an event that nobody bound a queue for is nobody's loss.
+    // No alternate exchange: an event for which nobody bound a queue may be dropped.
     exchange(channel, RESULTS, ExchangeKind::Topic, None).await?;
 
     queue(channel, UNROUTED_QUEUE, UNROUTED, "", true).await?;
@@ -59,7 +60,7 @@ pub(super) async fn declare(channel: &Channel) -> Result<(), Error> {
 async fn exchange(channel: &Channel, name: &str, kind: ExchangeKind, alternate: Option<&str>) -> Result<(), Error> {
     let mut arguments = FieldTable::default();
     if let Some(alternate) = alternate {
-        // A returned message can be reported on the wrong confirm; an alternate exchange cannot.
+        // A returned message can be reported with the wrong confirm. An alternate exchange avoids returns.
         arguments.insert("alternate-exchange".into(), text(alternate));
     }
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
@@ -69,12 +70,13 @@ async fn exchange(channel: &Channel, name: &str, kind: ExchangeKind, alternate: 
 async fn queue(channel: &Channel, name: &str, exchange: &str, key: &str, dead_letters: bool) -> Result<(), Error> {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("quorum"));
-    // A message that kills its consumer each time must not do so for ever. What even the reader of dead letters could not
-    // read so many times (a property that is not UTF-8) is dropped.
+    // Bounds how often a message that kills its consumer can do so. After that it is a dead letter. If even the reader
+    // of dead letters cannot read it so many times (a property that is not UTF-8), it is dropped.
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(20));
     if dead_letters {
         arguments.insert("x-dead-letter-exchange".into(), text(DEAD));
-        // At most once loses letters; at least once needs the overflow policy below, and no length limit.
+        // The strategy "at most once" loses letters. "At least once" needs the overflow policy below, and no length
+        // limit.
         arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
         arguments.insert("x-overflow".into(), text("reject-publish"));
     }

@@ -1,4 +1,4 @@
-//! API keys: their secrets only as HMACs, their scopes, their ends.
+//! API keys: which organisation each belongs to, what it may do, and when it ends. Secrets are stored as HMACs only.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,11 +26,11 @@ pub struct NewApiKey<'a> {
     pub secret_hmac: &'a [u8],
     pub scopes: &'a BTreeSet<Scope>,
     pub label: &'a str,
-    /// Seconds from now; none: it never ends.
+    /// How long the key lives from now on. `None`: it does not expire.
     pub lifetime: Option<Duration>,
 }
 
-/// A key as it is listed: without its secret.
+/// A key as lists show it: without its secret.
 #[derive(Debug, Clone)]
 pub struct ApiKeyView {
     pub id: String,
@@ -42,13 +42,13 @@ pub struct ApiKeyView {
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
-/// Whether a rotation took place.
+/// What became of a request to rotate a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyRotation {
     Done,
-    /// The organisation has no such key, or it is not alive any more.
+    /// The organisation has no such key, or the key has ended.
     NoSuchKey,
-    /// Two keys of the family live already.
+    /// Two keys of the family are alive already.
     TwoLive,
 }
 
@@ -56,7 +56,7 @@ impl Store {
     /// # Errors
     /// When a key of that id exists, or the database fails.
     pub async fn insert_api_key(&self, key: &NewApiKey<'_>) -> Result<(), Error> {
-        let scopes: Vec<String> = key.scopes.iter().map(|it| it.name().to_owned()).collect();
+        let scopes: Vec<String> = key.scopes.iter().map(|scope| scope.name().to_owned()).collect();
         sqlx::query!(
             "INSERT INTO api_keys (id, family, tenant_id, environment, secret_hmac, scopes, label, expires_at)
              VALUES ($1, $1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))",
@@ -66,7 +66,7 @@ impl Store {
             key.secret_hmac,
             &scopes,
             key.label,
-            key.lifetime.map(|it| it.as_secs_f64()),
+            key.lifetime.map(|lifetime| lifetime.as_secs_f64()),
         )
         .execute(&self.pool)
         .await?;
@@ -118,8 +118,9 @@ impl Store {
         Ok(views.collect())
     }
 
-    /// Gives a key a successor with its scopes, label and end; the old one lives on for `grace` at most. Of a family two
-    /// live at once: a third rotation within the grace is refused rather than cutting off whoever still uses the oldest.
+    /// Gives a key a successor with the same scopes, label and end. The old key lives on for `grace` at most. Two keys
+    /// of a family may be alive at once. A third rotation within the grace is refused, because it would cut off clients
+    /// that still use the oldest key.
     ///
     /// # Errors
     /// When the database fails.
@@ -132,7 +133,7 @@ impl Store {
         grace: Duration,
     ) -> Result<KeyRotation, Error> {
         let mut tx = self.begin().await?;
-        // Rotations of one organisation wait for each other: two at once would make three live keys.
+        // Rotations of one organisation run one after the other: two at once would leave three keys alive.
         sqlx::query!("SELECT id FROM tenants WHERE id = $1 FOR UPDATE", tenant_id.0)
             .fetch_optional(&mut *tx.inner)
             .await?;
@@ -178,7 +179,7 @@ impl Store {
         Ok(KeyRotation::Done)
     }
 
-    /// Ends a key at once; says whether the organisation has it.
+    /// Ends a key at once. Returns whether the organisation has it.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,4 +1,4 @@
-//! Who did what at the desk: only added to.
+//! The desk's audit log: who did what. Entries are only ever added; a trigger refuses changes.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -9,22 +9,22 @@ use visavis_domain::image::Variant;
 use visavis_domain::review::Reviewer;
 use visavis_domain::tenant::Account;
 
-/// What somebody did.
+/// What a reviewer did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditAction {
     SignedIn,
     SignedOut,
-    /// Wrong passwords, too many in a row.
+    /// Too many wrong passwords in a row.
     LockedOut,
     PasswordChanged,
-    /// A case: by its reviewer, or for them, ahead of its being shown.
+    /// A case was taken: by its reviewer, or for them before it was shown.
     Taken,
-    /// A case came on the screen.
+    /// A case was shown on the reviewer's screen.
     Opened,
-    /// A picture was sent to the reviewer's browser.
+    /// An image was sent to the reviewer's browser.
     Viewed,
     HandedBack,
-    /// To the reviewer, by a lead.
+    /// A lead gave the case to this reviewer.
     Assigned,
     Decided,
     Undone,
@@ -68,37 +68,48 @@ impl AuditAction {
     /// The action of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.name() == name)
+        Self::ALL.into_iter().find(|action| action.name() == name)
     }
 }
 
-/// An entry as it is shown.
+/// An entry as pages show it.
 #[derive(Debug, Clone)]
 pub struct AuditEntry {
     pub at: DateTime<Utc>,
-    /// By name.
+    /// The reviewer's name.
     pub who: String,
     pub action: Option<AuditAction>,
     pub detail: String,
 }
 
+/// An entry about to be written.
+pub(super) struct NewAuditEntry<'a> {
+    pub who: &'a Reviewer,
+    /// The job whose case it is about, if it is about one.
+    pub job_id: Option<JobId>,
+    pub action: AuditAction,
+    pub detail: &'a str,
+}
+
+impl<'a> NewAuditEntry<'a> {
+    /// An entry about a case, without a detail.
+    pub fn of_case(who: &'a Reviewer, job_id: JobId, action: AuditAction) -> Self {
+        Self { who, job_id: Some(job_id), action, detail: "" }
+    }
+}
+
 impl Tx {
-    pub(super) async fn insert_audit_entry(
-        &mut self,
-        who: &Reviewer,
-        job_id: Option<JobId>,
-        (action, detail): (AuditAction, &str),
-    ) -> Result<(), Error> {
+    pub(super) async fn insert_audit_entry(&mut self, entry: &NewAuditEntry<'_>) -> Result<(), Error> {
         sqlx::query!(
             "INSERT INTO review_trail (id, tenant_id, sandbox, reviewer_id, job_id, action, detail)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
             Uuid::now_v7(),
-            who.account.tenant_id.0,
-            who.account.sandbox,
-            who.id.0,
-            job_id.map(|it| it.0),
-            action.name(),
-            detail,
+            entry.who.account.tenant_id.0,
+            entry.who.account.sandbox,
+            entry.who.id.0,
+            entry.job_id.map(|id| id.0),
+            entry.action.name(),
+            entry.detail,
         )
         .execute(&mut *self.inner)
         .await?;
@@ -107,22 +118,24 @@ impl Tx {
 }
 
 impl Store {
-    /// Records a deed that is about no case.
+    /// Records an action that concerns no case.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn record(&self, who: &Reviewer, action: AuditAction) -> Result<(), Error> {
         let mut tx = self.begin().await?;
-        tx.insert_audit_entry(who, None, (action, "")).await?;
+        tx.insert_audit_entry(&NewAuditEntry { who, job_id: None, action, detail: "" }).await?;
         tx.commit().await
     }
 
-    /// Records that a case was shown to the reviewer: with it come links to its pictures. Once a minute is enough.
+    /// Records that a case, and with it the links to its images, was shown to the reviewer. At most one entry a minute.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn record_opened(&self, who: &Reviewer, job_id: JobId) -> Result<(), Error> {
         sqlx::query!(
+            // "action IN (...)" looks redundant beside the action itself. It repeats the condition of the partial index
+            // review_trail_views, without which the planner would not use that index.
             "INSERT INTO review_trail (id, tenant_id, sandbox, reviewer_id, job_id, action)
              SELECT $1, $2, $3, $4, $5, $6
              WHERE NOT EXISTS (SELECT 1 FROM review_trail WHERE job_id = $5 AND reviewer_id = $4 AND action = $6 AND detail = ''
@@ -139,12 +152,14 @@ impl Store {
         Ok(())
     }
 
-    /// Records that a picture of a case of their account is sent to the reviewer's browser. Once a minute is enough.
+    /// Records that an image of a case of the reviewer's account was sent to their browser. At most one entry a minute.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn record_view(&self, who: &Reviewer, image: ImageId, variant: Variant) -> Result<(), Error> {
         sqlx::query!(
+            // "action IN (...)" looks redundant beside the action itself. It repeats the condition of the partial index
+            // review_trail_views, without which the planner would not use that index.
             "INSERT INTO review_trail (id, tenant_id, sandbox, reviewer_id, job_id, action, detail)
              SELECT $1, shown.tenant_id, shown.sandbox, $2, shown.job_id, $3, shown.detail
              FROM (SELECT review_cases.tenant_id, review_cases.sandbox, review_cases.job_id,
@@ -168,8 +183,8 @@ impl Store {
         Ok(())
     }
 
-    /// What was done with a case, the latest first: up to `limit` deeds, and up to `limit` looks, so that these do not push
-    /// those away.
+    /// What was done with a case, the latest first. Up to `limit` entries of views and up to `limit` of everything
+    /// else, so that many views do not hide the other entries.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,4 +1,4 @@
-//! The cases that wait for reviewers: opened, listed in pages, found, closed.
+//! The cases that wait for reviewers: opening, listing, finding and closing them.
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
@@ -11,7 +11,7 @@ use visavis_domain::ids::{JobId, TenantId};
 use visavis_domain::review::{CaseState, Opinion, ReviewDecision, Reviewer, ReviewerId};
 use visavis_domain::tenant::Account;
 
-/// A case as a list shows it.
+/// A case as lists show it.
 #[derive(Debug, Clone)]
 pub struct CaseRow {
     pub job_id: JobId,
@@ -25,37 +25,37 @@ pub struct CaseRow {
     pub holder: Option<(ReviewerId, String)>,
 }
 
-/// Which cases to list; an empty filter lists all that wait.
+/// Which cases to list. An empty filter lists all cases that wait.
 #[derive(Debug, Clone, Default)]
 pub struct CaseFilter {
     pub state: Option<CaseState>,
-    /// With a warning of that risk.
+    /// Cases with a warning of that risk.
     pub risk: Option<String>,
-    /// Waiting for so many seconds or more.
+    /// Cases that have waited for at least so many seconds.
     pub older_than: Option<i64>,
-    /// Held by that reviewer.
+    /// Cases that this reviewer holds.
     pub holder: Option<ReviewerId>,
-    /// Held by nobody.
+    /// Cases that nobody holds.
     pub free: bool,
 }
 
-/// How many cases wait, each counted up to [`MOST_COUNTED`].
+/// How many cases wait. Each number is counted up to [`MOST_COUNTED`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaseCounts {
     pub waiting: i64,
     pub second: i64,
     pub disputed: i64,
-    /// Held by who asks.
+    /// Cases that the asking reviewer holds.
     pub mine: i64,
     pub oldest: Option<DateTime<Utc>>,
     /// The database's time.
     pub now: DateTime<Utc>,
 }
 
-/// Beyond it, counting would take the longer the more there are.
+/// Counting stops here, because counting more rows would take longer.
 pub const MOST_COUNTED: i64 = 10_000;
 
-/// Where a case stands.
+/// Everything about one case.
 #[derive(Debug, Clone)]
 pub struct CaseView {
     pub state: CaseState,
@@ -75,14 +75,14 @@ pub struct CaseView {
 pub struct SettlingDecision {
     pub by: (ReviewerId, String),
     pub opinion: Opinion,
-    /// Where the case was before.
+    /// The case's state before the decision.
     pub came_from: CaseState,
-    /// It is one of two that must agree.
+    /// Two reviewers must agree, and this is the decision of one of them.
     pub needs_two: bool,
     pub milliseconds_left: i64,
 }
 
-/// A case that changed, for whoever looks on.
+/// A change of a case, for pages that show cases live.
 #[derive(Debug, Clone)]
 pub struct CaseChange {
     pub account: Account,
@@ -105,7 +105,7 @@ struct CaseRecord {
 }
 
 impl Tx {
-    /// A job came out in doubt: it waits for a reviewer from now on.
+    /// Opens a case: the job came out in doubt and waits for a reviewer.
     pub(super) async fn open_case(&mut self, job_id: JobId) -> Result<(), Error> {
         sqlx::query!(
             "INSERT INTO review_cases (job_id, tenant_id, sandbox, score, risks, opened_at, lapses_at)
@@ -119,7 +119,7 @@ impl Tx {
         Ok(())
     }
 
-    /// An erased job is nobody's case any more; what was decided stays, without anybody's words.
+    /// Closes the case of an erased job. The decisions stay, but without the reviewers' notes.
     pub(super) async fn erase_case(&mut self, account: Account, job_id: JobId) -> Result<(), Error> {
         sqlx::query!(
             "UPDATE review_cases
@@ -144,7 +144,7 @@ impl Tx {
 }
 
 impl Store {
-    /// Up to `limit` of the account's cases that wait, the oldest first; those behind `after`, where one is given.
+    /// Up to `limit` of the account's cases that wait, the oldest first. With `after`, only those behind it.
     ///
     /// # Errors
     /// When the database fails.
@@ -179,9 +179,9 @@ impl Store {
             id.0,
             filter.state.map(CaseState::name),
             filter.risk,
-            // Seconds of ages are far from where a double stops counting.
+            // A `double` holds ages in seconds exactly.
             i32::try_from(filter.older_than.unwrap_or_default()).map_or(f64::from(i32::MAX), f64::from),
-            filter.holder.map(|it| it.0),
+            filter.holder.map(|reviewer| reviewer.0),
             filter.free,
             limit,
         )
@@ -195,6 +195,8 @@ impl Store {
     pub async fn count_cases(&self, who: &Reviewer) -> Result<CaseCounts, Error> {
         let counts = sqlx::query_as!(
             CaseCounts,
+            // "state IN (...)" looks redundant beside "state = 'waiting'" and "state <> 'settling'". It repeats the
+            // condition of the partial index review_cases_queue, without which the planner would not use that index.
             r#"SELECT
                  (SELECT count(*) FROM (SELECT 1 FROM review_cases WHERE tenant_id = $1 AND sandbox = $2
                     AND state IN ('waiting', 'second', 'disputed', 'settling') AND state = 'waiting' LIMIT $4) AS it) AS "waiting!",
@@ -262,8 +264,8 @@ impl Store {
         }))
     }
 
-    /// Up to `limit` cases that changed behind `after`, in the order of the changes; none that a transaction changed which
-    /// may still run.
+    /// Up to `limit` cases that changed after `after`, in the order of the changes. Changes of transactions that may
+    /// still run are left out.
     ///
     /// # Errors
     /// When the database fails.
@@ -294,8 +296,8 @@ impl Store {
             .collect()
     }
 
-    /// Opens up to `limit` cases of jobs in review that have none: from before there were cases, or ended by a process of an older
-    /// version. Says how many.
+    /// Opens up to `limit` cases of jobs in review that have none. Such jobs come from before there were cases, or from
+    /// a process of an older version. Returns how many were opened.
     ///
     /// # Errors
     /// When the database fails.
@@ -314,7 +316,7 @@ impl Store {
         Ok(opened.rows_affected())
     }
 
-    /// Closes up to `limit` cases whose images are erased before anybody decided; says how many.
+    /// Closes up to `limit` cases whose images were erased before anybody decided. Returns how many.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,4 +1,4 @@
-//! Liveness challenges: each is answered once, and in time.
+//! Liveness challenges: each can be answered once, and only in time.
 
 use uuid::Uuid;
 
@@ -6,15 +6,15 @@ use super::{Error, Store, Tx};
 use visavis_domain::challenge::Challenge;
 use visavis_domain::ids::JobId;
 
-/// What became of a challenge.
+/// Whether a job may use a challenge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Spent {
-    /// It is this job's.
+    /// It may: the challenge is this job's now.
     Now,
-    /// It was another's before.
+    /// Another job used it before.
     Before,
-    /// Its time is over.
+    /// It has expired.
     Late,
 }
 
@@ -28,8 +28,8 @@ impl Store {
         Ok(now.fetch_one(&self.pool).await?)
     }
 
-    /// Forgets challenges whose time has long been over: they are refused without that. Long, because a transaction that waits
-    /// for another has the time of its beginning.
+    /// Deletes challenges that expired long ago. They would be refused anyway. We keep them for an hour, because a
+    /// transaction that waits for another one still sees the time at which it began.
     ///
     /// # Errors
     /// When the database fails.
@@ -40,7 +40,8 @@ impl Store {
 }
 
 impl Tx {
-    /// Takes a challenge for a job. Of two that come at once with the same one, the second waits for the first to commit.
+    /// Uses a challenge for a job. If two jobs come with the same challenge at once, the second waits for the first to
+    /// commit.
     ///
     /// # Errors
     /// When the database fails.

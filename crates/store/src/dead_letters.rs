@@ -10,7 +10,7 @@ use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, TenantId};
 use visavis_domain::job::Failure;
 
-/// A dead letter about to be stored. Holds no body.
+/// A dead letter about to be stored. It never holds a message's body.
 #[derive(Debug, Clone, Default)]
 pub struct NewDeadLetter {
     pub kind: &'static str,
@@ -21,11 +21,11 @@ pub struct NewDeadLetter {
     pub code: String,
     pub detail: String,
     pub reply: Option<ReplyAddress>,
-    /// The master key's id and the wrapped key of the body in the blob store, where one was kept.
+    /// The master key's id and the wrapped key of the body, if a body was kept in the blob store.
     pub body_key: Option<(String, Vec<u8>)>,
 }
 
-/// A dead letter as listed.
+/// A dead letter as lists show it.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
     pub id: Uuid,
@@ -51,16 +51,16 @@ impl Tx {
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
             id,
             letter.kind,
-            letter.tenant_id.map(|it| it.0),
-            letter.job_id.map(|it| it.0),
+            letter.tenant_id.map(|id| id.0),
+            letter.job_id.map(|id| id.0),
             letter.amqp_user,
             letter.message_id,
             letter.code,
             letter.detail,
-            letter.reply.as_ref().map(|it| it.reply_to.as_str()),
-            letter.reply.as_ref().and_then(|it| it.correlation_id.as_deref()),
-            letter.body_key.as_ref().map(|it| it.0.as_str()),
-            letter.body_key.as_ref().map(|it| it.1.as_slice()),
+            letter.reply.as_ref().map(|reply| reply.reply_to.as_str()),
+            letter.reply.as_ref().and_then(|reply| reply.correlation_id.as_deref()),
+            letter.body_key.as_ref().map(|key| key.0.as_str()),
+            letter.body_key.as_ref().map(|key| key.1.as_slice()),
         )
         .execute(&mut *self.inner)
         .await?;
@@ -125,7 +125,7 @@ impl Store {
         Ok(())
     }
 
-    /// Erases the keys of up to `limit` kept bodies that are older than `age`, and says whose they were.
+    /// Erases the keys of up to `limit` kept bodies that are older than `age`, and returns the ids of their letters.
     ///
     /// # Errors
     /// When the database fails.
@@ -144,7 +144,7 @@ impl Store {
         Ok(ids)
     }
 
-    /// Forgets bodies whose blobs are gone.
+    /// Marks bodies as gone, once their blobs are deleted.
     ///
     /// # Errors
     /// When the database fails.
@@ -158,7 +158,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether there is such a job, whoever owns it.
+    /// Whether the job exists, in any account.
     ///
     /// # Errors
     /// When the database fails.
@@ -169,7 +169,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Rings again for a job that is still queued; false when it is running or over.
+    /// Rings again for a job that is still queued. Returns false if the job is running or has ended.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,4 +1,5 @@
-//! What reviewers decided: held back for a few seconds, then written for ever, told, and corrected by further entries.
+//! The reviewers' decisions. Each is held back for a few seconds, then written for good and published. Corrections are
+//! further entries.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::audit_log::AuditAction;
+use super::audit_log::{AuditAction, NewAuditEntry};
+use super::events::NewEvent;
 use super::jobs::{Change, summary};
 use super::signals::Signal;
 use super::{Error, Store, Tx};
@@ -18,8 +20,9 @@ use visavis_domain::review::{
     CaseState, LEASE, Opinion, Reason, Review, ReviewDecision, Reviewer, ReviewerId, Stage, UNDO,
 };
 use visavis_domain::tenant::Account;
+use visavis_domain::webhook::EventType;
 
-/// An entry among the decisions.
+/// An entry of the log of decisions.
 #[derive(Debug, Clone)]
 pub struct DecisionRow {
     pub id: Uuid,
@@ -30,13 +33,13 @@ pub struct DecisionRow {
     pub choice: ReviewDecision,
     pub reasons: Vec<Reason>,
     pub note: String,
-    /// `probe 0 whole` and the like.
+    /// Which images the reviewer had seen, for example `probe 0 whole`.
     pub seen: Vec<String>,
     pub by: (ReviewerId, String),
     pub at: DateTime<Utc>,
 }
 
-/// Which entries to list; an empty filter lists all.
+/// Which entries to list. An empty filter lists all.
 #[derive(Debug, Clone, Default)]
 pub struct DecisionFilter {
     pub choice: Option<ReviewDecision>,
@@ -45,7 +48,7 @@ pub struct DecisionFilter {
     pub job: Option<JobId>,
 }
 
-/// Entries of one case.
+/// Entries that one case may have.
 pub const MOST_REVISIONS: i32 = 20;
 
 /// An entry about to be written.
@@ -60,7 +63,7 @@ struct NewDecision<'a> {
 }
 
 impl Store {
-    /// The holder decides. Nobody is told before [`UNDO`] has passed.
+    /// Takes the holder's decision. Nobody hears of it before [`UNDO`] has passed.
     ///
     /// # Errors
     /// When the database fails.
@@ -72,7 +75,8 @@ impl Store {
         needs_two: bool,
     ) -> Result<Change, Error> {
         let mut tx = self.begin().await?;
-        // Whether two must agree is fixed here: a rule that changes within the seconds changes nothing.
+        // Whether two reviewers must agree is fixed now: if the rule changes within the seconds, this decision keeps
+        // the old one.
         let pending = Json(Pending { opinion: opinion.clone(), needs_two });
         let rows = sqlx::query!(
             "UPDATE review_cases
@@ -95,13 +99,14 @@ impl Store {
         if rows == 0 {
             return Ok(Change::Lost);
         }
-        tx.insert_audit_entry(who, Some(job_id), (AuditAction::Decided, opinion.choice.name())).await?;
+        let entry = NewAuditEntry::of_case(who, job_id, AuditAction::Decided);
+        tx.insert_audit_entry(&NewAuditEntry { detail: opinion.choice.name(), ..entry }).await?;
         tx.news.push(Signal::Case);
         tx.commit().await?;
         Ok(Change::Done)
     }
 
-    /// Takes a decision back that has not settled: the case is its reviewer's again.
+    /// Undoes a decision that has not settled. The reviewer holds the case again.
     ///
     /// # Errors
     /// When the database fails.
@@ -125,17 +130,17 @@ impl Store {
         if rows == 0 {
             return Ok(Change::Lost);
         }
-        tx.insert_audit_entry(who, Some(job_id), (AuditAction::Undone, "")).await?;
+        tx.insert_audit_entry(&NewAuditEntry::of_case(who, job_id, AuditAction::Undone)).await?;
         tx.news.push(Signal::Case);
         tx.commit().await?;
         Ok(Change::Done)
     }
 
-    /// Writes and tells up to `limit` decisions whose seconds are over, each in a commit of its own; says how many. One that
-    /// cannot be written is put off for a minute, and holds up no other.
+    /// Writes and publishes up to `limit` decisions whose seconds are over, each in a commit of its own, and returns
+    /// how many. A decision that cannot be written is tried again after a minute and does not delay others.
     ///
     /// # Errors
-    /// The last of them, when one or more were put off; when the database fails.
+    /// The last error, when one or more decisions were put off, or when the database fails.
     pub async fn settle_decisions(&self, limit: i64) -> Result<u64, Error> {
         let due = sqlx::query_scalar!(
             "SELECT job_id FROM review_cases WHERE state = 'settling' AND settles_at <= now() ORDER BY settles_at LIMIT $1",
@@ -211,8 +216,8 @@ impl Store {
         Ok(true)
     }
 
-    /// A further entry that replaces the one of that revision; a lead's, where two had agreed. A case has
-    /// [`MOST_REVISIONS`] at most.
+    /// Adds an entry that replaces the one of that revision. Only a lead may correct what two reviewers agreed on. A
+    /// case has [`MOST_REVISIONS`] entries at most.
     ///
     /// # Errors
     /// When the database fails.
@@ -242,15 +247,16 @@ impl Store {
         let Some(revision) = revision else { return Ok(Change::Lost) };
         let (account, by, stage) = (who.account, who.id, Stage::Correction);
         tx.insert_decision(&NewDecision { account, job_id, revision, by, stage, opinion, taken_at: None }).await?;
-        tx.insert_audit_entry(who, Some(job_id), (AuditAction::Corrected, opinion.choice.name())).await?;
+        let entry = NewAuditEntry::of_case(who, job_id, AuditAction::Corrected);
+        tx.insert_audit_entry(&NewAuditEntry { detail: opinion.choice.name(), ..entry }).await?;
         tx.tell_decision(account, job_id).await?;
         tx.news.push(Signal::Case);
         tx.commit().await?;
         Ok(Change::Done)
     }
 
-    /// Up to `limit` of the account's entries, the latest first; those before `before`, where one is given. A first opinion is
-    /// shown to who gave it alone, until the second is given.
+    /// Up to `limit` of the account's entries, the latest first. With `before`, only those before it. Until the second
+    /// opinion is given, only its author sees the first one.
     ///
     /// # Errors
     /// When the database fails.
@@ -278,8 +284,8 @@ impl Store {
             before.unwrap_or(Uuid::max()),
             filter.choice.map(ReviewDecision::name),
             filter.stage.map(Stage::name),
-            filter.by.map(|it| it.0),
-            filter.job.map(|it| it.0),
+            filter.by.map(|reviewer| reviewer.0),
+            filter.job.map(|job| job.0),
             limit,
             reader.id.0,
         )
@@ -306,7 +312,7 @@ impl Store {
     }
 }
 
-/// A decision that has not settled, as it is stored.
+/// A decision that has not settled, as the database holds it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Pending {
     #[serde(flatten)]
@@ -316,7 +322,7 @@ struct Pending {
 
 impl Tx {
     async fn insert_decision(&mut self, entry: &NewDecision<'_>) -> Result<(), Error> {
-        let reasons: Vec<_> = entry.opinion.reasons.iter().map(|it| it.name().to_owned()).collect();
+        let reasons: Vec<_> = entry.opinion.reasons.iter().map(|reason| reason.name().to_owned()).collect();
         sqlx::query!(
             "INSERT INTO review_decisions (id, job_id, tenant_id, sandbox, revision, reviewer_id, stage, choice, reasons, note,
                                            seen, taken_at)
@@ -340,7 +346,7 @@ impl Tx {
         Ok(())
     }
 
-    /// A case that is decided keeps its images no longer than any other job.
+    /// Gives the images of a decided case the same end as those of any other job.
     async fn end_review(&mut self, account: Account, job_id: JobId) -> Result<(), Error> {
         sqlx::query!(
             "UPDATE jobs SET purge_at = least(purge_at, now() + make_interval(secs =>
@@ -360,7 +366,7 @@ impl Tx {
         self.share_last_day(job_id).await
     }
 
-    /// Tells what stands now.
+    /// Publishes the decision that holds now.
     async fn tell_decision(&mut self, account: Account, job_id: JobId) -> Result<(), Error> {
         let row = sqlx::query!(
             r#"SELECT id, request_id, kind, jobs.sandbox, metadata AS "metadata: Json<BTreeMap<String, String>>",
@@ -382,11 +388,18 @@ impl Tx {
             decided_at: row.decided_at,
         };
         let summary = summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata);
-        let notice = notice::decided(&summary, row.result.as_ref().map(|it| &it.0), &review);
-        self.insert_revision(account, Some(job_id), ("review.decided", review.revision), &notice).await
+        let notice = notice::decided(&summary, row.result.as_ref().map(|result| &result.0), &review);
+        let event = NewEvent {
+            account,
+            job_id: Some(job_id),
+            kind: EventType::ReviewDecided.name(),
+            revision: review.revision,
+            data: &notice,
+        };
+        self.insert_revision(&event).await
     }
 }
 
 pub(super) fn reasons(names: &[String]) -> Vec<Reason> {
-    names.iter().filter_map(|it| Reason::parse(it)).collect()
+    names.iter().filter_map(|name| Reason::parse(name)).collect()
 }

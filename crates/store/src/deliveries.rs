@@ -1,4 +1,4 @@
-//! Deliveries on their way: claimed fairly, attempted by the dispatcher, their attempts recorded.
+//! Deliveries under way: claimed fairly, attempted by the dispatcher, and their attempts recorded.
 
 use std::time::Duration;
 
@@ -11,33 +11,33 @@ use visavis_domain::delivery::{FAILING, KEPT};
 use visavis_domain::ids::EndpointId;
 use visavis_domain::webhook::Disabled;
 
-/// A delivery in this dispatcher's hands until its lease runs out.
+/// A delivery that this dispatcher holds until its lease ends.
 #[derive(Debug, Clone)]
 pub struct DueDelivery {
     pub event_id: Uuid,
     pub endpoint_id: EndpointId,
     pub epoch: i64,
-    /// Those that were made before.
+    /// Attempts made before this one.
     pub attempts: i32,
     pub url: String,
     pub rate_limit: Option<i32>,
-    /// Nothing has arrived there of late.
+    /// Recent attempts to this endpoint failed.
     pub failing: bool,
     pub kind: String,
     pub data: Value,
     pub created_at: DateTime<Utc>,
-    /// When it was claimed.
+    /// The time of the claim.
     pub now: DateTime<Utc>,
 }
 
-/// How many deliveries to claim.
+/// How many deliveries one claim may take.
 pub struct ClaimLimits<'a> {
     pub all: i64,
-    /// Of those, to endpoints to which nothing arrives.
+    /// How many of them may go to endpoints that are failing.
     pub failing: i64,
-    /// What each endpoint that the dispatcher knows has room for.
+    /// How many each endpoint that the dispatcher knows may get.
     pub known: &'a [(EndpointId, i32)],
-    /// What any other has, unless nothing arrives there: then one.
+    /// How many any other endpoint may get. A failing one gets 1.
     pub unknown: i32,
 }
 
@@ -46,12 +46,12 @@ pub struct ClaimLimits<'a> {
 pub struct Attempt {
     pub event_id: Uuid,
     pub endpoint_id: EndpointId,
-    /// Where it went.
+    /// The address it went to.
     pub url: String,
     pub epoch: i64,
     pub at: DateTime<Utc>,
     pub duration: Duration,
-    /// What was answered, or in a word why nothing was.
+    /// The status of the answer, or a word for why there was none.
     pub status: Result<u16, &'static str>,
     /// The beginning of the answer's body.
     pub answer: String,
@@ -62,11 +62,11 @@ pub struct Attempt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterAttempt {
     Delivered,
-    /// Another attempt, after so long.
+    /// Another attempt, after this time.
     Retry(Duration),
-    /// The schedule is over.
+    /// No further attempt: the schedule has ended.
     Failed,
-    /// The endpoint wants nothing more, ever.
+    /// The endpoint said that it wants no more deliveries.
     Gone,
 }
 
@@ -82,15 +82,15 @@ impl Store {
         Ok(due.fetch_one(&self.pool).await?)
     }
 
-    /// Deliveries that are due, one endpoint after the other: the first of each, then the second of each, as far as each
-    /// has room. They come back by themselves after `lease`.
+    /// Claims deliveries that are due, as far as each endpoint has room: first the first of each endpoint, then the
+    /// second of each. A claim ends after `lease`.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn claim_deliveries(&self, room: &ClaimLimits<'_>, lease: Duration) -> Result<Vec<DueDelivery>, Error> {
         let (known, free): (Vec<_>, Vec<_>) = room.known.iter().map(|(id, free)| (id.0, *free)).unzip();
         let rows = sqlx::query!(
-            // The recursion skips from endpoint to endpoint along an index, however long each one's backlog is.
+            // The recursion jumps from endpoint to endpoint along an index, so the length of a backlog does not matter.
             r#"WITH RECURSIVE waiting AS (
                    (SELECT endpoint_id FROM deliveries WHERE state = 'pending' ORDER BY endpoint_id LIMIT 1)
                    UNION ALL
@@ -154,13 +154,14 @@ impl Store {
         Ok(due.collect())
     }
 
-    /// Gives back deliveries that were not attempted: due again at once.
+    /// Returns claimed deliveries that were not attempted. They are due at once.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn unclaim_deliveries(&self, due: &[DueDelivery]) -> Result<(), Error> {
-        let (events, endpoints): (Vec<_>, Vec<_>) = due.iter().map(|it| (it.event_id, it.endpoint_id.0)).unzip();
-        let epochs: Vec<_> = due.iter().map(|it| it.epoch).collect();
+        let (events, endpoints): (Vec<_>, Vec<_>) =
+            due.iter().map(|delivery| (delivery.event_id, delivery.endpoint_id.0)).unzip();
+        let epochs: Vec<_> = due.iter().map(|delivery| delivery.epoch).collect();
         sqlx::query!(
             "UPDATE deliveries SET next_at = now()
              FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS held (event_id, endpoint_id, epoch)
@@ -175,8 +176,8 @@ impl Store {
         Ok(())
     }
 
-    /// Gives up to `limit` deliveries up that are due and whose endpoint is disabled: written in the moment when it was,
-    /// or too many for that moment.
+    /// Gives up up to `limit` due deliveries whose endpoint is disabled. These came in while the endpoint was being
+    /// disabled, or were too many to be given up then.
     ///
     /// # Errors
     /// When the database fails.
@@ -196,24 +197,25 @@ impl Store {
         Ok(rows.execute(&self.pool).await?.rows_affected())
     }
 
-    /// Keeps the attempts, and what follows them, in one commit. An attempt whose delivery was claimed again, or asked for
-    /// once more, is kept and changes nothing. An endpoint that is gone, or to which nothing arrived for too long, is
+    /// Records attempts and their consequences in one commit. If a delivery was claimed again or replayed meanwhile,
+    /// its attempt is recorded and has no other effect. An endpoint that is gone, or has failed for too long, is
     /// disabled.
     ///
     /// # Errors
-    /// When the database fails; calling it again is harmless.
+    /// When the database fails. The call can be repeated.
     pub async fn record_attempts(&self, attempts: &[Attempt]) -> Result<(), Error> {
         let column = |of: &dyn Fn(&Attempt) -> Uuid| -> Vec<Uuid> { attempts.iter().map(of).collect() };
-        let epochs: Vec<_> = attempts.iter().map(|it| it.epoch).collect();
-        let at: Vec<_> = attempts.iter().map(|it| it.at).collect();
+        let epochs: Vec<_> = attempts.iter().map(|attempt| attempt.epoch).collect();
+        let at: Vec<_> = attempts.iter().map(|attempt| attempt.at).collect();
         let durations: Vec<_> =
-            attempts.iter().map(|it| i32::try_from(it.duration.as_millis()).unwrap_or(i32::MAX)).collect();
+            attempts.iter().map(|attempt| i32::try_from(attempt.duration.as_millis()).unwrap_or(i32::MAX)).collect();
         let statuses: Vec<Option<i16>> =
-            attempts.iter().map(|it| it.status.ok().and_then(|status| i16::try_from(status).ok())).collect();
-        let errors: Vec<Option<String>> = attempts.iter().map(|it| it.status.err().map(str::to_owned)).collect();
-        let answers: Vec<_> = attempts.iter().map(|it| it.answer.clone()).collect();
-        let states: Vec<_> = attempts.iter().map(|it| it.next.state().to_owned()).collect();
-        let waits: Vec<_> = attempts.iter().map(|it| it.next.wait().as_secs_f64()).collect();
+            attempts.iter().map(|attempt| attempt.status.ok().and_then(|status| i16::try_from(status).ok())).collect();
+        let errors: Vec<Option<String>> =
+            attempts.iter().map(|attempt| attempt.status.err().map(str::to_owned)).collect();
+        let answers: Vec<_> = attempts.iter().map(|attempt| attempt.answer.clone()).collect();
+        let states: Vec<_> = attempts.iter().map(|attempt| attempt.next.state().to_owned()).collect();
+        let waits: Vec<_> = attempts.iter().map(|attempt| attempt.next.wait().as_secs_f64()).collect();
         let mut tx = self.begin().await?;
         sqlx::query!(
             "WITH made AS (
@@ -238,8 +240,8 @@ impl Store {
                AND deliveries.epoch = held.epoch
                -- One that was given up meanwhile may still have arrived.
                AND (deliveries.state = 'pending' OR held.state = 'delivered')",
-            &column(&|it| it.event_id),
-            &column(&|it| it.endpoint_id.0),
+            &column(&|attempt| attempt.event_id),
+            &column(&|attempt| attempt.endpoint_id.0),
             &epochs,
             &at,
             &durations,
@@ -252,7 +254,7 @@ impl Store {
         .execute(&mut *tx.inner)
         .await?;
         let those = |wanted: &dyn Fn(AfterAttempt) -> bool| -> Vec<Uuid> {
-            attempts.iter().filter(|it| wanted(it.next)).map(|it| it.endpoint_id.0).collect()
+            attempts.iter().filter(|attempt| wanted(attempt.next)).map(|attempt| attempt.endpoint_id.0).collect()
         };
         let well = those(&|next| next == AfterAttempt::Delivered);
         if !well.is_empty() {
@@ -264,10 +266,13 @@ impl Store {
             .await?;
         }
         let gone = those(&|next| next == AfterAttempt::Gone);
-        let gone_urls: Vec<_> =
-            attempts.iter().filter(|it| it.next == AfterAttempt::Gone).map(|it| it.url.clone()).collect();
+        let gone_urls: Vec<_> = attempts
+            .iter()
+            .filter(|attempt| attempt.next == AfterAttempt::Gone)
+            .map(|attempt| attempt.url.clone())
+            .collect();
         let mut ill = those(&|next| next != AfterAttempt::Delivered);
-        ill.retain(|it| !well.contains(it));
+        ill.retain(|endpoint| !well.contains(endpoint));
         if !ill.is_empty() || !gone.is_empty() {
             sqlx::query!(
                 "UPDATE webhook_endpoints SET failing_since = now() WHERE id = ANY($1) AND failing_since IS NULL",
@@ -283,7 +288,7 @@ impl Store {
             )
             .fetch_all(&mut *tx.inner)
             .await?;
-            // What an old address says is no word of the new one.
+            // An answer of the endpoint's old address says nothing about its new one.
             let gone = sqlx::query_scalar!(
                 r#"SELECT webhook_endpoints.id FROM webhook_endpoints
                    JOIN unnest($1::uuid[], $2::text[]) AS called (id, url)
@@ -301,7 +306,7 @@ impl Store {
         tx.commit().await
     }
 
-    /// Forgets up to `limit` deliveries that were over long ago, with their attempts; says how many.
+    /// Deletes up to `limit` deliveries that ended long ago, with their attempts. Returns how many.
     ///
     /// # Errors
     /// When the database fails.

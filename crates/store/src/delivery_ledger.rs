@@ -1,4 +1,4 @@
-//! The ledger of deliveries as its owner sees it: pages, attempts, and replays.
+//! The ledger of deliveries as the owner of an endpoint sees it: pages, attempts and replays.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use super::{Error, Store};
 use visavis_domain::ids::EndpointId;
 use visavis_domain::tenant::Account;
 
-/// A delivery as its owner may see it.
+/// A delivery as the endpoint's owner sees it.
 #[derive(Debug, Clone)]
 pub struct DeliveryView {
     pub event_id: Uuid,
@@ -17,13 +17,13 @@ pub struct DeliveryView {
     /// `pending`, `delivered` or `failed`.
     pub state: String,
     pub attempts: i32,
-    /// Of a pending one.
+    /// The next attempt, if the delivery is pending.
     pub next_at: DateTime<Utc>,
     pub created_at: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// An attempt as its owner may see it.
+/// An attempt as the endpoint's owner sees it.
 #[derive(Debug, Clone)]
 pub struct AttemptView {
     pub at: DateTime<Utc>,
@@ -33,7 +33,7 @@ pub struct AttemptView {
     pub answer: String,
 }
 
-/// An attempt for whoever looks on, and its place in their order.
+/// An attempt for `visavis webhooks tail`, and its place in the order of attempts.
 #[derive(Debug, Clone)]
 pub struct LoggedAttempt {
     pub organisation: String,
@@ -55,19 +55,19 @@ pub struct AttemptCursor {
     epoch: i64,
 }
 
-/// Which deliveries to make once more.
+/// Which deliveries to make again.
 #[derive(Debug, Clone, Copy)]
 pub enum Replay {
     One(Uuid),
-    /// Every one that failed.
+    /// All that failed.
     Failed,
-    /// Of events between these times, delivered before or not.
+    /// Those of events between these times, whether they were delivered or not.
     Between(DateTime<Utc>, DateTime<Utc>),
 }
 
 impl Store {
-    /// Up to `limit` deliveries of one of the account's endpoints, the newest event first, those before `cursor` where
-    /// one is given.
+    /// Up to `limit` deliveries of one of the account's endpoints, the newest event first. With `cursor`, only those
+    /// before it.
     ///
     /// # Errors
     /// When the database fails.
@@ -98,7 +98,7 @@ impl Store {
         Ok(rows)
     }
 
-    /// One of them.
+    /// One delivery of one of the account's endpoints.
     ///
     /// # Errors
     /// When the database fails.
@@ -124,7 +124,7 @@ impl Store {
         Ok(row)
     }
 
-    /// All its attempts, the first one first.
+    /// All attempts of a delivery, the first one first.
     ///
     /// # Errors
     /// When the database fails.
@@ -149,8 +149,8 @@ impl Store {
         Ok(rows)
     }
 
-    /// Makes up to `limit` deliveries once more, from the schedule's begin; says how many. Those that are pending stay
-    /// as they are.
+    /// Starts up to `limit` deliveries again, from the beginning of the schedule, and returns how many. Pending ones
+    /// stay as they are.
     ///
     /// # Errors
     /// When the database fails.
@@ -214,7 +214,7 @@ impl Store {
         Ok(Written::Done(rows.rows_affected()))
     }
 
-    /// How many of the endpoint's events there are between these times, counted no further than `limit`.
+    /// How many events the endpoint has between these times. Counting stops at `limit`.
     ///
     /// # Errors
     /// When the database fails.
@@ -243,7 +243,7 @@ impl Store {
         Ok(count.fetch_one(&self.pool).await?)
     }
 
-    /// Behind every attempt that can be read by now.
+    /// The place behind every attempt that can be read now.
     ///
     /// # Errors
     /// When the database fails.
@@ -252,8 +252,8 @@ impl Store {
         Ok(AttemptCursor { xid: last.xid, event_id: Uuid::max(), endpoint_id: Uuid::max(), epoch: i64::MAX })
     }
 
-    /// Up to `limit` attempts behind `after`, in the order of their commits; of one organisation where one is named. For
-    /// operators.
+    /// Up to `limit` attempts behind `after`, in the order of their commits, for operators. With a name, only those of
+    /// that organisation.
     ///
     /// # Errors
     /// When the database fails.

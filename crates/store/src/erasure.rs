@@ -1,5 +1,5 @@
-//! Erasure: keys first, in one commit, which makes the bytes noise everywhere, backups included. The blobs and the rows
-//! follow; until then they wait in a batch, and the janitor finds them.
+//! Erasure. The keys go first, in one commit: without them the bytes are noise everywhere, in backups too. Blobs and
+//! rows follow. Until then they are listed as a batch that the janitor works through.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use visavis_domain::job::{JobState, Verdict};
 use visavis_domain::notice::{self, JobSummary};
 use visavis_domain::tenant::Account;
 
-/// Images and renditions without keys, whose blobs and rows are to go.
+/// Images and renditions that have no key any more. Their blobs and rows are to be deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErasureBatch {
     pub images: Vec<(TenantId, ImageId)>,
@@ -33,12 +33,12 @@ pub struct LockedJob {
     pub verdict: Option<Verdict>,
     /// The time of this transaction.
     pub now: DateTime<Utc>,
-    /// Of a job that is erased already.
+    /// The receipt, if the job is erased already.
     pub receipt: Option<Value>,
     reply: Option<ReplyAddress>,
 }
 
-/// How much was erased.
+/// How much an erasure removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErasedCounts {
     pub images: u64,
@@ -47,12 +47,13 @@ pub struct ErasedCounts {
 }
 
 impl Tx {
-    /// One of the account's jobs, to be erased.
+    /// Locks one of the account's jobs in order to erase it.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn lock_job(&mut self, account: Account, id: JobId) -> Result<Option<LockedJob>, Error> {
-        // Its case first, as whoever decides on it does: two that lock in different orders wait for each other for ever.
+        // The case is locked first, as in every decision. Two transactions that lock in different orders would wait for
+        // each other.
         let decided = sqlx::query_scalar!(
             "SELECT verdict FROM review_cases WHERE job_id = $1 AND tenant_id = $2 FOR UPDATE",
             id.0,
@@ -83,13 +84,13 @@ impl Tx {
         }))
     }
 
-    /// Erases the keys of the job's images and renditions, its sealed records and its probe's print.
+    /// Erases the keys of the job's images and renditions, its sealed records and the perceptual hash of its probe.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn erase_keys(&mut self, job: &LockedJob) -> Result<ErasedCounts, Error> {
         let (tenant_id, job_id) = (job.account.tenant_id.0, job.summary.id.0);
-        // Images first: whoever makes a rendition holds a lock on its image.
+        // Images first: making a rendition takes a lock on its image.
         let images = sqlx::query!(
             "UPDATE images SET wrapped_key = NULL, purge_at = now()
              WHERE tenant_id = $1 AND job_id = $2 AND wrapped_key IS NOT NULL",
@@ -120,13 +121,13 @@ impl Tx {
         Ok(ErasedCounts { images, renditions, records })
     }
 
-    /// Ends the job, if it had not ended, and leaves of it what a receipt needs.
+    /// Ends the job if it has not ended, and keeps only what the receipt needs.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn mark_erased(&mut self, job: &LockedJob, receipt: &Value) -> Result<(), Error> {
         let (tenant_id, job_id) = (job.account.tenant_id, job.summary.id);
-        // A worker that has it in hand finds another epoch, and changes nothing.
+        // A worker that runs the job finds another epoch and changes nothing.
         let rows = sqlx::query!(
             "UPDATE jobs
              SET epoch = epoch + CASE WHEN finished_at IS NULL THEN 1 ELSE 0 END,
@@ -162,9 +163,9 @@ impl Tx {
         self.insert_event(job.account, Some(job_id), "image.erased", &notice).await
     }
 
-    /// What was told, or is still to be told, keeps the verdict alone.
+    /// Reduces the job's published and waiting notices to its verdict.
     async fn thin_notices(&mut self, tenant_id: TenantId, job_id: JobId) -> Result<(), Error> {
-        let kept: Vec<String> = notice::KEPT_AFTER_ERASURE.iter().map(|it| (*it).to_owned()).collect();
+        let kept: Vec<String> = notice::KEPT_AFTER_ERASURE.iter().map(|field| (*field).to_owned()).collect();
         let rest = json!({ "metadata": {} });
         sqlx::query!(
             "UPDATE events SET payload = $4 || (SELECT coalesce(jsonb_object_agg(key, value), '{}')
@@ -189,7 +190,7 @@ impl Tx {
         )
         .execute(&mut *self.inner)
         .await?;
-        // A receiver may have answered with what it was told.
+        // A receiver may have sent our own notice back in its answer.
         sqlx::query!(
             "UPDATE delivery_attempts SET answer = ''
              WHERE event_id IN (SELECT id FROM events WHERE tenant_id = $1 AND job_id = $2)",
@@ -203,8 +204,8 @@ impl Tx {
 }
 
 impl Store {
-    /// Erases the keys of up to `limit` images whose time is over, and of their renditions; from here on nobody can read
-    /// them. Also returns those whose erasure was begun before and not ended.
+    /// Erases the keys of up to `limit` images whose retention has ended, and of their renditions. Nobody can read them
+    /// from then on. Also returns images whose erasure an earlier call began but did not finish.
     ///
     /// # Errors
     /// When the database fails.
@@ -233,7 +234,7 @@ impl Store {
         })
     }
 
-    /// Erases the keys of an upload and its renditions; `None` when the account has no such upload.
+    /// Erases the keys of an upload and its renditions. `None` if the account has no such upload.
     ///
     /// # Errors
     /// When the database fails.
@@ -265,7 +266,7 @@ impl Store {
         Ok(Some(ErasureBatch { images: vec![(tenant_id, id)], renditions }))
     }
 
-    /// What is still left of an erased job's images.
+    /// The images and renditions of an erased job that are still to be deleted.
     ///
     /// # Errors
     /// When the database fails.
@@ -290,7 +291,7 @@ impl Store {
         })
     }
 
-    /// Forgets images and renditions whose blobs are gone; says how many images.
+    /// Deletes the rows of images and renditions whose blobs are gone. Returns how many images.
     ///
     /// # Errors
     /// When the database fails.
@@ -309,7 +310,7 @@ impl Store {
         Ok(deleted)
     }
 
-    /// A moment so long ago.
+    /// The time so long ago.
     ///
     /// # Errors
     /// When the database fails.
@@ -318,7 +319,7 @@ impl Store {
         Ok(ago.fetch_one(&self.pool).await?)
     }
 
-    /// Which of these names of blobs belong to nothing.
+    /// Which of these blob ids no row refers to.
     ///
     /// # Errors
     /// When the database fails.

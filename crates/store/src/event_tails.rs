@@ -1,4 +1,5 @@
-//! Who reads events on, in their order, and where they are: one process at a time for each tail, at least once.
+//! Readers that follow the events in order, and how far each has come. One process at a time reads for a tail. Each
+//! event is read at least once.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::events::{Cursor, StoredEvent};
 use super::{Error, Store};
 use visavis_domain::webhook::TEST;
 
-/// How long a round may take before another process may read the same events.
+/// How long one round may take. After that another process may read the same events.
 const LEASE: Duration = Duration::from_secs(90);
 
 /// An event with what its routing key needs.
@@ -19,7 +20,7 @@ pub struct OrganisationEvent {
 }
 
 impl Store {
-    /// Takes the tail for one round; `None` when there is nothing new, or another process has it.
+    /// Claims the tail for one round. `None` if there is nothing new, or another process holds the tail.
     ///
     /// # Errors
     /// When the database fails.
@@ -39,8 +40,8 @@ impl Store {
         Ok(row.map(|row| Cursor { xid: row.xid, id: row.event_id }))
     }
 
-    /// Gives the tail back, at the place that was reached. Changes nothing when another process has it by now: it reads
-    /// the same events once more.
+    /// Releases the tail at the place that was reached. If another process holds it by now, nothing changes, and that
+    /// process reads the same events again.
     ///
     /// # Errors
     /// When the database fails.
@@ -58,18 +59,19 @@ impl Store {
         Ok(())
     }
 
-    /// Of these events, those that everybody of a live account may hear, with the names of their organisations.
+    /// Keeps the events that live accounts publish, and adds the names of their organisations.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn name_organisations(&self, events: Vec<StoredEvent>) -> Result<Vec<OrganisationEvent>, Error> {
-        let ids: Vec<_> = events.iter().map(|it| it.account.tenant_id.0).collect();
+        let ids: Vec<_> = events.iter().map(|event| event.account.tenant_id.0).collect();
         let rows = sqlx::query!("SELECT id, name FROM tenants WHERE id = ANY($1)", &ids).fetch_all(&self.pool).await?;
         let name = |id: Uuid| rows.iter().find(|row| row.id == id).map(|row| row.name.clone());
-        let told = events.into_iter().filter(|it| !it.account.sandbox && it.kind != TEST).filter_map(|event| {
-            let organisation = name(event.account.tenant_id.0)?;
-            Some(OrganisationEvent { organisation, event })
-        });
+        let told =
+            events.into_iter().filter(|event| !event.account.sandbox && event.kind != TEST).filter_map(|event| {
+                let organisation = name(event.account.tenant_id.0)?;
+                Some(OrganisationEvent { organisation, event })
+            });
         Ok(told.collect())
     }
 }

@@ -1,5 +1,5 @@
-//! What happened, once each: written in the commit that made it true, with a delivery for each endpoint that wants it,
-//! and read in an order that misses nothing.
+//! What happened, once each. An event is written in the commit that made it true, with a delivery for each endpoint
+//! that wants it. Readers follow an order in which no event is skipped.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -10,14 +10,14 @@ use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, TenantId};
 use visavis_domain::tenant::Account;
 
-/// A place in the order of all events: behind the event of that transaction and id.
+/// A place in the order of all events: right behind the event of that transaction and id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
     pub(super) xid: i64,
     pub(super) id: Uuid,
 }
 
-/// An event and its place.
+/// An event and its place in the order.
 #[derive(Debug, Clone)]
 pub struct StoredEvent {
     pub id: Uuid,
@@ -27,6 +27,25 @@ pub struct StoredEvent {
     pub data: Value,
     pub created_at: DateTime<Utc>,
     pub cursor: Cursor,
+}
+
+/// Which part of the order of events to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventSpan {
+    /// Only events behind this place.
+    pub after: Cursor,
+    /// The last place that belongs to the part.
+    pub until: Cursor,
+}
+
+/// An event about to be written.
+pub(super) struct NewEvent<'a> {
+    pub account: Account,
+    pub job_id: Option<JobId>,
+    pub kind: &'a str,
+    /// 0, unless a job can have several events of the kind.
+    pub revision: i32,
+    pub data: &'a Value,
 }
 
 struct EventRecord {
@@ -55,7 +74,7 @@ impl From<EventRecord> for StoredEvent {
 }
 
 impl Tx {
-    /// Tells it to whoever reads, and to each of the account's endpoints that subscribed to its kind.
+    /// Publishes an event to its readers, and to each of the account's endpoints that subscribed to its kind.
     pub(super) async fn insert_event(
         &mut self,
         account: Account,
@@ -63,19 +82,13 @@ impl Tx {
         kind: &str,
         data: &Value,
     ) -> Result<(), Error> {
-        self.insert_revision(account, job_id, (kind, 0), data).await
+        self.insert_revision(&NewEvent { account, job_id, kind, revision: 0, data }).await
     }
 
-    /// The same of what can happen to a job more than once: each time under a revision of its own.
-    pub(super) async fn insert_revision(
-        &mut self,
-        account: Account,
-        job_id: Option<JobId>,
-        (kind, revision): (&str, i32),
-        data: &Value,
-    ) -> Result<(), Error> {
+    /// Publishes an event that a job can have more than once. Each has a revision of its own.
+    pub(super) async fn insert_revision(&mut self, event: &NewEvent<'_>) -> Result<(), Error> {
         sqlx::query!(
-            // The lock, because an endpoint that is deleted meanwhile must not undo what happened to the job.
+            // The lock keeps an endpoint from being deleted meanwhile: that must not undo what happened to the job.
             "WITH event AS (
                  INSERT INTO events (id, tenant_id, sandbox, job_id, type, payload, revision)
                  VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -86,12 +99,12 @@ impl Tx {
                AND $5 = ANY(endpoint.event_types)
              FOR KEY SHARE OF endpoint",
             Uuid::now_v7(),
-            account.tenant_id.0,
-            account.sandbox,
-            job_id.map(|it| it.0),
-            kind,
-            data,
-            revision,
+            event.account.tenant_id.0,
+            event.account.sandbox,
+            event.job_id.map(|id| id.0),
+            event.kind,
+            event.data,
+            event.revision,
         )
         .execute(&mut *self.inner)
         .await?;
@@ -101,7 +114,7 @@ impl Tx {
 }
 
 impl Store {
-    /// Behind every event that can be read by now.
+    /// The place behind every event that can be read now.
     ///
     /// # Errors
     /// When the database fails.
@@ -111,8 +124,8 @@ impl Store {
         Ok(Cursor { xid: xid.fetch_one(&self.pool).await?, id: Uuid::max() })
     }
 
-    /// Up to `limit` events behind `after`, in their order, of all accounts; none of a transaction that is not older than
-    /// every one that still runs, because another of its place in the order may still come.
+    /// Up to `limit` events of all accounts behind `after`, in order. It stops before the oldest transaction that still
+    /// runs, because that one may still add an event in between.
     ///
     /// # Errors
     /// When the database fails.
@@ -132,14 +145,14 @@ impl Store {
         Ok(rows.into_iter().map(StoredEvent::from).collect())
     }
 
-    /// Up to `limit` of the account's events behind `after` and up to `until`, in their order.
+    /// Up to `limit` of the account's events in `span`, in order.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn list_account_events(
         &self,
         account: Account,
-        (after, until): (Cursor, Cursor),
+        span: EventSpan,
         limit: i64,
     ) -> Result<Vec<StoredEvent>, Error> {
         let rows = sqlx::query_as!(
@@ -152,10 +165,10 @@ impl Store {
                ORDER BY events.xid, id LIMIT $7"#,
             account.tenant_id.0,
             account.sandbox,
-            after.xid,
-            after.id,
-            until.xid,
-            until.id,
+            span.after.xid,
+            span.after.id,
+            span.until.xid,
+            span.until.id,
             limit,
         )
         .fetch_all(&self.pool)
@@ -163,7 +176,8 @@ impl Store {
         Ok(rows.into_iter().map(StoredEvent::from).collect())
     }
 
-    /// The same of one of its jobs: found by the job, however many events the account has.
+    /// Up to `limit` events of one of the account's jobs in `span`, in order. It looks them up by the job, so the account's other events
+    /// cost nothing.
     ///
     /// # Errors
     /// When the database fails.
@@ -171,7 +185,7 @@ impl Store {
         &self,
         account: Account,
         job_id: JobId,
-        (after, until): (Cursor, Cursor),
+        span: EventSpan,
         limit: i64,
     ) -> Result<Vec<StoredEvent>, Error> {
         let rows = sqlx::query_as!(
@@ -184,10 +198,10 @@ impl Store {
             account.tenant_id.0,
             account.sandbox,
             job_id.0,
-            after.xid,
-            after.id,
-            until.xid,
-            until.id,
+            span.after.xid,
+            span.after.id,
+            span.until.xid,
+            span.until.id,
             limit,
         )
         .fetch_all(&self.pool)
@@ -211,6 +225,6 @@ impl Store {
 }
 
 impl Cursor {
-    /// Before every event.
+    /// The place before every event.
     pub const START: Self = Self { xid: 0, id: Uuid::nil() };
 }

@@ -1,6 +1,7 @@
-//! Who holds which case: taken by one reviewer at a time, held by signs of life, handed back, given away.
+//! Who holds which case. One reviewer at a time takes a case, keeps it by signs of life, hands it back, or gives it to
+//! another.
 
-use super::audit_log::AuditAction;
+use super::audit_log::{AuditAction, NewAuditEntry};
 use super::jobs::{Change, change};
 use super::signals::Signal;
 use super::{Error, Store};
@@ -11,13 +12,13 @@ use visavis_domain::review::{ASSIGNED, LEASE, Reviewer, ReviewerId};
 pub const MOST_HELD: i64 = 10;
 
 impl Store {
-    /// Takes a case that nobody else holds. Once it is the reviewer's, taking it again holds it for longer.
+    /// Takes a case that nobody else holds. Taking one's own case again prolongs the lease.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn take_case(&self, who: &Reviewer, job_id: JobId) -> Result<Change, Error> {
         let mut tx = self.begin().await?;
-        // One after the other, so that the count below is right.
+        // One reviewer's calls run one after the other, so that the count below is right.
         sqlx::query!("SELECT id FROM reviewers WHERE id = $1 FOR NO KEY UPDATE", who.id.0)
             .fetch_optional(&mut *tx.inner)
             .await?;
@@ -45,14 +46,14 @@ impl Store {
         .await?;
         let Some(was_mine) = before else { return Ok(Change::Lost) };
         if !was_mine {
-            tx.insert_audit_entry(who, Some(job_id), (AuditAction::Taken, "")).await?;
+            tx.insert_audit_entry(&NewAuditEntry::of_case(who, job_id, AuditAction::Taken)).await?;
             tx.news.push(Signal::Case);
         }
         tx.commit().await?;
         Ok(Change::Done)
     }
 
-    /// Takes the oldest case that the reviewer may have, other than `but`; one that is theirs already goes first.
+    /// Takes the oldest case that the reviewer may have, except `but`. A case that they hold already comes first.
     ///
     /// # Errors
     /// When the database fails.
@@ -68,7 +69,7 @@ impl Store {
             who.id.0,
             who.account.tenant_id.0,
             who.account.sandbox,
-            but.map(|it| it.0),
+            but.map(|id| id.0),
             LEASE.as_secs_f64(),
         )
         .fetch_optional(&mut *tx.inner)
@@ -77,10 +78,12 @@ impl Store {
             tx.commit().await?;
             return Ok(Some(JobId(id)));
         }
-        // What they handed back lately only where there is nothing else.
+        // Cases that the reviewer handed back lately come only if there is nothing else.
         let mut free = None;
         for but_handed_back in [true, false] {
             free = sqlx::query_scalar!(
+                // "state IN (...)" looks redundant beside "state <> 'settling'". It repeats the condition of the partial
+                // index review_cases_queue, without which the planner would not use that index.
                 "UPDATE review_cases SET holder = $1, taken_at = now(), lease_until = now() + make_interval(secs => $5)
                  WHERE job_id = (SELECT job_id FROM review_cases
                                  WHERE tenant_id = $2 AND sandbox = $3 AND job_id IS DISTINCT FROM $4
@@ -95,7 +98,7 @@ impl Store {
                 who.id.0,
                 who.account.tenant_id.0,
                 who.account.sandbox,
-                but.map(|it| it.0),
+                but.map(|id| id.0),
                 LEASE.as_secs_f64(),
                 who.is_lead,
                 but_handed_back,
@@ -107,13 +110,13 @@ impl Store {
             }
         }
         let Some(id) = free.map(JobId) else { return Ok(None) };
-        tx.insert_audit_entry(who, Some(id), (AuditAction::Taken, "")).await?;
+        tx.insert_audit_entry(&NewAuditEntry::of_case(who, id, AuditAction::Taken)).await?;
         tx.news.push(Signal::Case);
         tx.commit().await?;
         Ok(Some(id))
     }
 
-    /// Holds a case for another [`LEASE`]; `Lost` when it is not the reviewer's any more.
+    /// Prolongs the hold by another [`LEASE`]. `Lost` if the reviewer does not hold the case any more.
     ///
     /// # Errors
     /// When the database fails.
@@ -134,8 +137,8 @@ impl Store {
         Ok(change(rows))
     }
 
-    /// Gives a case back to the queue, where it keeps its place. `ahead`: only if it was never shown to the reviewer, who may
-    /// have another page open.
+    /// Returns a case to the queue, where it keeps its place. With `ahead`, only if the case was never shown to the
+    /// reviewer: they may have another page open.
     ///
     /// # Errors
     /// When the database fails.
@@ -160,13 +163,15 @@ impl Store {
         if rows == 0 {
             return Ok(Change::Lost);
         }
-        tx.insert_audit_entry(who, Some(job_id), (AuditAction::HandedBack, if ahead { "ahead" } else { "" })).await?;
+        let entry = NewAuditEntry::of_case(who, job_id, AuditAction::HandedBack);
+        tx.insert_audit_entry(&NewAuditEntry { detail: if ahead { "ahead" } else { "" }, ..entry }).await?;
         tx.news.push(Signal::Case);
         tx.commit().await?;
         Ok(Change::Done)
     }
 
-    /// Gives a case to a reviewer, whoever holds it; `Lost` when it is over, or not for that reviewer.
+    /// Gives a case to a reviewer, even if another holds it. `Lost` if the case is closed, or that reviewer may not
+    /// have it.
     ///
     /// # Errors
     /// When the database fails.
@@ -188,7 +193,8 @@ impl Store {
         .fetch_optional(&mut *tx.inner)
         .await?;
         let Some(name) = name else { return Ok(Change::Lost) };
-        tx.insert_audit_entry(lead, Some(job_id), (AuditAction::Assigned, &name)).await?;
+        let entry = NewAuditEntry::of_case(lead, job_id, AuditAction::Assigned);
+        tx.insert_audit_entry(&NewAuditEntry { detail: &name, ..entry }).await?;
         tx.news.push(Signal::Case);
         tx.commit().await?;
         Ok(Change::Done)

@@ -1,4 +1,4 @@
-//! Which images a job has, and the wrapped keys that make them readable.
+//! The images of each job, and the wrapped keys that make them readable.
 
 use chrono::{DateTime, Utc};
 
@@ -7,7 +7,7 @@ use visavis_domain::ids::{ImageId, JobId, TenantId};
 use visavis_domain::image::{FileFormat, ImageRole};
 use visavis_domain::tenant::Account;
 
-/// An image's row; the bytes are in the blob store.
+/// An image's row. The bytes are in the blob store.
 #[derive(Clone)]
 pub struct ImageRow {
     pub id: ImageId,
@@ -21,19 +21,19 @@ pub struct ImageRow {
     pub wrapped_key: Vec<u8>,
 }
 
-/// An image or a video that was uploaded by itself, as it is stored.
+/// An image or a video that was uploaded on its own, as stored.
 pub struct NewUpload {
     pub id: ImageId,
     pub format: FileFormat,
     /// Size before encryption.
     pub bytes: i64,
-    /// Pixels across and down, once upright; of a video nothing is known.
+    /// Pixels across and down, once upright. `None` for a video.
     pub size: Option<(i32, i32)>,
     pub master_key_id: String,
     pub wrapped_key: Vec<u8>,
 }
 
-/// An upload that is still there.
+/// An upload that still exists.
 pub struct StoredUpload {
     pub upload: NewUpload,
     pub expires_at: DateTime<Utc>,
@@ -94,7 +94,7 @@ impl Store {
             .collect()
     }
 
-    /// Keeps an upload for as long as the organisation's retention says, and a day at most.
+    /// Stores an upload. It is kept as long as the organisation's retention says, at most a day.
     ///
     /// # Errors
     /// When the database fails.
@@ -111,8 +111,8 @@ impl Store {
             account.sandbox,
             upload.format.name(),
             upload.bytes,
-            upload.size.map(|it| it.0),
-            upload.size.map(|it| it.1),
+            upload.size.map(|size| size.0),
+            upload.size.map(|size| size.1),
             upload.master_key_id,
             upload.wrapped_key,
         )
@@ -121,7 +121,7 @@ impl Store {
         Ok(expires_at)
     }
 
-    /// One of the account's uploads, unless it is erased or its time is over.
+    /// One of the account's uploads, unless it is erased or its retention has ended.
     ///
     /// # Errors
     /// When the database fails.

@@ -20,7 +20,7 @@ use visavis_domain::outcome::Outcome;
 use visavis_domain::tenant::Account;
 use visavis_domain::work_queue::WorkQueue;
 
-/// How long a claim holds without renewal; a dead worker's job is free again after it.
+/// How long a claim holds without renewal. After that, a dead worker's job is free again.
 pub const LEASE: Duration = Duration::from_secs(30);
 
 /// A job about to be stored.
@@ -45,7 +45,7 @@ pub struct ExistingJob {
     pub request_hash: Vec<u8>,
 }
 
-/// A running job in this worker's hands, as long as the epoch stands.
+/// A running job that this worker holds, as long as the epoch stands.
 #[derive(Debug, Clone)]
 pub struct Claim {
     pub tenant_id: TenantId,
@@ -57,7 +57,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Rings for the job again after `wait`. `lane` is the job's, as stored.
+    /// A doorbell that rings for the job after `wait`. `lane` is the job's, as stored.
     pub(super) fn doorbell(&self, lane: &str, wait: Duration) -> Result<NewDoorbell, Error> {
         let lane = Lane::parse(lane).ok_or(Error::Unreadable { what: "lane" })?;
         let queue = WorkQueue::of(lane, self.summary.sandbox);
@@ -65,7 +65,7 @@ impl Claim {
     }
 }
 
-/// What a job that succeeded leaves.
+/// What a job that succeeded leaves behind.
 pub struct Success {
     pub outcome: Outcome,
     /// The identity record.
@@ -80,12 +80,12 @@ pub struct Success {
 #[must_use]
 pub enum Change {
     Done,
-    /// Somebody else holds the job or the case, or it is over: nothing was changed.
+    /// Somebody else holds the job or the case, or it has ended. Nothing was changed.
     Lost,
 }
 
 impl Tx {
-    /// Stores a job; `Lost` when the organisation has one under the same idempotency key.
+    /// Stores a job. `Lost` if the organisation has a job under the same idempotency key.
     ///
     /// # Errors
     /// When the database fails.
@@ -104,8 +104,8 @@ impl Tx {
             job.lane.name(),
             Json(job.params) as _,
             Json(job.metadata) as _,
-            job.reply.map(|it| it.reply_to.as_str()),
-            job.reply.and_then(|it| it.correlation_id.as_deref()),
+            job.reply.map(|reply| reply.reply_to.as_str()),
+            job.reply.and_then(|reply| reply.correlation_id.as_deref()),
             job.account.sandbox,
         )
         .execute(&mut *self.inner)
@@ -139,7 +139,7 @@ impl Store {
         }))
     }
 
-    /// Which of these jobs are over.
+    /// Which of these jobs have ended.
     ///
     /// # Errors
     /// When the database fails.
@@ -151,8 +151,8 @@ impl Store {
         Ok(over.into_iter().map(JobId).collect())
     }
 
-    /// Somebody submits the job again, perhaps from another address: from now on the answers go there. The first answer
-    /// is given again; so is the last one, when the job is over.
+    /// Answers a producer that submits a job again, perhaps from another address. Later replies go to the new address.
+    /// The first reply is sent again, and the final one too if the job has ended.
     ///
     /// # Errors
     /// When the database fails.
@@ -193,7 +193,7 @@ impl Store {
         tx.commit().await
     }
 
-    /// Which attempt the next claim will be; `None` when the job is not to be had.
+    /// The number of the next attempt. `None` if the job cannot be claimed.
     ///
     /// # Errors
     /// When the database fails.
@@ -207,7 +207,7 @@ impl Store {
         Ok(attempt)
     }
 
-    /// Takes a queued job whose time has come; `None` when it is not to be had: over, running elsewhere, or not yet due.
+    /// Claims a queued job that is due. `None` if the job has ended, runs elsewhere, or is not due yet.
     ///
     /// # Errors
     /// When the database fails.
@@ -233,7 +233,7 @@ impl Store {
         }))
     }
 
-    /// Holds the claim for another [`LEASE`].
+    /// Prolongs the claim by another [`LEASE`].
     ///
     /// # Errors
     /// When the database fails.
@@ -251,11 +251,11 @@ impl Store {
         Ok(change(rows))
     }
 
-    /// Result, event, usage, payment, what is kept beside the result, and the final reply in one commit. Runs once or not at all,
-    /// whoever calls it again.
+    /// Ends the job with its result. Result, event, usage, payment, final reply and what is kept beside the result are
+    /// one commit. It takes effect once, however often it is called.
     ///
     /// # Errors
-    /// When the database fails; the job may be finished all the same: ask [`Store::is_finished`].
+    /// When the database fails. The job may have been finished all the same: ask [`Store::is_finished`].
     pub async fn finish_succeeded(&self, claim: &Claim, success: &Success) -> Result<Change, Error> {
         let Success { outcome, identity, frame, probe_hash } = success;
         let mut tx = self.begin().await?;
@@ -309,7 +309,7 @@ impl Store {
         Ok(Change::Done)
     }
 
-    /// The job ends without a verdict; it is listed among the dead letters.
+    /// Ends the job without a verdict and lists it among the dead letters.
     ///
     /// # Errors
     /// When the database fails.
@@ -320,7 +320,7 @@ impl Store {
         Ok(change)
     }
 
-    /// Puts the job back, to run again after `wait`; its attempt stays charged.
+    /// Puts the job back, to run again after `wait`. The attempt counts.
     ///
     /// # Errors
     /// When the database fails.
@@ -328,7 +328,7 @@ impl Store {
         self.requeue(claim, wait, 0).await
     }
 
-    /// Puts the job back at once and gives its attempt back: this worker stops on request.
+    /// Puts the job back at once, because this worker was asked to stop. The attempt does not count.
     ///
     /// # Errors
     /// When the database fails.
@@ -355,7 +355,7 @@ impl Store {
         Ok(Change::Done)
     }
 
-    /// Whether this claim's own finish took place: for when the answer to its commit was lost.
+    /// Whether this claim finished its job. Needed when the answer to its commit was lost.
     ///
     /// # Errors
     /// When the database fails.
@@ -373,7 +373,7 @@ impl Store {
 }
 
 impl Tx {
-    /// Fails a running job with everything that belongs to it.
+    /// Fails a running job, with the dead letter, the event and the reply.
     pub(super) async fn fail_job(&mut self, claim: &Claim, failure: &Failure) -> Result<Change, Error> {
         let ended = sqlx::query!(
             "UPDATE jobs
@@ -395,7 +395,7 @@ impl Tx {
         Ok(Change::Done)
     }
 
-    /// The event, the reply, the images' last day, and no more doorbells.
+    /// Adds what every end of a job needs: the event, the reply and the images' last day. Deletes its doorbells.
     async fn insert_ending(
         &mut self,
         claim: &Claim,
@@ -415,7 +415,7 @@ impl Tx {
         self.delete_doorbells(job_id).await
     }
 
-    /// Images and sealed records go when the job's time is over.
+    /// Gives images and sealed records the same last day as their job.
     pub(super) async fn share_last_day(&mut self, job_id: JobId) -> Result<(), Error> {
         sqlx::query!(
             "UPDATE images SET purge_at = jobs.purge_at FROM jobs WHERE images.job_id = $1 AND jobs.id = $1",

@@ -1,7 +1,7 @@
 //! Postgres: the only room that speaks SQL. One file per group of tables.
 //!
-//! Its clock is the only clock: leases and schedules are compared with `now()`, so that machines need not agree on the
-//! time. Statements that change a state say so in their `WHERE` and report how many rows they hit.
+//! Its clock is the only clock: leases and schedules are compared with `now()`, so machines need not agree on the time.
+//! A statement that changes a state names the old state in its `WHERE` and reports how many rows it hit.
 
 // `./dev` changes this variable to have clippy check the queries again: see query_data in dev.d/checks.sh.
 #[cfg(clippy)]
@@ -58,16 +58,16 @@ pub enum Error {
     Sql(#[from] sqlx::Error),
     #[error("migration: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// A row says what this version cannot read.
+    /// A row holds something that this version cannot read.
     #[error("the database holds a {what} that this version does not know")]
     Unreadable { what: &'static str },
 }
 
-/// A transaction as a value: [`Tx::commit`] consumes it, dropping it rolls back.
+/// A transaction as a value. [`Tx::commit`] consumes it, dropping it rolls back.
 pub struct Tx {
     inner: sqlx::Transaction<'static, sqlx::Postgres>,
     signals: Signals,
-    /// To be raised when it is committed.
+    /// Signals to raise after the commit.
     news: Vec<Signal>,
 }
 
@@ -78,13 +78,13 @@ impl Store {
     /// When the URL is malformed or nobody answers.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, Error> {
         let options: PgConnectOptions = url.parse()?;
-        // A statement that takes long is a fault, and a lock that is held long is one too.
+        // A statement that runs longer, or holds a lock longer, is treated as a fault.
         let options = options.application_name("visavis").options([
             ("statement_timeout", "30s"),
             ("lock_timeout", "10s"),
             ("tcp_keepalives_idle", "15"),
         ]);
-        // A pool hides why nobody answers; one connection tells.
+        // A pool hides why it cannot connect. A single connection reports the cause.
         PgConnection::connect_with(&options).await?.close().await?;
         let pool = PgPoolOptions::new()
             .max_connections(connections)
@@ -94,18 +94,19 @@ impl Store {
         Ok(Self::from_pool(pool))
     }
 
-    /// Uses a pool that somebody else made: tests do.
+    /// Uses an existing pool. Tests do this.
     #[must_use]
     pub fn from_pool(pool: PgPool) -> Self {
         Self { pool, signals: Signals::default() }
     }
 
-    /// Brings the schema to this version. Safe to call from several processes at once.
+    /// Applies the migrations that are missing. Several processes may do so at once.
     ///
     /// # Errors
     /// When a migration fails or the schema is newer than this version.
     pub async fn migrate(&self) -> Result<(), Error> {
-        // A connection of its own: an index over many rows takes longer than any statement of ours may.
+        // On a connection of its own: building an index over many rows may take longer than our statements are allowed
+        // to.
         let mut connection = self.pool.acquire().await?.detach();
         sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
         sqlx::migrate!("../../migrations").run(&mut connection).await?;
@@ -117,7 +118,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn is_migrated(&self) -> Result<bool, Error> {
-        // Not checked when compiled: the table is sqlx's own and is not there when queries are prepared.
+        // Not checked at compile time: the table is sqlx's own and does not exist when queries are prepared.
         let known: Option<String> =
             sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text").fetch_one(&self.pool).await?;
         if known.is_none() {
@@ -138,13 +139,13 @@ impl Store {
     }
 
     /// # Errors
-    /// When no connection is to be had.
+    /// When no connection is free in time.
     pub async fn begin(&self) -> Result<Tx, Error> {
         Ok(Tx { inner: self.pool.begin().await?, signals: self.signals.clone(), news: Vec::new() })
     }
 
-    /// Returns when a transaction of this process that gives the signal was committed, at once if one was since the
-    /// last call. For one listener each; never returns for what other processes do.
+    /// Returns when a transaction of this process that raises the signal is committed, or at once if one was since the
+    /// last call. Each signal has one listener. Other processes are not seen.
     pub async fn signalled(&self, signal: Signal) {
         self.signals.raised(signal).await;
     }
@@ -157,10 +158,10 @@ impl Store {
 
 impl Tx {
     /// # Errors
-    /// When the commit fails, or its answer was lost: the caller must read again, never assume.
+    /// When the commit fails or its answer is lost. The caller must read again and assume nothing.
     pub async fn commit(self) -> Result<(), Error> {
         self.inner.commit().await?;
-        self.news.into_iter().for_each(|it| self.signals.raise(it));
+        self.news.into_iter().for_each(|signal| self.signals.raise(signal));
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! What must reach the broker: written in the commit that made it true, claimed by the relay, marked when confirmed.
+//! What must reach the broker. It is written in the commit that made it true, claimed by the relay, and marked when the
+//! broker has it.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, TenantId};
 use visavis_domain::work_queue::WorkQueue;
 
-/// How long the relay has to publish what it claimed before another may.
+/// How long the relay has to publish what it claimed. After that another relay may.
 const CLAIM: Duration = Duration::from_secs(30);
 
 /// "There is work": the job's id and no more.
@@ -26,10 +27,10 @@ pub struct Doorbell {
 pub struct NewDoorbell {
     pub tenant_id: TenantId,
     pub job_id: JobId,
-    /// The job's.
+    /// The job's epoch.
     pub epoch: i64,
     pub queue: WorkQueue,
-    /// It is rung when this time has passed.
+    /// The doorbell rings when this time has passed.
     pub wait: Duration,
 }
 
@@ -38,7 +39,7 @@ pub struct NewDoorbell {
 pub struct OutgoingReply {
     pub id: Uuid,
     pub reply_type: ReplyType,
-    /// 1 for the first.
+    /// 1 for the first attempt.
     pub attempt: i32,
     pub job: Option<(TenantId, JobId)>,
     pub address: ReplyAddress,
@@ -65,7 +66,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Answers a producer.
+    /// Sends a reply to a producer.
     ///
     /// # Errors
     /// When the database fails.
@@ -118,14 +119,15 @@ impl Store {
         Ok(due)
     }
 
-    /// Up to `limit` doorbells that are due, one organisation after the other: the first of each, then the second of
-    /// each. Who floods the queue waits behind itself only.
+    /// Up to `limit` doorbells that are due: first the first of each organisation, then the second of each. An
+    /// organisation that floods the queue delays only its own jobs.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn claim_doorbells(&self, queue: WorkQueue, limit: i64) -> Result<Vec<Doorbell>, Error> {
         let rows = sqlx::query!(
-            // The recursion skips from organisation to organisation along an index, however long each one's backlog is.
+            // The recursion jumps from organisation to organisation along an index, so the length of a backlog does not
+            // matter.
             r#"WITH RECURSIVE waiting AS (
                    (SELECT tenant_id FROM outbox WHERE published_at IS NULL AND kind = 'doorbell' AND lane = $1
                     ORDER BY tenant_id LIMIT 1)
@@ -156,8 +158,8 @@ impl Store {
         Ok(rows.into_iter().map(|row| Doorbell { id: row.id, job_id: JobId(row.job_id) }).collect())
     }
 
-    /// Up to `limit` replies that are due, oldest first. Each claim is a try: the next one comes later each time, so that
-    /// an address that takes nothing costs little.
+    /// Claims up to `limit` replies that are due, oldest first. Each claim is an attempt. The waits between attempts
+    /// grow, so that an address that accepts nothing costs little.
     ///
     /// # Errors
     /// When the database fails.
@@ -185,12 +187,12 @@ impl Store {
             })
         });
         let mut replies = reply.collect::<Result<Vec<_>, Error>>()?;
-        // RETURNING keeps no order; a producer wants `accepted` before `completed`.
+        // `RETURNING` keeps no order, but a producer wants `accepted` before `completed`.
         replies.sort_by_key(|reply| reply.id);
         Ok(replies)
     }
 
-    /// The broker has these doorbells.
+    /// Marks doorbells that the broker has.
     ///
     /// # Errors
     /// When the database fails.
@@ -199,7 +201,7 @@ impl Store {
         Ok(())
     }
 
-    /// The broker has these replies; nobody needs them here any more.
+    /// Deletes replies that the broker has.
     ///
     /// # Errors
     /// When the database fails.
@@ -208,7 +210,7 @@ impl Store {
         Ok(())
     }
 
-    /// Gives back doorbells that were not published: due again at once.
+    /// Returns claimed doorbells that were not published. They are due at once.
     ///
     /// # Errors
     /// When the database fails.
@@ -219,7 +221,7 @@ impl Store {
         Ok(())
     }
 
-    /// Gives back replies that were not tried, because nobody could be reached: the try does not count.
+    /// Returns claimed replies that were not sent, because the broker could not be reached. The attempt does not count.
     ///
     /// # Errors
     /// When the database fails.
@@ -233,7 +235,7 @@ impl Store {
         Ok(())
     }
 
-    /// Gives up on a reply: it goes among the dead letters.
+    /// Gives up on a reply and lists it among the dead letters.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,10 +1,10 @@
-//! Prints of the pictures that were sent as living faces, for as long as the pictures are kept.
+//! Perceptual hashes of the images that were sent as living faces. They are kept as long as those images.
 
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, RequestId, TenantId};
 use visavis_domain::perceptual_hash::PerceptualHash;
 
-/// A picture that was sent as somebody's living face.
+/// The hash of an image that was sent as somebody's living face.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeHash {
     pub hash: PerceptualHash,
@@ -13,18 +13,18 @@ pub struct ProbeHash {
     pub compared_with: ComparedWith,
 }
 
-/// Whose face it was said to be.
+/// What the face was compared with: whose face it was said to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ComparedWith {
-    /// Of the reference image.
+    /// The hash of the reference image.
     Image(PerceptualHash),
     /// A keyed hash of the ID number.
     Number(Vec<u8>),
 }
 
 impl ComparedWith {
-    /// Whether it was another picture, or another number. That another picture shows another document is not said: somebody may
-    /// photograph one twice.
+    /// Whether the other job used another image, or another ID number. It does not say that another person was meant:
+    /// somebody may photograph one document twice.
     fn is_another(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Image(a), Self::Image(b)) => !a.is_like(b),
@@ -34,12 +34,13 @@ impl ComparedWith {
     }
 }
 
-/// Earlier jobs with one part in common that are looked at: a picture that is sent day in, day out must not make each job dearer.
+/// How many earlier jobs with a common part are looked at. Otherwise an image that is sent every day would make each
+/// job slower.
 const MOST: i64 = 1000;
 
 impl Store {
-    /// Other jobs of the organisation that held the same picture against another one, or another number: how many, and the
-    /// latest one's request.
+    /// Finds other jobs of the organisation that compared the same image with something else. Returns how many there
+    /// are, and the request of the latest.
     ///
     /// # Errors
     /// When the database fails.
@@ -50,7 +51,7 @@ impl Store {
         probe: &ProbeHash,
     ) -> Result<Option<(usize, RequestId)>, Error> {
         let rows = sqlx::query!(
-            // Materialized: the planner thinks that parts are common, and would walk all prints from the latest on.
+            // Materialized, because the planner takes parts for common and would walk all hashes from the latest on.
             "WITH alike AS MATERIALIZED (SELECT job_id, print, image, number FROM probe_prints
                                          WHERE parts && $1 AND tenant_id = $2 AND job_id <> $3 AND purge_at > now() LIMIT $4)
              SELECT alike.print, alike.image, alike.number, jobs.request_id
@@ -64,7 +65,7 @@ impl Store {
         .await?;
         let mut found = rows.into_iter().filter_map(|row| {
             let hash = PerceptualHash::from_stored(&row.print)?;
-            let image = row.image.and_then(|it| PerceptualHash::from_stored(&it)).map(ComparedWith::Image);
+            let image = row.image.and_then(|bytes| PerceptualHash::from_stored(&bytes)).map(ComparedWith::Image);
             let compared_with = image.or(row.number.map(ComparedWith::Number))?;
             let is_duplicate = probe.hash.is_like(&hash) && probe.compared_with.is_another(&compared_with);
             is_duplicate.then(|| RequestId::from_stored(row.request_id))
@@ -73,7 +74,7 @@ impl Store {
         Ok(Some((1 + found.count(), latest)))
     }
 
-    /// Erases up to `limit` prints whose time is over; says how many.
+    /// Erases up to `limit` hashes whose retention has ended. Returns how many.
     ///
     /// # Errors
     /// When the database fails.
@@ -90,7 +91,7 @@ impl Store {
 }
 
 impl Tx {
-    /// Of a job that has just ended: the print goes when the job's images do.
+    /// Stores the hash of a job that has just ended. It is erased together with the job's images.
     pub(super) async fn insert_probe_hash(
         &mut self,
         tenant: TenantId,

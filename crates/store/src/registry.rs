@@ -1,12 +1,12 @@
-//! The registry of identity records: the deployment's own, so no organisation's id is in these statements. Numbers come
-//! here as keyed hashes and attributes sealed.
+//! The registry of identity records. It belongs to the deployment, so its rows name no organisation. Numbers arrive
+//! here as keyed hashes, and attributes arrive sealed.
 
 use uuid::Uuid;
 
 use super::{Error, Store};
 use visavis_domain::identity::IdType;
 
-/// An entry as stored; the portrait is in the blob store, under its id.
+/// An entry as stored. The portrait is in the blob store, under the entry's id.
 #[derive(Clone)]
 pub struct RegistryEntry {
     pub id: Uuid,
@@ -52,8 +52,8 @@ impl Store {
         Ok(content)
     }
 
-    /// Stores an entry, in place of an earlier one of that number, whose id is returned: its portrait is of no use any
-    /// more.
+    /// Stores an entry. It replaces an earlier entry of the same number and returns that entry's id: its portrait can
+    /// be deleted.
     ///
     /// # Errors
     /// When the database fails.
@@ -97,7 +97,7 @@ impl Store {
         Ok(replaced)
     }
 
-    /// How many entries there are of each ID type that has some, by name.
+    /// The number of entries of each ID type that has any, by name.
     ///
     /// # Errors
     /// When the database fails.
@@ -110,7 +110,7 @@ impl Store {
         Ok(rows.into_iter().map(|row| (row.id_type, row.count)).collect())
     }
 
-    /// Removes an entry with the keys to it; says which portrait is of no use any more.
+    /// Removes an entry with its keys. Returns the id of the portrait, which can be deleted.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,4 +1,4 @@
-//! What a signed URL leads to: an image that is still there, and the JPEG files made from it.
+//! What a signed URL leads to: an image that still exists, and the JPEG files made from it.
 
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -8,21 +8,21 @@ use visavis_domain::ids::{ImageId, JobId, TenantId};
 use visavis_domain::image::{ImageRole, Variant};
 use visavis_domain::outcome::Outcome;
 
-/// The name of a master key, and a key wrapped by it.
+/// A wrapped key, and the name of the master key that wraps it.
 pub struct StoredKey {
     pub master_key_id: String,
     pub wrapped_key: Vec<u8>,
 }
 
-/// An image that is still there.
+/// An image that can still be read.
 pub struct ReadableImage {
     pub key: StoredKey,
-    /// None of an upload.
+    /// `None` for an upload.
     pub role: Option<ImageRole>,
     pub position: u16,
-    /// The job's result, where it has one.
+    /// The job's result, if it has one.
     pub outcome: Option<Outcome>,
-    /// The wanted variant, where it was made before.
+    /// The requested variant, if it was made before.
     pub rendition: Option<(Uuid, StoredKey)>,
 }
 
@@ -34,7 +34,7 @@ pub struct NewRendition {
     pub key: StoredKey,
 }
 
-/// An image of a job, to be named in a URL.
+/// An image of a job that a URL can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JobImage {
     pub id: ImageId,
@@ -42,19 +42,20 @@ pub struct JobImage {
     pub position: u16,
 }
 
-/// What became of a new rendition.
+/// Whether a new rendition was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum RenditionInsert {
     Done,
-    /// Somebody else made it at the same time: theirs stands.
+    /// Another process made it at the same time, and that one is kept.
     Exists,
     /// The image was erased meanwhile.
     Gone,
 }
 
 impl Store {
-    /// The database's time in seconds of the Unix epoch, and the image, unless it is erased or its time is over.
+    /// The database's time in seconds of the Unix epoch, and the image. No image if it is erased or its retention has
+    /// ended.
     ///
     /// # Errors
     /// When the database fails.
@@ -90,14 +91,14 @@ impl Store {
         let readable = ReadableImage {
             key,
             role: row.role.as_deref().and_then(ImageRole::parse),
-            position: row.position.and_then(|it| u16::try_from(it).ok()).unwrap_or_default(),
-            outcome: row.outcome.map(|it| it.0),
+            position: row.position.and_then(|position| u16::try_from(position).ok()).unwrap_or_default(),
+            outcome: row.outcome.map(|outcome| outcome.0),
             rendition,
         };
         Ok((row.now, Some(readable)))
     }
 
-    /// The database's time in seconds of the Unix epoch, and the images of a job that are still there.
+    /// The database's time in seconds of the Unix epoch, and the job's images that still exist.
     ///
     /// # Errors
     /// When the database fails.
@@ -119,7 +120,7 @@ impl Store {
         Ok((now, shown.collect()))
     }
 
-    /// Keeps a rendition's key as long as its image has one.
+    /// Stores a rendition's key, if its image still has one.
     ///
     /// # Errors
     /// When the database fails.
@@ -129,7 +130,7 @@ impl Store {
         rendition: &NewRendition,
     ) -> Result<RenditionInsert, Error> {
         let rows = sqlx::query!(
-            // The lock waits for an erasure in progress, and makes the next one wait for us.
+            // The lock waits for an erasure in progress, and makes the next erasure wait for this statement.
             "INSERT INTO renditions (id, tenant_id, image_id, variant, master_key_id, wrapped_key)
              SELECT $3, tenant_id, id, $4, $5, $6 FROM images
              WHERE tenant_id = $1 AND id = $2 AND wrapped_key IS NOT NULL FOR SHARE
@@ -148,7 +149,7 @@ impl Store {
             return Ok(RenditionInsert::Done);
         }
         let (_, readable) = self.find_readable(tenant_id, rendition.image_id, rendition.variant).await?;
-        Ok(if readable.is_some_and(|it| it.rendition.is_some()) {
+        Ok(if readable.is_some_and(|readable| readable.rendition.is_some()) {
             RenditionInsert::Exists
         } else {
             RenditionInsert::Gone

@@ -1,8 +1,8 @@
-//! Replies to AMQP producers: where they go, and what they tell.
+//! Replies to AMQP producers: where they go, and what they say.
 
 use strum::{EnumString, IntoStaticStr};
 
-/// Where an AMQP producer wants its answers.
+/// Where an AMQP producer wants its replies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplyAddress {
     pub reply_to: String,
@@ -15,7 +15,7 @@ impl ReplyAddress {
     }
 }
 
-/// What a reply tells its producer: the message's `type` property.
+/// What a reply says: the message's `type` property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum ReplyType {
@@ -36,7 +36,7 @@ impl ReplyType {
         self.into()
     }
 
-    /// The outbox's kind: a job has one reply of each kind at most.
+    /// The kind in the outbox. A job has at most one reply of each kind.
     pub(super) fn kind(self) -> &'static str {
         match self {
             Self::Accepted => "reply_accepted",

@@ -1,4 +1,4 @@
-//! What the desk's dashboard counts.
+//! The figures of the desk's dashboard.
 
 use chrono::{DateTime, Utc};
 
@@ -8,7 +8,7 @@ use visavis_domain::tenant::Account;
 /// Results of one day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DayCount {
-    /// The day's first moment, UTC.
+    /// The first moment of the day, UTC.
     pub day: DateTime<Utc>,
     pub approved: i64,
     pub in_review: i64,
@@ -19,7 +19,7 @@ pub struct DayCount {
 /// Cases whose score lies in a step of 5 points.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScoreCount {
-    /// The step's lower end: 0, 5, ... 95.
+    /// The lower end of the step: 0, 5, ... 95.
     pub from: i32,
     pub approved: i64,
     pub rejected: i64,
@@ -33,14 +33,14 @@ pub struct ReviewerCount {
     /// Opinions, decisions and corrections.
     pub decisions: i64,
     pub approved: i64,
-    /// From taking a case to deciding it.
+    /// Time from taking a case to deciding it.
     pub median_seconds: Option<f64>,
-    /// Cases on which somebody else said something, too, and on how many of them the same.
+    /// Cases on which another reviewer gave an opinion too, and on how many of them both agreed.
     pub shared: i64,
     pub agreed: i64,
 }
 
-/// How long cases waited for their decision, and how they came out.
+/// How long cases waited for a decision, and how they were decided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReviewTotals {
     pub opened: i64,
@@ -49,23 +49,23 @@ pub struct ReviewTotals {
     pub corrected: i64,
     pub lapsed: i64,
     pub median_wait_seconds: Option<f64>,
-    /// Nine of ten waited no longer.
+    /// Nine of ten cases waited no longer.
     pub p90_wait_seconds: Option<f64>,
-    /// Cases with two opinions, and those of them that agreed.
+    /// Cases with two opinions, and how many of those agreed.
     pub doubled: i64,
     pub agreed: i64,
     pub now: DateTime<Utc>,
 }
 
 impl Store {
-    /// Verdicts as the machine gave them, by day; the 14 days up to now, the oldest first.
+    /// The machine's verdicts by day, for the last 14 days, the oldest first.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn count_days(&self, account: Account) -> Result<Vec<DayCount>, Error> {
         let days = sqlx::query_as!(
             DayCount,
-            // Ids begin with the milliseconds of their making: so the index on them finds a time.
+            // An id begins with the milliseconds of its creation, so the index on ids finds a time.
             r#"WITH days AS (
                    SELECT generate_series(date_trunc('day', now(), 'UTC') - interval '13 days',
                                           date_trunc('day', now(), 'UTC'), interval '1 day') AS day),
@@ -89,7 +89,7 @@ impl Store {
         Ok(days.fetch_all(&self.pool).await?)
     }
 
-    /// Cases of the last 30 days by their score; steps without any are left out.
+    /// The cases of the last 30 days by score. Steps without a case are left out.
     ///
     /// # Errors
     /// When the database fails.
@@ -139,7 +139,7 @@ impl Store {
         Ok(reviewers.fetch_all(&self.pool).await?)
     }
 
-    /// Of the cases opened in the last 30 days.
+    /// Figures of the cases opened in the last 30 days.
     ///
     /// # Errors
     /// When the database fails.

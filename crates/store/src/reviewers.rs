@@ -1,4 +1,4 @@
-//! Who reviews: their passwords as Argon2id hashes, their sessions as HMACs of cookies.
+//! The reviewers: passwords as Argon2id hashes, sessions as HMACs of cookies.
 
 use std::time::Duration;
 
@@ -10,31 +10,31 @@ use visavis_domain::ids::TenantId;
 use visavis_domain::review::{Reviewer, ReviewerId};
 use visavis_domain::tenant::Account;
 
-/// Wrong passwords in a row that lock a reviewer out.
+/// Wrong passwords in a row after which a reviewer is locked out.
 pub const MOST_FAILURES: i32 = 5;
-/// For so long.
+/// How long a lock lasts.
 pub const LOCKED: Duration = Duration::from_mins(15);
-/// A session without a deed ends after it.
+/// A session ends when nothing is done in it for this time.
 pub const IDLE: Duration = Duration::from_mins(30);
-/// And every one after this.
+/// Every session ends after this time.
 pub const LONGEST: Duration = Duration::from_hours(12);
 
-/// A reviewer as found by a login.
+/// A reviewer found by a login.
 pub struct ReviewerLogin {
     pub reviewer: Reviewer,
     pub password_hash: String,
-    /// No password is right at the moment.
+    /// No password is accepted at the moment.
     pub is_locked: bool,
 }
 
-/// A reviewer as listed.
+/// A reviewer as lists show them.
 pub struct ReviewerView {
     pub reviewer: Reviewer,
     pub is_locked: bool,
     pub is_disabled: bool,
 }
 
-/// Somebody who is signed in.
+/// A reviewer who is signed in.
 #[derive(Debug, Clone)]
 pub struct SignedIn {
     pub reviewer: Reviewer,
@@ -42,7 +42,7 @@ pub struct SignedIn {
 }
 
 impl Store {
-    /// `false` when somebody has that login.
+    /// Returns `false` if the login is taken.
     ///
     /// # Errors
     /// When the database fails.
@@ -79,15 +79,15 @@ impl Store {
         .await?;
         Ok(rows
             .into_iter()
-            .map(|it| ReviewerView {
-                reviewer: reviewer(it.id, it.tenant_id, it.sandbox, it.login, it.name, it.is_lead),
-                is_locked: it.is_locked,
-                is_disabled: it.is_disabled,
+            .map(|row| ReviewerView {
+                reviewer: reviewer(row.id, row.tenant_id, row.sandbox, row.login, row.name, row.is_lead),
+                is_locked: row.is_locked,
+                is_disabled: row.is_disabled,
             })
             .collect())
     }
 
-    /// Whom a case may be given to: those of the account who may sign in.
+    /// The reviewers who may be given a case: those of the account who may sign in.
     ///
     /// # Errors
     /// When the database fails.
@@ -102,11 +102,11 @@ impl Store {
         .await?;
         Ok(rows
             .into_iter()
-            .map(|it| reviewer(it.id, it.tenant_id, it.sandbox, it.login, it.name, it.is_lead))
+            .map(|row| reviewer(row.id, row.tenant_id, row.sandbox, row.login, row.name, row.is_lead))
             .collect())
     }
 
-    /// Who has that login, unless they are disabled.
+    /// The reviewer with that login, unless they are disabled.
     ///
     /// # Errors
     /// When the database fails.
@@ -119,14 +119,15 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(|it| ReviewerLogin {
-            reviewer: reviewer(it.id, it.tenant_id, it.sandbox, it.login, it.name, it.is_lead),
-            password_hash: it.password_hash,
-            is_locked: it.is_locked,
+        Ok(row.map(|row| ReviewerLogin {
+            reviewer: reviewer(row.id, row.tenant_id, row.sandbox, row.login, row.name, row.is_lead),
+            password_hash: row.password_hash,
+            is_locked: row.is_locked,
         }))
     }
 
-    /// One more wrong password; says whether that locks the reviewer out. Those of who is locked out are not counted.
+    /// Counts a wrong password. Returns whether it locks the reviewer out. While they are locked out, nothing is
+    /// counted.
     ///
     /// # Errors
     /// When the database fails.
@@ -146,8 +147,8 @@ impl Store {
         Ok(locked.unwrap_or(false))
     }
 
-    /// Opens a session, and forgets those that are over. `false`: the reviewer was locked out or disabled, or got another
-    /// password, since this one was read.
+    /// Opens a session and deletes those that have ended. `false` if the reviewer was locked out or disabled, or has
+    /// another password, since the caller read this one.
     ///
     /// # Errors
     /// When the database fails.
@@ -178,7 +179,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Whose session that is, unless it is over. `acts`: the reviewer does something, and the session lives on.
+    /// The reviewer of a session, unless the session has ended. With `acts`, the reviewer does something, and the
+    /// session lives on.
     ///
     /// # Errors
     /// When the database fails.
@@ -198,7 +200,7 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        // Not at every request: a write would be one, too.
+        // Not at every request, because each would be a write.
         if acts && row.is_stale {
             sqlx::query!("UPDATE reviewer_sessions SET seen_at = now() WHERE token_hmac = $1", token_hmac)
                 .execute(&self.pool)
@@ -215,7 +217,8 @@ impl Store {
         Ok(())
     }
 
-    /// A new password: every session of the reviewer ends but `kept`, and no lock stands. `false`: nobody has that login.
+    /// Sets a new password. All sessions of the reviewer except `kept` end, and a lock is lifted. `false` if nobody has
+    /// that login.
     ///
     /// # Errors
     /// When the database fails.
@@ -240,7 +243,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Ends a reviewer's sessions and hands back what they hold, or lets them in again. `false`: nobody has that login.
+    /// Disables a reviewer, ends their sessions and returns their cases; or enables them again. `false` if nobody has
+    /// that login.
     ///
     /// # Errors
     /// When the database fails.
@@ -256,7 +260,7 @@ impl Store {
         let Some(id) = id else { return Ok(false) };
         if disabled {
             sqlx::query!("DELETE FROM reviewer_sessions WHERE reviewer_id = $1", id).execute(&mut *tx.inner).await?;
-            // What has not settled is not told any more: whoever stole the account decided it, perhaps.
+            // Decisions that have not settled are dropped: perhaps whoever stole the account made them.
             sqlx::query!(
                 "WITH undone AS (
                      UPDATE review_cases SET state = came_from, came_from = NULL, pending = NULL, pending_by = NULL,

@@ -1,4 +1,4 @@
-//! What a job knows of a person beside images: encrypted before it comes here, gone when its row is.
+//! What a job knows about a person besides images. It is encrypted before it arrives here, and gone when its row is.
 
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, TenantId};
@@ -6,9 +6,9 @@ use visavis_domain::ids::{JobId, TenantId};
 /// What a sealed record holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SealPurpose {
-    /// The number asked for.
+    /// The ID number that was asked for.
     IdNumber,
-    /// What the source knows of its holder.
+    /// What the source knows about the holder of the number.
     Identity,
 }
 
@@ -21,7 +21,7 @@ impl SealPurpose {
         }
     }
 
-    /// The place that is authenticated with the record: one moved to another job does not decrypt.
+    /// The place that is authenticated with the record. A record that is moved to another job does not decrypt.
     #[must_use]
     pub fn place(self, tenant_id: TenantId, job_id: JobId) -> String {
         format!("sealed/{tenant_id}/{job_id}/{}", self.name())
@@ -38,7 +38,7 @@ pub struct SealedRecord {
 
 impl Tx {
     /// # Errors
-    /// When the job has a record of that purpose already, or the database fails.
+    /// When the job has a record of that purpose, or the database fails.
     pub async fn insert_sealed(
         &mut self,
         tenant_id: TenantId,
@@ -61,7 +61,7 @@ impl Tx {
         Ok(())
     }
 
-    /// The job is over: its records go when its images do.
+    /// Gives the job's records the same last day as its images.
     pub(super) async fn end_sealed(&mut self, job_id: JobId) -> Result<(), Error> {
         sqlx::query!(
             "UPDATE sealed_records SET purge_at = jobs.purge_at FROM jobs
@@ -75,7 +75,7 @@ impl Tx {
 }
 
 impl Store {
-    /// A job's record of that purpose, unless it has none or it is erased.
+    /// The job's record of that purpose. `None` if there is none, or it is erased.
     ///
     /// # Errors
     /// When the database fails.
@@ -98,7 +98,7 @@ impl Store {
         Ok(record)
     }
 
-    /// Erases up to `limit` records whose time is over; says how many.
+    /// Erases up to `limit` records whose retention has ended. Returns how many.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,20 +1,20 @@
-//! What a commit tells the rest of its own process, so that nobody there waits for the next look at the database.
+//! What a commit signals to its own process, so that no task there has to wait for its next look at the database.
 //!
-//! A hint and no more: it does not reach other processes, and what it saves is waiting. Whoever listens looks regularly
-//! all the same. `NOTIFY` would reach further, but takes a lock that all commits share.
+//! A signal is a hint that saves waiting: it does not reach other processes, and listeners look regularly anyway.
+//! `NOTIFY` would reach further, but it takes a lock that all commits share.
 
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-/// Something that may now be found in the database.
+/// Something new in the database.
 #[derive(Debug, Clone, Copy)]
 pub enum Signal {
     /// A doorbell to publish.
     Doorbell,
     /// A reply to publish.
     Reply,
-    /// A job that is over.
+    /// A job that has ended.
     Ending,
     /// A delivery to attempt.
     Delivery,
@@ -26,7 +26,7 @@ pub enum Signal {
     Case,
 }
 
-/// One listener for each signal; clones share them.
+/// One listener for each signal. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Signals(Arc<[Notify; 7]>);
 

@@ -1,4 +1,4 @@
-//! Public keys of our signatures: kept for ever, because a signature outlives the master key behind it.
+//! Public keys of our signatures. They are kept for good, because a signature outlives the master key behind it.
 
 use super::{Error, Store};
 
@@ -11,7 +11,7 @@ pub struct SigningKey {
 }
 
 impl Store {
-    /// Records keys; those that are known stay as they are.
+    /// Stores keys. Known ones stay as they are.
     ///
     /// # Errors
     /// When the database fails.

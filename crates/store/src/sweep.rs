@@ -1,4 +1,4 @@
-//! What the sweeper mends: jobs of dead workers, and doorbells that the broker lost.
+//! What the sweeper repairs: jobs of dead workers, and doorbells that the broker lost.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,23 +14,23 @@ use visavis_domain::job::{Failure, JobParams};
 /// What one sweep did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
-    /// Jobs of dead workers, put back.
+    /// Jobs of dead workers that were put back.
     pub revived: u64,
-    /// Jobs that used up their attempts, failed.
+    /// Jobs that used up their attempts and were failed.
     pub failed: u64,
-    /// Doorbells rung again.
+    /// Doorbells that ring again.
     pub rung: u64,
 }
 
-/// Rows of each sort that one sweep mends.
+/// Rows of each sort that one sweep repairs.
 const BATCH: i64 = 1024;
 
 impl Store {
-    /// Puts back, or fails, the running jobs whose lease is over; rings again for queued jobs that nobody claimed in
-    /// `patience` after their doorbell was published.
+    /// Puts running jobs whose lease has ended back, or fails them. Rings again for queued jobs that nobody claimed
+    /// within `patience` after their doorbell was published.
     ///
     /// # Errors
-    /// When the database fails; what was mended until then stays mended.
+    /// When the database fails. What was repaired until then stays repaired.
     pub async fn sweep(&self, patience: Duration) -> Result<Swept, Error> {
         let (revived, failed) = self.sweep_leases().await?;
         let rung = sqlx::query!(
@@ -70,8 +70,8 @@ impl Store {
                 attempt: row.attempt,
             };
             if row.attempt < MAX_ATTEMPTS {
-                // At once: it has waited for its lease to run out. One that kills its worker runs alone from its third
-                // attempt on, see `worker`.
+                // Due at once: it has waited for its lease to end. From its third attempt on a job runs alone, see
+                // `worker`, in case it is the one that kills its worker.
                 sqlx::query!(
                     "UPDATE jobs SET state = 'queued', lease_until = NULL, run_after = now() WHERE id = $1",
                     row.id,

@@ -1,4 +1,4 @@
-//! Organisations, their settings and their brokers' users.
+//! Organisations, their settings and their broker users.
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
@@ -18,7 +18,7 @@ pub struct TenantView {
     pub created_at: DateTime<Utc>,
 }
 
-/// What `PATCH` may change; absent fields stay.
+/// What `PATCH` may change. Absent fields stay.
 #[derive(Debug, Clone, Default)]
 pub struct TenantChange {
     pub amqp_user: Option<String>,
@@ -49,7 +49,7 @@ impl From<TenantRecord> for TenantView {
 }
 
 impl Store {
-    /// Makes an organisation with default settings; `None` when one of that name exists.
+    /// Creates an organisation with default settings. `None` if the name is taken.
     ///
     /// # Errors
     /// As [`Store::insert_tenant_with`].
@@ -58,7 +58,7 @@ impl Store {
         self.insert_tenant_with(name, &change).await
     }
 
-    /// Makes an organisation as it shall be, in one step; `None` when one of that name exists.
+    /// Creates an organisation with these settings, in one step. `None` if the name is taken.
     ///
     /// # Errors
     /// When the name is malformed, another organisation has that broker user, or the database fails.
@@ -86,7 +86,7 @@ impl Store {
         Ok(id.map(TenantId))
     }
 
-    /// An organisation with everything that is set for it.
+    /// An organisation with all its settings.
     ///
     /// # Errors
     /// When the database fails.
@@ -102,7 +102,7 @@ impl Store {
         Ok(row.map(TenantView::from))
     }
 
-    /// Up to `limit` organisations by name, after the name `after`.
+    /// Up to `limit` organisations by name, behind the name `after`.
     ///
     /// # Errors
     /// When the database fails.
@@ -119,11 +119,12 @@ impl Store {
         Ok(rows.into_iter().map(TenantView::from).collect())
     }
 
-    /// Changes an organisation as `decide` says of what it is now; `None` when there is none of that id. Two changes at
-    /// once wait for each other.
+    /// Changes an organisation. `decide` sees what it is now and returns the change. `None` if the id is unknown. Two
+    /// changes at once run one after the other.
     ///
     /// # Errors
-    /// What `decide` says; when another organisation has the broker user, a number is out of range, or the database fails.
+    /// The error of `decide`; when another organisation has the broker user, a number is out of range, or the database
+    /// fails.
     pub async fn change_tenant<E: From<Error>>(
         &self,
         id: TenantId,
@@ -161,7 +162,7 @@ impl Store {
         Ok(Some(row.into()))
     }
 
-    /// The organisation whose submissions that broker user brings.
+    /// The organisation of that broker user.
     ///
     /// # Errors
     /// When the database fails.

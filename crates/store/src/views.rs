@@ -1,4 +1,4 @@
-//! Jobs as their owners may see them: one, or pages of them.
+//! Jobs as their owners see them: one job, or pages of jobs.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use visavis_domain::outcome::Outcome;
 use visavis_domain::review::{Review, ReviewDecision};
 use visavis_domain::tenant::{Account, Service};
 
-/// A job as its owner may see it.
+/// A job as its owner sees it.
 #[derive(Debug, Clone)]
 pub struct JobView {
     pub summary: JobSummary,
@@ -24,9 +24,9 @@ pub struct JobView {
     pub lane: String,
     pub state: JobState,
     pub attempt: i32,
-    /// A reviewer's, once one decided. Stays when the outcome is erased.
+    /// The reviewer's verdict, once one decided. It stays when the outcome is erased.
     pub verdict: Option<Verdict>,
-    /// Its verdict is the one above.
+    /// The machine's outcome, with the verdict above in place of its own.
     pub outcome: Option<Outcome>,
     /// What a reviewer decided.
     pub review: Option<Review>,
@@ -34,7 +34,7 @@ pub struct JobView {
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
-    /// From then on images, sealed records, result and metadata are gone.
+    /// Since then images, sealed records, result and metadata are gone.
     pub erased_at: Option<DateTime<Utc>>,
 }
 
@@ -46,16 +46,16 @@ impl JobView {
     }
 }
 
-/// Which jobs of an account to list; an empty filter lists all.
+/// Which of an account's jobs to list. An empty filter lists all.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
     pub verdict: Option<Verdict>,
     /// One of the states; any other names no job.
     pub state: Option<JobState>,
     pub kind: Option<Service>,
-    /// From then on.
+    /// Created at this time or later.
     pub created_after: Option<DateTime<Utc>>,
-    /// Not from then on.
+    /// Created before this time.
     pub created_before: Option<DateTime<Utc>>,
 }
 
@@ -108,7 +108,7 @@ impl Store {
         row.map(JobView::try_from).transpose()
     }
 
-    /// Up to `limit` of the account's jobs, the newest first; those before `cursor`, where one is given.
+    /// Up to `limit` of the account's jobs, the newest first. With `cursor`, only those before it.
     ///
     /// # Errors
     /// When the database fails.
@@ -140,8 +140,9 @@ impl Store {
                ORDER BY jobs.id DESC LIMIT $9"#,
             account.tenant_id.0,
             account.sandbox,
-            // Without a cursor one above all: a bound that may be absent would not use the index.
-            cursor.map_or(Uuid::max(), |it| it.0),
+            // Without a cursor the bound is the highest id: with a bound that may be absent, the index would not be
+            // used.
+            cursor.map_or(Uuid::max(), |id| id.0),
             filter.verdict.map(Verdict::name),
             filter.state.map(JobState::name),
             filter.kind.map(Service::name),
@@ -168,7 +169,7 @@ impl TryFrom<JobRow> for JobView {
             decided_at,
         });
         let verdict = choice.map(ReviewDecision::verdict).or_else(|| row.verdict.as_deref().and_then(Verdict::parse));
-        let outcome = row.result.map(|it| Outcome { verdict: verdict.unwrap_or(it.0.verdict), ..it.0 });
+        let outcome = row.result.map(|result| Outcome { verdict: verdict.unwrap_or(result.0.verdict), ..result.0 });
         Ok(Self {
             summary: summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
             params: row.params.0,
@@ -178,7 +179,7 @@ impl TryFrom<JobRow> for JobView {
             verdict,
             outcome,
             review,
-            failure: row.failure.map(|it| it.0),
+            failure: row.failure.map(|failure| failure.0),
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,

@@ -1,5 +1,5 @@
-//! Wallets and their ledger. A wallet's row is locked before a movement is written, so that movements of one
-//! organisation have an order, and each knows the balance that it left.
+//! Wallets and their ledger. A wallet's row is locked before a movement is written. So the movements of one
+//! organisation have an order, and each knows the balance after it.
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
@@ -18,7 +18,7 @@ pub struct Movement {
     pub kind: String,
     pub amount_minor: i64,
     pub balance_after: i64,
-    /// What was paid for, of a debit.
+    /// The job that a debit paid for.
     pub job_id: Option<JobId>,
     pub note: String,
     pub created_at: DateTime<Utc>,
@@ -27,23 +27,23 @@ pub struct Movement {
 /// Which movements to list.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Period {
-    /// At or after.
+    /// At this time or later.
     pub from: Option<DateTime<Utc>>,
-    /// Before.
+    /// Before this time.
     pub to: Option<DateTime<Utc>>,
 }
 
-/// What a top-up came to.
+/// What became of a top-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credited {
-    /// The balance after it.
+    /// The new balance.
     Done(Money),
-    /// The wallet is kept in that currency: nothing was changed.
+    /// The wallet is kept in this other currency. Nothing was changed.
     OtherCurrency(Currency),
 }
 
 impl Store {
-    /// The organisation's balance; nothing of no currency before the first movement.
+    /// The organisation's balance. Before the first movement it is 0 of no currency.
     ///
     /// # Errors
     /// When the database fails.
@@ -54,7 +54,7 @@ impl Store {
         row.map_or(Ok(Money::new(0, Currency::NONE)), |row| Ok(Money::new(row.balance, currency(&row.currency)?)))
     }
 
-    /// Tops a wallet up, and makes it where there is none.
+    /// Tops a wallet up. Creates it if there is none.
     ///
     /// # Errors
     /// When the amount is not above zero, the note is longer than 200 characters, or the database fails.
@@ -77,8 +77,8 @@ impl Store {
         Ok(Credited::Done(Money::new(balance, amount.currency)))
     }
 
-    /// A page of the organisation's movements, newest first, from before the movement `after`; `None` when it has no
-    /// such movement.
+    /// A page of the organisation's movements, the newest first, from before the movement `after`. `None` if the
+    /// organisation has no such movement.
     ///
     /// # Errors
     /// When the database fails.
@@ -121,14 +121,14 @@ impl Store {
 }
 
 impl Tx {
-    /// Whether the organisation can pay for one more `id_match` at `price`, the jobs on their way paid for. Until the
-    /// commit nobody else is told so.
+    /// Whether the organisation can pay for one more `id_match` at `price`, besides the jobs that are under way. Until
+    /// the commit, other calls for the organisation wait.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn can_pay(&mut self, tenant_id: TenantId, price: i64) -> Result<bool, Error> {
         let balance = self.lock_wallet(tenant_id).await?.minor;
-        // A statement of its own, which sees what was committed while we waited for the lock.
+        // A statement of its own, so that it sees what was committed while we waited for the lock.
         let on_their_way = sqlx::query_scalar!(
             r#"SELECT count(*) AS "count!" FROM jobs
                WHERE tenant_id = $1 AND kind = 'id_match' AND state IN ('queued', 'running') AND NOT sandbox"#,
@@ -139,7 +139,7 @@ impl Tx {
         Ok(balance >= price.saturating_mul(on_their_way.saturating_add(1)))
     }
 
-    /// Pays for a confirmed job at the organisation's price; one that costs nothing moves nothing.
+    /// Pays for a confirmed job at the organisation's price. A price of 0 writes no movement.
     pub(super) async fn debit_wallet(&mut self, tenant_id: TenantId, job_id: JobId, note: &str) -> Result<(), Error> {
         let settings = sqlx::query_scalar!(
             r#"SELECT settings AS "settings: Json<TenantSettings>" FROM tenants WHERE id = $1"#,
@@ -162,7 +162,7 @@ impl Tx {
         self.insert_movement(tenant_id, Some(job_id), "debit", price, balance, note).await
     }
 
-    /// The wallet, made where there is none, and held until the transaction ends.
+    /// Locks the wallet until the transaction ends. Creates it if there is none.
     async fn lock_wallet(&mut self, tenant_id: TenantId) -> Result<Money, Error> {
         sqlx::query!("INSERT INTO wallets (tenant_id) VALUES ($1) ON CONFLICT DO NOTHING", tenant_id.0)
             .execute(&mut *self.inner)
@@ -187,7 +187,7 @@ impl Tx {
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
             Uuid::now_v7(),
             tenant_id.0,
-            job_id.map(|it| it.0),
+            job_id.map(|id| id.0),
             kind,
             amount,
             balance_after,

@@ -1,4 +1,5 @@
-//! Webhook endpoints and what signs for them. Each belongs to an account: live ones never hear of the sandbox.
+//! Webhook endpoints and their secrets. Each endpoint belongs to an account. Those of live accounts never receive
+//! sandbox events.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use visavis_domain::ids::{EndpointId, TenantId};
 use visavis_domain::tenant::Account;
 use visavis_domain::webhook::{Disabled, EventType, TEST};
 
-/// Endpoints of one account: every event costs a row for each.
+/// Endpoints that an account may have: every event costs a row for each.
 pub const MAX_ENDPOINTS: i64 = 50;
 
 /// Deliveries that one statement deletes or gives up.
@@ -27,7 +28,7 @@ pub struct NewWebhookEndpoint<'a> {
     pub rate_limit: Option<i32>,
 }
 
-/// What signs, sealed. Has no `Debug`.
+/// A sealed secret, which signs deliveries. Has no `Debug`.
 pub struct SealedSecret {
     pub id: Uuid,
     pub endpoint_id: EndpointId,
@@ -38,7 +39,7 @@ pub struct SealedSecret {
     pub public_key: Vec<u8>,
 }
 
-/// An endpoint as its owner may see it.
+/// An endpoint as its owner sees it.
 #[derive(Debug, Clone)]
 pub struct EndpointView {
     pub id: EndpointId,
@@ -46,16 +47,16 @@ pub struct EndpointView {
     pub description: String,
     pub event_types: Vec<String>,
     pub rate_limit: Option<i32>,
-    /// Of the secrets that live, the newest first.
+    /// The public keys of the secrets that are alive, the newest first.
     pub public_keys: Vec<Vec<u8>>,
-    /// Why nothing is delivered to it.
+    /// Why the endpoint gets no deliveries. `None`: it is enabled.
     pub disabled: Option<String>,
     pub disabled_at: Option<DateTime<Utc>>,
     pub failing_since: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
 }
 
-/// What `PATCH` may change; absent fields stay.
+/// What `PATCH` may change. Absent fields stay.
 #[derive(Default)]
 pub struct EndpointChange<'a> {
     pub url: Option<&'a str>,
@@ -65,7 +66,7 @@ pub struct EndpointChange<'a> {
     pub enabled: Option<bool>,
 }
 
-/// What becomes of an endpoint's rate limit.
+/// What to do with the rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RateChange {
     #[default]
@@ -74,12 +75,12 @@ pub enum RateChange {
     PerSecond(i32),
 }
 
-/// Whether a rotation took place.
+/// What became of a request to rotate a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointRotation {
     Done,
     NoSuchEndpoint,
-    /// Two secrets live already.
+    /// Two secrets are alive already.
     TwoLive,
 }
 
@@ -88,12 +89,12 @@ pub enum EndpointRotation {
 pub enum Written<T> {
     Done(T),
     NoSuchEndpoint,
-    /// Nothing is delivered to it.
+    /// The endpoint is disabled.
     Disabled,
 }
 
 impl Store {
-    /// Stores an endpoint with its first secret; says whether the account may have one more.
+    /// Stores an endpoint with its first secret. Returns false if the account has as many as it may have.
     ///
     /// # Errors
     /// When the database fails.
@@ -133,7 +134,7 @@ impl Store {
         Ok(self.endpoints(account, Some(id)).await?.pop())
     }
 
-    /// All of the account's endpoints, the oldest first.
+    /// All endpoints of the account, the oldest first.
     ///
     /// # Errors
     /// When the database fails.
@@ -151,7 +152,7 @@ impl Store {
                WHERE tenant_id = $1 AND sandbox = $2 AND ($3::uuid IS NULL OR id = $3) ORDER BY id"#,
             account.tenant_id.0,
             account.sandbox,
-            id.map(|it| it.0),
+            id.map(|id| id.0),
         )
         .fetch_all(&self.pool)
         .await?;
@@ -170,8 +171,8 @@ impl Store {
         Ok(views.collect())
     }
 
-    /// Changes an endpoint; says whether the account has it. What waits for one that is disabled is given up; one that is
-    /// enabled begins anew.
+    /// Changes an endpoint. Returns whether the account has it. Disabling gives up its pending deliveries; enabling
+    /// starts afresh.
     ///
     /// # Errors
     /// When the database fails.
@@ -211,12 +212,13 @@ impl Store {
         Ok(rows == 1)
     }
 
-    /// Deletes an endpoint with its secrets and deliveries; says whether the account had it.
+    /// Deletes an endpoint with its secrets and deliveries. Returns whether the account had it.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn delete_endpoint(&self, account: Account, id: EndpointId) -> Result<bool, Error> {
-        // Disabled first, and its deliveries bit by bit: jobs that end wait for whoever deletes an endpoint that is theirs.
+        // First it is disabled, and its deliveries are deleted in batches. Jobs that end wait while one of their
+        // endpoints is being deleted.
         let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
         if !self.change_endpoint(account, id, &off).await? {
             return Ok(false);
@@ -241,8 +243,8 @@ impl Store {
         Ok(rows.execute(&self.pool).await?.rows_affected())
     }
 
-    /// Gives an endpoint a new secret; the old one signs too for `grace`. Two live at once: a third rotation within the
-    /// grace is refused rather than cutting off whoever still checks with the oldest.
+    /// Gives an endpoint a new secret. The old one signs too for `grace`. Two secrets may be alive at once. A third
+    /// rotation within the grace is refused, because it would cut off receivers that still check with the oldest.
     ///
     /// # Errors
     /// When the database fails.
@@ -253,7 +255,7 @@ impl Store {
         grace: Duration,
     ) -> Result<EndpointRotation, Error> {
         let mut tx = self.begin().await?;
-        // Rotations of one endpoint wait for each other.
+        // Rotations of one endpoint run one after the other.
         let found = sqlx::query_scalar!(
             "SELECT id FROM webhook_endpoints WHERE tenant_id = $1 AND sandbox = $2 AND id = $3 FOR NO KEY UPDATE",
             account.tenant_id.0,
@@ -293,12 +295,12 @@ impl Store {
         Ok(EndpointRotation::Done)
     }
 
-    /// What signs for these endpoints now, the newest first.
+    /// The secrets that sign for these endpoints now, the newest first.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn list_secrets(&self, endpoints: &[EndpointId]) -> Result<Vec<SealedSecret>, Error> {
-        let endpoints: Vec<_> = endpoints.iter().map(|it| it.0).collect();
+        let endpoints: Vec<_> = endpoints.iter().map(|id| id.0).collect();
         let rows = sqlx::query!(
             "SELECT id, endpoint_id, master_key_id, wrapped_key, sealed, public_key FROM webhook_secrets
              WHERE endpoint_id = ANY($1) AND (expires_at IS NULL OR expires_at > now())
@@ -318,7 +320,7 @@ impl Store {
         Ok(secrets.collect())
     }
 
-    /// Sends an endpoint a test event, whatever it subscribed to; returns the event's id.
+    /// Sends the endpoint a test event, whatever it subscribed to. Returns the event's id.
     ///
     /// # Errors
     /// When the database fails.
@@ -366,7 +368,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Keeps the endpoint from being deleted until the commit, if the account has it and it is delivered to.
+    /// Keeps the endpoint from being deleted until the commit, if the account has it and it is enabled.
     pub(super) async fn hold_enabled(&mut self, account: Account, id: EndpointId) -> Result<Written<()>, Error> {
         let found = sqlx::query_scalar!(
             "SELECT disabled FROM webhook_endpoints WHERE tenant_id = $1 AND sandbox = $2 AND id = $3 FOR KEY SHARE",
@@ -383,8 +385,8 @@ impl Tx {
         })
     }
 
-    /// Gives up what waits for the endpoint, and tells the account unless it was its own doing. Nothing changes for one
-    /// that is disabled already.
+    /// Gives up the endpoint's pending deliveries, and tells the account unless it disabled the endpoint itself.
+    /// Nothing changes if the endpoint is disabled already.
     pub(super) async fn disable_endpoint(&mut self, id: EndpointId, why: Disabled) -> Result<(), Error> {
         let row = sqlx::query!(
             r#"UPDATE webhook_endpoints SET disabled = $2, disabled_at = now() WHERE id = $1 AND disabled IS NULL
@@ -395,7 +397,7 @@ impl Tx {
         .fetch_optional(&mut *self.inner)
         .await?;
         let Some(row) = row else { return Ok(()) };
-        // What a long backlog leaves, the dispatcher gives up, see `give_up_disabled`.
+        // If the backlog is long, the dispatcher gives up the rest, see `give_up_disabled`.
         sqlx::query!(
             "UPDATE deliveries SET state = 'failed', finished_at = now()
              WHERE endpoint_id = $1 AND event_id IN
@@ -420,7 +422,7 @@ impl Tx {
 }
 
 impl RateChange {
-    /// None where there is to be no limit.
+    /// `None`: no limit.
     #[must_use]
     pub fn per_second(self) -> Option<i32> {
         if let Self::PerSecond(rate) = self { Some(rate) } else { None }
@@ -428,5 +430,5 @@ impl RateChange {
 }
 
 fn names(types: &[EventType]) -> Vec<String> {
-    types.iter().map(|it| it.name().to_owned()).collect()
+    types.iter().map(|event_type| event_type.name().to_owned()).collect()
 }
