@@ -9,6 +9,7 @@ pub mod address;
 pub mod event_stream;
 mod resolver;
 mod target;
+pub mod trust;
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -100,7 +101,9 @@ impl Client {
             .pool_idle_timeout(IDLE)
             .dns_resolver(GuardedResolver::new(guard, lookup))
             .build()
-            .map_err(|error| Error::Setup(innermost(&error)))?;
+            .map_err(|error| {
+                Error::Setup(trust::check().map_or_else(|none| none.to_string(), |()| innermost(&error)))
+            })?;
         Ok(Self { inner, guard })
     }
 
