@@ -1,4 +1,4 @@
-//! One pair the whole way round.
+//! One pair of images, from submission to reply.
 
 use crate::support::world::request;
 use crate::support::{World, photos};

@@ -29,7 +29,7 @@ async fn listed(media: &Media, moment: DateTime<Utc>) -> Vec<Uuid> {
     ids
 }
 
-/// What every blob store must do; `folder` is where its objects lie in the end.
+/// What every blob store must do. `folder` is where its objects are in the end.
 async fn keeps_its_promises(store: BlobStore, folder: &std::path::Path) {
     let media = media(store);
     let (tenant, image, rendition) = (TenantId::new(), ImageId::new(), Uuid::now_v7());
@@ -43,7 +43,7 @@ async fn keeps_its_promises(store: BlobStore, folder: &std::path::Path) {
     assert_eq!(media.get_rendition(tenant, rendition, &other).await.unwrap(), bytes);
     assert!(media.get_image(tenant, image, &other).await.is_err(), "each has a key of its own");
     let stored = std::fs::read(folder.join(format!("images/{tenant}/{image}"))).unwrap();
-    assert!(!stored.windows(6).any(|it| it == b"a face"), "it is encrypted");
+    assert!(!stored.windows(6).any(|window| window == b"a face"), "it is encrypted");
 
     let mut both = [image.0, rendition];
     both.sort();
@@ -116,7 +116,7 @@ async fn a_job_lives_and_dies_on_a_bucket_as_on_a_folder() {
     let (_, report) = api.get(&format!("/v1/face-match/{id}")).await;
     assert_eq!(report["face_match"]["source_image"], Value::Null);
 
-    // Retention, too.
+    // The retention as well.
     let (_, accepted) = api.submit(None, &request("face_match", photos::blank(), photos::blank())).await;
     let path = format!("/v1/jobs/{}?wait=60", accepted["id"].as_str().unwrap());
     assert_eq!(api.get(&path).await.1["state"], "succeeded");

@@ -1,4 +1,4 @@
-//! The promise: what is erased, on request or when its time is over, is nowhere any more.
+//! The promise: what is erased, on request or when its retention ends, is nowhere any more.
 
 use std::fs::File;
 use std::time::{Duration, SystemTime};
@@ -36,7 +36,7 @@ fn account(world: &World) -> Account {
     Account::live(world.tenant.id)
 }
 
-/// A job that ended with faces, its two images read once.
+/// A job that ended with faces. Its two images were read once.
 async fn seen(world: &World) -> JobId {
     let job = world.submit_pair("face_match", photos::small_face(), photos::small_face()).await;
     let claim = world.store().claim_job(job).await.unwrap().unwrap();
@@ -122,7 +122,10 @@ async fn nothing_is_left_of_erased_jobs_in_blobs_database_and_logs() {
     assert_eq!(world.count(tables).await, 0, "no key is left either");
     let events: Vec<Value> = sqlx::query_scalar("SELECT payload FROM events").fetch_all(&world.pool).await.unwrap();
     assert_eq!(events.len(), 4, "an end and an erasure of each");
-    assert!(events.iter().all(|it| it.get("score").is_none() && it.get("warnings").is_none()), "{events:?}, {scores}");
+    assert!(
+        events.iter().all(|event| event.get("score").is_none() && event.get("warnings").is_none()),
+        "{events:?}, {scores}"
+    );
 
     for url in &urls {
         let (status, problem) = api::send(api.anonymous(Method::GET, url)).await;
@@ -190,7 +193,7 @@ async fn a_job_that_has_not_ended_is_cancelled_and_its_producer_told() {
         );
         assert!(!found["finished_at"].is_null() && !found["erased_at"].is_null());
     }
-    // The worker that has it in hand changes nothing, and nobody takes it up again.
+    // The worker that runs the job changes nothing, and no other worker starts it again.
     let outcome = with_faces(&claim, FACE);
     assert_eq!(world.store().finish_succeeded(&claim, &success(outcome)).await.unwrap(), Change::Lost);
     assert_eq!(world.store().renew_lease(&claim).await.unwrap(), Change::Lost);
@@ -199,7 +202,7 @@ async fn a_job_that_has_not_ended_is_cancelled_and_its_producer_told() {
     assert_eq!(world.count("SELECT count(*) FROM outbox WHERE kind = 'doorbell'").await, 0);
     assert_eq!(world.count("SELECT count(*) FROM usage").await, 0);
     assert_eq!(world.count("SELECT count(*) FROM events WHERE type = 'image.erased'").await, 2);
-    // Who submits it again gets its end again, and no new job.
+    // A producer that submits it again gets its end again, and no new job.
     let again = producer.properties("queued").with_correlation_id("again".into());
     producer.publish(body.to_string().as_bytes(), again).await;
     assert_eq!(producer.reply("again", "accepted").await.body["state"], "cancelled");
@@ -213,7 +216,7 @@ async fn replies_that_were_not_delivered_keep_the_verdict_alone() {
     let process = world.spawn(&["api"]).await;
     let api = Api::of(&process, &world.tenant.api_key);
     let job = seen(&world).await;
-    // One of the job, and one that was asked for again, which names it in its payload alone.
+    // One reply of the job, and one that was asked for again, which names the job only in its payload.
     let insert = "INSERT INTO outbox (id, kind, tenant_id, job_id, reply_to, payload)
                   SELECT gen_random_uuid(), 'reply_final', $2, $3, 'q',
                          jsonb_build_object('id', $1::uuid, 'state', 'succeeded', 'verdict', 'approved', 'score', 99.5,
@@ -254,7 +257,7 @@ async fn retention_takes_images_renditions_and_records_and_leaves_the_result() {
     }
     let found = world.store().find_job(account(&world), job).await.unwrap().unwrap();
     assert!(found.outcome.is_some() && found.erased_at.is_none(), "the result stays");
-    // A receipt can still be had; there is no image left to count.
+    // The receipt can still be read, and no image is left to count.
     let receipt = images(&world).erase_job(account(&world), job).await.unwrap().unwrap();
     assert_eq!((&receipt["images"], &receipt["renditions"]), (&json!(0), &json!(0)));
 }
@@ -282,7 +285,8 @@ async fn an_erasure_that_was_interrupted_is_ended_by_the_janitor_or_by_the_next_
     assert_eq!(world.count("SELECT count(*) FROM images").await, 0);
 }
 
-/// Each call once held a connection while it asked the pool for another: more calls than connections waited for each other.
+/// Each call once held a connection while it asked the pool for another. With more calls than connections, all waited
+/// for each other.
 #[tokio::test(flavor = "multi_thread")]
 async fn more_erasures_at_once_than_the_database_has_connections_for_all_get_the_receipt() {
     let world = World::without_broker().await;
@@ -307,7 +311,7 @@ async fn a_rendition_that_is_made_while_its_image_is_erased_is_not_kept() {
     };
     assert_eq!(insert(Variant::Whole, Uuid::now_v7()).await, RenditionInsert::Exists, "the first one stands");
     assert_eq!(insert(Variant::Portrait, Uuid::now_v7()).await, RenditionInsert::Done);
-    // The maker's lock waits for the erasure's commit, and then finds nothing.
+    // The lock of the rendition's insert waits for the erasure's commit, and then finds no image.
     let mut tx = world.store().begin().await.unwrap();
     let locked = tx.lock_job(account(&world), job).await.unwrap().unwrap();
     tx.erase_keys(&locked).await.unwrap();
@@ -361,7 +365,7 @@ async fn blobs_that_belong_to_nothing_are_removed_after_a_day_and_no_others() {
     assert_eq!(blobs::count(&world.blobs), 4 + 1 + 1 + 1);
 }
 
-/// Makes every file look a day older, but one.
+/// Makes every file except one look a day older.
 fn age(folder: &std::path::Path, spared: &std::path::Path) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

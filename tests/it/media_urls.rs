@@ -1,4 +1,4 @@
-//! Signed URLs: who holds one may look for 60 minutes, and nobody else, and not longer.
+//! Signed URLs: whoever has one may see the image for 60 minutes. Nobody else may, and not longer.
 
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};
@@ -62,8 +62,8 @@ async fn a_report_shows_the_portrait_and_the_whole_target_to_whoever_holds_its_u
         let picture = image::load_from_memory(&bytes).unwrap();
         let longer = f64::from(picture.width().max(picture.height()));
         assert!(longer <= 256.0 && (picture.width() == size.0 || name == "whole.jpg"), "{name}");
-        assert!(!bytes.windows(4).any(|it| it == b"Exif"), "metadata are left out");
-        // What is kept is read again, byte for byte, and the same URL serves many readers.
+        assert!(!bytes.windows(4).any(|window| window == b"Exif"), "metadata are left out");
+        // The stored file is served again, byte for byte, and the same URL serves many readers.
         assert_eq!(api.anonymous(Method::GET, url).send().await.unwrap().bytes().await.unwrap(), bytes);
     }
     assert_eq!(blobs::count(&world.blobs), 4);
@@ -86,7 +86,7 @@ async fn head_and_ranges_answer_as_the_standard_says() {
     let process = world.spawn(&["api"]).await;
     let api = Api::of(&process, &world.tenant.api_key);
     let [_, url] = urls(&api, finished(&world).await).await;
-    // The first read of all, so that HEAD makes what it describes.
+    // The first read of all, so HEAD makes the file that it describes.
     let head = api.anonymous(Method::HEAD, &url).send().await.unwrap();
     assert_eq!(head.status(), StatusCode::OK);
     let (length, etag) = (head.headers()["content-length"].clone(), head.headers()["etag"].clone());
@@ -130,11 +130,11 @@ async fn a_url_dies_after_sixty_minutes_exactly_and_an_altered_one_was_never_ali
     let api = Api::of(&process, &world.tenant.api_key);
     let job = finished(&world).await;
     let [_, url] = urls(&api, job).await;
-    let expires = Url::parse(&url).unwrap().query_pairs().find(|it| it.0 == "expires").unwrap().1.parse::<i64>();
+    let expires = Url::parse(&url).unwrap().query_pairs().find(|pair| pair.0 == "expires").unwrap().1.parse::<i64>();
     let left = expires.unwrap() - now(&world).await;
     assert!((LIFETIME - 30..=LIFETIME).contains(&left), "{left}");
 
-    // The clock cannot be stepped, so the URL is: issued by the same keys, longer ago.
+    // The clock cannot be stepped, so the URL is issued with the same keys for an earlier time.
     let image: uuid::Uuid = world.scalar("SELECT id FROM images WHERE job_id = $1 AND role = 'probe'", job).await;
     let base = format!("http://{}", process.address());
     let links = visavis::keys::SignedLinks::new(world.intake.media.keyring(), &base).unwrap();
@@ -145,7 +145,7 @@ async fn a_url_dies_after_sixty_minutes_exactly_and_an_altered_one_was_never_ali
         let (found, problem) = status(&api, &issued(dead)).await;
         assert_eq!((found, &problem["code"]), (StatusCode::GONE, &json!("url_expired")), "{problem}");
     }
-    // Who moves the end forges: also of a URL that is dead.
+    // Changing the expiry is forgery, even of a URL that has expired.
     let dead = issued(at - LIFETIME);
     let (old, new) = (format!("expires={at}"), format!("expires={}", at + LIFETIME));
     assert!(dead.contains(&old));

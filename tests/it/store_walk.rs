@@ -1,5 +1,5 @@
-//! The state machine against real Postgres: whatever two workers, the relay, the sweeper and the clock do, in any order,
-//! a job's invariants hold.
+//! The state machine against real Postgres: in whatever order two workers, the relay, the sweeper and the clock act, a
+//! job's invariants hold.
 
 use std::time::Duration;
 
@@ -20,23 +20,23 @@ const CASES: u32 = 250;
 const CHUNKS: usize = 40;
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Something that happens. A worker keeps its last claim, however stale: that makes it a zombie.
+/// Something that happens. A worker keeps its last claim, however old. That makes it a zombie.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Claim(usize),
     Renew(usize),
-    /// A transient fault: put back, or failed when that was the last attempt.
+    /// A temporary fault: the job is put back, or failed if that was the last attempt.
     Fault(usize),
     /// The worker stops on request.
     Release(usize),
     Succeed(usize),
-    /// A fault that no other attempt could mend.
+    /// A fault that another attempt cannot help.
     Fail(usize),
     /// The relay publishes what is due.
     Publish,
-    /// The broker is wiped, or a message lost: nothing in the database says so.
+    /// The broker is wiped, or a message is lost. Nothing in the database says so.
     Sweep,
-    /// The clock goes on by so many seconds.
+    /// The clock advances by so many seconds.
     Pass(u64),
 }
 
@@ -55,7 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Single steps, and whole attempts that come to nothing: without those, few walks would get to the last attempt.
+/// Single steps, and whole attempts that fail. Without those, few walks would reach the last attempt.
 fn walk() -> impl Strategy<Value = Vec<Step>> {
     let died = (0..2_usize).prop_map(|worker| vec![Step::Claim(worker), Step::Pass(31), Step::Sweep, Step::Pass(721)]);
     let faulty = (0..2_usize).prop_map(|worker| vec![Step::Claim(worker), Step::Fault(worker), Step::Pass(721)]);
@@ -63,7 +63,7 @@ fn walk() -> impl Strategy<Value = Vec<Step>> {
     vec(chunk, 1..CHUNKS).prop_map(|chunks| chunks.concat())
 }
 
-/// The job's row, as far as it can change, and what belongs to it.
+/// The job's row as far as it can change, and what belongs to it.
 #[derive(Debug, Clone, PartialEq)]
 struct Row {
     state: String,
@@ -71,7 +71,7 @@ struct Row {
     epoch: i64,
     due: bool,
     expired: bool,
-    /// The whole of it, to see that a job that is over never changes.
+    /// The whole row, to see that a job that has ended never changes.
     text: String,
     /// `job.completed` events, `job.failed` events, usage rows, dead letters.
     effects: [i64; 4],
@@ -152,7 +152,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Does the step; says whether the job changed, having checked that it was right to, or not to.
+    /// Takes the step and checks whether it was allowed to change the job. Returns whether it did.
     async fn act(&mut self, step: Step, before: &Row) -> Result<bool, TestCaseError> {
         let store = self.world.store();
         match step {
@@ -190,7 +190,7 @@ impl<'a> Walk<'a> {
             }
             Step::Publish => {
                 let due = store.claim_doorbells(WorkQueue::Bulk, 16).await.unwrap();
-                store.mark_published(&due.iter().map(|it| it.id).collect::<Vec<_>>()).await.unwrap();
+                store.mark_published(&due.iter().map(|doorbell| doorbell.id).collect::<Vec<_>>()).await.unwrap();
                 Ok(false)
             }
             Step::Sweep => {

@@ -1,4 +1,4 @@
-//! Another organisation's anything does not exist: every route of the OpenAPI document, whoever adds one.
+//! Everything of another organisation looks as if it did not exist. The test walks every route of the OpenAPI document.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::world::request;
 use crate::support::{Api, World, api, photos};
 
-/// Routes that name nothing of an organisation's, or that have a gate of their own: a new one must be thought about.
+/// Routes that name nothing of an organisation's, or have a check of their own. New routes must be considered here.
 const WITHOUT_FOREIGN_THINGS: &[&str] = &[
     "/.well-known/jwks.json",
     "/admin/v1/organisations",
@@ -31,7 +31,7 @@ const WITHOUT_FOREIGN_THINGS: &[&str] = &[
     "/v2/face-recognition/compare-with-liveness",
 ];
 
-/// Where nobody needs a key.
+/// Routes that need no key.
 const PUBLIC: &[&str] = &["/.well-known/jwks.json", "/livez", "/media/{organisation}/{image}/{file}", "/readyz"];
 
 const NOWHERE: &str = "00000000-0000-7000-8000-000000000000";
@@ -44,9 +44,9 @@ struct Operation {
 async fn operations(api: &Api) -> Vec<Operation> {
     let (_, document) = api.get("/openapi.json").await;
     let of_path = |(path, methods): (&String, &Value)| -> Vec<Operation> {
-        let methods = methods.as_object().unwrap().keys().filter_map(|it| it.to_uppercase().parse().ok());
+        let methods = methods.as_object().unwrap().keys().filter_map(|method| method.to_uppercase().parse().ok());
         let known = [Method::GET, Method::POST, Method::PATCH, Method::DELETE];
-        methods.filter(|it| known.contains(it)).map(|method| Operation { path: path.clone(), method }).collect()
+        methods.filter(|method| known.contains(method)).map(|method| Operation { path: path.clone(), method }).collect()
     };
     document["paths"].as_object().unwrap().iter().flat_map(of_path).collect()
 }
@@ -80,7 +80,7 @@ async fn on_every_route_a_strangers_thing_is_answered_as_one_that_does_not_exist
             _ => &job,
         };
         let fill = |id: &str| {
-            path.split('/').map(|it| if it.starts_with('{') { id } else { it }).collect::<Vec<_>>().join("/")
+            path.split('/').map(|part| if part.starts_with('{') { id } else { part }).collect::<Vec<_>>().join("/")
         };
         assert_ne!(fill(own), path, "{path} names nothing: list it, or give it a foreign thing here");
         let ask = async |api: &Api, id: &str| {
@@ -96,15 +96,15 @@ async fn on_every_route_a_strangers_thing_is_answered_as_one_that_does_not_exist
         walked.push((method, path));
     }
     let least = ["/v1/face-match/{id}", "/v1/images/{id}", "/v1/jobs/{id}", "/v1/webhooks/{id}"];
-    assert!(least.iter().all(|path| walked.iter().any(|it| it.1 == *path)), "{walked:?}");
-    // Nothing that was asked for has changed anything.
+    assert!(least.iter().all(|path| walked.iter().any(|operation| operation.1 == *path)), "{walked:?}");
+    // None of the requests has changed anything.
     assert_eq!(owner.get(&format!("/v1/jobs/{job}")).await.1["erased_at"], Value::Null);
     assert_eq!(owner.get(&format!("/v1/images/{image}")).await.0, StatusCode::OK);
     assert_eq!(owner.get(&format!("/v1/webhooks/{hook}")).await.1["url"], "https://example.com/");
-    // What lists, lists one's own.
+    // Lists contain only what is one's own.
     assert_eq!(stranger.get("/v1/webhooks").await.1["webhooks"], json!([]));
     assert_eq!(stranger.get("/v1/jobs").await.1["jobs"], json!([]));
-    // An upload of another's cannot be named by a job either.
+    // A job cannot name an upload of another organisation either.
     let mut body = request("face_match", photos::blank(), photos::blank());
     body["request"]["source_image"] = json!({ "image_id": image });
     let (status, problem) = stranger.submit(None, &body).await;
@@ -144,7 +144,7 @@ async fn on_every_route_an_ended_key_is_unknown_and_a_key_without_the_scope_is_r
             continue;
         }
         assert_eq!(empty_request(&ended, &method, &path).await, StatusCode::UNAUTHORIZED, "{method} {path}");
-        // A wallet is the live account's; what one's own organisation and key may do, every key may ask.
+        // A wallet belongs to the live account. What one's own organisation and key may do, every key may ask.
         let open = path == "/v1/organisation";
         let status = empty_request(&narrow, &method, &path).await;
         assert_eq!(status == StatusCode::FORBIDDEN, !open, "{method} {path}: {status}");
@@ -175,7 +175,7 @@ async fn head_is_answered_as_get_is_without_its_body() {
 }
 
 fn filled(path: &str) -> String {
-    path.split('/').map(|it| if it.starts_with('{') { NOWHERE } else { it }).collect::<Vec<_>>().join("/")
+    path.split('/').map(|part| if part.starts_with('{') { NOWHERE } else { part }).collect::<Vec<_>>().join("/")
 }
 
 async fn empty_request(api: &Api, method: &Method, path: &str) -> StatusCode {

@@ -1,5 +1,5 @@
-//! What producers send over AMQP, good and bad: each message is answered with its reason, recorded, and none of them
-//! blocks, panics or is lost.
+//! Submissions over AMQP, good and bad. Each message is answered with its reason and recorded; none of them blocks,
+//! panics or is lost.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ async fn every_malformed_submission_is_answered_and_recorded_with_its_reason() {
         let reply = producer.reply(name, "rejected").await;
         assert_eq!(reply.body["code"], *code, "{name}: {}", reply.body);
         assert_eq!(reply.body["field"].as_str(), *field, "{name}: {}", reply.body);
-        assert!(reply.body["message"].as_str().is_some_and(|it| it.len() > 10), "{name}: {}", reply.body);
+        assert!(reply.body["message"].as_str().is_some_and(|message| message.len() > 10), "{name}: {}", reply.body);
         let recorded: (String, Option<String>) = sqlx::query_as(
             "SELECT code, amqp_user FROM dead_letters WHERE kind = 'rejected_submission' AND message_id = $1",
         )
@@ -100,7 +100,7 @@ async fn every_malformed_submission_is_answered_and_recorded_with_its_reason() {
     still_works(&world, &mut producer).await;
 }
 
-/// A good submission is accepted: nothing before it blocks the queue.
+/// A good submission is accepted: the messages before it do not block the queue.
 async fn still_works(world: &World, producer: &mut Producer) {
     producer.submit("good", &request("likeness_check", blank(), blank())).await;
     let id = producer.reply("good", "accepted").await.body["id"].as_str().unwrap().to_owned();
@@ -130,7 +130,7 @@ async fn who_submits_is_decided_by_the_broker_and_never_by_the_message() {
 
     let forged = producer.properties("forged").with_user_id("somebody-else".into());
     assert!(
-        producer.replies().await.iter().all(|it| it.correlation_id != "anonymous"),
+        producer.replies().await.iter().all(|reply| reply.correlation_id != "anonymous"),
         "nobody knows whose queue it was"
     );
     assert!(producer.try_publish(&body, forged).await.is_err(), "the broker refuses a forged user_id");
@@ -202,7 +202,7 @@ async fn a_reply_queue_that_takes_nothing_holds_up_neither_answers_nor_work() {
     producer.submit("next", &pair).await;
     producer.reply("next", "completed").await;
 
-    // Its answers are tried again, later each time, and then given up where an operator sees it.
+    // Its replies are tried again, later each time, and then given up where an operator sees them.
     let waiting = "SELECT count(*) FROM outbox WHERE attempt > 0 AND published_at IS NULL";
     eventually("both were tried", A_WHILE, async || world.count(waiting).await == 2).await;
     world.execute("UPDATE outbox SET attempt = 8, next_at = now()").await;
@@ -223,8 +223,8 @@ async fn a_producer_that_comes_back_with_another_queue_gets_its_answers_there() 
     assert_eq!(second.reply("one", "accepted").await.body["duplicate"], true);
     let _worker = world.spawn(&["worker"]).await;
     let ended = second.reply("one", "completed").await;
-    assert!(first.replies().await.iter().all(|it| it.kind == "accepted"), "the older address is out of use");
-    // Over by now: who asks again gets both answers at once.
+    assert!(first.replies().await.iter().all(|reply| reply.kind == "accepted"), "the older address is out of use");
+    // The job has ended: a producer that asks again gets both replies at once.
     first.submit("one", &pair).await;
     assert_eq!(first.reply("one", "completed").await.body, ended.body);
     assert_eq!(world.count("SELECT count(*) FROM jobs").await, 1);
@@ -254,7 +254,7 @@ fn unusual_but_good() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// A file that announces an image and is none that we take, with the code of its fault.
+/// A file that pretends to be an image that we accept, with the code of its fault.
 fn unusable() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let jpeg = photo("obama.jpg");
     let png = photo("no-face.png");
@@ -274,8 +274,8 @@ async fn unusual_files_are_compared_and_unusable_ones_end_not_finished_with_the_
     let mut producer = world.producer().await;
     let _visavis = world.spawn(&["intake", "relay", "worker"]).await;
     let (good, bad) = (unusual_but_good(), unusable());
-    for (name, file) in good.iter().chain(&bad.iter().map(|it| (it.0, it.1.clone())).collect::<Vec<_>>()) {
-        // Without liveness: a photo made grey looks printed, and it is files that are tried here.
+    for (name, file) in good.iter().chain(&bad.iter().map(|file| (file.0, file.1.clone())).collect::<Vec<_>>()) {
+        // Without liveness: a photo made grey looks printed, and this test is about files.
         producer.submit(name, &request("likeness_check", small_face(), file)).await;
     }
     for (name, _) in &good {

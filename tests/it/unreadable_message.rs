@@ -1,5 +1,5 @@
-//! A message that no client can read: one of its properties is not UTF-8, which the broker passes on and AMQP libraries
-//! refuse by cutting the connection. It must not take its neighbours along, or stop the service.
+//! A message that no client can read: one of its properties is not UTF-8. The broker passes it on, and AMQP libraries
+//! refuse it by cutting the connection. Its neighbours must still be handled, and the service must not stop.
 
 use reqwest::Url;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,7 +17,7 @@ async fn a_message_that_no_client_can_read_takes_no_neighbour_along() {
     let mut producer = world.producer().await;
     let _relay = world.spawn(&["relay"]).await;
     let pair = request("likeness_check", blank(), blank());
-    // All of them wait in the queue together, the unreadable one amidst the others.
+    // All of them wait in the queue together, the unreadable one among the others.
     for n in 0..GOOD {
         if n == 2 {
             publish_unreadable(&world.amqp, &world.vhost).await;
@@ -35,7 +35,7 @@ async fn a_message_that_no_client_can_read_takes_no_neighbour_along() {
     assert!(intake.exit().await.success());
 }
 
-/// A submission whose message id is no UTF-8, in frames of our own making (AMQP 0-9-1, sections 2.3 and 4.2).
+/// A submission whose message id is not UTF-8, in frames that we build (AMQP 0-9-1, sections 2.3 and 4.2).
 async fn publish_unreadable(broker: &Url, vhost: &str) {
     let (user, password) = (broker.username(), broker.password().unwrap_or_default());
     let address = (broker.host_str().unwrap(), broker.port().unwrap_or(5672));

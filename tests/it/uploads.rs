@@ -1,4 +1,4 @@
-//! `/v1/images`: what is taken, what is refused, and how long an upload may be named.
+//! `/v1/images`: what is accepted, what is refused, and how long requests may name an upload.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -13,7 +13,7 @@ fn upload(api: &Api, content_type: &str, body: impl Into<reqwest::Body>) -> Requ
     api.request(Method::POST, "/v1/images").header("content-type", content_type).body(body)
 }
 
-/// Uploads a good image; answers its id.
+/// Uploads a good image and returns its id.
 async fn uploaded(api: &Api, bytes: &[u8]) -> String {
     let (status, image) = api::send(upload(api, "image/jpeg", bytes.to_vec())).await;
     assert_eq!(status, StatusCode::CREATED, "{image}");
@@ -26,7 +26,8 @@ async fn an_upload_is_described_shown_and_erased() {
     let process = world.spawn(&["api"]).await;
     let api = Api::of(&process, &world.tenant.api_key);
     let lying = with_orientation(photos::small_face(), 6);
-    let (width, height) = image::load_from_memory(photos::small_face()).map(|it| (it.width(), it.height())).unwrap();
+    let (width, height) =
+        image::load_from_memory(photos::small_face()).map(|image| (image.width(), image.height())).unwrap();
     let text = json!({ "image": format!("data:image/png;base64,{}", BASE64_STANDARD.encode(&lying)) }).to_string();
     for (content_type, body) in [
         ("image/png", lying.clone()),
@@ -47,7 +48,7 @@ async fn an_upload_is_described_shown_and_erased() {
         let shown = api.anonymous(Method::GET, url).send().await.unwrap();
         assert_eq!(shown.status(), StatusCode::OK);
         let shown = shown.bytes().await.unwrap();
-        assert!(!shown.windows(4).any(|it| it == b"Exif"), "metadata are left out");
+        assert!(!shown.windows(4).any(|window| window == b"Exif"), "metadata are left out");
         let shown = image::load_from_memory(&shown).unwrap();
         assert_eq!((shown.width(), shown.height()), (height, width), "the turn that they asked for was made");
 
@@ -107,7 +108,7 @@ async fn what_is_no_image_of_ours_is_refused_with_the_reason_and_not_stored() {
         let (found, problem) = api::send(request).await;
         assert_eq!((found.as_u16(), problem["code"].as_str()), (status, Some(code)), "{problem}");
         assert_eq!(problem["field"].as_str(), field, "{problem}");
-        assert!(problem["detail"].as_str().is_some_and(|it| it.len() > 10), "{problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{problem}");
     }
     world.execute("UPDATE tenants SET settings = '{\"approved\": false}'").await;
     let (status, problem) = api::send(upload(&api, "image/jpeg", jpeg)).await;
@@ -169,12 +170,12 @@ async fn a_job_names_an_upload_of_its_own_account_and_keeps_a_copy_of_its_own() 
         let (status, _) = api::send(stranger.request(method, &format!("{path}{id}"))).await;
         assert_eq!(status, StatusCode::NOT_FOUND);
     }
-    // A test key of the same organisation is another account.
+    // A test key of the same organisation belongs to another account.
     let test = Api::of(&process, &world.make_test_key().await);
     refused(&test, &id).await;
     assert_eq!(test.get(&format!("/v1/images/{id}")).await.0, StatusCode::NOT_FOUND);
 
-    // An upload can be named again until its time is over: before the janitor comes.
+    // Requests can name an upload until it expires, even before the janitor comes.
     assert_eq!(api.submit(None, &naming(&id)).await.0, StatusCode::ACCEPTED);
     world.execute("UPDATE images SET purge_at = now() WHERE role = 'upload'").await;
     refused(&api, &id).await;

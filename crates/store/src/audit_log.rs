@@ -1,6 +1,7 @@
 //! The desk's audit log: who did what. Entries are only ever added; a trigger refuses changes.
 
 use chrono::{DateTime, Utc};
+use strum::{EnumString, IntoStaticStr};
 use uuid::Uuid;
 
 use super::{Error, Store, Tx};
@@ -10,7 +11,8 @@ use visavis_domain::review::Reviewer;
 use visavis_domain::tenant::Account;
 
 /// What a reviewer did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum AuditAction {
     SignedIn,
     SignedOut,
@@ -32,43 +34,10 @@ pub enum AuditAction {
 }
 
 impl AuditAction {
-    pub const ALL: [Self; 12] = [
-        Self::SignedIn,
-        Self::SignedOut,
-        Self::LockedOut,
-        Self::PasswordChanged,
-        Self::Taken,
-        Self::Opened,
-        Self::Viewed,
-        Self::HandedBack,
-        Self::Assigned,
-        Self::Decided,
-        Self::Undone,
-        Self::Corrected,
-    ];
-
+    /// The name in the database.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::SignedIn => "signed_in",
-            Self::SignedOut => "signed_out",
-            Self::LockedOut => "locked_out",
-            Self::PasswordChanged => "password_changed",
-            Self::Taken => "taken",
-            Self::Opened => "opened",
-            Self::Viewed => "viewed",
-            Self::HandedBack => "handed_back",
-            Self::Assigned => "assigned",
-            Self::Decided => "decided",
-            Self::Undone => "undone",
-            Self::Corrected => "corrected",
-        }
-    }
-
-    /// The action of that name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|action| action.name() == name)
+        self.into()
     }
 }
 
@@ -210,7 +179,7 @@ impl Store {
         let entry = rows.into_iter().map(|row| AuditEntry {
             at: row.at,
             who: row.name,
-            action: AuditAction::parse(&row.action),
+            action: row.action.parse().ok(),
             detail: row.detail,
         });
         Ok(entry.collect())

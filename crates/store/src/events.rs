@@ -176,8 +176,8 @@ impl Store {
         Ok(rows.into_iter().map(StoredEvent::from).collect())
     }
 
-    /// Up to `limit` events of one of the account's jobs in `span`, in order. It looks them up by the job, so the account's other events
-    /// cost nothing.
+    /// Up to `limit` events of one of the account's jobs in `span`, in order. It looks them up by the job, so the
+    /// account's other events cost nothing.
     ///
     /// # Errors
     /// When the database fails.

@@ -82,8 +82,8 @@ impl Store {
         let mut free = None;
         for but_handed_back in [true, false] {
             free = sqlx::query_scalar!(
-                // "state IN (...)" looks redundant beside "state <> 'settling'". It repeats the condition of the partial
-                // index review_cases_queue, without which the planner would not use that index.
+                // "state IN (...)" looks redundant beside "state <> 'settling'". It repeats the condition of the
+                // partial index review_cases_queue, without which the planner would not use that index.
                 "UPDATE review_cases SET holder = $1, taken_at = now(), lease_until = now() + make_interval(secs => $5)
                  WHERE job_id = (SELECT job_id FROM review_cases
                                  WHERE tenant_id = $2 AND sandbox = $3 AND job_id IS DISTINCT FROM $4
