@@ -1,6 +1,6 @@
-//! What a worker does with a claimed job: one file for each way of looking at images. Verdicts are `domain::policy`'s.
+//! Runs a claimed job: one file for each way of analysing its images. `domain::policy` decides the verdict.
 //!
-//! No face, an unreadable image, a low score: those are outcomes. Errors are faults of machines.
+//! A missing face, an unreadable image and a low score are outcomes. Errors are faults of machines.
 
 mod compare_with_liveness;
 mod face_match;
@@ -23,7 +23,7 @@ use crate::video;
 use crate::vision::scene::Scene;
 use crate::vision::{self, Analysis, Engine, Template};
 
-/// What jobs work with.
+/// What all jobs share.
 #[derive(Clone)]
 pub struct Context {
     pub engine: Arc<Engine>,
@@ -31,11 +31,11 @@ pub struct Context {
     pub video: video::Frames,
 }
 
-/// What one job was given.
+/// The inputs of one job.
 pub struct Inputs {
-    /// In the order of roles and positions.
+    /// Ordered by role and position.
     pub images: Vec<InputImage>,
-    /// Of `id_match`.
+    /// Present in `id_match` only.
     pub id_number: Option<IdNumber>,
 }
 
@@ -47,33 +47,33 @@ pub struct InputImage {
 }
 
 impl Inputs {
-    /// The bytes of the first image of a role. Every job has the images of its kind: a missing one is noticed when they are
-    /// fetched.
+    /// The bytes of the first image of a role. Every job has the images of its kind: the worker checks that when it
+    /// fetches them.
     fn image(&self, role: ImageRole) -> Bytes {
-        self.all(role).next().map(|it| it.bytes.clone()).unwrap_or_default()
+        self.all(role).next().map(|image| image.bytes.clone()).unwrap_or_default()
     }
 
-    /// The images of a role in their order.
+    /// The images of a role, in their order.
     fn all(&self, role: ImageRole) -> impl Iterator<Item = &InputImage> {
-        self.images.iter().filter(move |it| it.role == role)
+        self.images.iter().filter(move |image| image.role == role)
     }
 }
 
-/// What a job came to.
+/// The result of a job.
 pub struct Finished {
     pub outcome: Outcome,
-    /// The source's record, of an `id_match`; to be sealed.
+    /// The source's record in an `id_match`. The worker encrypts it.
     pub identity: Option<IdentityRecord>,
-    /// The frame that was compared of a video, a JPEG; to be kept beside it.
+    /// The compared frame of a video, as a JPEG. The worker stores it beside the video.
     pub frame: Option<Bytes>,
-    /// The probe that was compared, where a picture must not be sent twice.
+    /// The compared probe, for kinds that warn about a picture that is sent twice.
     pub probe: Option<ProbeScene>,
 }
 
-/// A picture that was sent as somebody's living face, coarsely.
+/// Coarse versions of the pictures that were compared.
 pub struct ProbeScene {
     pub scene: Scene,
-    /// The picture that it was held against; none where an ID number names the person.
+    /// The picture that it was compared with. None when an ID number names the person.
     pub reference: Option<Scene>,
 }
 
@@ -83,7 +83,7 @@ impl Finished {
     }
 }
 
-/// Why a job gave no outcome: chosen where the fault arises.
+/// Why a job has no outcome. The variant is chosen where the fault arises.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
     /// Another attempt may do better.
@@ -92,7 +92,7 @@ pub enum JobError {
     /// The identity source did not answer: another attempt may do better.
     #[error("identity source: {0}")]
     SourceDown(#[source] identity::Transient),
-    /// It answered what no other attempt can mend.
+    /// The identity source gave an answer that will not change with another attempt.
     #[error("identity source: {0}")]
     SourceFault(#[source] identity::Permanent),
     /// The program that decodes videos cannot be run: another attempt may do better.
@@ -101,8 +101,8 @@ pub enum JobError {
     /// No other attempt can do better.
     #[error("{}", .0.detail)]
     Fail(Failure),
-    /// A test key asked for a fault that another attempt mends.
-    #[error("the sandbox was asked to fail for now")]
+    /// A test key asked for a transient fault.
+    #[error("the sandbox was asked to fail this attempt")]
     Sandbox,
     /// This worker is stopping: the attempt does not count.
     #[error("the vision engine is closed")]
@@ -129,24 +129,24 @@ pub async fn run(
     }
 }
 
-/// One image, looked at.
-struct Looked {
+/// One image after its analysis.
+struct AnalysedImage {
     analysis: Option<Analysis>,
     seen: ImageFinding,
 }
 
-impl Looked {
+impl AnalysedImage {
     fn template(&self) -> Option<&Template> {
-        self.analysis.as_ref().and_then(|it| it.template.as_ref())
+        self.analysis.as_ref().and_then(|analysis| analysis.template.as_ref())
     }
 
     fn compute_ms(&self) -> f64 {
-        self.analysis.as_ref().map_or(0.0, |it| it.timings.total().as_secs_f64() * 1e3)
+        self.analysis.as_ref().map_or(0.0, |analysis| analysis.timings.total().as_secs_f64() * 1e3)
     }
 
-    /// Of a picture with a face: others are nobody's.
+    /// The coarse picture, when it shows a face.
     fn scene(&self) -> Option<Scene> {
-        self.analysis.as_ref().filter(|it| it.template.is_some()).map(|it| it.scene.clone())
+        self.analysis.as_ref().filter(|analysis| analysis.template.is_some()).map(|analysis| analysis.scene.clone())
     }
 
     fn report(&self, role: ImageRole, position: u16) -> ImageReport {
@@ -154,8 +154,8 @@ impl Looked {
     }
 }
 
-/// Analyses an image, and sorts what was seen from what went wrong.
-async fn look(context: &Context, image: Bytes, mode: Mode, deadline: Instant) -> Result<Looked, JobError> {
+/// Analyses an image. An unreadable image is a finding; all other faults are errors.
+async fn analyse(context: &Context, image: Bytes, mode: Mode, deadline: Instant) -> Result<AnalysedImage, JobError> {
     match context.engine.analyse(image, mode, deadline).await {
         Ok(analysis) => {
             let pixels = |side: usize| u32::try_from(side).unwrap_or(u32::MAX);
@@ -163,29 +163,36 @@ async fn look(context: &Context, image: Bytes, mode: Mode, deadline: Instant) ->
                 width: pixels(analysis.width),
                 height: pixels(analysis.height),
                 faces: pixels(analysis.faces.len()),
-                face: analysis.primary_face().map(|it| [it.bbox.left, it.bbox.top, it.bbox.right, it.bbox.bottom]),
+                face: analysis
+                    .primary_face()
+                    .map(|face| [face.bbox.left, face.bbox.top, face.bbox.right, face.bbox.bottom]),
                 quality: analysis.quality,
                 provenance: analysis.provenance,
             };
-            Ok(Looked { analysis: Some(analysis), seen })
+            Ok(AnalysedImage { analysis: Some(analysis), seen })
         }
         Err(vision::Error::Image(fault)) => {
             let seen = ImageFinding::Unreadable { code: fault.code().to_owned(), reason: fault.to_string() };
-            Ok(Looked { analysis: None, seen })
+            Ok(AnalysedImage { analysis: None, seen })
         }
         Err(vision::Error::Closed) => Err(JobError::Stopping),
         Err(fault @ (vision::Error::Runtime(_) | vision::Error::Deadline)) => Err(JobError::Retry(fault)),
     }
 }
 
-/// A probe that was held against a picture, where both have a face.
-fn held_against(reference: &Looked, probe: &Looked) -> Option<ProbeScene> {
+/// The coarse pictures of a probe and its reference, when both show a face.
+fn probe_scene(reference: &AnalysedImage, probe: &AnalysedImage) -> Option<ProbeScene> {
     let (scene, reference) = probe.scene().zip(reference.scene())?;
     Some(ProbeScene { scene, reference: Some(reference) })
 }
 
-/// Compares two looked-at images; nothing when either has no usable face.
-fn compare(context: &Context, a: &Looked, b: &Looked, mode: Mode) -> Result<Option<Comparison>, JobError> {
+/// Compares two images. `None` when one of them has no usable face.
+fn compare(
+    context: &Context,
+    a: &AnalysedImage,
+    b: &AnalysedImage,
+    mode: Mode,
+) -> Result<Option<Comparison>, JobError> {
     let Some((a, b)) = a.template().zip(b.template()) else { return Ok(None) };
     let comparison = context.engine.compare(a, b, mode).map_err(JobError::Retry)?;
     Ok(Some(Comparison {
@@ -197,11 +204,11 @@ fn compare(context: &Context, a: &Looked, b: &Looked, mode: Mode) -> Result<Opti
     }))
 }
 
-/// Tests liveness in the probe's image; nothing where no model is installed, or no face was found.
+/// Tests liveness in the probe's image. `None` when no model is installed, or no face was found.
 async fn liveness(
     context: &Context,
     image: Bytes,
-    probe: &Looked,
+    probe: &AnalysedImage,
     deadline: Instant,
 ) -> Result<Option<Liveness>, JobError> {
     let face = probe.analysis.as_ref().and_then(Analysis::primary_face);
@@ -218,7 +225,7 @@ fn failed(code: &str, detail: &str) -> JobError {
     JobError::Fail(Failure { code: code.to_owned(), detail: detail.to_owned() })
 }
 
-/// To the microsecond, which is precise enough and reads better.
+/// Milliseconds, rounded to the microsecond.
 fn rounded_ms(ms: f64) -> f64 {
     (ms * 1e3).round() / 1e3
 }

@@ -1,4 +1,5 @@
-//! Runs jobs: claim, fetch, compare, record in one commit, and only then tell the broker.
+//! Runs jobs: claims one, fetches its images, compares, records the result in one commit, and then acknowledges the
+//! message.
 
 pub mod slots;
 
@@ -42,18 +43,19 @@ pub struct Worker {
     pub life: Lifecycle,
 }
 
-/// Doorbells in hand: enough to keep the engine busy, few enough that another worker finds some.
+/// How many doorbells a worker holds: enough to keep the engine busy, few enough to leave some to other workers.
 const PREFETCH: [(WorkQueue, u16); 3] = [(WorkQueue::Interactive, 8), (WorkQueue::Bulk, 4), (WorkQueue::Sandbox, 8)];
-/// A job that computes for longer than this is stopped and tried again.
+/// A job that computes for longer than this is stopped and retried.
 const DEADLINE: Duration = Duration::from_mins(1);
-/// Images that are not here after this long are tried again. Longer than the patience of a shutdown, which gives the
-/// attempt back.
+/// How long to wait for the images of a job before it is retried. This is longer than the grace time of a shutdown,
+/// which gives the attempt back.
 const FETCH: Duration = Duration::from_secs(30);
-/// Within a third of a lease, so that one hung renewal does not cost it.
+/// The longest time for one statement. It is less than a third of a lease, so that one hung renewal does not lose the
+/// lease.
 const STATEMENT: Duration = Duration::from_secs(8);
-/// From this attempt on a job runs alone on its worker. When a worker dies, each job that it had in hand is charged an
-/// attempt, and all of them come back together: without this, one that kills its worker would in the end take the
-/// innocent ones beside it along.
+/// From this attempt on a job runs alone on its worker. When a worker dies, each of its jobs is charged an attempt, and
+/// all of them come back together. Otherwise a job that kills its worker would use up the attempts of the jobs beside
+/// it.
 const IN_DOUBT: i32 = 3;
 
 /// The shutdown began.
@@ -85,7 +87,7 @@ impl From<keys::Error> for Error {
 }
 
 impl Error {
-    /// No other attempt can do better.
+    /// Whether another attempt would fail in the same way.
     fn is_permanent(&self) -> bool {
         matches!(
             self,
@@ -110,10 +112,10 @@ impl Worker {
 
     async fn handle(self, queue: WorkQueue, incoming: Incoming) -> Settle {
         let Some(job_id) = message::read_doorbell(&incoming.body) else {
-            error!("a message in a work queue is no doorbell: dropped");
+            error!("a message in a work queue is not a doorbell and was dropped");
             return Settle::Ack;
         };
-        // Over, running elsewhere, or not due yet: there will be another doorbell if there must.
+        // The job is over, runs elsewhere, or is not due yet. If it must run, another doorbell will come.
         let attempt = match self.patiently(|| self.store.find_next_attempt(job_id)).await {
             Ok(Some(attempt)) => attempt,
             Ok(None) => return Settle::Ack,
@@ -137,7 +139,7 @@ impl Worker {
         Settle::Ack
     }
 
-    /// Asks, waiting out a database that does not answer, until the shutdown begins.
+    /// Repeats a query while the database does not answer, until the shutdown begins.
     async fn patiently<T, F>(&self, ask: impl Fn() -> F) -> Result<T, Stopping>
     where
         F: Future<Output = Result<T, store::Error>>,
@@ -165,7 +167,7 @@ impl Worker {
         let change = match &outcome {
             Ok(success) => self.record(claim, || self.store.finish_succeeded(claim, success)).await,
             Err(Error::LeaseLost) => Some(Change::Lost),
-            // Whatever goes wrong while we stop may go wrong because we stop: no attempt is charged for it.
+            // Faults during a shutdown may come from the shutdown, so that no attempt is charged for them.
             Err(fault) if !fault.is_permanent() && self.life.stopping().is_cancelled() => {
                 self.record(claim, || self.store.release_job(claim)).await
             }
@@ -176,16 +178,16 @@ impl Worker {
             (Some(Change::Done), Ok(success)) => info!(verdict = success.outcome.verdict.name(), ms, "job succeeded"),
             (Some(Change::Done), Err(fault)) => warn!(%fault, ms, "job has no outcome yet"),
             (Some(Change::Lost), outcome) => {
-                warn!(ms, "the job is somebody else's by now: nothing was recorded");
-                if let Some(frame) = outcome.ok().and_then(|it| it.frame) {
+                warn!(ms, "another worker has taken the job over: nothing was recorded");
+                if let Some(frame) = outcome.ok().and_then(|success| success.frame) {
                     self.forget(claim, &frame).await;
                 }
             }
-            (None, _) => error!(ms, "nothing could be recorded: the lease will run out"),
+            (None, _) => error!(ms, "nothing could be recorded: the job returns when its lease runs out"),
         }
     }
 
-    /// What nobody will ever hold the key of. Should this fail, the janitor finds it.
+    /// Deletes a frame whose key was not stored. If this fails, the janitor deletes it later.
     async fn forget(&self, claim: &Claim, frame: &ImageRow) {
         if let Err(error) = self.media.delete_image(claim.tenant_id, frame.id).await {
             warn!(image = %frame.id, %error, "a blob without a key was left behind");
@@ -193,7 +195,7 @@ impl Worker {
     }
 
     async fn compute(&self, claim: &Claim) -> Result<Success, Error> {
-        // Bounded like the computing: a hung file system must not hold the lease for ever.
+        // Limited like the computing, so that a hung file system does not hold the lease for ever.
         let inputs = tokio::time::timeout(FETCH, self.fetch(claim)).await.map_err(|_| Error::FetchTimeout)??;
         let mut finished = if claim.summary.sandbox {
             jobs::sandbox::run(&claim.params, &inputs, claim.attempt).await?
@@ -206,14 +208,15 @@ impl Worker {
                 Ok(None) => {}
                 Ok(Some((jobs, latest))) => {
                     let probe = finished.outcome.probe();
-                    let image = probe.map(|it| claim.params.image_name(it.role, it.position)).unwrap_or_default();
+                    let image =
+                        probe.map(|report| claim.params.image_name(report.role, report.position)).unwrap_or_default();
                     finished.outcome.warnings.push(Warning::duplicated_image(&image, jobs, &latest));
                 }
-                // A warning is not worth computing all of it again.
+                // The warning is not worth another attempt of the whole job.
                 Err(error) => warn!(%error, "it is not known whether the image was sent before"),
             }
         }
-        let identity = finished.identity.map(|it| self.seal(claim, &it)).transpose()?;
+        let identity = finished.identity.map(|record| self.seal(claim, &record)).transpose()?;
         let frame = match finished.frame {
             Some(jpeg) => {
                 Some(tokio::time::timeout(FETCH, self.keep(claim, &jpeg)).await.map_err(|_| Error::FetchTimeout)??)
@@ -223,7 +226,7 @@ impl Worker {
         Ok(Success { outcome: finished.outcome, identity, frame, probe_hash })
     }
 
-    /// Of the picture that was compared, and of whose face it was said to be.
+    /// Hashes of the compared picture, and of the picture or number that it was compared with.
     fn probe_hash(&self, claim: &Claim, finished: &Finished, inputs: &Inputs) -> Option<ProbeHash> {
         let probe = finished.probe.as_ref()?;
         let hash = |scene: &Scene| PerceptualHash::of(scene.cells(), &self.pepper, claim.tenant_id);
@@ -240,7 +243,7 @@ impl Worker {
         Some(ProbeHash { hash, parts: hash.parts(&self.pepper, claim.tenant_id), compared_with })
     }
 
-    /// Stores the frame that was taken out of a video, encrypted as every image; its key is stored with the result.
+    /// Stores the frame that was taken out of a video, encrypted like every image. Its key is stored with the result.
     async fn keep(&self, claim: &Claim, jpeg: &Bytes) -> Result<ImageRow, Error> {
         let id = ImageId::new();
         let key = self.media.put_image(claim.tenant_id, id, jpeg).await?;
@@ -255,7 +258,7 @@ impl Worker {
         })
     }
 
-    /// A person's record leaves this process only encrypted.
+    /// Encrypts a person's record, which leaves this process in no other form.
     fn seal(&self, claim: &Claim, identity: &IdentityRecord) -> Result<SealedRecord, Error> {
         let plain = serde_json::Value::Object(identity.attributes.clone()).to_string();
         let place = SealPurpose::Identity.place(claim.tenant_id, claim.summary.id);
@@ -274,7 +277,7 @@ impl Worker {
         let needs_number = matches!(claim.params, JobParams::IdMatch { .. });
         let roles: &[ImageRole] =
             if needs_number { &[ImageRole::Probe] } else { &[ImageRole::Reference, ImageRole::Probe] };
-        if roles.iter().any(|role| !images.iter().any(|it| it.role == *role)) {
+        if roles.iter().any(|role| !images.iter().any(|image| image.role == *role)) {
             return Err(Error::ImageGone);
         }
         let id_number = if needs_number { Some(self.id_number(claim).await?) } else { None };
@@ -289,20 +292,20 @@ impl Worker {
         String::from_utf8(plain).ok().and_then(|text| IdNumber::parse(&text)).ok_or(keys::Error::Altered.into())
     }
 
-    /// Renews the lease at a third of its length; returns when it is lost.
+    /// Renews the lease whenever a third of it has passed. Returns when it is lost.
     async fn keep_lease(&self, claim: &Claim) -> Error {
         loop {
             tokio::time::sleep(LEASE / 3).await;
             match within(self.store.renew_lease(claim)).await {
                 Ok(Change::Done) => {}
                 Ok(Change::Lost) => return Error::LeaseLost,
-                // The lease may still stand; the next turn tells.
+                // The lease may still stand. The next renewal will show it.
                 Err(error) => warn!(%error, "lease not renewed"),
             }
         }
     }
 
-    /// A transient fault puts the job back; the last attempt's fault ends it.
+    /// A transient fault puts the job back. A permanent fault, or the fault of the last attempt, ends the job.
     async fn record_fault(&self, claim: &Claim, fault: &Error) -> Option<Change> {
         let wait = if fault.is_permanent() { None } else { backoff::after_attempt(claim.attempt, rand::random()) };
         if let Some(wait) = wait {
@@ -313,8 +316,8 @@ impl Worker {
         }
     }
 
-    /// Commits a change, again if need be: after a lost answer it reads, and never assumes. Gives up when the lease
-    /// would be over anyway.
+    /// Commits a change, and repeats it after a fault. When an answer was lost, it reads the state instead of assuming
+    /// one. Gives up when the lease would be over anyway.
     async fn record<F>(&self, claim: &Claim, change: impl Fn() -> F) -> Option<Change>
     where
         F: Future<Output = Result<Change, store::Error>>,
@@ -350,7 +353,7 @@ async fn within<T>(statement: impl Future<Output = Result<T, store::Error>>) -> 
     tokio::time::timeout(STATEMENT, statement).await.map_err(|_| Error::Timeout)?.map_err(Error::from)
 }
 
-/// For programs and for people; no detail of a machine, which a producer has no business to know.
+/// The failure as producers see it. It holds no details of our machines.
 fn failure(fault: &Error) -> Failure {
     let (code, detail) = match fault {
         Error::Store(_) | Error::Timeout => ("database_unavailable", "the database did not answer"),

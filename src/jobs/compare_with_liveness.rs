@@ -1,10 +1,11 @@
-//! `compare_with_liveness`: the best of a gallery, then the probe's liveness, and only where the comparison passed.
+//! `compare_with_liveness`: finds the best match in a gallery, then tests the probe's liveness if the comparison
+//! passed.
 
 use std::time::Instant;
 
 use futures_util::future::join_all;
 
-use super::{Context, Finished, Inputs, JobError, compare, failed, liveness, look, rounded_ms};
+use super::{Context, Finished, Inputs, JobError, analyse, compare, failed, liveness, rounded_ms};
 use crate::domain::image::ImageRole;
 use crate::domain::job::JobParams;
 use crate::domain::policy::{self, Evidence};
@@ -15,7 +16,7 @@ pub(super) async fn run(
     inputs: &Inputs,
     deadline: Instant,
 ) -> Result<Finished, JobError> {
-    // Before any comparing: whether the answer can be had must not depend on who is in the pictures.
+    // Checked before any comparison, so that this failure does not depend on who is in the pictures.
     if context.engine.liveness_model().is_none() {
         return Err(failed(
             "liveness_unavailable",
@@ -24,22 +25,24 @@ pub(super) async fn run(
     }
     let mode = params.mode();
     let gallery = inputs.all(ImageRole::Reference);
-    let (probe, looked) = tokio::join!(
-        look(context, inputs.image(ImageRole::Probe), mode, deadline),
-        // As many at once as the engine takes: the others wait at its door.
-        join_all(gallery.map(async |it| (it.position, look(context, it.bytes.clone(), mode, deadline).await))),
+    let (probe, analysed) = tokio::join!(
+        analyse(context, inputs.image(ImageRole::Probe), mode, deadline),
+        // All are submitted at once. The engine takes as many as it can, and the others wait.
+        join_all(
+            gallery.map(async |image| (image.position, analyse(context, image.bytes.clone(), mode, deadline).await))
+        ),
     );
     let probe = probe?;
     let mut evidence = Evidence { images: vec![probe.report(ImageRole::Probe, 0)], ..Evidence::default() };
     let mut compute_ms = probe.compute_ms();
-    for (position, looked) in looked {
-        let looked = looked?;
-        compute_ms += looked.compute_ms();
-        evidence.images.push(looked.report(ImageRole::Reference, position));
-        let comparison = compare(context, &looked, &probe, mode)?;
-        evidence.gallery_scores.push(comparison.as_ref().map(|it| it.similarity));
-        let best = evidence.comparison.as_ref().map(|it| it.similarity);
-        if comparison.as_ref().map(|it| it.similarity) > best {
+    for (position, image) in analysed {
+        let image = image?;
+        compute_ms += image.compute_ms();
+        evidence.images.push(image.report(ImageRole::Reference, position));
+        let comparison = compare(context, &image, &probe, mode)?;
+        evidence.gallery_scores.push(comparison.as_ref().map(|comparison| comparison.similarity));
+        let best = evidence.comparison.as_ref().map(|comparison| comparison.similarity);
+        if comparison.as_ref().map(|comparison| comparison.similarity) > best {
             evidence.comparison = comparison;
         }
     }

@@ -1,11 +1,13 @@
-//! `face_match` of several frames or of a video: the best frame against the reference.
+//! `face_match` with several frames or a video: compares the best frame with the reference.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
-use super::{Context, Finished, Inputs, JobError, Looked, compare, failed, held_against, liveness, look, rounded_ms};
+use super::{
+    AnalysedImage, Context, Finished, Inputs, JobError, analyse, compare, failed, liveness, probe_scene, rounded_ms,
+};
 use crate::domain::evidence::Mode;
 use crate::domain::frames::FrameSummary;
 use crate::domain::image::ImageRole;
@@ -17,10 +19,10 @@ use crate::video::{self, VideoFault};
 use crate::vision::best_frame::{self, FrameParams};
 use crate::vision::motion::{glimpses, parallax};
 
-/// One picture of the live side.
-struct Frame {
+/// One frame of the live capture.
+struct LiveFrame {
     image: Bytes,
-    /// Seconds from a video's beginning.
+    /// Seconds from the start of the video.
     at: Option<f64>,
 }
 
@@ -32,7 +34,7 @@ pub(super) async fn run(
     deadline: Instant,
 ) -> Result<Finished, JobError> {
     let (reference, frames) = tokio::join!(
-        look(context, inputs.image(ImageRole::Reference), params.mode(), deadline),
+        analyse(context, inputs.image(ImageRole::Reference), params.mode(), deadline),
         frames(context, target, inputs),
     );
     let (reference, frames) = (reference?, frames?);
@@ -47,35 +49,35 @@ pub(super) async fn run(
         }
     };
 
-    // All of them as fast as it goes; the best one then as the caller wants it.
-    let looked = frames.iter().map(|it| look(context, it.image.clone(), Mode::Fast, deadline));
-    let looked = try_join_all(looked).await?;
-    let mut compute_ms = reference.compute_ms() + looked.iter().map(Looked::compute_ms).sum::<f64>();
-    let (seen, analyses): (Vec<_>, Vec<_>) = looked.into_iter().map(|it| (it.seen, it.analysis)).unzip();
+    // All frames are analysed in fast mode, and then the best one in the mode of the request.
+    let analysed = frames.iter().map(|frame| analyse(context, frame.image.clone(), Mode::Fast, deadline));
+    let analysed = try_join_all(analysed).await?;
+    let mut compute_ms = reference.compute_ms() + analysed.iter().map(AnalysedImage::compute_ms).sum::<f64>();
+    let (seen, analyses): (Vec<_>, Vec<_>) = analysed.into_iter().map(|image| (image.seen, image.analysis)).unzip();
     let best = best_frame::best(&analyses);
     let alike = |a: &_, b: &_| context.engine.compare(a, b, Mode::Fast);
-    let mut together =
+    let mut summary =
         best_frame::consistency(&analyses, best, &FrameParams::default(), alike).map_err(JobError::Retry)?;
-    together.actions = motion::actions(&glimpses(&analyses), &MotionLimits::default());
-    together.parallax = parallax(&analyses);
-    // Without a face, a reviewer is shown the middle of the video.
+    summary.actions = motion::actions(&glimpses(&analyses), &MotionLimits::default());
+    summary.parallax = parallax(&analyses);
+    // Without a face in any frame, reviewers are shown the middle one.
     let shown = best.unwrap_or(frames.len() / 2);
     if target == LiveCapture::Video {
-        together.best = best.map(|_| VIDEO_FRAME);
-        together.best_at = best.and_then(|it| frames[it].at);
+        summary.best = best.map(|_| VIDEO_FRAME);
+        summary.best_at = best.and_then(|frame| frames[frame].at);
         evidence.images.push(ImageReport { role: ImageRole::Probe, position: VIDEO_FRAME, seen: seen[shown].clone() });
     } else {
         let report = |(position, seen)| ImageReport { role: ImageRole::Probe, position, seen };
         evidence.images.extend((0..).zip(seen).map(report));
     }
-    evidence.frames = Some(together);
+    evidence.frames = Some(summary);
 
-    let mut held = None;
+    let mut scenes = None;
     if let Some(best) = best {
         let image = frames[best].image.clone();
-        let probe = look(context, image.clone(), params.mode(), deadline).await?;
+        let probe = analyse(context, image.clone(), params.mode(), deadline).await?;
         compute_ms += probe.compute_ms();
-        held = held_against(&reference, &probe);
+        scenes = probe_scene(&reference, &probe);
         evidence.comparison = compare(context, &reference, &probe, params.mode())?;
         if policy::wants_liveness(params, evidence.comparison.as_ref()) {
             evidence.liveness = liveness(context, image, &probe, deadline).await?;
@@ -83,21 +85,23 @@ pub(super) async fn run(
     }
     evidence.compute_ms = rounded_ms(compute_ms);
     let frame = (target == LiveCapture::Video).then(|| frames[shown].image.clone());
-    Ok(Finished { frame, probe: held, ..Finished::plain(policy::decide(params.clone(), evidence)) })
+    Ok(Finished { frame, probe: scenes, ..Finished::plain(policy::decide(params.clone(), evidence)) })
 }
 
-/// The pictures of the live side in their order; the inner error is the video's own fault.
+/// The frames of the live capture, in their order. The inner error is a fault of the video itself.
 async fn frames(
     context: &Context,
     target: LiveCapture,
     inputs: &Inputs,
-) -> Result<Result<Vec<Frame>, VideoFault>, JobError> {
+) -> Result<Result<Vec<LiveFrame>, VideoFault>, JobError> {
     if target != LiveCapture::Video {
-        let frames = inputs.all(ImageRole::Probe).map(|it| Frame { image: it.bytes.clone(), at: None });
+        let frames = inputs.all(ImageRole::Probe).map(|image| LiveFrame { image: image.bytes.clone(), at: None });
         return Ok(Ok(frames.collect()));
     }
     match context.video.of(inputs.image(ImageRole::Probe)).await {
-        Ok(frames) => Ok(Ok(frames.into_iter().map(|it| Frame { image: it.jpeg, at: Some(it.at) }).collect())),
+        Ok(frames) => {
+            Ok(Ok(frames.into_iter().map(|frame| LiveFrame { image: frame.jpeg, at: Some(frame.at) }).collect()))
+        }
         Err(video::Error::Video(fault)) => Ok(Err(fault)),
         Err(video::Error::Missing) => {
             Err(failed("video_unavailable", "no ffmpeg is installed beside the workers: send target_frames instead"))

@@ -1,8 +1,8 @@
-//! `id_match`: a selfie against the portrait that the source of the ID type holds.
+//! `id_match`: a selfie against the portrait from the source of the ID type.
 
 use std::time::Instant;
 
-use super::{Context, Finished, Inputs, JobError, ProbeScene, compare, look, rounded_ms};
+use super::{Context, Finished, Inputs, JobError, ProbeScene, analyse, compare, rounded_ms};
 use crate::domain::identity::{IdNumber, IdType};
 use crate::domain::image::ImageRole;
 use crate::domain::job::{Failure, JobParams};
@@ -21,8 +21,8 @@ pub(super) async fn run(
     };
     let decided = |evidence| Finished::plain(policy::decide(params.clone(), evidence));
 
-    // The selfie first: without a face there is no reason to ask anybody about a person.
-    let selfie = look(context, inputs.image(ImageRole::Probe), *mode, deadline).await?;
+    // The selfie comes first: without a face in it the source must not be asked about a person.
+    let selfie = analyse(context, inputs.image(ImageRole::Probe), *mode, deadline).await?;
     let mut evidence = Evidence {
         images: vec![selfie.report(ImageRole::Probe, 0)],
         compute_ms: rounded_ms(selfie.compute_ms()),
@@ -35,11 +35,11 @@ pub(super) async fn run(
         evidence.id_not_found = true;
         return Ok(decided(evidence));
     };
-    let portrait = look(context, portrait, *mode, deadline).await?;
+    let portrait = analyse(context, portrait, *mode, deadline).await?;
     evidence.images.insert(0, portrait.report(ImageRole::Reference, 0));
     evidence.compute_ms = rounded_ms(selfie.compute_ms() + portrait.compute_ms());
     evidence.comparison = compare(context, &portrait, &selfie, *mode)?;
-    // Who could not be compared with is nobody's business.
+    // Without a comparison the person's record is not passed on.
     let identity = evidence.comparison.is_some().then_some(record);
     let probe = selfie.scene().map(|scene| ProbeScene { scene, reference: None });
     Ok(Finished { identity, probe, ..decided(evidence) })

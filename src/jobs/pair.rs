@@ -1,8 +1,8 @@
-//! `likeness_check`, and `face_match` of one image: two images side by side where threads are free.
+//! `likeness_check`, and `face_match` with one image: both images are analysed at the same time where threads are free.
 
 use std::time::Instant;
 
-use super::{Context, Finished, Inputs, JobError, compare, held_against, liveness, look, rounded_ms};
+use super::{Context, Finished, Inputs, JobError, analyse, compare, liveness, probe_scene, rounded_ms};
 use crate::domain::image::ImageRole;
 use crate::domain::job::JobParams;
 use crate::domain::policy::{self, Evidence};
@@ -15,8 +15,8 @@ pub(super) async fn run(
 ) -> Result<Finished, JobError> {
     let mode = params.mode();
     let (reference, probe) = tokio::join!(
-        look(context, inputs.image(ImageRole::Reference), mode, deadline),
-        look(context, inputs.image(ImageRole::Probe), mode, deadline),
+        analyse(context, inputs.image(ImageRole::Reference), mode, deadline),
+        analyse(context, inputs.image(ImageRole::Probe), mode, deadline),
     );
     let (reference, probe) = (reference?, probe?);
     let comparison = compare(context, &reference, &probe, mode)?;
@@ -32,6 +32,6 @@ pub(super) async fn run(
         compute_ms: rounded_ms(reference.compute_ms() + probe.compute_ms()),
         ..Evidence::default()
     };
-    let held_against = held_against(&reference, &probe);
-    Ok(Finished { probe: held_against, ..Finished::plain(policy::decide(params.clone(), evidence)) })
+    let probe_scene = probe_scene(&reference, &probe);
+    Ok(Finished { probe: probe_scene, ..Finished::plain(policy::decide(params.clone(), evidence)) })
 }

@@ -1,4 +1,5 @@
-//! Jobs of test keys: no model, no identity source, no money; what comes out follows from magic inputs alone.
+//! Jobs of test keys. They use no model, no identity source and no money. Their outcomes follow from magic inputs
+//! alone.
 
 use serde_json::{Map, json};
 
@@ -26,7 +27,7 @@ pub async fn run(params: &JobParams, inputs: &Inputs, attempt: i32) -> Result<Fi
     if attempt <= probe.retry {
         return Err(JobError::Sandbox);
     }
-    // Of a video no frame is taken, so that none can be shown.
+    // No frame is taken out of a video here, so that none can be shown.
     let position =
         if matches!(params, JobParams::FaceMatch { target: LiveCapture::Video, .. }) { VIDEO_FRAME } else { 0 };
     let mut evidence = Evidence { images: vec![report(ImageRole::Probe, position, &probe)], ..Evidence::default() };
@@ -36,12 +37,12 @@ pub async fn run(params: &JobParams, inputs: &Inputs, attempt: i32) -> Result<Fi
             for image in inputs.all(ImageRole::Reference) {
                 let reference = Directives::read(&image.bytes);
                 evidence.images.push(report(ImageRole::Reference, image.position, &reference));
-                // The lower of both: either side can spoil a pair.
+                // Either image can lower the score of the pair.
                 let similarity = reference.similarity.min(probe.similarity);
                 let comparison = comparison(params, [&reference, &probe], similarity)?;
-                evidence.gallery_scores.push(comparison.as_ref().map(|it| it.similarity));
-                let best = evidence.comparison.as_ref().map(|it| it.similarity);
-                if comparison.as_ref().map(|it| it.similarity) > best {
+                evidence.gallery_scores.push(comparison.as_ref().map(|comparison| comparison.similarity));
+                let best = evidence.comparison.as_ref().map(|comparison| comparison.similarity);
+                if comparison.as_ref().map(|comparison| comparison.similarity) > best {
                     evidence.comparison = comparison;
                 }
             }
@@ -143,7 +144,7 @@ fn report(role: ImageRole, position: u16, directives: &Directives) -> ImageRepor
 }
 
 fn comparison(params: &JobParams, images: [&Directives; 2], similarity: f64) -> Result<Option<Comparison>, JobError> {
-    if images.iter().any(|it| it.unreadable || it.faces == 0) {
+    if images.iter().any(|image| image.unreadable || image.faces == 0) {
         return Ok(None);
     }
     Ok(Some(Comparison {

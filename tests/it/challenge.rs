@@ -32,12 +32,12 @@ async fn issued(api: &Api, wish: &Value) -> (String, Vec<Action>) {
     let issued = answer(api.post(CHALLENGES, wish)).await;
     assert_eq!(issued.status, 201, "{issued:?}");
     let steps = issued.body["actions"].as_array().unwrap();
-    let actions = steps.iter().map(|it| serde_json::from_value(it["action"].clone()).unwrap()).collect();
+    let actions = steps.iter().map(|step| serde_json::from_value(step["action"].clone()).unwrap()).collect();
     (issued.body["challenge"].as_str().unwrap().to_owned(), actions)
 }
 
 fn request(frames: &[Vec<u8>], challenge: &str) -> Value {
-    let frames: Vec<_> = frames.iter().map(|it| encoded(it)).collect();
+    let frames: Vec<_> = frames.iter().map(|frame| encoded(frame)).collect();
     let source = encoded(&photo("obama2.jpg"));
     json!({ "source_image": source, "target_frames": frames, "challenge": challenge, "search_mode": "FAST" })
 }
@@ -70,13 +70,13 @@ async fn a_challenge_is_random_signed_and_lives_two_minutes() {
     assert!((before + 120..=after + 120).contains(&expires.timestamp()), "{before} {expires} {after}");
     let steps = answered.body["actions"].as_array().unwrap();
     assert_eq!(steps.len(), 6);
-    assert!(steps.iter().all(|it| it["instruction"].as_str().unwrap().ends_with('.')));
+    assert!(steps.iter().all(|step| step["instruction"].as_str().unwrap().ends_with('.')));
     // Of 2,490 equally likely ones, five are all the same once in 38 million million times.
     let mut others = Vec::new();
     for _ in 0..5 {
         others.push(issued(&api, &json!({ "length": 6 })).await.1);
     }
-    assert!(others.iter().any(|it| *it != others[0]), "{others:?}");
+    assert!(others.iter().any(|other| *other != others[0]), "{others:?}");
 
     let (status, _) = api.get("/.well-known/jwks.json").await;
     assert_eq!(status, StatusCode::OK);
@@ -138,9 +138,9 @@ async fn a_challenge_is_answered_once_in_time_and_by_whom_it_was_issued_to() {
     let (token, _) = issued(&api, &json!({})).await;
     let body = some_frames(&token);
     let racing = (0..8).map(|_| answer(api.post(PATH, &body)));
-    let statuses: Vec<_> = futures_util::future::join_all(racing).await.iter().map(|it| it.status).collect();
-    assert_eq!(statuses.iter().filter(|it| **it == 202).count(), 1, "{statuses:?}");
-    assert_eq!(statuses.iter().filter(|it| **it == 400).count(), 7, "{statuses:?}");
+    let statuses: Vec<_> = futures_util::future::join_all(racing).await.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 202).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 400).count(), 7, "{statuses:?}");
 
     // Two minutes later, by the database's clock; what it is held against is signed.
     assert_eq!(world.count("SELECT count(*) FROM spent_challenges").await, 2);
@@ -188,7 +188,7 @@ async fn another_s_actions_beside_a_photo_answer_nothing_however_badly_they_are_
     let (token, asked) = issued(&api, &wish).await;
     let head = Subject::head(&actor.picture, &actor.face);
     let poses = performed(&asked, &MANNER, 3);
-    let blurred = poses.iter().map(|it| jpeg(&image::imageops::blur(&head.frame(it), 3.0)));
+    let blurred = poses.iter().map(|pose| jpeg(&image::imageops::blur(&head.frame(pose), 3.0)));
     let frames: Vec<_> = std::iter::once(jpeg(&victim.picture)).chain(blurred).collect();
     let job = finished(&api, &answer(api.post(PATH, &request(&frames, &token))).await).await;
     let found = &job["result"]["frames"];
@@ -205,14 +205,15 @@ async fn a_head_that_does_what_is_asked_passes_and_a_tilted_photo_of_it_does_not
     let (head, sheet) = (Subject::head(&shot.picture, &shot.face), Subject::sheet(&shot.picture, &shot.face));
 
     let (token, asked) = issued(&api, &wish).await;
-    let frames: Vec<_> = performed(&asked, &MANNER, 3).iter().map(|it| jpeg(&head.frame(it))).collect();
+    let frames: Vec<_> = performed(&asked, &MANNER, 3).iter().map(|pose| jpeg(&head.frame(pose))).collect();
     let job = finished(&api, &answer(api.post(PATH, &request(&frames, &token))).await).await;
     assert_eq!(job["result"]["challenge"], json!({ "asked": asked, "passed": true }), "{job}");
-    let told: Vec<_> = job["warnings"].as_array().unwrap().iter().map(|it| it["risk"].as_str().unwrap()).collect();
+    let told: Vec<_> =
+        job["warnings"].as_array().unwrap().iter().map(|warning| warning["risk"].as_str().unwrap()).collect();
     assert!(!told.contains(&"CHALLENGE_FAILED") && !told.contains(&"FRAMES_INCONSISTENT"), "{told:?}");
 
     let (token, asked) = issued(&api, &wish).await;
-    let frames: Vec<_> = Attack::Tilted.poses(&asked, 0.5, 3).iter().map(|it| jpeg(&sheet.frame(it))).collect();
+    let frames: Vec<_> = Attack::Tilted.poses(&asked, 0.5, 3).iter().map(|pose| jpeg(&sheet.frame(pose))).collect();
     let job = finished(&api, &answer(api.post(PATH, &request(&frames, &token))).await).await;
     assert_eq!(job["result"]["challenge"]["passed"], json!(false), "{job}");
     assert_ne!(job["verdict"], "approved");

@@ -13,15 +13,16 @@ use crate::support::{Api, World};
 
 /// What the job of that pair ends with: the weight and data of the warning about the target.
 async fn told(api: &Api, risk: &str, source: &[u8], target: &[u8]) -> Option<(String, String)> {
-    let images = [source, target].map(|it| BASE64_STANDARD.encode(it));
+    let images = [source, target].map(|file| BASE64_STANDARD.encode(file));
     let request = json!({ "source_image": images[0], "target_image": images[1], "search_mode": "FAST" });
     let native = json!({ "version": 1, "kind": "face_match", "lane": "interactive", "request": request });
     let (_, accepted) = api.submit(None, &native).await;
     let (_, job) = api.get(&format!("/v1/jobs/{}?wait=60", accepted["id"].as_str().unwrap())).await;
     assert_eq!(job["state"], "succeeded", "{job}");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let warning = job["warnings"].as_array().unwrap().iter().find(|it| {
-        it["risk"] == risk && it["additional_data"].as_str().is_some_and(|it| it.starts_with("image=target_image"))
+    let warning = job["warnings"].as_array().unwrap().iter().find(|warning| {
+        warning["risk"] == risk
+            && warning["additional_data"].as_str().is_some_and(|data| data.starts_with("image=target_image"))
     })?;
     Some((text(&warning["log_type"]), text(&warning["additional_data"])))
 }
@@ -29,7 +30,7 @@ async fn told(api: &Api, risk: &str, source: &[u8], target: &[u8]) -> Option<(St
 fn saved_again(file: &[u8], share: f64, quality: u8, metadata: Option<&[u8]>) -> Vec<u8> {
     let picture = image::load_from_memory(file).unwrap().to_rgb8();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sides of pictures")]
-    let side = |it: u32| (f64::from(it) * share) as u32;
+    let side = |side: u32| (f64::from(side) * share) as u32;
     let scaled: RgbImage =
         imageops::resize(&picture, side(picture.width()), side(picture.height()), imageops::FilterType::Triangle);
     let mut written = Cursor::new(Vec::new());

@@ -39,7 +39,7 @@ async fn the_first_job_of_each_organisation_comes_before_the_second_of_any() {
 
     let next = async |limit| {
         let claimed = world.store().claim_doorbells(WorkQueue::Bulk, limit).await.unwrap();
-        let mut jobs: Vec<_> = claimed.into_iter().map(|it| it.job_id).collect();
+        let mut jobs: Vec<_> = claimed.into_iter().map(|claim| claim.job_id).collect();
         jobs.sort();
         jobs
     };

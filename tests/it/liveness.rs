@@ -17,7 +17,7 @@ use crate::support::{Api, World, photos};
 use crate::vision_support::models_without_liveness;
 
 fn compare(probe: &[u8], gallery: &[&[u8]]) -> Value {
-    let gallery: Vec<_> = gallery.iter().map(|it| BASE64_STANDARD.encode(it)).collect();
+    let gallery: Vec<_> = gallery.iter().map(|file| BASE64_STANDARD.encode(file)).collect();
     json!({"os": "IOS", "search_mode": "FAST", "probe": BASE64_STANDARD.encode(probe), "gallery": gallery})
 }
 
@@ -73,11 +73,12 @@ async fn the_default_pack_tests_liveness_after_a_match_and_asks_for_more_than_a_
     let (_, report) = api.get(&format!("/v1/face-match/{id}")).await;
     assert_eq!(report["face_match"]["status"], "In Review");
     let warnings = report["face_match"]["warnings"].as_array().unwrap();
-    let warning = warnings.iter().find(|it| it["risk"] == "INSUFFICIENT_CONTEXT").unwrap_or_else(|| panic!("{report}"));
+    let warning =
+        warnings.iter().find(|warning| warning["risk"] == "INSUFFICIENT_CONTEXT").unwrap_or_else(|| panic!("{report}"));
     assert_eq!(warning["log_type"], "warning");
     assert!(warning["additional_data"].as_str().unwrap().starts_with("image=target_image context=1."), "{warning}");
     assert!(warning["long_description"].as_str().unwrap().contains("uncropped"), "{warning}");
-    assert!(warnings.iter().all(|it| it["risk"] != "LOW_LIVENESS_SCORE"), "{report}");
+    assert!(warnings.iter().all(|warning| warning["risk"] != "LOW_LIVENESS_SCORE"), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,7 +160,7 @@ async fn with_minifasnet_a_match_is_followed_by_a_test_of_both_and_a_mismatch_is
     let scores = answer["data"]["comparison"]["result"]["gallery_scores"].as_array().unwrap();
     assert!(scores[0].as_f64() < Some(0.67) && scores[1].as_f64() >= Some(0.85), "{answer}");
     let liveness = answer["data"]["liveness"]["result"]["liveness_score"].as_f64();
-    assert!(liveness.is_some_and(|it| (0.0..=1.0).contains(&it)), "{answer}");
+    assert!(liveness.is_some_and(|score| (0.0..=1.0).contains(&score)), "{answer}");
     let (status, answer) = post(&api, &compare(&again, &[&biden])).await;
     assert_eq!((status, answer["data"].get("liveness")), (StatusCode::OK, None), "{answer}");
 }
@@ -192,7 +193,7 @@ impl wiremock::Respond for &'static Ranged {
 async fn a_download_that_broke_off_goes_on_where_it_was_and_another_file_is_refused() {
     const PIECE: usize = 1 << 20;
     let world = World::without_broker().await;
-    let file: Vec<u8> = (0..2 * PIECE + 999).map(|it| u8::try_from(it % 251).unwrap()).collect();
+    let file: Vec<u8> = (0..2 * PIECE + 999).map(|byte| u8::try_from(byte % 251).unwrap()).collect();
     let hash = hex::encode(ring::digest::digest(&ring::digest::SHA256, &file));
     let server = wiremock::MockServer::start().await;
     let ranged: &'static Ranged =

@@ -41,7 +41,7 @@ async fn a_job_whose_worker_is_killed_is_finished_by_another_and_takes_effect_on
     assert_eq!(world.count("SELECT count(*) FROM usage").await, 1);
     assert_eq!(world.count("SELECT count(*) FROM events").await, 1);
     eventually("nothing is left to tell", SOON, async || world.count("SELECT count(*) FROM outbox").await == 0).await;
-    let kinds: Vec<_> = producer.replies().await.iter().map(|it| it.kind.as_str()).collect();
+    let kinds: Vec<_> = producer.replies().await.iter().map(|reply| reply.kind.as_str()).collect();
     assert_eq!(kinds, ["accepted", "completed"]);
 }
 

@@ -23,9 +23,9 @@ async fn sixty_four_parallel_submissions_of_one_key_make_one_job_a_hundred_times
         let key = format!("key {round}");
         let answers = join_all((0..PARALLEL).map(|_| world.submit(Some(&key), body.as_bytes()))).await;
         let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
-        let jobs: HashSet<_> = answers.iter().map(|it| it.summary.id).collect();
+        let jobs: HashSet<_> = answers.iter().map(|answer| answer.summary.id).collect();
         assert_eq!(jobs.len(), 1, "{key}");
-        assert_eq!(answers.iter().filter(|it| !it.duplicate).count(), 1, "{key}");
+        assert_eq!(answers.iter().filter(|answer| !answer.duplicate).count(), 1, "{key}");
     }
     assert_eq!(rows(&world).await, [100, 200, 100]);
     assert_eq!(blobs::count(&world.blobs), 200, "no image without a job is left behind");
@@ -41,10 +41,10 @@ async fn sixty_four_parallel_posts_of_one_key_make_one_job_and_another_body_is_a
         let key = format!("key {round}");
         let post = || answer(api.post("/v1/jobs", &body).header("idempotency-key", &key));
         let answers = join_all((0..PARALLEL).map(|_| post())).await;
-        assert!(answers.iter().all(|it| it.status == StatusCode::ACCEPTED), "{answers:?}");
-        let bodies: HashSet<_> = answers.iter().map(|it| it.body.to_string()).collect();
+        assert!(answers.iter().all(|answer| answer.status == StatusCode::ACCEPTED), "{answers:?}");
+        let bodies: HashSet<_> = answers.iter().map(|answer| answer.body.to_string()).collect();
         assert_eq!(bodies.len(), 1, "{bodies:?}");
-        assert_eq!(answers.iter().filter(|it| it.header("idempotent-replayed").is_empty()).count(), 1);
+        assert_eq!(answers.iter().filter(|answer| answer.header("idempotent-replayed").is_empty()).count(), 1);
     }
     let other = request("face_match", photos::blank(), photos::blank());
     let (status, problem) = api.submit(Some("key 0"), &other).await;

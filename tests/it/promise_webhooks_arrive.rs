@@ -88,10 +88,10 @@ async fn of_a_thousand_events_every_one_arrives_under_one_id() {
     let tallies = tallies.lock().unwrap();
     assert_eq!(tallies.len(), usize::try_from(EVENTS).unwrap(), "one id each");
     let sum = |of: fn(&Tally) -> usize| tallies.values().map(of).sum::<usize>();
-    let (accepted, refused, hung) = (sum(|it| it.accepted), sum(|it| it.refused), sum(|it| it.hung));
+    let (accepted, refused, hung) = (sum(|tally| tally.accepted), sum(|tally| tally.refused), sum(|tally| tally.hung));
     let duplicates = accepted - tallies.len();
     println!("{accepted} accepted, {duplicates} of them twice; {refused} refused, {hung} hung; {attempts} attempts");
-    assert!(tallies.values().all(|it| it.accepted >= 1), "each was accepted");
+    assert!(tallies.values().all(|tally| tally.accepted >= 1), "each was accepted");
     assert_eq!(attempts, i64::try_from(accepted + refused + hung).unwrap(), "every attempt is in the ledger");
     assert!(refused > 300 && hung > 70, "the receiver was as bad as promised: {refused} {hung}");
 }

@@ -59,9 +59,9 @@ fn the_documented_inputs_are_the_tested_ones() {
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
         .map(|(input, _)| input)
-        .filter(|it| it.starts_with("visavis:") || it.chars().all(|c| c.is_ascii_digit()))
+        .filter(|word| word.starts_with("visavis:") || word.chars().all(|c| c.is_ascii_digit()))
         .collect();
-    let tested: Vec<&str> = DIRECTIVES.iter().skip(1).map(|it| it.0).chain(NUMBERS.iter().map(|it| it.0)).collect();
+    let tested: Vec<&str> = DIRECTIVES.iter().skip(1).map(|row| row.0).chain(NUMBERS.iter().map(|row| row.0)).collect();
     assert_eq!(documented, tested);
 }
 

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
 
-/// What a person in front of the camera is asked to do. Each action begins and ends with a straight look into the camera.
+/// What a person in front of the camera is asked to do. Each action begins and ends with a look straight into the
+/// camera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -25,8 +26,8 @@ pub enum Action {
 
 impl Action {
     pub const ALL: &[Self] = Self::VARIANTS;
-    /// The actions that are drawn from unless the caller says otherwise. Closing the eyes is left out, because closed lids
-    /// cannot be told from open ones in narrow eyes.
+    /// The actions to draw from unless the caller names others. Closing the eyes is left out, because in narrow eyes
+    /// closed lids look like open ones.
     pub const USUAL: &[Self] = &[Self::TurnLeft, Self::TurnRight, Self::LookUp, Self::LookDown, Self::OpenMouth];
 
     /// The name in requests and results.

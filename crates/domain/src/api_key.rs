@@ -1,27 +1,28 @@
-//! API keys: `vv_live_<id>_<secret>` or `vv_test_...`, 64 bits of id and 256 bits of secret in hexadecimal.
+//! API keys: `vv_live_<id>_<secret>` or `vv_test_<id>_<secret>`, with an id of 64 and a secret of 256 bits in
+//! hexadecimal.
 
 use super::pepper::{HashPurpose, Pepper};
 
 const LIVE: &str = "vv_live_";
 const TEST: &str = "vv_test_";
 
-/// A key as its owner holds it. Has no `Debug`.
+/// A key as its owner holds it. It has no `Debug`, so that it cannot reach a log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKeyText {
-    /// For the sandbox: its jobs use no models and cost nothing.
+    /// A key for the sandbox: its jobs use no models and cost nothing.
     pub sandbox: bool,
     pub id: String,
     secret: String,
 }
 
 impl ApiKeyText {
-    /// A key of the given random bytes.
+    /// Makes a key of random bytes.
     #[must_use]
     pub fn from_random(sandbox: bool, id: [u8; 8], secret: [u8; 32]) -> Self {
         Self { sandbox, id: hex::encode(id), secret: hex::encode(secret) }
     }
 
-    /// Reads a key; `None` when it is not of our shape.
+    /// Reads a key. `None` when the text does not have the form of a key.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let live = text.strip_prefix(LIVE);
@@ -34,19 +35,19 @@ impl ApiKeyText {
         })
     }
 
-    /// What the database keeps of the secret.
+    /// The keyed hash that the database stores in place of the secret.
     #[must_use]
     pub fn hmac(&self, pepper: &Pepper) -> Vec<u8> {
         pepper.digest(HashPurpose::ApiKey, &[self.id.as_bytes(), self.secret.as_bytes()])
     }
 
-    /// Whether this is the key whose HMAC was kept.
+    /// Whether this is the key with the stored hash.
     #[must_use]
     pub fn matches(&self, pepper: &Pepper, hmac: &[u8]) -> bool {
         pepper.verify(HashPurpose::ApiKey, &[self.id.as_bytes(), self.secret.as_bytes()], hmac)
     }
 
-    /// The key in full, to be shown once.
+    /// The whole key, to be shown once.
     #[must_use]
     pub fn reveal(&self) -> String {
         let prefix = if self.sandbox { TEST } else { LIVE };
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_tells_a_test_key() {
+    fn the_prefix_marks_a_test_key() {
         let key = ApiKeyText::from_random(true, [7; 8], [9; 32]).reveal();
         assert!(key.starts_with("vv_test_") && ApiKeyText::parse(&key).unwrap().sandbox);
     }

@@ -1,4 +1,4 @@
-//! When a job that met a transient fault runs again: the schedule is data.
+//! When a job runs again after a transient fault. The schedule is data.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ pub const MAX_ATTEMPTS: i32 = 5;
 const SCHEDULE: [Duration; 4] =
     [Duration::from_secs(5), Duration::from_secs(30), Duration::from_mins(2), Duration::from_mins(10)];
 
-/// The wait after attempt number `attempt` (1 for the first), or `None` when the job has used all of them.
-/// `jitter` in [0, 1] stretches the wait by up to a fifth, so that jobs that fell together do not rise together.
+/// The wait after attempt number `attempt` (1 for the first), or `None` when the job has used all of them. `jitter` in
+/// [0, 1] stretches the wait by up to a fifth, so that jobs that failed together do not all return together.
 #[must_use]
 pub fn after_attempt(attempt: i32, jitter: f64) -> Option<Duration> {
     let index = usize::try_from(attempt).ok()?.checked_sub(1)?;

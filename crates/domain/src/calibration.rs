@@ -1,5 +1,5 @@
-//! From a model's raw score to a similarity that a threshold can be set on: a monotone, piecewise linear map, fitted on
-//! labelled pairs and versioned with the model.
+//! Turns a model's raw score into a similarity on which users can set a threshold. The map is monotone and piecewise
+//! linear, is fitted on labelled pairs, and is versioned with the model.
 
 use super::evidence::{RawScore, Similarity, Threshold};
 
@@ -8,11 +8,12 @@ use super::evidence::{RawScore, Similarity, Threshold};
 pub struct Knot {
     /// Raw score.
     pub raw: f64,
-    /// The similarity it stands for, in [0, 1].
+    /// The similarity that it stands for, in [0, 1].
     pub similarity: f64,
 }
 
-/// The share of impostor pairs, on the pairs that the calibration was fitted on, at or above a similarity.
+/// The false match rate at a similarity: the share of impostor pairs, among the pairs that the calibration was fitted
+/// on, at or above it.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize)]
 pub struct MeasuredRate {
     /// In [0, 1].
@@ -38,7 +39,7 @@ pub enum CalibrationFault {
     /// A knot that is out of order would let a better score give a lower similarity.
     #[error("knot {0} does not have both a higher raw score and a higher similarity than the one before it")]
     NotMonotone(usize),
-    /// A similarity outside [0, 1], or a number that is none.
+    /// A similarity outside [0, 1], or a raw score that is not finite.
     #[error("knot {0} is out of range")]
     OutOfRange(usize),
     /// Rates must fall as similarities rise, and lie in (0, 1].
@@ -81,20 +82,20 @@ impl Calibration {
         &self.version
     }
 
-    /// The similarity of `raw`; beyond the outer knots it stays at theirs.
+    /// The similarity that `raw` stands for. Beyond the outer knots it stays at theirs.
     #[must_use]
     pub fn similarity(&self, raw: RawScore) -> Similarity {
         clamped(interpolate(raw.get(), &self.knots, |k| (k.raw, k.similarity)), Similarity::new)
     }
 
-    /// The raw score that `similarity` stands for: the way back, within the outer knots.
+    /// The raw score that stands for `similarity`: the inverse, within the outer knots.
     #[must_use]
     pub fn raw(&self, similarity: Similarity) -> f64 {
         interpolate(similarity.get(), &self.knots, |k| (k.similarity, k.raw))
     }
 
-    /// The false match rate that `threshold` stands for, interpolated in its logarithm; `None` outside the range that was
-    /// measured: nothing is known there.
+    /// The false match rate that `threshold` stands for, interpolated in its logarithm. `None` outside the measured
+    /// range, where nothing is known.
     #[must_use]
     pub fn false_match_rate(&self, threshold: Threshold) -> Option<f64> {
         let (first, last) = (self.rates.first()?, self.rates.last()?);
@@ -108,7 +109,7 @@ impl Calibration {
         Some((self.rates.last()?.fmr, self.rates.first()?.fmr))
     }
 
-    /// The threshold at which `fmr` was measured, interpolated in its logarithm; `None` outside the measured range.
+    /// The threshold at which `fmr` was measured, interpolated in its logarithm. `None` outside the measured range.
     #[must_use]
     pub fn threshold_at(&self, fmr: f64) -> Option<Threshold> {
         let (first, last) = (self.rates.first()?, self.rates.last()?);
@@ -120,7 +121,7 @@ impl Calibration {
     }
 }
 
-/// `value` through the line between the two points whose abscissae enclose it; `points` ascend in both.
+/// Linear interpolation at `value` between the two points whose abscissae enclose it. `points` ascend on both axes.
 fn interpolate<T>(value: f64, points: &[T], axes: impl Fn(&T) -> (f64, f64)) -> f64 {
     let above = points.partition_point(|p| axes(p).0 < value);
     let at = |i: usize| points.get(i).map(&axes);
@@ -131,7 +132,7 @@ fn interpolate<T>(value: f64, points: &[T], axes: impl Fn(&T) -> (f64, f64)) -> 
     }
 }
 
-/// Interpolation between numbers in [0, 1] leaves the interval by rounding at most.
+/// Interpolation between numbers in [0, 1] can leave the interval only by rounding.
 #[expect(clippy::expect_used, reason = "the knots were checked to lie in [0, 1]")]
 fn clamped<T, E: std::fmt::Debug>(value: f64, new: impl Fn(f64) -> Result<T, E>) -> T {
     new(value.clamp(0.0, 1.0)).expect("a number in [0, 1]")

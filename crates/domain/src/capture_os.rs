@@ -1,9 +1,9 @@
-//! What a selfie was taken on, as the request says.
+//! The system that a selfie was taken on, as the request names it.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What the selfie was taken on.
+/// The system that the selfie was taken on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum CaptureOs {

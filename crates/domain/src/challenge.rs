@@ -1,5 +1,5 @@
-//! A liveness challenge: actions in a random order that a person in front of the camera is asked to make. No photo can answer,
-//! and no recording from before as it stands.
+//! A liveness challenge asks the person in front of the camera for actions in a random order. A photo cannot answer it,
+//! and neither can an earlier recording, unless it happens to show the same actions in the same order.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,25 +11,26 @@ use super::motion::{MotionLimits, is_answer};
 use super::tenant::Account;
 use super::warning::Warning;
 
-/// What a challenge must have: both turns, which show depth, and one of the last two, which a mask cannot do.
+/// Whether a challenge can be made of these actions. It needs both turns, which show depth, and one of closing the eyes
+/// and opening the mouth, which a mask cannot do.
 #[must_use]
 pub fn is_sufficient(actions: &[Action]) -> bool {
     let has = |wanted: Action| actions.contains(&wanted);
     has(Action::TurnLeft) && has(Action::TurnRight) && (has(Action::CloseEyes) || has(Action::OpenMouth))
 }
 
-/// Actions of one challenge.
+/// How many actions a challenge may have.
 pub const LENGTHS: std::ops::RangeInclusive<usize> = 3..=6;
-/// Of the usual actions there are 66 such challenges, at five 450, at six 2,490: as often a recording matches by chance,
-/// for each that may be drawn.
+/// Four of the usual actions make 66 different challenges, five make 450 and six make 2,490. A recording of one
+/// challenge matches a new one with a chance of 1 in that number.
 pub const DEFAULT_LENGTH: usize = 4;
-/// Seconds from its issue within which the answer must be submitted.
+/// Seconds from its issue until a challenge expires: its answer must be submitted before.
 pub const LIFETIME: i64 = 120;
 
 /// A challenge as it was issued.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Challenge {
-    /// Taken once.
+    /// Can be used once.
     pub id: Uuid,
     /// Who may submit the answer.
     pub account: Account,
@@ -38,25 +39,25 @@ pub struct Challenge {
     pub expires: i64,
 }
 
-/// Draws so many actions out of `from`, which must suffice: never one twice in a row, and sufficient again. `below(n)` gives
-/// an unpredictable number below `n`.
+/// Draws `length` actions out of `from`, which must be sufficient. The result is sufficient, too, and has no action
+/// twice in a row. `below(n)` gives an unpredictable number below `n`.
 #[must_use]
 pub fn draw(length: usize, from: &[Action], mut below: impl FnMut(usize) -> usize) -> Vec<Action> {
-    // A draw that will not do is thrown away whole, so that all that do are equally likely.
+    // A draw that is not sufficient is discarded as a whole, so that all sufficient ones are equally likely.
     loop {
         let actions: Vec<Action> = (0..length).map(|_| from[below(from.len()) % from.len()]).collect();
-        if is_sufficient(&actions) && actions.windows(2).all(|it| it[0] != it[1]) {
+        if is_sufficient(&actions) && actions.windows(2).all(|pair| pair[0] != pair[1]) {
             return actions;
         }
     }
 }
 
-/// How a challenge was answered.
+/// How the frames answer a challenge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChallengeAnswer {
-    /// In their order.
+    /// The actions that the challenge asked for, in their order.
     pub asked: Vec<Action>,
-    /// Whether the frames show just that, by one solid face in one take.
+    /// Whether the frames show these actions, by one face with depth in one take.
     pub passed: bool,
 }
 
@@ -67,14 +68,14 @@ impl ChallengeAnswer {
         Self { asked: asked.to_vec(), passed }
     }
 
-    /// What is told of one that does not suffice; `image` is the name of the frames in the request.
+    /// The warning about an answer that did not pass. `image` is the name of the frames in the request.
     #[must_use]
     pub fn warning(&self, frames: &FrameSummary, image: &str) -> Warning {
         let names = |actions: &[Action]| match actions {
             [] => "none".to_owned(),
-            some => some.iter().map(|it| it.name()).collect::<Vec<_>>().join(","),
+            some => some.iter().map(|action| action.name()).collect::<Vec<_>>().join(","),
         };
-        let word = |it| if it { "yes" } else { "no" };
+        let word = |flag| if flag { "yes" } else { "no" };
         let (asked, seen) = (names(&self.asked), names(&frames.actions));
         let (depth, one_take) = (word(is_solid(frames)), word(is_one_take(frames, self.asked.len())));
         Warning::challenge_failed(format!("image={image} asked={asked} seen={seen} depth={depth} one_take={one_take}"))
@@ -82,16 +83,16 @@ impl ChallengeAnswer {
 }
 
 fn is_solid(frames: &FrameSummary) -> bool {
-    frames.parallax.is_some_and(|it| it.is_solid(&MotionLimits::default()))
+    frames.parallax.is_some_and(|parallax| parallax.is_solid(&MotionLimits::default()))
 }
 
-/// In a turn a face may be lost for a moment. What else is wrong with the take could hide a change of faces: also those that are
-/// seen too badly to call them another's must be like the one that is compared, or a photo would be compared and somebody else
-/// make the actions.
+/// Whether the frames show one person without a break. A face may be lost for a moment in a turn. Any other gap could
+/// hide a change of faces. Every face must be like the compared one, even where it is seen too badly to be called
+/// another person's: otherwise a photo could be compared while somebody else makes the actions.
 fn is_one_take(frames: &FrameSummary, actions: usize) -> bool {
     let limits = MotionLimits::default();
     let lost = usize::from(frames.without_face) + usize::from(frames.unreadable);
-    let is_alike = frames.least_similarity.is_some_and(|it| it >= limits.alike);
+    let is_alike = frames.least_similarity.is_some_and(|similarity| similarity >= limits.alike);
     let looked_at = usize::from(frames.looked_at);
     is_alike
         && frames.cuts == 0
@@ -120,12 +121,12 @@ mod tests {
             let mut counts: HashMap<Vec<Action>, u32> = HashMap::new();
             for _ in 0..different * 100 {
                 let actions = draw(length, from, &mut below);
-                assert!(is_sufficient(&actions) && actions.iter().all(|it| from.contains(it)));
-                assert!(actions.windows(2).all(|it| it[0] != it[1]));
+                assert!(is_sufficient(&actions) && actions.iter().all(|action| from.contains(action)));
+                assert!(actions.windows(2).all(|pair| pair[0] != pair[1]));
                 *counts.entry(actions).or_default() += 1;
             }
             assert_eq!(counts.len(), different, "of length {length}");
-            assert!(counts.values().all(|it| (50..=160).contains(it)), "{counts:?}");
+            assert!(counts.values().all(|count| (50..=160).contains(count)), "{counts:?}");
         }
     }
 

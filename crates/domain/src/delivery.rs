@@ -1,4 +1,4 @@
-//! When a delivery that failed is attempted again: the schedule is data.
+//! When a failed webhook delivery is attempted again. The schedule is data.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ const fn hours(hours: u64) -> Duration {
     minutes(60 * hours)
 }
 
-/// Waits between attempts. The last attempt comes about 76 hours after the first: over a long weekend.
+/// Waits between attempts. The last attempt comes about 76 hours after the first, which spans a long weekend.
 pub const SCHEDULE: [Duration; 9] =
     [Duration::from_secs(5), minutes(5), minutes(30), hours(2), hours(5), hours(10), hours(14), hours(20), hours(24)];
 
-/// The longest wait that a receiver may ask for: the schedule's longest.
+/// The longest wait that a receiver may ask for. It equals the longest of the schedule.
 pub const LONGEST_RETRY_AFTER: Duration = hours(24);
 
-/// An endpoint to which nothing arrived for so long is disabled.
+/// An endpoint is disabled after failing for this long.
 pub const FAILING: Duration = hours(5 * 24);
 
-/// What was delivered, or given up, is kept so long.
+/// How long finished deliveries are kept, whether they arrived or were given up.
 pub const KEPT: Duration = hours(30 * 24);
 
 /// The wait after attempt number `attempt` (1 for the first), or `None` when the schedule is over. `jitter` in [0, 1]
-/// stretches the schedule's wait by up to a fifth, so that what fell together does not rise together. What the receiver
-/// asked for is honoured where it is longer, up to [`LONGEST_RETRY_AFTER`].
+/// stretches the schedule's wait by up to a fifth, so that deliveries that failed together do not all return together.
+/// A longer wait that the receiver asked for is honoured up to [`LONGEST_RETRY_AFTER`].
 #[must_use]
 pub fn after_attempt(attempt: i32, jitter: f64, retry_after: Option<Duration>) -> Option<Duration> {
     let index = usize::try_from(attempt).ok()?.checked_sub(1)?;
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn ten_attempts_have_nine_waits_between_them() {
-        let waits: Vec<_> = (1..=10).map(|n| after_attempt(n, 0.0, None).map(|it| it.as_secs())).collect();
+        let waits: Vec<_> = (1..=10).map(|n| after_attempt(n, 0.0, None).map(|wait| wait.as_secs())).collect();
         let expected = [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400].map(Some);
         assert_eq!(waits, [&expected[..], &[None]].concat());
         assert_eq!(after_attempt(0, 0.0, None), None);

@@ -1,10 +1,10 @@
-//! Scores and thresholds as types that cannot be out of range, and the mode that made them.
+//! Scores and thresholds as types that cannot be out of range, and the mode that produced them.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What the model itself said: a cosine, or a weighted sum of cosines, in [-1, 1]. Only a calibration turns it into a
-/// [`Similarity`]; no threshold of a caller is ever held against it.
+/// The model's own score: a cosine, or a weighted sum of cosines, in [-1, 1]. A calibration turns it into a
+/// [`Similarity`]. Callers' thresholds never apply to it directly.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct RawScore(f64);
 
@@ -25,12 +25,13 @@ impl RawScore {
     }
 }
 
-/// A calibrated score in [0, 1]; 0.60, 0.75 and 0.85 stand at false match rates of 1e-2, 1e-3 and 1e-4.
+/// A calibrated score in [0, 1]. 0.60, 0.75 and 0.85 stand for false match rates of 1e-2, 1e-3 and 1e-4. It is compared
+/// with a [`Threshold`] in `policy` only.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct Similarity(f64);
 
-/// A similarity at or above which a caller takes two faces for one person, in [0, 1].
+/// A score in [0, 1] at or above which a test passes: two faces are taken for one person, or a selfie for a live one.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct Threshold(f64);
@@ -112,27 +113,27 @@ impl From<Threshold> for f64 {
     }
 }
 
-/// Whether a living person was in front of the camera, as a model judged.
+/// A model's judgement whether a living person was in front of the camera.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Liveness {
-    /// In [0, 1]: 0.5 is the model's operating point; what is uncertain or an attack lies below it.
+    /// In [0, 1]. The model's operating point is 0.5: uncertain results and attacks lie below it.
     pub score: Similarity,
     pub judgement: Judgement,
     /// `name@version`.
     pub model: String,
-    /// The score before the context was looked at, in [0, 1].
+    /// The score before the context was taken into account, in [0, 1].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw_score: Option<f64>,
-    /// Sides of the largest crop that the picture allows, in sides of the face.
+    /// The side of the largest crop around the face that the picture allows, in sides of the face.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<f64>,
-    /// The context that the model needs.
+    /// The context that the model needs, in sides of the face.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least_context: Option<f64>,
 }
 
 impl Liveness {
-    /// What the picture shows around the face and what the model needs, where that is more.
+    /// The picture's context and the context that the model needs, when the picture has too little.
     #[must_use]
     pub fn lacking_context(&self) -> Option<(f64, f64)> {
         self.context.zip(self.least_context).filter(|(context, least)| context < least)
@@ -144,12 +145,12 @@ impl Liveness {
 #[serde(rename_all = "snake_case")]
 pub enum Judgement {
     Live,
-    /// Neither is likely enough, or the picture does not let the model judge, as when it was cropped too tightly.
+    /// Neither is likely enough, or the model cannot judge the picture, for example because it was cropped too tightly.
     Uncertain,
     Spoof,
 }
 
-/// How much compute a comparison may spend.
+/// How much computing a comparison may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Mode {

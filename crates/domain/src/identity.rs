@@ -1,4 +1,4 @@
-//! Identity documents: which number of which kind, and what a source knows of its holder.
+//! Identity documents: a number and its type, and the record that a source has of the holder.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -31,9 +31,9 @@ pub enum IdType {
     Bvn,
     /// Virtual national identity number.
     Vnin,
-    /// Road safety's licence.
+    /// Driver's licence, from the road safety authority.
     DriversLicense,
-    /// Immigration's passport.
+    /// Passport, from the immigration authority.
     Passport,
 }
 
@@ -53,12 +53,12 @@ impl IdType {
     }
 }
 
-/// A person's number on a document. Has no `Debug`, so that it cannot reach a log.
+/// A person's number on a document. It has no `Debug`, so that it cannot reach a log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IdNumber(String);
 
 impl IdNumber {
-    /// Trims white space; `None` unless 1 to 64 printable characters remain.
+    /// Trims white space. `None` unless 1 to 64 printable characters remain.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -66,23 +66,23 @@ impl IdNumber {
         fits.then(|| Self(text.to_owned()))
     }
 
-    /// The number itself: for a source, and for encryption.
+    /// The number itself, for the source and for encryption.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// One spelling for all: the same number written with other spaces, hyphens or letters' case is the same number.
+    /// The number without spaces and hyphens, in upper case. Numbers that differ only in these are the same number.
     #[must_use]
     pub fn canonical(&self) -> String {
         self.0.chars().filter(|c| !c.is_whitespace() && *c != '-').flat_map(char::to_uppercase).collect()
     }
 }
 
-/// What a source knows of a number's holder. Has no `Debug`: it is a person's record.
+/// A source's record of a number's holder. It has no `Debug`, so that it cannot reach a log.
 #[derive(Clone, PartialEq)]
 pub struct IdentityRecord {
-    /// Name, date of birth, address and whatever else the source gives, in its own order.
+    /// Name, date of birth, address and all else that the source gives, in its own order.
     pub attributes: Map<String, Value>,
 }
 
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn an_id_number_is_short_and_printable() {
-        assert_eq!(IdNumber::parse(" 123 ").map(|it| it.reveal().to_owned()).as_deref(), Some("123"));
+        assert_eq!(IdNumber::parse(" 123 ").map(|number| number.reveal().to_owned()).as_deref(), Some("123"));
         for text in ["", "   ", "1\u{0}2", &"1".repeat(65)] {
             assert!(IdNumber::parse(text).is_none());
         }

@@ -1,4 +1,4 @@
-//! Identifiers: sortable UUIDs for machines, twelve characters for people.
+//! Identifiers: sortable UUIDs for programs, and twelve characters for people to quote.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -11,7 +11,7 @@ macro_rules! uuid_id {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A new identifier; later ones sort after earlier ones.
+            /// A new identifier. Later ones sort after earlier ones.
             #[must_use]
             #[expect(clippy::new_without_default, reason = "two calls differ: not a default")]
             pub fn new() -> Self {
@@ -44,7 +44,8 @@ uuid_id!(
     EndpointId
 );
 
-/// The 12 characters that people quote: Crockford's base 32, which has no I, L, O or U to misread.
+/// The 12 characters that people quote, in Crockford's base 32, which leaves out I, L, O and U because they are
+/// misread.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RequestId(String);
@@ -52,14 +53,14 @@ pub struct RequestId(String);
 const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 impl RequestId {
-    /// The identifier of 60 random bits; the top 4 of the 64 given are dropped.
+    /// Makes an identifier of the low 60 bits.
     #[must_use]
     pub fn from_bits(bits: u64) -> Self {
         let character = |i: u32| char::from(CROCKFORD[usize::try_from((bits >> (5 * i)) & 31).unwrap_or_default()]);
         Self((0..12).rev().map(character).collect())
     }
 
-    /// An identifier read back from where one was stored.
+    /// An identifier read from the database.
     #[must_use]
     pub fn from_stored(text: String) -> Self {
         Self(text)

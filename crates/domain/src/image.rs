@@ -1,9 +1,9 @@
-//! What an image or a video is before anybody decodes it: its format by magic bytes, and the part it plays in a job.
+//! What is known of a file before it is decoded: its format, by its first bytes, and its role in a job.
 
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr};
 
-/// The formats that visavis reads, told by the first bytes and never by a declared type.
+/// The image formats that visavis reads. The first bytes decide, never a declared type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, EnumString, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "snake_case")]
@@ -14,7 +14,7 @@ pub enum ImageFormat {
 }
 
 impl ImageFormat {
-    /// The format of `bytes`, or `None` when it is none of ours.
+    /// The format of `bytes`, or `None` when visavis does not read it.
     #[must_use]
     pub fn sniff(bytes: &[u8]) -> Option<Self> {
         if bytes.starts_with(&[0xFF, 0xD8, 0xFF]) {
@@ -41,7 +41,7 @@ impl ImageFormat {
     }
 }
 
-/// The video formats that visavis reads, told by the first bytes.
+/// The video formats that visavis reads. The first bytes decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum VideoFormat {
@@ -50,7 +50,8 @@ pub enum VideoFormat {
 }
 
 impl VideoFormat {
-    /// The format of `bytes`, or `None` when it is none of ours. Matroska, which looks the same, is left to the reader.
+    /// The format of `bytes`, or `None` when visavis does not read it. Matroska begins like WebM: the decoder refuses
+    /// it.
     #[must_use]
     pub fn sniff(bytes: &[u8]) -> Option<Self> {
         if bytes.get(4..8) == Some(b"ftyp".as_slice()) {
@@ -69,7 +70,7 @@ impl VideoFormat {
     }
 }
 
-/// What a stored file is.
+/// The format of a stored file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileFormat {
     Image(ImageFormat),
@@ -98,7 +99,7 @@ impl FileFormat {
     }
 }
 
-/// The part an image plays: every kind compares a reference with a probe.
+/// The role of an image in its job. Every kind of job compares a reference with a probe.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, EnumString, IntoStaticStr,
 )]
@@ -125,13 +126,13 @@ impl ImageRole {
     }
 }
 
-/// A JPEG made from a stored image, to be looked at.
+/// A JPEG made from a stored image for people to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Variant {
-    /// The compared face, cut out with a margin.
+    /// The compared face, cropped with a margin.
     Portrait,
-    /// All of the image.
+    /// The whole image.
     Whole,
 }
 
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn videos_are_told_by_their_bytes_and_every_format_by_its_name() {
+    fn videos_are_recognised_by_their_bytes_and_every_format_by_its_name() {
         assert_eq!(VideoFormat::sniff(b"\0\0\0\x20ftypisom"), Some(VideoFormat::Mp4));
         assert_eq!(VideoFormat::sniff(&[0x1A, 0x45, 0xDF, 0xA3, 0x9F]), Some(VideoFormat::Webm));
         for other in [b"".as_slice(), b"ftyp", b"#EXTM3U", b"RIFF\0\0\0\0AVI ", &[0xFF, 0xD8, 0xFF, 0xE0]] {

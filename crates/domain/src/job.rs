@@ -1,4 +1,4 @@
-//! What a job is: its kind and settings, its lane, its states and its verdict.
+//! A job: its kind and settings, its lane, its states and its verdict.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +15,16 @@ use super::ids::ImageId;
 use super::image::{FileFormat, ImageRole};
 use super::tenant::{LivenessPolicy, Service};
 
-/// The settings of a job by its kind, as stored: thresholds are resolved; images and the ID number are elsewhere.
+/// The settings of a job by its kind, as stored. Thresholds are resolved. Images and the ID number are stored
+/// elsewhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum JobParams {
-    /// One threshold: passed at or above it.
+    /// One threshold: approved at or above it.
     LikenessCheck { threshold: Threshold, mode: Mode },
     /// One threshold; the reference comes from the source of the ID type.
     IdMatch { id_type: IdType, threshold: Threshold, mode: Mode },
-    /// Two thresholds: approved at or above one, rejected below the other, reviewed between.
+    /// Two thresholds: approved at or above one, rejected below the other, reviewed between them.
     FaceMatch {
         approve: Threshold,
         review: Threshold,
@@ -31,19 +32,19 @@ pub enum JobParams {
         target: LiveCapture,
         #[serde(default)]
         liveness: LivenessPolicy,
-        /// A liveness score below it is in doubt.
+        /// A liveness score below it is doubtful.
         #[serde(default = "live")]
         liveness_min: Threshold,
-        /// What the person in the frames was asked to do; nothing without a challenge.
+        /// The actions that the challenge asked for; empty without a challenge.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         challenge: Vec<Action>,
         mode: Mode,
     },
-    /// The best of a gallery, then the probe's liveness.
+    /// The best match in a gallery, then the probe's liveness.
     CompareWithLiveness { compare_min: Threshold, liveness_min: Threshold, os: CaptureOs, mode: Mode },
 }
 
-/// Of jobs that were stored before they said.
+/// The value of jobs that were stored before the field existed.
 fn live() -> Threshold {
     Threshold::LIVE
 }
@@ -54,7 +55,7 @@ impl JobParams {
         self.service().name()
     }
 
-    /// What an organisation must have subscribed to.
+    /// The service that an organisation must have subscribed to.
     #[must_use]
     pub fn service(&self) -> Service {
         match self {
@@ -65,13 +66,13 @@ impl JobParams {
         }
     }
 
-    /// What the request calls the image of that role.
+    /// The name of the request's field for the image of that role.
     #[must_use]
     pub fn field(&self, role: ImageRole) -> &'static str {
         match (self, role) {
             (Self::LikenessCheck { .. }, ImageRole::Reference) => "photo",
             (Self::LikenessCheck { .. }, ImageRole::Probe) => "probe_image",
-            // The source's portrait: no field of the request.
+            // The portrait comes from the source. No field of the request holds it.
             (Self::IdMatch { .. }, ImageRole::Reference) => "portrait",
             (Self::IdMatch { .. }, ImageRole::Probe) => "selfie",
             (Self::FaceMatch { .. }, ImageRole::Reference) => "source_image",
@@ -81,7 +82,7 @@ impl JobParams {
         }
     }
 
-    /// What the request calls one image: `gallery[2]` where there may be several. The frames of a video have its name.
+    /// The name of one image in the request: `gallery[2]` where there may be several. Frames of a video have its name.
     #[must_use]
     pub fn image_name(&self, role: ImageRole, position: u16) -> String {
         let field = self.field(role);
@@ -99,23 +100,24 @@ impl JobParams {
     }
 }
 
-/// What a report's live side was sent as.
+/// How the live side of a report was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, VariantArray)]
 #[serde(rename_all = "snake_case")]
 pub enum LiveCapture {
     /// One image.
     #[default]
     Image,
-    /// Several images, in the order in which they were taken: the best of them is compared.
+    /// Several images, in the order in which they were taken. The best of them is compared.
     Frames,
-    /// A video: the best of its frames is compared. It is the probe at position 0, and that frame the one at 1.
+    /// A video. The best of its frames is compared. The video is the probe at position 0, that frame the one at
+    /// [`VIDEO_FRAME`].
     Video,
 }
 
 impl LiveCapture {
     pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// What the request calls it.
+    /// The name of its field in the request.
     #[must_use]
     pub fn field(self) -> &'static str {
         match self {
@@ -126,24 +128,24 @@ impl LiveCapture {
     }
 }
 
-/// Where the frame that was taken out of a video stands among the probe's images.
+/// The position, among the probe's images, of the frame that was taken out of a video.
 pub const VIDEO_FRAME: u16 = 1;
 
-/// Which queue a job waits in.
+/// The queue that a job waits in.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, EnumString, IntoStaticStr, VariantArray,
 )]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "snake_case")]
 pub enum Lane {
-    /// Somebody waits for the answer.
+    /// For callers who wait for the answer. Served first.
     Interactive,
-    /// Nobody waits; never starved.
+    /// For jobs that nobody waits for. It still gets its share when the interactive lane is full.
     Bulk,
 }
 
 impl Lane {
-    /// Every lane, the one that is served first in front.
+    /// Every lane. The first is served first.
     pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The name in requests and in the database.
@@ -159,7 +161,8 @@ impl Lane {
     }
 }
 
-/// Where a job stands. [`JobState::leads_to`] has all transitions; a trigger of the database refuses to change ended jobs.
+/// The state of a job. [`JobState::leads_to`] lists the transitions. A trigger in the database refuses to change a job
+/// that has ended.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, EnumString, IntoStaticStr, VariantArray,
 )]
@@ -199,8 +202,9 @@ impl JobState {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
 
-    /// Whether a job may go from this state to that one. A worker claims a queued job and ends a running one; it may also
-    /// give the job back. Erasing cancels a job that has not ended. The sweeper fails a running job that is out of attempts.
+    /// Whether a job may change from this state to `next`. A worker claims a queued job, and ends a running one or
+    /// gives it back. The sweeper fails a running job that has no attempts left. Erasing a job that has not ended
+    /// cancels it.
     #[must_use]
     pub fn leads_to(self, next: Self) -> bool {
         match self {
@@ -211,7 +215,7 @@ impl JobState {
     }
 }
 
-/// What a finished comparison came to, for every kind.
+/// The result of a finished comparison, for every kind.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, EnumString, IntoStaticStr, VariantArray,
 )]
@@ -221,7 +225,7 @@ pub enum Verdict {
     Approved,
     InReview,
     Rejected,
-    /// No verdict could be reached: the warnings say why.
+    /// The comparison could not be made. The warnings say why.
     NotFinished,
 }
 
@@ -240,7 +244,7 @@ impl Verdict {
         self.into()
     }
 
-    /// As the report spells it.
+    /// The status of the report.
     #[must_use]
     pub fn status(self) -> &'static str {
         match self {
@@ -252,21 +256,21 @@ impl Verdict {
     }
 }
 
-/// A request that has been read and found good: what `intake` stores.
+/// A request that was parsed and found valid. `intake` stores it.
 #[derive(Clone)]
 pub struct Submission {
     pub params: JobParams,
     pub lane: Lane,
-    /// Up to 16 strings of the caller's, given back untouched.
+    /// Up to 16 strings from the caller, returned unchanged.
     pub metadata: BTreeMap<String, String>,
     pub images: Vec<SubmittedImage>,
-    /// Of `id_match`.
+    /// Present in `id_match` only.
     pub id_number: Option<IdNumber>,
-    /// Of a `face_match` of frames: not verified yet.
+    /// Present in a `face_match` of frames that answers a challenge. Not verified yet.
     pub challenge: Option<SentChallenge>,
 }
 
-/// A challenge as it came back.
+/// A challenge as the caller returned it.
 #[derive(Clone)]
 pub struct SentChallenge {
     /// The field's path in the request, for errors.
@@ -274,7 +278,7 @@ pub struct SentChallenge {
     pub token: String,
 }
 
-/// One image of a request and the part it plays.
+/// One image of a request and its role.
 #[derive(Clone)]
 pub struct SubmittedImage {
     pub role: ImageRole,
@@ -285,21 +289,21 @@ pub struct SubmittedImage {
     pub content: ImageContent,
 }
 
-/// Biometric: has no `Debug`, so that it cannot reach a log.
+/// Biometric data. It has no `Debug`, so that it cannot reach a log.
 #[derive(Clone)]
 pub enum ImageContent {
     Inline {
         format: FileFormat,
         bytes: Bytes,
     },
-    /// An earlier upload of the same account: an image, or a video where one is wanted.
+    /// An earlier upload of the same account: a video when `video` is set, else an image.
     Upload {
         id: ImageId,
         video: bool,
     },
 }
 
-/// Why a job ended as `failed`: a machine's fault, never the picture's.
+/// Why a job ended as `failed`. The cause is always a fault of a machine, never of a picture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// Stable, for programs.

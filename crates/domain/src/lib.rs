@@ -1,4 +1,5 @@
-//! The words and rules of face comparison: synchronous, without input or output, importing nothing of ours.
+//! The words and rules of face comparison. Everything here is synchronous, does no input or output, and imports no
+//! other crate of ours.
 
 pub mod action;
 pub mod api_key;

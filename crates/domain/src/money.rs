@@ -1,4 +1,4 @@
-//! Money: whole minor units of a currency. No fraction is ever computed with.
+//! Money, in whole minor units of a currency. There is no arithmetic with fractions.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ pub struct Currency([u8; 3]);
 /// An amount of some currency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Money {
-    /// Such as cents.
+    /// The amount in minor units, such as cents.
     pub minor: i64,
     pub currency: Currency,
 }
 
-/// Why a text is no money.
+/// Why a text is not an amount of money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyFault {
     #[error("a currency is three letters of ISO 4217, such as EUR")]
@@ -29,17 +29,17 @@ pub enum MoneyFault {
 }
 
 impl Currency {
-    /// ISO 4217's own code for no currency: of a wallet before its first credit.
+    /// The code of ISO 4217 for "no currency". A wallet has it before its first credit.
     pub const NONE: Self = Self(*b"XXX");
 
-    /// Reads a code, whatever its case.
+    /// Reads a code, in any case.
     ///
     /// # Errors
     /// When it is not three letters.
     pub fn parse(code: &str) -> Result<Self, MoneyFault> {
         let code = <[u8; 3]>::try_from(code.as_bytes()).map_err(|_| MoneyFault::Currency)?;
         if code.iter().all(u8::is_ascii_alphabetic) {
-            Ok(Self(code.map(|it| it.to_ascii_uppercase())))
+            Ok(Self(code.map(|letter| letter.to_ascii_uppercase())))
         } else {
             Err(MoneyFault::Currency)
         }
@@ -50,7 +50,7 @@ impl Currency {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// Decimals of the minor unit, by the list of ISO 4217; 2 where it names no other.
+    /// Decimals of the minor unit, by the list of ISO 4217.
     #[must_use]
     pub fn decimals(self) -> usize {
         match &self.0 {
@@ -72,10 +72,10 @@ impl Money {
     /// Reads an amount in major units: `50`, `50.5` or `50.00`, with no more decimals than the currency has.
     ///
     /// # Errors
-    /// When it is not that.
+    /// When the text is not such an amount.
     pub fn parse(amount: &str, currency: Currency) -> Result<Self, MoneyFault> {
         let (whole, fraction) = amount.split_once('.').unwrap_or((amount, "0"));
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         if !digits(whole) || !digits(fraction) {
             return Err(MoneyFault::Amount);
         }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_amount_is_refused_and_nothing_is_rounded() {
+    fn other_texts_are_refused_and_nothing_is_rounded() {
         for text in ["", ".", "-1", "+1", "1,00", "1.", ".5", "1e3", "1 000", "99999999999999999999", "\u{0661}"] {
             assert_eq!(Money::parse(text, currency("EUR")), Err(MoneyFault::Amount), "{text}");
         }
@@ -165,7 +165,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(minor in 0..=i64::MAX, code in "[A-Z]{3}") {
+        fn a_written_amount_is_read_back(minor in 0..=i64::MAX, code in "[A-Z]{3}") {
             let money = Money::new(minor, currency(&code));
             prop_assert_eq!(Money::parse(&money.amount(), money.currency), Ok(money));
         }

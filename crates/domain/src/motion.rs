@@ -1,56 +1,60 @@
-//! What a face does in frames in a row: whether it moves as a solid thing does, and which actions it makes, in their order.
+//! Motion of a face through consecutive frames: whether it has depth, and which actions it makes, in their order.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::action::Action;
 
-/// How far a face stands out of its plane, between the two frames in which it looks furthest to either side. A photo has no
-/// depth: however it is moved, tilted and brought closer, its points move as one homography says, and the middle of its nose
-/// stays where it is between brow and lip.
+/// How far a face stands out of its plane, measured between the two frames in which it looks furthest to either side. A
+/// photo has no depth. However it is moved, tilted and brought closer, its points move by one homography, and the tip
+/// of the nose keeps its place between brow and lip.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Parallax {
     /// How far the tip of the nose moves sideways across the line from brow to upper lip, in lengths of that line.
     pub nose_shift: f64,
-    /// What the best homography between both frames leaves unexplained: root mean square over rigid points, in inter-eye
+    /// The residual of the best homography between both frames: root mean square over rigid points, in inter-eye
     /// distances.
     pub unexplained: f64,
-    /// The nose's shift against the foreshortening that comes with it: a bent sheet foreshortens much and shifts little.
+    /// The shift of the nose relative to the foreshortening of the face. A bent sheet of paper foreshortens much and
+    /// shifts little.
     pub protrusion: f64,
 }
 
-/// The face in one frame, in figures that do not depend on its place and size.
+/// Measures of the face in one frame that do not depend on its place and size.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct FrameMeasures {
-    /// Where the tip of the nose stands beside the line from brow to upper lip, in lengths of that line: to the subject's left
-    /// positive.
+    /// Distance of the tip of the nose from the line from brow to upper lip, in lengths of that line. Positive to the
+    /// subject's left.
     pub aside: f64,
-    /// How far down that line it stands, likewise.
+    /// How far down that line the tip of the nose stands, in lengths of that line.
     pub along: f64,
-    /// Height of the gap between the lids in widths of the eye, the mean of both eyes.
+    /// Height of the gap between the lids in widths of the eye, as the mean of both eyes.
     pub eyes: f64,
-    /// Gap between the lips in distances from eyes to chin.
+    /// Gap between the lips, in distances from eyes to chin.
     pub mouth: f64,
 }
 
-/// What counts as an action, and as a solid thing.
+/// Limits from which a motion counts as an action, and a face as one with depth.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MotionLimits {
-    /// Of the nose sideways, from where it mostly is: from the first on the head is turned, below the second it is back.
+    /// Sideways move of the nose from its usual place: at the first value the head is turned, below the second it is
+    /// back.
     pub turned: [f64; 2],
-    /// Likewise up and down.
+    /// The same up and down.
     pub nodded: [f64; 2],
-    /// Of the openness of the open eyes: below the first they are closed, above the second open again.
+    /// Openness of the eyes relative to the open eyes: below the first value they are closed, above the second open
+    /// again.
     pub closed: [f64; 2],
-    /// Beyond the gap of the closed mouth: above the first it is open, below the second closed again.
+    /// Gap beyond that of the closed mouth: above the first value the mouth is open, below the second closed again.
     pub open: [f64; 2],
-    /// Frames in a row for which eyes must be closed: a blink is no answer to anything.
+    /// Consecutive frames in which the eyes must be closed. A blink is shorter.
     pub closed_frames: usize,
-    /// Least of each figure.
+    /// The least value of each measure of a face with depth.
     pub solid: Parallax,
-    /// Least similarity, in [0, 1], of any frame's face to the compared one, for its actions to be that person's.
+    /// The least similarity, in [0, 1], of every frame's face to the compared one. Below it the actions may be another
+    /// person's.
     pub alike: f64,
-    /// Least number of frames for each action of a challenge.
+    /// The least number of frames for each action of a challenge.
     pub frames: usize,
 }
 
@@ -71,7 +75,7 @@ impl Default for MotionLimits {
 }
 
 impl Parallax {
-    /// Whether what moved has the depth of a face.
+    /// Whether the face has depth.
     #[must_use]
     pub fn is_solid(&self, limits: &MotionLimits) -> bool {
         let least = limits.solid;
@@ -81,44 +85,46 @@ impl Parallax {
     }
 }
 
-/// Whether the actions that were seen are those that were asked for, in their order. What nobody asked for, such as the nod
-/// of somebody who opens the mouth, does not count; nor does it that an action was seen twice in a row, which is never asked.
+/// Whether the actions that were seen are those that were asked for, in their order. Actions that were not asked for
+/// are ignored, because people nod while they open the mouth. An action seen twice in a row counts once: challenges
+/// never ask for that.
 #[must_use]
 pub fn is_answer(seen: &[Action], asked: &[Action]) -> bool {
-    let mut counted: Vec<Action> = seen.iter().filter(|it| asked.contains(it)).copied().collect();
+    let mut counted: Vec<Action> = seen.iter().filter(|action| asked.contains(action)).copied().collect();
     counted.dedup();
     counted == asked
 }
 
-/// The actions that frames in a row show, in the order in which they begin. Frames without a face are `None`.
+/// The actions that consecutive frames show, in the order in which they begin. Frames without a face are `None`.
 #[must_use]
 pub fn actions(frames: &[Option<FrameMeasures>], limits: &MotionLimits) -> Vec<Action> {
     let seen: Vec<&FrameMeasures> = frames.iter().flatten().collect();
-    let straight = quantile(seen.iter().map(|it| it.aside), 0.5);
-    let level = quantile(seen.iter().map(|it| it.along), 0.5);
-    let aside = |it: &FrameMeasures| it.aside - straight;
-    let down = |it: &FrameMeasures| it.along - level;
-    let frontal = || seen.iter().filter(|it| aside(it).abs() < limits.turned[1] && down(it).abs() < limits.nodded[1]);
-    let wide = quantile(frontal().map(|it| it.eyes), 0.8);
-    let shut = quantile(frontal().map(|it| it.mouth), 0.2);
+    let straight = quantile(seen.iter().map(|face| face.aside), 0.5);
+    let level = quantile(seen.iter().map(|face| face.along), 0.5);
+    let aside = |face: &FrameMeasures| face.aside - straight;
+    let down = |face: &FrameMeasures| face.along - level;
+    let frontal =
+        || seen.iter().filter(|face| aside(face).abs() < limits.turned[1] && down(face).abs() < limits.nodded[1]);
+    let wide = quantile(frontal().map(|face| face.eyes), 0.8);
+    let shut = quantile(frontal().map(|face| face.mouth), 0.2);
 
     let mut found: Vec<(usize, Action)> = Vec::new();
     let mut look = |action, signal: &dyn Fn(&FrameMeasures) -> f64, [on, off]: [f64; 2], least: usize| {
-        // Only from the front do lids and lips look as they are; and who turns the head or opens the mouth
-        // may tip the head a little.
-        let is_shown = |it: &FrameMeasures| match action {
+        // Lids and lips can be measured from the front only. A head that turns, or whose mouth opens, may also tip a
+        // little.
+        let is_shown = |face: &FrameMeasures| match action {
             Action::TurnLeft | Action::TurnRight => true,
             Action::LookUp | Action::LookDown => {
-                aside(it).abs() < limits.turned[1] && it.mouth - shut < 2.0 * limits.open[0]
+                aside(face).abs() < limits.turned[1] && face.mouth - shut < 2.0 * limits.open[0]
             }
             Action::CloseEyes | Action::OpenMouth => {
-                aside(it).abs() < limits.turned[1] && down(it).abs() < limits.nodded[0]
+                aside(face).abs() < limits.turned[1] && down(face).abs() < limits.nodded[0]
             }
         };
         let (mut begun, mut frames_long) = (None, 0);
-        for (at, glimpse) in frames.iter().enumerate() {
-            let Some(glimpse) = glimpse.as_ref().filter(|it| is_shown(it)) else { continue };
-            let value = signal(glimpse);
+        for (at, face) in frames.iter().enumerate() {
+            let Some(face) = face.as_ref().filter(|face| is_shown(face)) else { continue };
+            let value = signal(face);
             match begun {
                 None if value >= on => (begun, frames_long) = (Some(at), 1),
                 Some(_) if value >= off => frames_long += 1,
@@ -135,17 +141,22 @@ pub fn actions(frames: &[Option<FrameMeasures>], limits: &MotionLimits) -> Vec<A
             found.push((start, action));
         }
     };
-    look(Action::TurnLeft, &|it| aside(it), limits.turned, 1);
-    look(Action::TurnRight, &|it| -aside(it), limits.turned, 1);
-    look(Action::LookUp, &|it| -down(it), limits.nodded, 1);
-    look(Action::LookDown, &|it| down(it), limits.nodded, 1);
-    look(Action::CloseEyes, &|it| -it.eyes / wide.max(f64::EPSILON), limits.closed.map(|it| -it), limits.closed_frames);
-    look(Action::OpenMouth, &|it| it.mouth - shut, limits.open, 1);
-    found.sort_by_key(|it| it.0);
-    found.into_iter().map(|it| it.1).collect()
+    look(Action::TurnLeft, &|face| aside(face), limits.turned, 1);
+    look(Action::TurnRight, &|face| -aside(face), limits.turned, 1);
+    look(Action::LookUp, &|face| -down(face), limits.nodded, 1);
+    look(Action::LookDown, &|face| down(face), limits.nodded, 1);
+    look(
+        Action::CloseEyes,
+        &|face| -face.eyes / wide.max(f64::EPSILON),
+        limits.closed.map(|ratio| -ratio),
+        limits.closed_frames,
+    );
+    look(Action::OpenMouth, &|face| face.mouth - shut, limits.open, 1);
+    found.sort_by_key(|entry| entry.0);
+    found.into_iter().map(|entry| entry.1).collect()
 }
 
-/// The value that a share of all lies below; 0 of none.
+/// The quantile of `values` at `share`, in [0, 1]. 0 when there are no values.
 fn quantile(values: impl Iterator<Item = f64>, share: f64) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -167,8 +178,8 @@ mod tests {
     const STILL: FrameMeasures = FrameMeasures { aside: 0.01, along: 0.7, eyes: 0.3, mouth: 0.02 };
 
     fn seen(moves: &[FrameMeasures]) -> Vec<Action> {
-        // Before all and between two moves the face is at rest.
-        let moves = moves.iter().flat_map(|it| [*it, *it, STILL, STILL]);
+        // The face is at rest before the first move and between two moves.
+        let moves = moves.iter().flat_map(|face| [*face, *face, STILL, STILL]);
         let frames: Vec<_> = [STILL; 3].into_iter().chain(moves).map(Some).collect();
         actions(&frames, &MotionLimits::default())
     }
@@ -185,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blink_a_word_and_a_glance_are_no_actions() {
+    fn a_blink_a_word_and_a_glance_are_not_actions() {
         let blink = FrameMeasures { eyes: 0.15, ..STILL };
         let frames = [STILL, blink, STILL, STILL, blink, STILL].map(Some);
         assert_eq!(actions(&frames, &MotionLimits::default()), []);

@@ -48,8 +48,8 @@ pub fn completed(summary: &JobSummary, outcome: &Outcome) -> Value {
     notice
 }
 
-/// A reviewer decided, or corrected what was decided: as [`completed`], with the reviewer's verdict. Neither who it was nor
-/// the note is told.
+/// A reviewer decided, or corrected what was decided: as [`completed`], with the reviewer's verdict. Neither who it was
+/// nor the note is told.
 #[must_use]
 pub fn decided(summary: &JobSummary, outcome: Option<&Outcome>, review: &Review) -> Value {
     let mut notice = base(summary, JobState::Succeeded);

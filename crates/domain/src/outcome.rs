@@ -1,4 +1,4 @@
-//! What a job came to, with the evidence it rests on; stored as the job's result.
+//! The outcome of a job with the evidence for it, stored as the job's result.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,24 +11,24 @@ use super::provenance::Provenance;
 use super::quality::Quality;
 use super::warning::{Risk, Warning};
 
-/// A finished job's result. Holds no image, no embedding and nothing of an identity record.
+/// A finished job's result. It holds no image, no embedding and no part of an identity record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     pub verdict: Verdict,
     /// The settings that were applied.
     pub params: JobParams,
-    /// The best one, of several; absent when no pair of images had two usable faces.
+    /// The best comparison. Absent when no pair of images had two usable faces.
     pub comparison: Option<Comparison>,
-    /// One entry an image of a gallery: its similarity, or nothing where no face was found in it.
+    /// One entry for each gallery image: its similarity, or none where no face was found in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gallery_scores: Vec<Option<Similarity>>,
-    /// Absent when it was not tested.
+    /// Absent when liveness was not tested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness: Option<Liveness>,
-    /// What was seen in each image that was looked at; of a video, in the frame that was compared.
+    /// One report for each image that was analysed; for a video, one for the compared frame.
     #[serde(default)]
     pub images: Vec<ImageReport>,
-    /// Of a probe of several frames.
+    /// Present when the probe is several frames or a video.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<FrameSummary>,
     /// Absent without a challenge.
@@ -37,19 +37,19 @@ pub struct Outcome {
     pub warnings: Vec<Warning>,
     /// Milliseconds of computing, all images together.
     pub compute_ms: f64,
-    /// Made up for a test key.
+    /// Whether the outcome was made up for a test key.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sandbox: bool,
 }
 
 impl Outcome {
-    /// Whether a warning of that risk was given.
+    /// Whether there is a warning about this risk.
     #[must_use]
     pub fn has(&self, risk: Risk) -> bool {
-        self.warnings.iter().any(|it| it.risk == risk)
+        self.warnings.iter().any(|warning| warning.risk == risk)
     }
 
-    /// The report on the probe that was compared; where none was, on the first that was looked at.
+    /// The report on the compared probe image, or on the first one when none was compared.
     #[must_use]
     pub fn probe(&self) -> Option<&ImageReport> {
         compared_probe(&self.images, self.frames.as_ref())
@@ -58,21 +58,21 @@ impl Outcome {
     /// The report on one image.
     #[must_use]
     pub fn image(&self, role: ImageRole, position: u16) -> Option<&ImageReport> {
-        self.images.iter().find(|it| it.role == role && it.position == position)
+        self.images.iter().find(|report| report.role == role && report.position == position)
     }
 }
 
 pub(super) fn compared_probe<'a>(images: &'a [ImageReport], frames: Option<&FrameSummary>) -> Option<&'a ImageReport> {
-    let best = frames.and_then(|it| it.best);
-    images.iter().find(|it| it.role == ImageRole::Probe && best.is_none_or(|best| it.position == best))
+    let best = frames.and_then(|frames| frames.best);
+    images.iter().find(|report| report.role == ImageRole::Probe && best.is_none_or(|best| report.position == best))
 }
 
-/// Two faces held against each other.
+/// The comparison of two faces.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// What the model said.
+    /// The model's own score.
     pub raw: RawScore,
-    /// What it means.
+    /// The calibrated score.
     pub similarity: Similarity,
     pub mode: Mode,
     /// `name@version`.
@@ -81,7 +81,7 @@ pub struct Comparison {
     pub calibration: String,
 }
 
-/// What was seen in one image.
+/// What was found in one image of the job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImageReport {
     pub role: ImageRole,
@@ -90,32 +90,32 @@ pub struct ImageReport {
     pub seen: ImageFinding,
 }
 
-/// What an image showed.
+/// What an image shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageFinding {
     /// The image could not be read: a stable code, and a sentence for people.
     Unreadable { code: String, reason: String },
-    /// It was read.
+    /// The image was read.
     Picture {
-        /// Pixels across and down, once upright.
+        /// Pixels across and down, after the image was turned upright.
         width: u32,
         height: u32,
-        /// Faces found.
+        /// The number of faces.
         faces: u32,
-        /// The box of the face that was compared: left, top, right, bottom in pixels of the upright picture.
+        /// The box of the compared face: left, top, right, bottom in pixels of the upright picture.
         face: Option<[f64; 4]>,
-        /// How well that face was captured.
+        /// How well the compared face was captured.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         quality: Option<Quality>,
-        /// What the file says of its making, where that was not by a camera.
+        /// How the file was made according to its metadata, when that was not by a camera.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         provenance: Option<Provenance>,
     },
 }
 
 impl ImageFinding {
-    /// Faces found; none where the image could not be read.
+    /// The number of faces; 0 when the image could not be read.
     #[must_use]
     pub fn faces(&self) -> u32 {
         match self {

@@ -1,39 +1,41 @@
-//! Keyed hashes: what must be recognised but not kept. Without the pepper the database's hashes say nothing.
+//! Keyed hashes of values that must be recognised but not stored. Without the key (the pepper) the hashes in the
+//! database reveal nothing.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
 
-/// The key of all keyed hashes; deployment-wide, outside the database.
+/// The key of all keyed hashes. A deployment has one, and stores it outside the database.
 #[derive(Clone)]
 pub struct Pepper(hmac::Key);
 
-/// What a hash is for: equal inputs give unequal hashes under two purposes.
+/// The purpose of a hash. Equal inputs give different hashes for different purposes.
 #[derive(Debug, Clone, Copy)]
 pub enum HashPurpose {
     ApiKey,
     Request,
-    /// An ID number, to find its registry entry.
+    /// Hash of an ID number, to find its registry entry.
     IdNumber,
-    /// All of a registry entry, to see whether it changed.
+    /// Hash of a whole registry entry, to see whether it changed.
     RegistryEntry,
-    /// A picture, to know it again; and whose face it was said to be.
+    /// Hashes that recognise a resent picture, and the ID number that it was sent with.
     PerceptualHash,
-    /// A session's cookie.
+    /// Hash of a session's cookie.
     Session,
-    /// What a page of a session sends back with each change.
+    /// The token that a page sends back with each change.
     Csrf,
 }
 
 impl Pepper {
-    /// Reads a Base64 secret of at least 32 bytes; `None` when it is not that.
+    /// Reads a secret of at least 32 bytes in Base64. `None` when the text is anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = BASE64_STANDARD.decode(text).ok()?;
         (bytes.len() >= 32).then(|| Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
     }
 
-    /// HMAC-SHA256 of `parts`, 32 bytes. Parts are length-prefixed: ("ab", "c") is not ("a", "bc").
+    /// HMAC-SHA256 of `parts`, 32 bytes. Each part is prefixed by its length, so that ("ab", "c") and ("a", "bc")
+    /// differ.
     #[must_use]
     pub fn digest(&self, purpose: HashPurpose, parts: &[&[u8]]) -> Vec<u8> {
         let mut context = hmac::Context::with_key(&self.0);
@@ -45,7 +47,7 @@ impl Pepper {
         context.sign().as_ref().to_vec()
     }
 
-    /// Compares in constant time.
+    /// Whether `digest` is the hash of `parts`. Compares in constant time.
     #[must_use]
     pub fn verify(&self, purpose: HashPurpose, parts: &[&[u8]], digest: &[u8]) -> bool {
         let mut message = purpose.label().to_vec();

@@ -1,49 +1,50 @@
-//! A perceptual hash under a key: nearly equal pictures have nearly equal prints, and nobody without the key can make one, or
-//! tell from two organisations' prints that they sent the same picture.
+//! A keyed perceptual hash, which recognises a picture that is sent again. Nearly equal pictures have nearly equal
+//! hashes. Without the key nobody can make a hash, or see that two organisations sent the same picture.
 //!
-//! Each bit is the sign of a projection of the picture's coarse luminance onto a random direction (M. Charikar, "Similarity
-//! estimation techniques from rounding algorithms", STOC 2002), which the key draws: a pair at an angle of t differs in t/pi
-//! of its bits.
+//! Each bit is the sign of a projection of the picture's coarse luminance onto a random direction, which the key draws
+//! (M. Charikar, "Similarity estimation techniques from rounding algorithms", STOC 2002). Two pictures at an angle of t
+//! differ in a share of t/pi of their bits.
 
 use super::ids::TenantId;
 use super::pepper::{HashPurpose, Pepper};
 
-/// Luminances of a picture's 16 x 16 cells.
+/// The number of cells of a picture: 16 x 16, each with its mean luminance.
 pub const CELLS: usize = 256;
 const BYTES: usize = 32;
 const PARTS: usize = 8;
-/// Bits that two prints of one picture may differ in. Of 197 photos (LFW), each saved again six times at qualities of 30 to 90 and
-/// at 40 to 100 % of their size, all 1,182 differ in at most 10, and 99 % in at most 6; of 19,306 pairs of different photos, none
-/// in fewer than 21. Two frames of a video in which nobody moves are one picture, too.
+/// The most bits in which two hashes of one picture may differ. Measured on 197 photos (LFW), each saved again six
+/// times at qualities of 30 to 90 and at 40 to 100 % of its size: all 1,182 copies differ in at most 10 bits, 99 % in
+/// at most 6. No pair of the 19,306 pairs of different photos differs in fewer than 21. Two frames of a video in which
+/// nobody moves count as one picture, too.
 const ALIKE: u32 = 10;
 
-/// The print of one picture for one organisation.
+/// The hash of one picture for one organisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PerceptualHash([u8; BYTES]);
 
 impl PerceptualHash {
-    /// `None` of a picture of one colour, which is like any other.
+    /// Hashes a picture's cells. `None` for a picture of one colour, which would be like any other.
     #[must_use]
     pub fn of(cells: &[f32; CELLS], pepper: &Pepper, tenant: TenantId) -> Option<Self> {
         #[expect(clippy::cast_precision_loss, reason = "256")]
         let mean = cells.iter().sum::<f32>() / CELLS as f32;
-        if cells.iter().all(|it| (it - mean).abs() <= mean.abs() / 100.0) {
+        if cells.iter().all(|cell| (cell - mean).abs() <= mean.abs() / 100.0) {
             return None;
         }
-        let mut print = [0; BYTES];
+        let mut hash = [0; BYTES];
         for bit in 0..CELLS {
             let signs = pepper.digest(HashPurpose::PerceptualHash, &[tenant.0.as_bytes(), &bit.to_be_bytes()]);
             let mut projection = 0.0;
             for (at, cell) in cells.iter().enumerate() {
-                let is_set = signs.get(at / 8).is_some_and(|it| (it >> (at % 8)) & 1 == 1);
+                let is_set = signs.get(at / 8).is_some_and(|byte| (byte >> (at % 8)) & 1 == 1);
                 projection += if is_set { cell - mean } else { mean - cell };
             }
-            print[bit / 8] |= u8::from(projection > 0.0) << (bit % 8);
+            hash[bit / 8] |= u8::from(projection > 0.0) << (bit % 8);
         }
-        Some(Self(print))
+        Some(Self(hash))
     }
 
-    /// A print read back from where one was stored; `None` when it is of another length.
+    /// A hash read from the database. `None` when it has another length.
     #[must_use]
     pub fn from_stored(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
@@ -54,21 +55,21 @@ impl PerceptualHash {
         &self.0
     }
 
-    /// Whether both are of one picture, perhaps saved again or scaled.
+    /// Whether both are hashes of one picture, which may have been saved again or scaled.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
         let differing: u32 = self.0.iter().zip(other.0).map(|(a, b)| (a ^ b).count_ones()).sum();
         differing <= ALIKE
     }
 
-    /// To look prints up by: a keyed hash of each of eight parts. Two prints that differ in few bits have one in common: of
-    /// eight that do, all but one pair in 400.
+    /// Keyed hashes of the eight parts, by which the database finds similar hashes. Two hashes that differ in few bits
+    /// have an equal part: of pairs that differ in eight bits, all but one in 400.
     #[must_use]
     pub fn parts(&self, pepper: &Pepper, tenant: TenantId) -> Vec<i64> {
         let part = |(at, bytes): (usize, &[u8])| {
             let digest =
                 pepper.digest(HashPurpose::PerceptualHash, &[tenant.0.as_bytes(), b"part", &at.to_be_bytes(), bytes]);
-            digest.first_chunk().map_or(0, |it| i64::from_be_bytes(*it))
+            digest.first_chunk().map_or(0, |start| i64::from_be_bytes(*start))
         };
         self.0.chunks(BYTES / PARTS).enumerate().map(part).collect()
     }
@@ -97,33 +98,33 @@ mod tests {
     const TENANT: TenantId = TenantId(Uuid::from_u128(1));
 
     #[test]
-    fn a_picture_is_known_again_with_more_light_and_a_little_noise_and_another_is_not_taken_for_it() {
+    fn a_picture_is_recognised_with_more_light_and_a_little_noise_and_another_is_not_taken_for_it() {
         let pepper = pepper(1);
-        let print = |cells: &[f32; CELLS]| PerceptualHash::of(cells, &pepper, TENANT).unwrap();
+        let hash = |cells: &[f32; CELLS]| PerceptualHash::of(cells, &pepper, TENANT).unwrap();
         let (own, noise, mut changed) = (cells(1), cells(2), cells(1));
         for (cell, noise) in changed.iter_mut().zip(noise) {
             *cell = 1.4 * *cell + 20.0 + (noise - 50.0) / 25.0;
         }
-        assert!(print(&own).is_like(&print(&changed)) && !print(&own).is_like(&print(&noise)));
-        let (parts, others) = (print(&own).parts(&pepper, TENANT), print(&changed).parts(&pepper, TENANT));
+        assert!(hash(&own).is_like(&hash(&changed)) && !hash(&own).is_like(&hash(&noise)));
+        let (parts, others) = (hash(&own).parts(&pepper, TENANT), hash(&changed).parts(&pepper, TENANT));
         assert_eq!(parts.len(), 8);
-        assert!(parts.iter().any(|it| others.contains(it)));
-        assert!(!parts.iter().any(|it| print(&noise).parts(&pepper, TENANT).contains(it)));
+        assert!(parts.iter().any(|part| others.contains(part)));
+        assert!(!parts.iter().any(|part| hash(&noise).parts(&pepper, TENANT).contains(part)));
     }
 
     #[test]
-    fn prints_of_two_organisations_and_under_two_keys_have_nothing_in_common() {
+    fn hashes_of_two_organisations_and_under_two_keys_have_nothing_in_common() {
         let other = TenantId(Uuid::from_u128(2));
         let own = PerceptualHash::of(&cells(1), &pepper(1), TENANT).unwrap();
         for (pepper, tenant) in [(pepper(1), other), (pepper(2), TENANT)] {
             let theirs = PerceptualHash::of(&cells(1), &pepper, tenant).unwrap();
             assert!(!own.is_like(&theirs));
-            assert!(!own.parts(&pepper, TENANT).iter().any(|it| own.parts(&pepper, other).contains(it)));
+            assert!(!own.parts(&pepper, TENANT).iter().any(|part| own.parts(&pepper, other).contains(part)));
         }
     }
 
     #[test]
-    fn a_picture_of_one_colour_has_no_print() {
+    fn a_picture_of_one_colour_has_no_hash() {
         assert_eq!(PerceptualHash::of(&[0.0; CELLS], &pepper(1), TENANT), None);
         assert_eq!(PerceptualHash::of(&[99.5; CELLS], &pepper(1), TENANT), None);
     }

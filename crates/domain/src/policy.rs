@@ -1,5 +1,5 @@
-//! From evidence to verdict: the only place where a threshold meets a score. The comparison of the two types is private to this
-//! file, so that no other code can make one by accident.
+//! From evidence to verdict: the only place where a threshold meets a score. The comparison of the two types is private
+//! to this file, so that no other code can make one by accident.
 
 use super::challenge::ChallengeAnswer;
 use super::evidence::{Judgement, Liveness, Mode, Similarity, Threshold};
@@ -133,7 +133,7 @@ fn answer_to_challenge(params: &JobParams, frames: &FrameSummary) -> Option<Chal
     }
 }
 
-/// What is wrong with single images. Of several frames only the compared one counts: the others are there to choose from.
+/// Warnings about single images. Only the compared one of several frames counts: the others are there to choose from.
 fn image_warnings(params: &JobParams, evidence: &Evidence) -> Vec<Warning> {
     let best = evidence.frames.as_ref().and_then(|frames| frames.best);
     let counts = |report: &&ImageReport| {
@@ -189,7 +189,7 @@ fn finding_warnings(params: &JobParams, report: &ImageReport) -> Vec<Warning> {
     }
 }
 
-/// What is wrong with the frames together; `image` is their name in the request.
+/// Warnings about the frames together. `image` is their name in the request.
 fn frame_warnings(frames: &FrameSummary, challenge: Option<&ChallengeAnswer>, image: &str) -> Vec<Warning> {
     let inconsistent = (!frames.are_consistent()).then(|| frames.warning(image));
     let unmet = challenge.filter(|answer| !answer.passed).map(|answer| answer.warning(frames, image));
@@ -201,7 +201,8 @@ fn similarity_warning(params: &JobParams, similarity: Similarity) -> Option<Warn
     (!meets(similarity, wanted)).then(|| Warning::low_similarity(similarity.percent(), wanted.get() * 100.0))
 }
 
-/// What the probe's liveness test found wrong, or that a report had none; `image` is the probe's name in the request.
+/// The warning about the probe's liveness, or about a report without a test. `image` is the probe's name in the
+/// request.
 fn liveness_warning(params: &JobParams, liveness: Option<&Liveness>, image: &str) -> Option<Warning> {
     match (params, liveness) {
         (JobParams::LikenessCheck { .. } | JobParams::IdMatch { .. }, _)

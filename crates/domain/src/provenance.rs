@@ -1,25 +1,25 @@
-//! What a file's own metadata say of how it came to be. Whoever means to deceive removes them: a mark tells of carelessness,
-//! its absence of nothing.
+//! How a file was made, according to its own metadata. Metadata are easy to remove, so that a mark shows only that
+//! nobody removed it, and the absence of marks shows nothing.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::warning::{LogType, Risk, Warning};
 
-/// How a file was made, if it was not by a camera.
+/// How a file was made, when it was not made by a camera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Provenance {
-    /// The picture of a screen.
+    /// It is the picture of a screen.
     Screenshot,
-    /// Written by a program that changes pictures.
+    /// It was written by a program that edits pictures.
     Edited,
-    /// Made by a program that invents pictures.
+    /// It was made by a program that generates pictures.
     Generated,
 }
 
-/// Words of metadata, in lower case; the first that is found counts. Those of cameras' own
-/// software are not among them, nor any so short that noise may spell it, nor a namespace that many programs use.
+/// Words in metadata, in lower case. The first one that is found counts. Left out are the words of cameras' own
+/// software, words so short that noise could contain them, and namespaces that many programs use.
 const MARKS: [(&str, Provenance); 26] = [
     ("trainedalgorithmicmedia", Provenance::Generated),
     ("stable diffusion", Provenance::Generated),
@@ -50,31 +50,31 @@ const MARKS: [(&str, Provenance); 26] = [
 ];
 
 impl Provenance {
-    /// What the raw metadata of a file (EXIF, XMP, IPTC) say.
+    /// The provenance that the raw metadata of a file (EXIF, XMP, IPTC) name.
     #[must_use]
     pub fn read(metadata: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(metadata).to_lowercase();
-        MARKS.iter().find(|(word, _)| text.contains(word)).map(|it| it.1)
+        MARKS.iter().find(|(word, _)| text.contains(word)).map(|mark| mark.1)
     }
 
-    /// What is told of it; `image` is its name in the request.
+    /// The warning about it. `image` is the file's name in the request.
     #[must_use]
     pub fn warning(self, image: &str) -> Warning {
         let (risk, short, long) = match self {
             Self::Screenshot => (
                 Risk::Screenshot,
                 "Screenshot",
-                "By its own metadata this image is the picture of a screen. Send the file as the camera made it.",
+                "The metadata of this image say that it is a screenshot. Send the file as the camera made it.",
             ),
             Self::Edited => (
                 Risk::ImageEdited,
                 "Edited image",
-                "By its own metadata this image was written by a program that changes pictures. Send the file as the camera made it.",
+                "The metadata of this image name a program that edits pictures. Send the file as the camera made it.",
             ),
             Self::Generated => (
                 Risk::ImageEdited,
                 "Generated image",
-                "By its own metadata this image was made by a program that invents pictures. Send a photo.",
+                "The metadata of this image name a program that generates pictures. Send a photo.",
             ),
         };
         Warning::new(risk, LogType::Information, Some(format!("image={image}")), short, long)
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_are_known_by_their_names_and_cameras_are_not_taken_for_them() {
+    fn programs_are_recognised_by_their_names_and_cameras_are_not_taken_for_them() {
         for (metadata, expected) in [
             ("Adobe Photoshop 25.0 (Windows)", Some(Provenance::Edited)),
             ("<exif:UserComment>Screenshot</exif:UserComment>", Some(Provenance::Screenshot)),

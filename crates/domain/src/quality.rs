@@ -1,25 +1,25 @@
-//! How well a face was captured, and which measures call for another photo. Measures are named after ISO/IEC 29794-5, where
-//! it has them.
+//! How well a face was captured, and which measures call for another photo. Measures have their names in ISO/IEC
+//! 29794-5, where it defines them.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::warning::{LogType, Risk, Warning};
 
-/// Measures of one face. None of them says who it is.
+/// Measures of one face. None of them identifies the person.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Quality {
-    /// Inter-eye distance: pixels between the middles of the eyes, as seen from the front.
+    /// Inter-eye distance: pixels between the centres of the eyes, corrected to a view from the front.
     pub inter_eye_px: f64,
-    /// Sharpness in [0, 1], at the scale at which faces are recognised: the share of its edges that a slight blur takes away.
+    /// Sharpness in [0, 1], at the scale of face recognition: the share of the face's edges that a slight blur removes.
     pub sharpness: f64,
     /// Luminance mean of the face, in [0, 1].
     pub brightness: f64,
-    /// Dynamic range: distance of the 5th and 95th percentile of the face's luminance, in [0, 1].
+    /// Dynamic range: from the 5th to the 95th percentile of the face's luminance, in [0, 1].
     pub dynamic_range: f64,
-    /// Over-exposure: share of the face that is all but white, in [0, 1].
+    /// Over-exposure: share of the face that is nearly white, in [0, 1].
     pub overexposed: f64,
-    /// Under-exposure: share of the face that is all but black, in [0, 1].
+    /// Under-exposure: share of the face that is nearly black, in [0, 1].
     pub underexposed: f64,
     /// Head pose, yaw: degrees, positive to the subject's left.
     pub yaw_deg: f64,
@@ -27,25 +27,27 @@ pub struct Quality {
     pub pitch_deg: f64,
     /// Head pose, roll: degrees, clockwise on the screen.
     pub roll_deg: f64,
-    /// Eyes open: height of the gap between the lids in widths of the eye, the mean of both eyes.
+    /// Eyes open: height of the gap between the lids, in widths of the eye, as the mean of both eyes.
     pub eyes_open: f64,
-    /// Mouth open: gap between the lips in distances from eyes to chin.
+    /// Mouth open: gap between the lips, in distances from eyes to chin.
     pub mouth_open: f64,
-    /// How much darker both eyes are than the cheeks, in [0, 1]: dark glasses.
+    /// How much darker both eyes are than the cheeks, in [0, 1]. High values suggest dark glasses.
     pub eyes_darkness: f64,
-    /// Edges about the eye that shows fewer, in those about the mouth: around 1; a hand over an eye shows none.
+    /// Edges around the eye that has fewer, relative to edges around the mouth: about 1; 0 when a hand covers an eye.
     pub eyes_detail: f64,
-    /// Edges about the mouth in those about the eyes: around 1; a mask shows none.
+    /// Edges around the mouth, relative to edges around the eyes: about 1; 0 when a mask covers the mouth.
     pub mouth_detail: f64,
-    /// Distance of the colours, in the plane of chrominance (0-255), of the face's lower and upper half: a mask, or a beard.
+    /// Colour difference of the lower and the upper half of the face, in the chrominance plane (0-255). High values
+    /// suggest a mask, or a beard.
     pub mouth_tint: f64,
-    /// From the face to the nearest edge of the picture, in inter-eye distances; negative where the face is cut.
+    /// From the face to the nearest edge of the picture, in inter-eye distances. Negative when the edge cuts the face.
     pub margin: f64,
-    /// Single face: what part this one is of the two most prominent faces, in [0, 1]; 1 when it is alone.
+    /// Single face: the share of this face in the prominence of the two most prominent faces, in [0, 1]; 1 when it is
+    /// alone.
     pub dominance: f64,
 }
 
-/// Beyond these a measure calls for another photo.
+/// A measure beyond its limit calls for another photo.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QualityLimits {
     pub inter_eye_px: f64,
@@ -54,7 +56,7 @@ pub struct QualityLimits {
     pub dynamic_range: f64,
     pub overexposed: f64,
     pub underexposed: f64,
-    /// Yaw and pitch.
+    /// For yaw and pitch.
     pub pose_deg: f64,
     pub eyes_open: f64,
     pub mouth_open: f64,
@@ -63,42 +65,43 @@ pub struct QualityLimits {
     pub mouth_detail: f64,
     pub mouth_tint: f64,
     pub margin: f64,
-    /// Of all measures together, where none alone is beyond its limit.
+    /// For all measures together, when none is beyond its own limit.
     pub composite: f64,
 }
 
-/// Chosen on 1,583 press photos of LFW and on the same photos with one defect each.
+/// Chosen on 1,583 press photos of LFW, and on the same photos with one defect each.
 /// `docs/understand/quality.md` has the table.
 impl Default for QualityLimits {
     fn default() -> Self {
         Self {
-            // At 21 pixels the rates are those of 42, at 15 the true accept rate is 7 points lower.
+            // At 21 pixels the error rates equal those at 42; at 15 the true accept rate is 7 points lower.
             inter_eye_px: 20.0,
             // The blurriest of the photos has 0.15; a Gaussian blur of 6 % of the inter-eye distance leaves 0.12.
             sharpness: 0.16,
-            // The darkest face has 0.21, and is a dark one in good light.
+            // The darkest face has 0.21: dark skin in good light.
             brightness: 0.15,
             // The flattest has 0.143.
             dynamic_range: 0.14,
             // The most exposed have 0.14 and 0.22.
             overexposed: 0.2,
             underexposed: 0.35,
-            // By the report's contract.
+            // The report's contract sets it.
             pose_deg: 25.0,
-            // All but two have 0.127 or more.
+            // All photos but two have 0.127 or more.
             eyes_open: 0.12,
-            // Speaking mouths seldom reach 0.25.
+            // The mouths of people who speak seldom reach 0.25.
             mouth_open: 0.25,
-            // Deep-set eyes under a hard lamp come to 0.65; dark glasses begin about there.
+            // Deep-set eyes under a hard lamp reach 0.65. Dark glasses begin at about the same value.
             eyes_darkness: 0.7,
-            // A face in half profile comes down to 0.3.
+            // A face in half profile goes down to 0.3.
             eyes_detail: 0.2,
             mouth_detail: 0.2,
-            // A full black beard comes to 45.
+            // A full black beard reaches 45.
             mouth_tint: 46.0,
-            // The whole face is within the picture.
+            // The whole face must be within the picture.
             margin: 0.0,
-            // Of 1,439 photos without any other defect 30 lie below, and of the pairs with them 20 % are missed instead of 8.
+            // 30 of the 1,439 photos without any other defect lie below. Pairs with one of them have a false non-match
+            // rate of 20 % instead of 8 %.
             composite: 0.25,
         }
     }
@@ -108,16 +111,16 @@ impl Default for QualityLimits {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Defect {
     pub risk: Risk,
-    /// By its name in [`Quality`].
+    /// The measure's name in [`Quality`].
     pub measure: &'static str,
     pub value: f64,
     pub limit: f64,
-    /// What the person in front of the camera may do about it.
+    /// What the person in front of the camera can do about it.
     pub advice: &'static str,
 }
 
 impl Defect {
-    /// What is told of it; `image` is the one at fault, by its name in the request.
+    /// The warning about it. `image` is the name of the image in the request.
     #[must_use]
     pub fn warning(&self, image: &str, weight: LogType) -> Warning {
         let (short, long) = match self.risk {
@@ -138,7 +141,7 @@ impl Defect {
 }
 
 impl Quality {
-    /// What calls for another photo; of each risk the first measure only.
+    /// The measures that call for another photo, with one measure for each risk.
     #[must_use]
     pub fn defects(&self, limits: &QualityLimits) -> Vec<Defect> {
         let least = |risk, measure, value: f64, limit, advice| {
@@ -182,7 +185,7 @@ impl Quality {
         ];
         let mut defects: Vec<Defect> = Vec::new();
         for defect in found.into_iter().flatten() {
-            if !defects.iter().any(|it| it.risk == defect.risk) {
+            if !defects.iter().any(|known| known.risk == defect.risk) {
                 defects.push(defect);
             }
         }
@@ -195,8 +198,9 @@ impl Quality {
         defects
     }
 
-    /// Composite quality in [0, 1], which ranks pictures of one person: the product of a figure for each measure, 1 from the
-    /// value on at which it is as good as can be, 0.5 at its limit, 0 as far again beyond it.
+    /// Composite quality in [0, 1], which ranks pictures of one person. It is the product of one factor for each
+    /// measure. A factor is 1 at a good value, 0.5 at the limit, and 0 as far beyond the limit as the good value lies
+    /// within.
     #[must_use]
     pub fn composite(&self, limits: &QualityLimits) -> f64 {
         let figure = |value: f64, limit: f64, good: f64| (0.5 + 0.5 * (value - limit) / (good - limit)).clamp(0.0, 1.0);
@@ -244,7 +248,7 @@ impl Quality {
             self.dominance,
         ]
         .iter()
-        .all(|it| it.is_finite())
+        .all(|measure| measure.is_finite())
     }
 }
 
@@ -252,7 +256,7 @@ impl Quality {
 pub(crate) mod tests {
     use super::*;
 
-    /// A face that is as it should be.
+    /// A face without defects.
     pub(crate) const GOOD: Quality = Quality {
         inter_eye_px: 100.0,
         sharpness: 0.4,
@@ -280,26 +284,26 @@ pub(crate) mod tests {
         let limits = QualityLimits::default();
         assert_eq!(GOOD.defects(&limits), []);
         let defects: [Case; 15] = [
-            (Risk::FaceTooSmall, "inter_eye_px", |it| it.inter_eye_px = 19.9),
-            (Risk::Blurred, "sharpness", |it| it.sharpness = 0.1),
-            (Risk::PoorLighting, "brightness", |it| it.brightness = 0.1),
-            (Risk::PoorLighting, "overexposed", |it| it.overexposed = 0.5),
-            (Risk::PoorLighting, "underexposed", |it| it.underexposed = 0.5),
-            (Risk::PoorLighting, "dynamic_range", |it| it.dynamic_range = 0.05),
-            (Risk::ExtremePose, "yaw_deg", |it| it.yaw_deg = -25.1),
-            (Risk::ExtremePose, "pitch_deg", |it| it.pitch_deg = 25.1),
-            (Risk::FaceOccluded, "eyes_darkness", |it| it.eyes_darkness = 0.8),
-            (Risk::FaceOccluded, "eyes_detail", |it| it.eyes_detail = 0.0),
-            (Risk::FaceOccluded, "mouth_detail", |it| it.mouth_detail = 0.0),
-            (Risk::FaceOccluded, "mouth_tint", |it| it.mouth_tint = 60.0),
-            (Risk::FaceAtEdge, "margin", |it| it.margin = -0.1),
-            (Risk::EyesClosed, "eyes_open", |it| it.eyes_open = 0.05),
-            (Risk::MouthOpen, "mouth_open", |it| it.mouth_open = 0.4),
+            (Risk::FaceTooSmall, "inter_eye_px", |face| face.inter_eye_px = 19.9),
+            (Risk::Blurred, "sharpness", |face| face.sharpness = 0.1),
+            (Risk::PoorLighting, "brightness", |face| face.brightness = 0.1),
+            (Risk::PoorLighting, "overexposed", |face| face.overexposed = 0.5),
+            (Risk::PoorLighting, "underexposed", |face| face.underexposed = 0.5),
+            (Risk::PoorLighting, "dynamic_range", |face| face.dynamic_range = 0.05),
+            (Risk::ExtremePose, "yaw_deg", |face| face.yaw_deg = -25.1),
+            (Risk::ExtremePose, "pitch_deg", |face| face.pitch_deg = 25.1),
+            (Risk::FaceOccluded, "eyes_darkness", |face| face.eyes_darkness = 0.8),
+            (Risk::FaceOccluded, "eyes_detail", |face| face.eyes_detail = 0.0),
+            (Risk::FaceOccluded, "mouth_detail", |face| face.mouth_detail = 0.0),
+            (Risk::FaceOccluded, "mouth_tint", |face| face.mouth_tint = 60.0),
+            (Risk::FaceAtEdge, "margin", |face| face.margin = -0.1),
+            (Risk::EyesClosed, "eyes_open", |face| face.eyes_open = 0.05),
+            (Risk::MouthOpen, "mouth_open", |face| face.mouth_open = 0.4),
         ];
         for (risk, measure, spoil) in defects {
             let mut spoilt = GOOD;
             spoil(&mut spoilt);
-            let found: Vec<_> = spoilt.defects(&limits).iter().map(|it| (it.risk, it.measure)).collect();
+            let found: Vec<_> = spoilt.defects(&limits).iter().map(|defect| (defect.risk, defect.measure)).collect();
             assert_eq!(found, [(risk, measure)]);
         }
     }
@@ -309,10 +313,10 @@ pub(crate) mod tests {
         let limits = QualityLimits::default();
         assert!((GOOD.composite(&limits) - 1.0).abs() < 1e-12);
         let at_limit: [fn(&mut Quality, &QualityLimits); 4] = [
-            |it, limits| it.sharpness = limits.sharpness,
-            |it, limits| it.yaw_deg = -limits.pose_deg,
-            |it, limits| it.overexposed = limits.overexposed,
-            |it, limits| it.margin = limits.margin,
+            |face, limits| face.sharpness = limits.sharpness,
+            |face, limits| face.yaw_deg = -limits.pose_deg,
+            |face, limits| face.overexposed = limits.overexposed,
+            |face, limits| face.margin = limits.margin,
         ];
         for spoil in at_limit {
             let mut spoilt = GOOD;
@@ -323,10 +327,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn many_small_faults_are_told_together_where_none_is_told_alone() {
+    fn many_small_faults_together_make_a_warning_where_none_does_alone() {
         let limits = QualityLimits::default();
         let poor = Quality { sharpness: 0.17, yaw_deg: 24.0, brightness: 0.16, ..GOOD };
-        let found: Vec<_> = poor.defects(&limits).iter().map(|it| (it.risk, it.measure)).collect();
+        let found: Vec<_> = poor.defects(&limits).iter().map(|defect| (defect.risk, defect.measure)).collect();
         assert_eq!(found, [(Risk::LowFaceQuality, "composite_quality")]);
         assert_eq!(Quality { sharpness: 0.17, yaw_deg: 24.0, ..GOOD }.defects(&limits), []);
     }
@@ -337,7 +341,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn of_one_risk_one_measure_is_told() {
+    fn each_risk_has_one_measure() {
         let dark = Quality { brightness: 0.01, underexposed: 1.0, dynamic_range: 0.0, ..GOOD };
         assert_eq!(dark.defects(&QualityLimits::default()).len(), 1);
     }

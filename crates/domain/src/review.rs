@@ -1,4 +1,4 @@
-//! What reviewers decide, and by which rules.
+//! Reviews of cases: decisions, their reasons, and the rules for them.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use uuid::Uuid;
 use super::job::Verdict;
 use super::tenant::Account;
 
-/// So long a decision can be undone; nobody is told of it before.
+/// How long a decision can be undone. It is published only afterwards.
 pub const UNDO: Duration = Duration::from_secs(8);
-/// So long a case stays with its holder without a sign of life.
+/// How long a case stays with its holder without a sign of life.
 pub const LEASE: Duration = Duration::from_mins(5);
-/// So long a case that a lead gave away waits for its reviewer.
+/// How long a case that a lead assigned waits for its reviewer.
 pub const ASSIGNED: Duration = Duration::from_hours(8);
-/// Characters of a note, at most.
+/// The most characters that a note may have.
 pub const LONGEST_NOTE: usize = 2000;
 
-/// Somebody who reviews the cases of one account.
+/// A person who reviews the cases of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reviewer {
     pub id: ReviewerId,
     pub account: Account,
     pub login: String,
     pub name: String,
-    /// Settles disputes, gives cases to others, corrects decisions.
+    /// A lead settles disputes, assigns cases and corrects decisions.
     pub is_lead: bool,
 }
 
@@ -37,7 +37,7 @@ pub struct Reviewer {
 #[serde(transparent)]
 pub struct ReviewerId(pub Uuid);
 
-/// What a reviewer makes of a case.
+/// A reviewer's decision on a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, EnumString, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "snake_case")]
@@ -59,7 +59,7 @@ impl ReviewDecision {
         name.parse().ok()
     }
 
-    /// What the report says then.
+    /// The verdict that the report then has.
     #[must_use]
     pub fn verdict(self) -> Verdict {
         match self {
@@ -69,7 +69,7 @@ impl ReviewDecision {
     }
 }
 
-/// Why; chosen from a list, so that it can be counted.
+/// The reason of a decision. Reasons are chosen from a list, so that they can be counted.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, EnumString, IntoStaticStr, VariantArray,
 )]
@@ -103,7 +103,7 @@ impl Reason {
         name.parse().ok()
     }
 
-    /// For people.
+    /// The text for people.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
@@ -119,7 +119,7 @@ impl Reason {
         }
     }
 
-    /// Whether it can be a reason for that choice.
+    /// Whether this can be a reason for that decision.
     #[must_use]
     pub fn is_for(self, choice: ReviewDecision) -> bool {
         match self {
@@ -132,16 +132,16 @@ impl Reason {
     }
 }
 
-/// What a reviewer said of a case.
+/// What a reviewer entered about a case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opinion {
     pub choice: ReviewDecision,
     pub reasons: Vec<Reason>,
-    /// The reviewer's own words: personal data, perhaps. It leaves the desk by no channel.
+    /// The reviewer's own words. They may hold personal data and never leave the desk.
     pub note: String,
 }
 
-/// What a case came to, as everybody may know it who may read the job.
+/// The review of a case, as shown to everybody who may read the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Review {
     pub choice: ReviewDecision,
@@ -164,7 +164,7 @@ impl Review {
     }
 }
 
-/// What is wrong with what a reviewer sent.
+/// Why a reviewer's entry is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct OpinionFault {
@@ -173,10 +173,10 @@ pub struct OpinionFault {
 }
 
 impl Opinion {
-    /// Reads a form's fields. A rejection needs a reason, and so does whoever was asked for one by `other`.
+    /// Parses the fields of a form. A rejection needs a reason, and the reason `other` needs a note.
     ///
     /// # Errors
-    /// At the first field that cannot be.
+    /// The first invalid field.
     pub fn read(choice: &str, reasons: &[String], note: &str) -> Result<Self, OpinionFault> {
         let fault = |field, what: String| OpinionFault { field, what };
         let choice = ReviewDecision::parse(choice)
@@ -185,7 +185,7 @@ impl Opinion {
         for name in reasons {
             let reason = Reason::parse(name)
                 .ok_or_else(|| fault("reason", "one of the reasons is not on the list".to_owned()))?;
-            // A form sends every box that is ticked, those of the other decision, too.
+            // A form sends every ticked box, including those of the other decision.
             if reason.is_for(choice) && !read.contains(&reason) {
                 read.push(reason);
             }
@@ -207,14 +207,14 @@ impl Opinion {
     }
 }
 
-/// What an entry among the decisions is.
+/// The type of an entry in a case's history of decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Stage {
-    /// One of two that must agree: it decides nothing by itself.
+    /// One of two opinions that must agree. It decides nothing by itself.
     Opinion,
     Decision,
-    /// Of an earlier decision.
+    /// A correction of an earlier decision.
     Correction,
 }
 
@@ -232,19 +232,19 @@ impl Stage {
     }
 }
 
-/// Where a case stands.
+/// The state of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum CaseState {
     Waiting,
-    /// For a second opinion.
+    /// It waits for a second opinion.
     Second,
-    /// Two opinions differ: a lead decides.
+    /// Two opinions differ. A lead decides.
     Disputed,
-    /// Decided, and it can still be undone.
+    /// Decided, but the decision can still be undone.
     Settling,
     Decided,
-    /// Nobody decided while its images were there.
+    /// Nobody decided while its images still existed.
     Lapsed,
     Erased,
 }
@@ -264,7 +264,7 @@ impl CaseState {
         name.parse().ok()
     }
 
-    /// For people.
+    /// The text for people.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
@@ -278,19 +278,19 @@ impl CaseState {
         }
     }
 
-    /// Whether somebody may take it.
+    /// Whether a reviewer may take it.
     #[must_use]
     pub fn is_open(self) -> bool {
         matches!(self, Self::Waiting | Self::Second | Self::Disputed)
     }
 
-    /// What an opinion does to a case in this state: what kind of entry it is, and where the case goes. `first` is the
-    /// opinion that it is the second to.
+    /// The effect of an opinion on a case in this state: the type of its entry, and the next state. `first` is the
+    /// first of two opinions, when this one is the second.
     #[must_use]
     pub fn after(self, choice: ReviewDecision, first: Option<ReviewDecision>, needs_two: bool) -> (Stage, Self) {
         match self {
             Self::Waiting if needs_two => (Stage::Opinion, Self::Second),
-            Self::Second if first.is_some_and(|it| it != choice) => (Stage::Opinion, Self::Disputed),
+            Self::Second if first.is_some_and(|earlier| earlier != choice) => (Stage::Opinion, Self::Disputed),
             _ => (Stage::Decision, Self::Decided),
         }
     }
@@ -301,7 +301,7 @@ mod tests {
     use super::*;
 
     fn read(choice: &str, reasons: &[&str], note: &str) -> Result<Opinion, &'static str> {
-        let reasons: Vec<_> = reasons.iter().map(|it| (*it).to_owned()).collect();
+        let reasons: Vec<_> = reasons.iter().map(|reason| (*reason).to_owned()).collect();
         Opinion::read(choice, &reasons, note).map_err(|fault| fault.field)
     }
 
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_decision_no_reason_or_no_note_is_refused_by_its_name() {
+    fn an_unknown_decision_reason_or_an_unfit_note_is_refused_by_its_field() {
         assert_eq!(read("in_review", &[], ""), Err("decision"));
         assert_eq!(read("approved", &["not_live", "aged"], "").unwrap().reasons, [Reason::Aged]);
         assert_eq!(read("rejected", &["same_person"], ""), Err("reason"));
@@ -336,7 +336,7 @@ mod tests {
             (Waiting, Approved, None, true, (Stage::Opinion, Second)),
             (Second, Approved, Some(Approved), true, (Stage::Decision, Decided)),
             (Second, Rejected, Some(Approved), true, (Stage::Opinion, Disputed)),
-            // The rule was dropped meanwhile: the first opinion stands all the same.
+            // The rule was dropped meanwhile. The first opinion still counts.
             (Second, Rejected, Some(Approved), false, (Stage::Opinion, Disputed)),
             (Disputed, Rejected, Some(Approved), true, (Stage::Decision, Decided)),
         ] {

@@ -1,7 +1,7 @@
 //! Which known name was meant by one that is not known.
 
-/// The share of a name that must agree, counted by edits of single characters, in [0, 1]. `treshold` and `threshold` agree in
-/// 0.89, `photo` and `probe` in 0.4.
+/// The least share of a name that must agree, in [0, 1], counted by edits of single characters. `treshold` and
+/// `threshold` agree in 0.89, `photo` and `probe` in 0.4.
 const ALIKE: f64 = 0.6;
 
 /// The known name that is most like `name`, or that `name` abbreviates. `None` when no known name is near.

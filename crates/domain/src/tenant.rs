@@ -1,4 +1,4 @@
-//! Organisations: what each may do and what it prefers.
+//! Organisations: their rights and their settings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,10 @@ use utoipa::ToSchema;
 use super::capture_os::CaptureOs;
 use super::evidence::{Mode, Threshold};
 use super::ids::TenantId;
+use super::suggestion::nearest;
 
-/// Whose data a call may touch. Jobs and images of test keys and of live keys never meet.
+/// The owner of jobs and images. An organisation has two accounts, one of live keys and one of test keys. Neither can
+/// see the other's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Account {
     pub tenant_id: TenantId,
@@ -19,14 +21,14 @@ pub struct Account {
 }
 
 impl Account {
-    /// What live keys and AMQP producers see.
+    /// The account of live keys and AMQP producers.
     #[must_use]
     pub fn live(tenant_id: TenantId) -> Self {
         Self { tenant_id, sandbox: false }
     }
 }
 
-/// What an API key may be used for.
+/// A right of an API key.
 #[derive(
     Debug,
     Clone,
@@ -53,7 +55,7 @@ pub enum Scope {
     Erase,
     /// Read the wallet and its statement.
     Billing,
-    /// Make webhook endpoints and see to their deliveries.
+    /// Manage webhook endpoints and their deliveries.
     Webhooks,
 }
 
@@ -73,7 +75,7 @@ impl Scope {
     }
 }
 
-/// A service that an organisation subscribes to: the kinds of jobs it may submit.
+/// A service that an organisation can subscribe to. Each is one kind of job.
 #[derive(
     Debug,
     Clone,
@@ -115,34 +117,34 @@ impl Service {
     }
 }
 
-/// Whether a report's probe is tested for liveness.
+/// Whether liveness is tested in a report's probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LivenessPolicy {
     Off,
-    /// Tested where a model is installed; not performed is an information.
+    /// Liveness is tested where a model is installed. Otherwise the report has an `information` warning.
     #[default]
     IfAvailable,
-    /// Not performed means that the report is never approved.
+    /// A report without a liveness test is never approved.
     Required,
 }
 
-/// What becomes of a billed job whose organisation has too little money.
+/// What happens to a billed job when the wallet has too little money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EmptyWallet {
-    /// Taken; the balance goes below zero.
+    /// It is accepted, and the balance goes below zero.
     #[default]
     Overdraw,
-    /// Refused when it is submitted.
+    /// It is refused when it is submitted.
     Refuse,
 }
 
-/// Settings of an organisation, as stored; a missing field means its default, which for thresholds is the deployment's.
+/// Settings of an organisation, as stored. A missing field means the default; for thresholds that is the deployment's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TenantSettings {
-    /// One that is not approved may submit nothing.
+    /// An organisation that is not approved may not submit jobs.
     pub approved: bool,
     pub services: BTreeSet<Service>,
     /// Of `likeness_check`.
@@ -155,19 +157,19 @@ pub struct TenantSettings {
     pub review: Option<Threshold>,
     pub mode: Option<Mode>,
     pub liveness: LivenessPolicy,
-    /// The least score that passes for live, in [0.5, 1].
+    /// The least liveness score that passes, in [0.5, 1].
     pub liveness_threshold: Option<Threshold>,
-    /// Likewise, of selfies that were taken on it: only `compare_with_liveness` says on what.
+    /// Replaces it for selfies taken on that system. Only requests of `compare_with_liveness` name the system.
     pub liveness_threshold_by_os: BTreeMap<CaptureOs, Threshold>,
-    /// Requests that an API key's organisation may make in a minute; none: no limit.
+    /// The most requests of the organisation in a minute. Without a value there is no limit.
     pub requests_per_minute: Option<u32>,
-    /// Requests at once, over all its keys, in one process; none: no limit.
+    /// The most requests at once, over all its keys, in one process. Without a value there is no limit.
     pub concurrent_requests: Option<u32>,
     pub empty_wallet: EmptyWallet,
-    /// Price of a confirmed `id_match`, in minor units of the wallet's currency.
+    /// The price of a confirmed `id_match`, in minor units of the wallet's currency.
     pub id_match_price: i64,
-    /// Two reviewers must agree where the score stands for a false match rate at or above it, in [0, 1]; 0: on every
-    /// case; none: on no case.
+    /// Two reviewers must agree on cases whose score stands for a false match rate at or above this one, in [0, 1].
+    /// With 0 these are all cases; without a value none.
     pub four_eyes_fmr: Option<f64>,
 }
 
@@ -194,33 +196,37 @@ impl Default for TenantSettings {
 }
 
 impl TenantSettings {
-    /// These settings with some fields replaced; null puts a field back to its default.
+    /// These settings with some fields replaced. Null resets a field to its default.
     ///
     /// # Errors
-    /// At the first field that is unknown or has a value that it cannot have.
+    /// The first field that is unknown or has an invalid value.
     pub fn merged(&self, patch: &Map<String, Value>) -> Result<Self, SettingsFault> {
         let fault = |field: &str, what: String| SettingsFault { field: field.to_owned(), what };
         let (mut root, defaults) = (self.fields(), Self::default().fields());
         let mut merged = self.clone();
         for (field, value) in patch {
             if !root.contains_key(field) {
-                let known = root.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                return Err(fault(field, format!("is no setting; there are: {known}")));
+                let known: Vec<&str> = root.keys().map(String::as_str).collect();
+                let hint = match nearest(field, &known) {
+                    Some(meant) => format!("did you mean {meant}?"),
+                    None => format!("there are: {}", known.join(", ")),
+                };
+                return Err(fault(field, format!("is not a setting; {hint}")));
             }
             let value = if value.is_null() { defaults.get(field).cloned().unwrap_or_default() } else { value.clone() };
             root.insert(field.clone(), value);
-            // Field by field, so that the one at fault can be named.
+            // Each field is parsed by itself, so that the one at fault can be named.
             merged = serde_json::from_value(Value::Object(root.clone()))
-                .map_err(|error| fault(field, format!("cannot be that: {error}")))?;
+                .map_err(|error| fault(field, format!("has an invalid value: {error}")))?;
         }
         if let (Some(review), Some(approve)) = (merged.review, merged.approve)
             && review > approve
         {
             return Err(fault("review", "must not be above approve".to_owned()));
         }
-        let by_os = merged.liveness_threshold_by_os.values().map(|it| ("liveness_threshold_by_os", *it));
-        let overall = merged.liveness_threshold.map(|it| ("liveness_threshold", it));
-        if let Some((field, _)) = overall.into_iter().chain(by_os).find(|(_, it)| *it < Threshold::LIVE) {
+        let by_os = merged.liveness_threshold_by_os.values().map(|least| ("liveness_threshold_by_os", *least));
+        let overall = merged.liveness_threshold.map(|least| ("liveness_threshold", least));
+        if let Some((field, _)) = overall.into_iter().chain(by_os).find(|(_, least)| *least < Threshold::LIVE) {
             return Err(fault(field, "must be at least 0.5: what is uncertain or an attack lies below it".to_owned()));
         }
         if merged.requests_per_minute == Some(0) || merged.concurrent_requests == Some(0) {
@@ -231,7 +237,7 @@ impl TenantSettings {
         if merged.id_match_price < 0 {
             return Err(fault("id_match_price", "must not be negative".to_owned()));
         }
-        if merged.four_eyes_fmr.is_some_and(|it| !(0.0..=1.0).contains(&it)) {
+        if merged.four_eyes_fmr.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
             return Err(fault("four_eyes_fmr", "must lie in 0 to 1, or be null for no second opinion".to_owned()));
         }
         Ok(merged)
@@ -239,7 +245,7 @@ impl TenantSettings {
 }
 
 impl TenantSettings {
-    /// Every field by its name.
+    /// All fields by their names.
     #[must_use]
     pub fn fields(&self) -> Map<String, Value> {
         match serde_json::to_value(self) {
@@ -249,7 +255,7 @@ impl TenantSettings {
     }
 }
 
-/// A setting that cannot be.
+/// A setting with an invalid name or value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {what}")]
 pub struct SettingsFault {

@@ -1,4 +1,4 @@
-//! Warnings of a report: what a reviewer, or the person who took the photo, should know.
+//! Warnings of a report, for reviewers and for the person who took the photo.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::ids::RequestId;
 use super::job::JobState;
 
-/// How much a warning weighs. An `error` never ends as Approved.
+/// How serious a warning is. A job with an `error` is never approved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogType {
@@ -15,7 +15,7 @@ pub enum LogType {
     Error,
 }
 
-/// What a warning is about.
+/// The subject of a warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Risk {
@@ -52,7 +52,7 @@ pub enum Risk {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Warning {
     pub risk: Risk,
-    /// The measured value, and the image at fault by its name in the request.
+    /// The name of the image in the request, and the measured value.
     pub additional_data: Option<String>,
     pub log_type: LogType,
     pub short_description: String,
@@ -60,7 +60,7 @@ pub struct Warning {
 }
 
 impl Warning {
-    /// The similarity, in percent, did not reach the threshold, in percent.
+    /// The similarity is below the threshold. Both are in percent.
     #[must_use]
     pub fn low_similarity(score: f64, threshold: f64) -> Self {
         Self::new(
@@ -83,7 +83,7 @@ impl Warning {
         )
     }
 
-    /// `dominance` is the compared face's part of the two most prominent ones, in [0, 1].
+    /// `dominance` is the share of the compared face among the two most prominent ones, in [0, 1].
     #[must_use]
     pub fn several_faces(image: &str, count: u32, dominance: Option<f64>) -> Self {
         Self::new(
@@ -98,7 +98,7 @@ impl Warning {
         )
     }
 
-    /// `reason` is a sentence for people; it must not quote the image.
+    /// `reason` is a sentence for people. It must not quote the image.
     #[must_use]
     pub fn invalid_image(image: &str, code: &str, reason: &str) -> Self {
         Self::new(
@@ -106,11 +106,12 @@ impl Warning {
             LogType::Error,
             Some(format!("image={image} code={code}: {reason}")),
             "Image could not be read",
-            "This file could not be used. Send a whole JPEG, PNG or WebP file, or an MP4 or WebM for a video, as the camera made it.",
+            "This file could not be used. Send a whole JPEG, PNG or WebP file, or an MP4 or WebM for a video, as \
+             the camera made it.",
         )
     }
 
-    /// The liveness score does not suffice; both in [0, 1].
+    /// The liveness score is too low. Both numbers are in [0, 1].
     #[must_use]
     pub fn low_liveness(score: f64, threshold: f64, image: &str) -> Self {
         Self::new(
@@ -118,11 +119,12 @@ impl Warning {
             LogType::Warning,
             Some(format!("image={image} liveness_score={score:.2} threshold={threshold:.2}")),
             "Low liveness score",
-            "It is uncertain whether a living person was in front of the camera. Retake the selfie in even light and send it uncropped.",
+            "It is uncertain whether a living person was in front of the camera. Retake the selfie in even light \
+             and send it uncropped.",
         )
     }
 
-    /// The picture shows less around the face than the model needs; both in sides of the face.
+    /// The picture shows less around the face than the model needs. Both numbers are in sides of the face.
     #[must_use]
     pub fn insufficient_context(image: &str, context: f64, wanted: f64) -> Self {
         Self::new(
@@ -130,11 +132,12 @@ impl Warning {
             LogType::Warning,
             Some(format!("image={image} context={context:.2} wanted={wanted:.2}")),
             "Too little around the face",
-            "The image shows too little around the face to tell a living person from a photo of one. Send the selfie as the camera took it, uncropped.",
+            "The image shows too little around the face to tell a living person from a photo of one. Send the \
+             selfie as the camera took it, uncropped.",
         )
     }
 
-    /// The model says that this is no living person.
+    /// The model takes the picture for an attack.
     #[must_use]
     pub fn liveness_attack(score: f64, image: &str) -> Self {
         Self::new(
@@ -142,11 +145,12 @@ impl Warning {
             LogType::Error,
             Some(format!("image={image} liveness_score={score:.2}")),
             "Presentation attack suspected",
-            "The image looks like a photo of a print or a screen rather than of a living person. Take a new selfie in colour and even light, and send it as the camera made it.",
+            "The image looks like a photo of a print or a screen rather than of a living person. Take a new selfie \
+             in colour and even light, and send it as the camera made it.",
         )
     }
 
-    /// The frames do not show what was asked for; `data` says what they show.
+    /// The frames do not show the actions of the challenge. `data` says what they show.
     #[must_use]
     pub fn challenge_failed(data: String) -> Self {
         Self::new(
@@ -154,11 +158,13 @@ impl Warning {
             LogType::Error,
             Some(data),
             "Challenge not met",
-            "The frames do not show the actions that were asked for, each once and in their order, made by a face with depth. Take a new challenge and record again: turn by about 30 degrees, look straight between two actions, hold each for a second, and do not speak.",
+            "The frames do not show the actions that were asked for, each once and in their order, made by a face \
+             with depth. Take a new challenge and record again: turn by about 30 degrees, look straight between two \
+             actions, hold each for a second, and do not speak.",
         )
     }
 
-    /// The same picture was held against another one, or another number, before: in `jobs` jobs, last in `request`.
+    /// The same picture was compared with another picture or number before: in `jobs` jobs, the last of them `request`.
     #[must_use]
     pub fn duplicated_image(image: &str, jobs: usize, request: &RequestId) -> Self {
         Self::new(
@@ -166,7 +172,8 @@ impl Warning {
             LogType::Warning,
             Some(format!("image={image} jobs={jobs} latest={request}")),
             "Image sent before",
-            "This image, or one that is all but the same, was sent before with another picture or number to compare with. If that was not the same person again, ask for a new one, taken now.",
+            "This image, or one that is all but the same, was sent before with another picture or number to compare \
+             with. If that was not the same person again, ask for a new one, taken now.",
         )
     }
 
@@ -193,7 +200,7 @@ impl Warning {
         )
     }
 
-    /// The shorter side has fewer pixels than a report wants.
+    /// The shorter side has fewer pixels than a report should show.
     #[must_use]
     pub fn low_resolution(image: &str, (width, height): (u32, u32), wanted: u32) -> Self {
         Self::new(
@@ -201,11 +208,12 @@ impl Warning {
             LogType::Information,
             Some(format!("image={image} width={width} height={height} wanted={wanted}")),
             "Low resolution",
-            "The shorter side of this image has fewer pixels than wanted, so it is shown as it was sent. Retake it closer, or with a better camera.",
+            "The shorter side of this image has fewer pixels than wanted, so it is shown as it was sent. Retake it \
+             closer, or with a better camera.",
         )
     }
 
-    /// Nothing is left of the job but its verdict.
+    /// The job was erased: only its verdict is left.
     #[must_use]
     pub fn erased() -> Self {
         Self::new(
@@ -224,7 +232,8 @@ impl Warning {
             LogType::Error,
             Some(format!("code={code}")),
             "Processing failed",
-            "The comparison could not be finished because of a fault on our side. Submit it again, under a new idempotency key.",
+            "The comparison could not be finished because of a fault on our side. Submit it again, under a new \
+             idempotency key.",
         )
     }
 

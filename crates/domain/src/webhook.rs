@@ -1,5 +1,5 @@
-//! Events as they go out, in one shape for webhooks, streams and the results exchange: `{type, timestamp, data}`, thin,
-//! with nothing biometric in it.
+//! Events in one format for webhooks, streams and the results exchange: `{type, timestamp, data}`. They hold no
+//! biometric data.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
 
-/// What an endpoint can subscribe to.
+/// The types of events that an endpoint can subscribe to.
 #[derive(
     Debug,
     Clone,
@@ -33,15 +33,15 @@ pub enum EventType {
     #[serde(rename = "job.failed")]
     #[strum(serialize = "job.failed")]
     JobFailed,
-    /// A reviewer decided on it.
+    /// A reviewer decided on the job.
     #[serde(rename = "review.decided")]
     #[strum(serialize = "review.decided")]
     ReviewDecided,
-    /// A job's images, result and metadata are gone.
+    /// A job's images, result and metadata were erased.
     #[serde(rename = "image.erased")]
     #[strum(serialize = "image.erased")]
     ImageErased,
-    /// Another endpoint of the account is not delivered to any more.
+    /// Another endpoint of the account was disabled.
     #[serde(rename = "endpoint.disabled")]
     #[strum(serialize = "endpoint.disabled")]
     EndpointDisabled,
@@ -63,17 +63,18 @@ impl EventType {
     }
 }
 
-/// What an endpoint gets when its owner asks for it, whatever it subscribed to; nobody else sees it.
+/// The type of the test event that an owner can request for an endpoint, whatever it subscribed to. No other endpoint
+/// gets it.
 pub const TEST: &str = "endpoint.test";
 
-/// Why an endpoint is not delivered to.
+/// Why an endpoint is disabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Disabled {
     ByRequest,
-    /// It answered 410.
+    /// It answered with status 410.
     Gone,
-    /// Nothing arrived for too long.
+    /// Deliveries failed for too long.
     Failing,
 }
 
@@ -85,14 +86,14 @@ impl Disabled {
     }
 }
 
-/// The event as it is sent: the same bytes each time, as long as nothing of it is erased.
+/// The event as it is sent. Its bytes are the same at each attempt, unless data are erased meanwhile.
 #[must_use]
 pub fn envelope(kind: &str, at: DateTime<Utc>, data: &Value) -> String {
     json!({ "type": kind, "timestamp": at.to_rfc3339_opts(SecondsFormat::Millis, true), "data": data }).to_string()
 }
 
-/// The routing key in the results exchange: `<organisation>.<kind>.<status>`, in snake case. A name of an organisation has
-/// no dot.
+/// The routing key in the results exchange: `<organisation>.<kind>.<status>`, in snake case. Names of organisations
+/// contain no dot.
 #[must_use]
 pub fn routing_key(organisation: &str, event: &str, data: &Value) -> String {
     let word = |field: &str| data[field].as_str();
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn every_type_is_found_by_its_name_and_spelt_so_in_json() {
+    fn every_type_is_found_by_its_name_and_has_it_in_json() {
         for &kind in EventType::ALL {
             assert_eq!(EventType::parse(kind.name()), Some(kind));
             assert_eq!(json!(kind), kind.name());

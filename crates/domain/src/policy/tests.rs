@@ -134,8 +134,8 @@ fn a_picture_without_surroundings_is_asked_for_uncropped_and_its_score_not_spoke
     let told = |params, liveness| {
         let evidence = Evidence { liveness: Some(liveness), ..evidence([1, 1], Some(comparison(0.9))) };
         let outcome = decide(params, evidence);
-        let warnings = outcome.warnings.into_iter().filter(|it| it.risk != Risk::LowResolution);
-        (outcome.verdict, warnings.map(|it| (it.risk, it.additional_data.unwrap())).collect::<Vec<_>>())
+        let warnings = outcome.warnings.into_iter().filter(|warning| warning.risk != Risk::LowResolution);
+        (outcome.verdict, warnings.map(|warning| (warning.risk, warning.additional_data.unwrap())).collect::<Vec<_>>())
     };
     let lacking = vec![(Risk::InsufficientContext, "image=target_image context=1.42 wanted=2.00".to_owned())];
     assert_eq!(told(band(), liveness(1.42, 2.0)), (Verdict::InReview, lacking));
@@ -197,7 +197,7 @@ fn an_unreadable_image_says_why() {
 #[test]
 fn a_low_score_is_warned_about_with_both_numbers() {
     let outcome = decide(single(), evidence([1, 3], Some(comparison(0.5))));
-    let risks: Vec<_> = outcome.warnings.iter().map(|it| it.risk).collect();
+    let risks: Vec<_> = outcome.warnings.iter().map(|warning| warning.risk).collect();
     assert_eq!(risks, [Risk::MultipleFacesDetected, Risk::LowFaceMatchSimilarity]);
     assert_eq!(outcome.warnings[1].additional_data.as_deref(), Some("score=50.00 threshold=75.00"));
 }
@@ -210,7 +210,8 @@ fn a_target_image_below_720p_is_told_about_in_a_report_alone() {
             ImageFinding::Picture { width, height, faces: 1, face: None, quality: None, provenance: None };
         found
     };
-    let told = |params, found| decide(params, found).warnings.into_iter().find(|it| it.risk == Risk::LowResolution);
+    let told =
+        |params, found| decide(params, found).warnings.into_iter().find(|warning| warning.risk == Risk::LowResolution);
     assert_eq!(told(band(), sized(1280, 720)), None);
     let warning = told(band(), sized(719, 2000)).unwrap();
     assert_eq!(warning.additional_data.as_deref(), Some("image=target_image width=719 height=2000 wanted=720"));
@@ -240,8 +241,8 @@ fn of_frames_the_one_that_was_compared_is_warned_about_and_whether_they_belong_t
         let comparison = Some(comparison(0.9));
         let outcome =
             decide(params.clone(), Evidence { images, frames: Some(frames), comparison, ..Evidence::default() });
-        let warnings = outcome.warnings.into_iter().filter(|it| it.risk != Risk::LivenessNotPerformed);
-        (outcome.verdict, warnings.map(|it| (it.risk, it.additional_data.unwrap())).collect::<Vec<_>>())
+        let warnings = outcome.warnings.into_iter().filter(|warning| warning.risk != Risk::LivenessNotPerformed);
+        (outcome.verdict, warnings.map(|warning| (warning.risk, warning.additional_data.unwrap())).collect::<Vec<_>>())
     };
     let frames = FrameSummary { best: Some(1), looked_at: 3, ..FrameSummary::default() };
     assert_eq!(decided(frames.clone()), (Verdict::Approved, Vec::new()));
@@ -269,7 +270,7 @@ fn a_challenge_that_is_not_met_is_told_and_never_approved() {
             Evidence { images, frames, comparison: Some(comparison(0.9)), ..Evidence::default() },
         );
         let is_told = outcome.has(Risk::ChallengeFailed);
-        (outcome.verdict, outcome.challenge.map(|it| it.passed), is_told)
+        (outcome.verdict, outcome.challenge.map(|answer| answer.passed), is_told)
     };
     assert_eq!(decided(&asked, &met), (Verdict::Approved, Some(true), false));
     assert_eq!(decided(&[], &met), (Verdict::Approved, None, false));

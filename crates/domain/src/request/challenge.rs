@@ -37,7 +37,8 @@ pub fn parse_challenge(body: &[u8]) -> Result<WantedChallenge, RequestFault> {
         wanted.actions = actions.filter(|actions| is_sufficient(actions) && is_set(actions)).ok_or_else(|| {
             let names = Action::ALL.iter().map(|action| action.name()).collect::<Vec<_>>().join(", ");
             let message = format!(
-                "actions must be some of {names}, each at most once; both turns and one of close_eyes and open_mouth are required"
+                "actions must be some of {names}, each at most once; both turns and one of close_eyes and \
+                 open_mouth are required"
             );
             fault("invalid_actions", Some("actions"), message)
         })?;

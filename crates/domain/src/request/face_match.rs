@@ -1,4 +1,4 @@
-//! The facial similarity report: a document or its portrait; a live image, frames or a video; two thresholds from 0 to 100.
+//! The facial similarity report: a document or its portrait; a live image, frames or a video; two thresholds in 0-100.
 
 use serde_json::value::RawValue;
 

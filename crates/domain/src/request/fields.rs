@@ -104,9 +104,9 @@ impl<'a> Fields<'a> {
         Ok(Some(value).filter(|value| value.get() != "null"))
     }
 
-    /// Refuses the first field that is not among `known`, and names the one that was probably meant. Comes before required
-    /// fields are missed, so that a misspelt one is named as it was sent. Unknown fields are never ignored: a misspelt
-    /// threshold would decide wrongly.
+    /// Refuses the first field that is not among `known`, and names the one that was probably meant. Callers do this
+    /// before they miss required fields, so that a misspelt one is named as it was sent. Ignoring a misspelt threshold
+    /// would give wrong verdicts.
     pub(super) fn refuse_unknown(&self, known: &[&str]) -> Result<(), RequestFault> {
         let unknown = self.fields.iter().find(|(name, _)| !known.contains(&&**name));
         let Some((name, _)) = unknown else { return Ok(()) };

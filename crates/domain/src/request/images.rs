@@ -83,7 +83,8 @@ fn upload(value: &RawValue, path: &str, video: bool) -> Result<ImageContent, Req
     };
     let mut fields: Fields<'_> = read(value).ok_or_else(wrong)?;
     fields.prefix = format!("{path}.");
-    fields.refuse_unknown(&["image_id"])?;
+    let refused = |unknown: RequestFault| fault("invalid_type", Some(path), unknown.message);
+    fields.refuse_unknown(&["image_id"]).map_err(refused)?;
     let id = fields.take("image_id")?.ok_or_else(wrong)?;
     let Text(id) = read(id).ok_or_else(wrong)?;
     id.parse().map(|id| ImageContent::Upload { id: ImageId(id), video }).map_err(|_| wrong())

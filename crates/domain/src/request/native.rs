@@ -179,32 +179,38 @@ mod tests {
             root
         };
         let upload = |value: Value| with("/request/target_image", Some(value));
-        for (request, field, message) in [
-            (renamed("/version", "verson"), "verson", "unknown field verson, did you mean version?"),
-            (renamed("/request", "requst"), "requst", "unknown field requst, did you mean request?"),
+        let at = "request.target_image";
+        for (request, code, field, message) in [
+            (renamed("/version", "verson"), "unknown_field", "verson", "unknown field verson, did you mean version?"),
+            (renamed("/request", "requst"), "unknown_field", "requst", "unknown field requst, did you mean request?"),
             (
                 renamed("/request/source_image", "source_imag"),
+                "unknown_field",
                 "request.source_imag",
                 "unknown field request.source_imag, did you mean request.source_image?",
             ),
+            // Objects in place of an image or a number keep the code of their field.
             (
                 upload(json!({"imageid": "x"})),
-                "request.target_image.imageid",
+                "invalid_type",
+                at,
                 "unknown field request.target_image.imageid, did you mean request.target_image.image_id?",
             ),
             (
                 with("/request/approve_score", Some(json!({"fmrs": 1e-3}))),
-                "request.approve_score.fmrs",
+                "invalid_threshold",
+                "request.approve_score",
                 "unknown field request.approve_score.fmrs, did you mean request.approve_score.fmr?",
             ),
             (
                 with("/comment", Some(json!("x"))),
+                "unknown_field",
                 "comment",
                 "unknown field comment: the fields here are version, kind, lane, metadata, request",
             ),
         ] {
             let fault = read(&request).err().unwrap();
-            assert_eq!((fault.code, fault.field.as_deref()), ("unknown_field", Some(field)));
+            assert_eq!((fault.code, fault.field.as_deref()), (code, Some(field)));
             assert_eq!(fault.message, message);
         }
         let own = json!({"source_imag": JPEG, "target_image": JPEG}).to_string();
@@ -245,7 +251,7 @@ mod tests {
     fn frames_and_a_video_stand_in_for_the_live_image() {
         let frames = read(&aimed("target_frames", &json!([JPEG, JPEG, JPEG]))).ok().unwrap();
         let JobParams::FaceMatch { target, .. } = frames.params else { panic!("another kind") };
-        let probes: Vec<_> = frames.images[1..].iter().map(|it| (it.position, it.field.as_str())).collect();
+        let probes: Vec<_> = frames.images[1..].iter().map(|image| (image.position, image.field.as_str())).collect();
         let named = ["request.target_frames[0]", "request.target_frames[1]", "request.target_frames[2]"];
         assert_eq!((target, probes), (LiveCapture::Frames, (0..).zip(named).collect()));
 

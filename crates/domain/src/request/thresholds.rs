@@ -83,7 +83,7 @@ fn of_rate(value: &RawValue, path: &str, lookup: RateLookup<'_>) -> Result<Thres
     let shape = || wrong(format!("{path} must be a number, or a false match rate such as {{\"fmr\": 1e-3}}"));
     let mut fields: Fields<'_> = read(value).ok_or_else(shape)?;
     fields.prefix = format!("{path}.");
-    fields.refuse_unknown(&["fmr"])?;
+    fields.refuse_unknown(&["fmr"]).map_err(|unknown| wrong(unknown.message))?;
     let fmr = fields.take("fmr")?.and_then(read::<f64>).ok_or_else(shape)?;
     let Some(rates) = lookup.rates else {
         return Err(wrong(format!("{path}: false match rates are not known here; send a number")));
