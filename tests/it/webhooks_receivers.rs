@@ -1,5 +1,5 @@
-//! What our users run against the real executable: the example receivers with the official libraries of their languages,
-//! `visavis listen` and `visavis webhooks tail`.
+//! What our users run against the real executable: the example receivers with the official libraries of their
+//! languages, `visavis listen` and `visavis webhooks tail`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -32,15 +32,15 @@ impl Program {
         std::fs::read_to_string(&self.output).unwrap()
     }
 
-    /// Its first line with that word, once there is one.
+    /// The first line of its output with that word, once there is one.
     async fn line(&mut self, word: &str) -> String {
         let what = format!("a line with {word}");
         let found = obtain(&what, SOON, async || {
             assert!(self.child.try_wait().unwrap().is_none(), "the program ended: {}", self.output());
             let output = self.output();
-            // A line that is not whole yet is none.
+            // A line that is not complete yet does not count.
             let whole = output.rfind('\n').map_or("", |end| &output[..end]);
-            whole.lines().find(|it| it.contains(word)).map(ToOwned::to_owned)
+            whole.lines().find(|line| line.contains(word)).map(ToOwned::to_owned)
         });
         found.await
     }
@@ -65,7 +65,7 @@ fn node(folder: &Path) -> Command {
     command
 }
 
-/// The receiver takes what the dispatcher signs, while secrets are rotated too, and nothing else.
+/// The receiver accepts what the dispatcher signs, also during a rotation, and nothing else.
 async fn takes_what_is_signed(mut command: Command) {
     let world = World::without_broker().await;
     let made = endpoint(&world, "http://127.0.0.1:9/").await;
@@ -74,7 +74,7 @@ async fn takes_what_is_signed(mut command: Command) {
     let url = receiver.line("listening on ").await.split(' ').next_back().unwrap().to_owned();
     let set = sqlx::query("UPDATE webhook_endpoints SET url = $1");
     set.bind(&url).execute(&world.pool).await.unwrap();
-    // Without RabbitMQ the role needs none of it.
+    // The role `webhooks` needs no RabbitMQ.
     let dispatcher = world.spawn_with(&["webhooks"], &[("VISAVIS_ALLOW_LOOPBACK_TARGETS", "1")]).await;
     let first = event(&world).await;
     receiver.line(&format!("job.completed {first}")).await;
@@ -85,7 +85,7 @@ async fn takes_what_is_signed(mut command: Command) {
     await_state(&world, "delivered", 2).await;
     assert_eq!(world.count("SELECT count(*) FROM delivery_attempts WHERE status = 204").await, 2);
 
-    // Once the grace is over, the old secret is worth nothing.
+    // Once the grace period is over, the old secret no longer works.
     world.pass(Duration::from_hours(1)).await;
     event(&world).await;
     eventually("the receiver refuses what its secret did not sign", SOON, async || {
@@ -106,9 +106,30 @@ async fn the_example_in_python_takes_what_is_signed_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_in_typescript_takes_what_is_signed_and_nothing_else() {
     let folder = receivers();
-    // Built where there is an npm: see ./dev.
+    // It is built only if there is an npm: see ./dev.
     if folder.join("typescript/receiver.js").exists() {
         takes_what_is_signed(node(&folder)).await;
+    }
+}
+
+/// Without a usable secret a receiver prints one line and exits with status 2.
+fn refuses_to_start_without_a_secret(command: impl Fn() -> Command) {
+    for secret in [None, Some(""), Some("whsec_!")] {
+        let mut command = command();
+        command.env_remove("WEBHOOK_SECRET").envs(secret.map(|secret| ("WEBHOOK_SECRET", secret))).env("PORT", "0");
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{secret:?}: {errors}");
+        assert!(errors.starts_with("WEBHOOK_SECRET is missing") && errors.lines().count() == 1, "{secret:?}: {errors}");
+    }
+}
+
+#[test]
+fn the_examples_say_in_one_line_that_their_secret_is_missing() {
+    let folder = receivers();
+    refuses_to_start_without_a_secret(|| python(&folder));
+    if folder.join("typescript/receiver.js").exists() {
+        refuses_to_start_without_a_secret(|| node(&folder));
     }
 }
 
@@ -129,7 +150,7 @@ async fn listen_brings_events_to_a_local_program_signed_as_in_production() {
     let line = listen.line(&seen.id).await;
     assert!(line.starts_with("job.completed ") && line.ends_with(" 200"), "{line}");
 
-    // When its server goes and comes back, it resumes.
+    // When its server stops and comes back, it resumes.
     let address = process.address().to_string();
     assert!(process.terminate().await.success());
     let second = event(&world).await;
@@ -165,7 +186,8 @@ async fn tail_shows_attempts_as_they_are_made_without_the_rest_of_the_url() {
     let world = World::without_broker().await;
     let receiver = Receiver::start().await;
     endpoint(&world, &receiver.url()).await;
-    let mut tail = Program::start(world.command(&["webhooks", "tail", "--name", "acme"]), world.path("tail.log"));
+    let mut tail =
+        Program::start(world.command(&["webhooks", "tail", "--organisation", "acme"]), world.path("tail.log"));
     tail.line("waiting for deliveries").await;
     let _dispatcher = world.spawn_with(&["webhooks"], &[("VISAVIS_ALLOW_LOOPBACK_TARGETS", "1")]).await;
     event(&world).await;

@@ -1,19 +1,28 @@
-"""Receives visavis's webhooks: checks the signature, answers at once, and does each event once.
+"""Receives the webhooks of visavis: checks the signature, answers at once, and handles each event once.
 
-Needs the package `standardwebhooks` (see requirements.txt), and in the environment WEBHOOK_SECRET, which visavis showed
-when the endpoint was made; PORT, 0 for any.
+It needs the package `standardwebhooks` (see requirements.txt) and, in the environment, WEBHOOK_SECRET: visavis showed it
+when the endpoint was created. PORT is 3000 by default; 0 means any free port.
 """
 
 import http.server
 import os
+import sys
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
-# A thin event has a few hundred bytes; whoever sends more is not visavis.
+# An event has a few hundred bytes. A larger body does not come from visavis.
 MAX_BODY = 64 * 1024
 
-webhook = Webhook(os.environ["WEBHOOK_SECRET"])
-done = set()  # In real life a table with a UNIQUE column: an event may come more than once.
+try:
+    webhook = Webhook(os.environ.get("WEBHOOK_SECRET", ""))
+except Exception:  # The library has no common class for the faults of a secret.
+    print(
+        "WEBHOOK_SECRET is missing or malformed: set it to the whsec_... that visavis showed for this endpoint",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+# In production use a table with a UNIQUE column: an event may come more than once.
+done = set()
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
@@ -28,8 +37,8 @@ class Receiver(http.server.BaseHTTPRequestHandler):
             return self.answer(400)
         if self.headers["webhook-id"] not in done:
             done.add(self.headers["webhook-id"])
-            # Here the work begins: put it into a queue of your own. What takes long must not keep visavis waiting.
-            print(event["type"], event["data"].get("id", ""), flush=True)
+            # The work begins here. Put the event into a queue of your own: visavis must not wait for long work.
+            print(self.headers["webhook-id"], event["type"], event["data"].get("id", ""), flush=True)
         self.answer(204)
 
     def answer(self, status):

@@ -1,7 +1,7 @@
-// Receives visavis's webhooks: checks the signature, answers at once, and does each event once.
+// Receives the webhooks of visavis: checks the signature, answers at once, and handles each event once.
 //
-// `npm ci && npm run build && WEBHOOK_SECRET=whsec_... npm start`. WEBHOOK_SECRET is what visavis showed when the endpoint
-// was made; PORT is 0 for any.
+// `npm ci && npm run build && WEBHOOK_SECRET=whsec_... npm start`. visavis showed WEBHOOK_SECRET when the endpoint was
+// created. PORT is 3000 by default; 0 means any free port.
 
 import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -9,11 +9,23 @@ import { Webhook } from "standardwebhooks";
 
 type Event = { type: string; timestamp: string; data: { id?: string } };
 
-// A thin event has a few hundred bytes; whoever sends more is not visavis.
+// An event has a few hundred bytes. A larger body does not come from visavis.
 const MAX_BODY = 64 * 1024;
 
-const webhook = new Webhook(process.env.WEBHOOK_SECRET ?? "");
-const done = new Set<string>(); // In real life a table with a UNIQUE column: an event may come more than once.
+const webhook = open(process.env.WEBHOOK_SECRET ?? "");
+// In production use a table with a UNIQUE column: an event may come more than once.
+const done = new Set<string>();
+
+function open(secret: string): Webhook {
+  try {
+    return new Webhook(secret);
+  } catch {
+    console.error(
+      "WEBHOOK_SECRET is missing or malformed: set it to the whsec_... that visavis showed for this endpoint",
+    );
+    process.exit(2);
+  }
+}
 
 async function read(request: IncomingMessage): Promise<string | undefined> {
   const chunks: Buffer[] = [];
@@ -38,8 +50,8 @@ async function receive(request: IncomingMessage): Promise<number> {
   const id = String(request.headers["webhook-id"]);
   if (!done.has(id)) {
     done.add(id);
-    // Here the work begins: put it into a queue of your own. What takes long must not keep visavis waiting.
-    console.log(event.type, event.data.id ?? "");
+    // The work begins here. Put the event into a queue of your own: visavis must not wait for long work.
+    console.log(id, event.type, event.data.id ?? "");
   }
   return 204;
 }
