@@ -1,5 +1,5 @@
-//! A job through HTTP and back, with the queue in the way: `cargo bench --bench http`. Talks to the server at
-//! `VISAVIS_URL` with the key in `VISAVIS_TEST_KEY` (sandbox: no model is asked) or, without one, in `VISAVIS_KEY`.
+//! Measures a job from the HTTP request to its verdict, through the queue: `cargo bench --bench http`. It calls the
+//! server at `VISAVIS_URL` with the key in `VISAVIS_TEST_KEY` (sandbox: no model runs), or else in `VISAVIS_KEY`.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a benchmark without its server cannot run")]
 
@@ -15,13 +15,13 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-/// Clients at once.
+/// Numbers of concurrent clients.
 const LEVELS: [usize; 4] = [1, 8, 32, 128];
-/// A level ends after so many jobs, or this time.
+/// A level ends after this number of jobs or this time.
 const JOBS: usize = 2000;
 const TIME: Duration = Duration::from_secs(15);
 
-/// The smallest picture, so that what is measured is the way; and one as a camera makes it.
+/// The smallest image, to measure only the way through the queue, and one as large as a camera makes it.
 const PICTURES: [(&str, Picture); 2] =
     [("a 4 x 4 PNG", Picture::Square), ("a photo of 184 kB", Picture::Photo("obama2.jpg"))];
 
@@ -66,7 +66,7 @@ async fn run() {
     for (name, picture) in PICTURES {
         let body = body(face, picture).into();
         let caller = Caller { client: client.clone(), base: base.clone(), key: key.clone(), body, face };
-        // The first connections and plans are not what is measured.
+        // Warm-up: first connections and query plans are not measured.
         caller.job().await.unwrap_or_else(|fault| panic!("the server does not take the job: {fault}"));
         println!("\n{}, two images of {name}", describe(face));
         println!(
@@ -103,9 +103,9 @@ async fn level(caller: &Caller, clients: usize) -> String {
     let (mut times, faults) = (times.concat(), faults.concat());
     times.sort_unstable();
     let at = |percent: usize| {
-        // The smallest time that so many percent did not exceed.
+        // The smallest time that this percentage of jobs did not exceed.
         let rank = (times.len() * percent).div_ceil(100).max(1) - 1;
-        times.get(rank).map_or(f64::NAN, |it| it.as_secs_f64() * 1e3)
+        times.get(rank).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
     };
     #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
     let rate = times.len() as f64 / spent;
@@ -124,7 +124,7 @@ async fn level(caller: &Caller, clients: usize) -> String {
 }
 
 impl Caller {
-    /// From the request's first byte to the verdict's last.
+    /// The time from the first byte of the request to the last byte of the verdict.
     async fn job(&self) -> Result<(), String> {
         match self.face {
             Face::Sync => {
@@ -156,7 +156,7 @@ async fn send(request: RequestBuilder) -> Result<Value, String> {
     serde_json::from_str(&body).map_err(|error| error.to_string())
 }
 
-/// The synchronous face where this version has it.
+/// The synchronous path, if this version has it.
 async fn face(client: &Client, base: &str) -> Face {
     let response = client.post(format!("{base}/likeness_check")).send().await.expect("the server answers");
     if response.status() == reqwest::StatusCode::NOT_FOUND { Face::Native } else { Face::Sync }
@@ -187,6 +187,6 @@ fn body(face: Face, picture: Picture) -> String {
 }
 
 fn setting(name: &str) -> Option<String> {
-    #[expect(clippy::disallowed_methods, reason = "a benchmark is told where to go")]
-    std::env::var(name).ok().filter(|it| !it.is_empty())
+    #[expect(clippy::disallowed_methods, reason = "a benchmark reads its target from the environment")]
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

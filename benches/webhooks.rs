@@ -1,6 +1,6 @@
-//! Deliveries: how many a second to one fast endpoint, and what 50 black holes cost 50 healthy endpoints:
-//! `cargo bench --bench webhooks`. Needs `DATABASE_URL`, of a role that may create databases. Receivers and dispatcher share
-//! the machine, so ratios of runs side by side say more than figures.
+//! Measures deliveries a second to one fast endpoint, and what 50 endpoints that never answer cost 50 healthy ones:
+//! `cargo bench --bench webhooks`. It needs `DATABASE_URL` with a role that may create databases. Receivers and
+//! dispatcher share the machine, so compare runs side by side rather than single figures.
 
 #![expect(clippy::expect_used, reason = "a benchmark without its database cannot run")]
 
@@ -23,7 +23,7 @@ use visavis::keys::Keyring;
 use visavis::lifecycle::Lifecycle;
 use visavis::net::{Client, Guard};
 use visavis::store::Store;
-use visavis::webhooks::endpoints::Wanted;
+use visavis::webhooks::endpoints::EndpointSpec;
 use visavis::webhooks::{Dispatcher, DispatcherSettings, Endpoints};
 
 /// Deliveries to the fast endpoint.
@@ -32,7 +32,7 @@ const FAST: i32 = 10_000;
 const HALF: usize = 50;
 /// Events for each of them.
 const EACH: i32 = 500;
-/// Of the other half.
+/// What the other half of the endpoints does.
 #[derive(Clone, Copy, PartialEq)]
 enum Others {
     Absent,
@@ -113,7 +113,7 @@ async fn serve() -> Place {
     Place { url, measured, _serving: serving }
 }
 
-/// A database, gone at the end.
+/// A database that is dropped at the end.
 struct World {
     name: String,
     pool: PgPool,
@@ -141,12 +141,12 @@ impl World {
         let account = Account::live(tenant.expect("a new name"));
         let endpoints = Endpoints::new(self.store.clone(), self.keyring.clone(), Guard::with_loopback());
         for _ in 0..count {
-            let wanted = Wanted { url, description: "", event_types: EventType::ALL, rate_limit: None };
+            let wanted = EndpointSpec { url, description: "", event_types: EventType::ALL, rate_limit: None };
             endpoints.create(account, &wanted).await.expect("the database answers").expect("there is room");
         }
     }
 
-    /// So many events, each for every endpoint, with as much in them as a real one has.
+    /// Writes events, each for every endpoint, as large as real ones.
     async fn events(&self, count: i32) {
         let statement = "WITH made AS (
                 INSERT INTO events (id, tenant_id, type, payload)
@@ -158,7 +158,7 @@ impl World {
         sqlx::query("ANALYZE").execute(&self.pool).await.expect("the tables are looked at");
     }
 
-    /// Deliveries a second, until the measured endpoints have theirs.
+    /// Deliveries a second until the measured endpoints have all of theirs.
     async fn measure(self, place: &Place, count: usize) -> f64 {
         let life = Lifecycle::new();
         let client = Client::new(Guard::with_loopback()).expect("an HTTP client can be made");
@@ -170,7 +170,7 @@ impl World {
         #[expect(clippy::cast_precision_loss, reason = "a small number")]
         let rate = count as f64 / since.elapsed().as_secs_f64();
         life.stop();
-        // What hangs in black holes is dropped.
+        // Attempts that still wait for an answer are dropped.
         life.finish(Duration::from_millis(200)).await;
         self.pool.close().await;
         execute(&database_url(), format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;

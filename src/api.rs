@@ -1,4 +1,5 @@
-//! The HTTP face: jobs in, jobs and reports out. Thin: it reads requests, calls `intake` or `store`, and writes JSON.
+//! The HTTP API: jobs in, jobs and reports out. It is thin: it reads requests, calls `intake` or `store`, and writes
+//! JSON.
 
 mod admin;
 mod auth;
@@ -13,6 +14,7 @@ mod face_match;
 mod feed;
 mod health;
 mod images;
+mod job_answer;
 mod jobs;
 mod jwks;
 mod limits;
@@ -25,6 +27,7 @@ mod pages;
 mod streams;
 mod submit;
 mod sync;
+mod time;
 mod waiters;
 mod webhooks;
 
@@ -54,7 +57,7 @@ use crate::intake::Intake;
 use crate::store::Store;
 use crate::webhooks::Endpoints;
 
-/// What handlers need; clones share it.
+/// The dependencies of handlers; clones share them.
 #[derive(Clone)]
 pub struct ApiContext {
     pub store: Store,
@@ -67,18 +70,18 @@ pub struct ApiContext {
     pub feed: Feed,
     pub desk: Desk,
     pub limits: Limits,
-    /// Without one there is no admin API.
+    /// Without a token there is no admin API.
     pub admin: Option<AdminToken>,
-    /// What must stand before this process may be sent traffic.
+    /// The parts that must be ready before this process gets traffic.
     pub probes: std::sync::Arc<[Probe]>,
-    /// Where networks compute, in a process that compares.
+    /// Where networks compute, if this process compares faces.
     pub provider: Option<&'static str>,
-    /// Signs answers; none: they go unsigned.
-    pub signer: Option<Signer>,
+    /// Signs answers. Without it they have no signature.
+    pub signer: Option<AnswerSigner>,
 }
 
 /// Makes a detached signature over a value, or none.
-pub type Signer = std::sync::Arc<dyn Fn(&serde_json::Value) -> Option<String> + Send + Sync>;
+pub type AnswerSigner = std::sync::Arc<dyn Fn(&serde_json::Value) -> Option<String> + Send + Sync>;
 
 impl ApiContext {
     fn sign(&self, value: &serde_json::Value) -> Option<String> {
@@ -86,10 +89,10 @@ impl ApiContext {
     }
 }
 
-/// A body that sends nothing for so long is given up.
+/// A body that sends nothing for this time is given up.
 const SLOW_BODY: Duration = Duration::from_secs(30);
 
-/// Every route. `origins` may call from a browser; none by default.
+/// All routes. Browsers on pages of `origins` may call them.
 pub fn router(context: ApiContext, origins: &[HeaderValue]) -> Router {
     let (operations, document) = documented();
     let router = operations
@@ -101,14 +104,14 @@ pub fn router(context: ApiContext, origins: &[HeaderValue]) -> Router {
         .layer(RequestBodyTimeoutLayer::new(SLOW_BODY))
         .layer(middleware::from_fn_with_state(context.clone(), edges::share_memory))
         .layer(CatchPanicLayer::custom(error::panicked))
-        // Outside of every layer that may refuse a request.
-        .layer(middleware::from_fn(compat::in_their_own_words))
+        // Outside every layer that may refuse a request.
+        .layer(middleware::from_fn(compat::translate_errors))
         .layer(CompressionLayer::new());
     let router = if origins.is_empty() { router } else { router.layer(cors(origins)) };
     router.layer(middleware::from_fn(edges::wrap)).with_state(context)
 }
 
-/// Browsers of the listed origins may call with a key of their own; cookies are never looked at.
+/// Browsers on pages of the listed origins may call with an API key. The API never reads cookies.
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins.to_vec())
@@ -134,15 +137,15 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
-/// The OpenAPI document of this version.
+/// The OpenAPI document.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
     documented().1
 }
 
-/// Every handler, and what they say of themselves.
+/// All handlers, and the document that they describe themselves in.
 fn documented() -> (Router<ApiContext>, utoipa::openapi::OpenApi) {
-    let (operations, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+    let (operations, document) = OpenApiRouter::with_openapi(openapi::DocumentBase::openapi())
         .merge(jobs::routes())
         .merge(list::routes())
         .merge(streams::routes())

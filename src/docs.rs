@@ -1,6 +1,6 @@
-//! What callers are told of the wire: schemas of requests and answers, and the AsyncAPI document that is made of them.
-//! The OpenAPI document takes the same schemas; `api` gathers it from the handlers.
+//! Schemas of requests and events, and the AsyncAPI document. `api` puts the same schemas into the OpenAPI document,
+//! which it gathers from the handlers.
 
-pub mod answers;
 pub mod asyncapi;
+pub mod events;
 pub mod requests;

@@ -1,5 +1,5 @@
-//! Webhooks after the Standard Webhooks specification: endpoints and their secrets, signatures, and the dispatcher that
-//! brings every event to every endpoint that wants it, at least once.
+//! Webhooks after the Standard Webhooks specification: endpoints and their secrets, signatures, and the dispatcher. It
+//! delivers every event at least once to every endpoint that subscribed to it.
 
 mod attempt;
 pub mod dispatcher;
@@ -8,11 +8,11 @@ mod pace;
 pub mod signature;
 
 pub use dispatcher::{Dispatcher, DispatcherSettings};
-pub use endpoints::{Endpoints, Fresh};
+pub use endpoints::{EndpointAndSecret, Endpoints};
 
 use crate::{keys, store};
 
-/// What went wrong on our side.
+/// A fault on our side.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! `/admin/v1`: organisations and their keys, for whoever runs the service. There is no such API without an admin token.
+//! `/admin/v1`: organisations and their API keys, for operators. Without an admin token these paths do not exist.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::domain::tenant::{Account, Scope, TenantSettings};
 use crate::store::api_keys::{ApiKeyView, KeyRotation, NewApiKey};
 use crate::store::tenants::{TenantChange, TenantView};
 
-/// The secret of the admin API. Has no `Debug`; compared in constant time.
+/// The secret of the admin API. It has no `Debug` and is compared in constant time.
 #[derive(Clone)]
 pub struct AdminToken(Arc<(hmac::Key, hmac::Tag)>);
 
@@ -44,7 +44,7 @@ impl AdminToken {
     }
 }
 
-/// Whoever holds the admin token.
+/// Proof that the caller sent the admin token.
 struct Admin;
 
 impl FromRequestParts<ApiContext> for Admin {
@@ -52,10 +52,14 @@ impl FromRequestParts<ApiContext> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, context: &ApiContext) -> Result<Self, ApiError> {
         let Some(token) = &context.admin else { return Err(super::error::not_found().await) };
-        let header = parts.headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
-        match header.and_then(|it| it.strip_prefix("Bearer ")) {
+        let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        match header.and_then(|value| value.strip_prefix("Bearer ")) {
             Some(given) if token.matches(given.trim()) => Ok(Self),
-            _ => Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "send the admin token as a bearer token")),
+            _ => Err(ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "send the admin token: Authorization: Bearer <VISAVIS_ADMIN_TOKEN>",
+            )),
         }
     }
 }
@@ -70,22 +74,22 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
-/// An organisation as operators see it.
+/// An organisation, as operators see it.
 #[derive(Serialize, ToSchema)]
 struct Organisation {
     id: String,
     name: String,
-    /// Broker user whose submissions belong to it.
+    /// The broker user whose submissions belong to the organisation.
     amqp_user: Option<String>,
-    /// Hours that images are kept after the verdict.
+    /// Hours for which images are kept after the verdict.
     retention_hours: i64,
-    /// Every setting with its value; null means the deployment's default.
+    /// All settings; null means the deployment's default.
     #[schema(value_type = Object)]
     settings: Map<String, Value>,
     created_at: DateTime<Utc>,
 }
 
-/// An organisation to be made or changed; absent fields stay.
+/// A new organisation, or changes to one. Absent fields keep their values.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct OrganisationChange {
@@ -96,27 +100,27 @@ struct OrganisationChange {
     amqp_user: Option<String>,
     #[schema(minimum = 1, maximum = 720)]
     retention_hours: Option<i64>,
-    /// Settings to change, by name; null puts one back to its default.
+    /// Settings to change, by name. Null restores the default.
     #[schema(value_type = Option<Object>)]
     settings: Option<Map<String, Value>>,
 }
 
-/// Organisations, by name.
+/// A page of organisations, ordered by name.
 #[derive(Serialize, ToSchema)]
 struct Organisations {
     organisations: Vec<Organisation>,
-    /// To be given as `after` for the next page; null on the last.
+    /// Send it as `after` to get the next page; null on the last page.
     next: Option<String>,
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct Page {
-    /// The name after which the page begins.
+struct OrganisationsQuery {
+    /// The page begins after this name.
     after: Option<String>,
 }
 
-/// A key as it is listed: without its secret.
+/// An API key without its secret.
 #[derive(Serialize, ToSchema)]
 struct Key {
     id: String,
@@ -129,25 +133,25 @@ struct Key {
     revoked_at: Option<DateTime<Utc>>,
 }
 
-/// A new key; it is shown this once.
+/// A new API key. It is shown only in this answer.
 #[derive(Serialize, ToSchema)]
 struct NewKey {
     id: String,
     key: String,
 }
 
-/// What a new key may be.
+/// Settings of a new API key.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 struct KeyRequest {
     /// `live`, the default, or `test` for the sandbox.
     environment: Option<Environment>,
-    /// `submit`, `read`, `erase`, `billing`, `webhooks`; all of them by default.
+    /// `submit`, `read`, `erase`, `billing`, `webhooks`. Default: all.
     #[schema(value_type = Option<Vec<String>>)]
     scopes: Option<BTreeSet<Scope>>,
     #[schema(max_length = 100)]
     label: Option<String>,
-    /// Days until it ends; never by default.
+    /// Days until the key expires. Default: it never does.
     #[schema(minimum = 1, maximum = 3650)]
     days: Option<u32>,
 }
@@ -159,20 +163,21 @@ enum Environment {
     Test,
 }
 
-/// How a key is rotated.
+/// How to rotate an API key.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 struct RotationRequest {
-    /// Hours that the old key lives on; 24 by default.
+    /// Hours for which the old key stays valid. Default: 24.
     #[schema(minimum = 0, maximum = 720)]
     grace_hours: Option<u32>,
 }
 
+/// Organisations on one page.
 const PAGE: i64 = 100;
-/// Settings and nothing else.
+/// Bytes; bodies hold only settings.
 const MAX_BODY: usize = 64 << 10;
 
-/// Makes an organisation.
+/// Creates an organisation.
 #[utoipa::path(post, path = "/admin/v1/organisations", tag = "admin", security(("admin_token" = [])), operation_id = "create_organisation", request_body = OrganisationChange,
     responses((status = 201, body = Organisation),
         (status = 404, body = Problem, content_type = "application/problem+json"),
@@ -186,7 +191,7 @@ async fn create(
     let name = change.name.as_deref().unwrap_or_default();
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > 63 || !name.chars().all(fits) || name.starts_with('-') {
-        let detail = "name must be 1 to 63 lower-case letters, digits and hyphens, and not begin with a hyphen";
+        let detail = "name must be 1 to 63 lower-case letters, digits and hyphens, and must not begin with a hyphen";
         return Err(ApiError::of_field("invalid_name", "name", detail));
     }
     let store = &context.store;
@@ -195,32 +200,36 @@ async fn create(
     }
     let checked = checked(&TenantSettings::default(), &change)?;
     let Some(id) = store.insert_tenant_with(name, &checked).await? else {
-        return Err(ApiError::conflict("organisation_exists", Some("name"), "there is an organisation of that name"));
+        return Err(ApiError::conflict(
+            "organisation_exists",
+            Some("name"),
+            "an organisation of this name exists: choose another name",
+        ));
     };
     let made = store.show_tenant(id).await?.ok_or_else(|| ApiError::no_such("organisation"))?;
     Ok((StatusCode::CREATED, Json(render(made))))
 }
 
-/// Organisations by name, 100 a page.
-#[utoipa::path(get, path = "/admin/v1/organisations", tag = "admin", security(("admin_token" = [])), operation_id = "list_organisations", params(Page),
+/// Lists organisations by name, 100 on a page.
+#[utoipa::path(get, path = "/admin/v1/organisations", tag = "admin", security(("admin_token" = [])), operation_id = "list_organisations", params(OrganisationsQuery),
     responses((status = 200, body = Organisations), (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn list(
     State(context): State<ApiContext>,
     _admin: Admin,
-    page: Result<Query<Page>, QueryRejection>,
+    page: Result<Query<OrganisationsQuery>, QueryRejection>,
 ) -> Result<Json<Organisations>, ApiError> {
-    let wrong = || ApiError::of_field("invalid_after", "after", "after must be the `next` of the page before");
+    let wrong = || ApiError::of_field("invalid_after", "after", "after must be the `next` of the previous page");
     let Ok(Query(page)) = page else { return Err(wrong()) };
-    if page.after.as_ref().is_some_and(|it| it.contains('\0')) {
+    if page.after.as_ref().is_some_and(|name| name.contains('\0')) {
         return Err(wrong());
     }
     let found = context.store.list_tenants(page.after.as_deref().unwrap_or_default(), PAGE).await?;
-    let full = i64::try_from(found.len()).is_ok_and(|it| it == PAGE);
-    let next = found.last().filter(|_| full).map(|it| it.name.clone());
+    let full = i64::try_from(found.len()).is_ok_and(|count| count == PAGE);
+    let next = found.last().filter(|_| full).map(|last| last.name.clone());
     Ok(Json(Organisations { organisations: found.into_iter().map(render).collect(), next }))
 }
 
-/// An organisation.
+/// Reads an organisation.
 #[utoipa::path(get, path = "/admin/v1/organisations/{organisation}", tag = "admin", security(("admin_token" = [])), operation_id = "read_organisation",
     params(("organisation" = String, Path)),
     responses((status = 200, body = Organisation),
@@ -233,7 +242,7 @@ async fn show(
     Ok(Json(render(find(&context, &id).await?)))
 }
 
-/// Changes what is set for an organisation.
+/// Changes the settings of an organisation.
 #[utoipa::path(patch, path = "/admin/v1/organisations/{organisation}", tag = "admin", security(("admin_token" = [])), operation_id = "change_organisation",
     params(("organisation" = String, Path)), request_body = OrganisationChange,
     responses((status = 200, body = Organisation),
@@ -247,8 +256,8 @@ async fn change(
 ) -> Result<Json<Organisation>, ApiError> {
     let change: OrganisationChange = read(&body)?;
     let found = find(&context, &id).await?;
-    if change.name.as_ref().is_some_and(|it| *it != found.name) {
-        return Err(ApiError::of_field("invalid_name", "name", "the name of an organisation cannot be changed"));
+    if change.name.as_ref().is_some_and(|name| *name != found.name) {
+        return Err(ApiError::of_field("invalid_name", "name", "name cannot be changed: leave it out"));
     }
     if let Some(user) = &change.amqp_user {
         free_amqp_user(&context, user, Some(found.id)).await?;
@@ -257,7 +266,7 @@ async fn change(
     Ok(Json(render(changed.ok_or_else(|| ApiError::no_such("organisation"))?)))
 }
 
-/// Makes an API key of an organisation.
+/// Creates an API key for an organisation.
 #[utoipa::path(post, path = "/admin/v1/organisations/{organisation}/keys", tag = "admin", security(("admin_token" = [])), operation_id = "create_key",
     params(("organisation" = String, Path)), request_body = Option<KeyRequest>,
     responses((status = 201, body = NewKey),
@@ -272,10 +281,14 @@ async fn create_key(
     let found = find(&context, &id).await?;
     let label = request.label.unwrap_or_default();
     if label.chars().count() > 100 || label.contains('\0') {
-        return Err(ApiError::of_field("invalid_label", "label", "label must have at most 100 characters"));
+        return Err(ApiError::of_field(
+            "invalid_label",
+            "label",
+            "label must have at most 100 characters, without U+0000",
+        ));
     }
     if request.days.is_some_and(|days| !(1..=3650).contains(&days)) {
-        return Err(ApiError::of_field("invalid_days", "days", "days must be 1 to 3650"));
+        return Err(ApiError::of_field("invalid_days", "days", "days must be a whole number, 1 to 3650"));
     }
     let account = Account { tenant_id: found.id, sandbox: request.environment == Some(Environment::Test) };
     let key = ApiKeyText::from_random(account.sandbox, rand::random(), rand::random());
@@ -292,7 +305,7 @@ async fn create_key(
     Ok((StatusCode::CREATED, Json(NewKey { id: key.id.clone(), key: key.reveal() })))
 }
 
-/// The API keys of an organisation, without their secrets, the newest first.
+/// Lists the API keys of an organisation without their secrets, newest first.
 #[utoipa::path(get, path = "/admin/v1/organisations/{organisation}/keys", tag = "admin", security(("admin_token" = [])), operation_id = "list_keys",
     params(("organisation" = String, Path)),
     responses((status = 200, body = Vec<Key>),
@@ -307,7 +320,7 @@ async fn list_keys(
     Ok(Json(keys.into_iter().map(render_key).collect()))
 }
 
-/// Makes a successor of a key; the old one lives on for the grace. Of a family two live at most.
+/// Replaces an API key. The old key stays valid for the grace period. At most two keys of a family are valid at a time.
 #[utoipa::path(post, path = "/admin/v1/organisations/{organisation}/keys/{key}/rotate", tag = "admin", security(("admin_token" = [])), operation_id = "rotate_key",
     params(("organisation" = String, Path), ("key" = String, Path)), request_body = Option<RotationRequest>,
     responses((status = 201, body = NewKey),
@@ -322,11 +335,11 @@ async fn rotate_key(
     let request: RotationRequest = read_optional(&body)?;
     let grace = request.grace_hours.unwrap_or(24);
     if grace > 720 {
-        return Err(ApiError::of_field("invalid_grace", "grace_hours", "grace_hours must be 0 to 720"));
+        return Err(ApiError::of_field("invalid_grace", "grace_hours", "grace_hours must be a whole number, 0 to 720"));
     }
     let found = find(&context, &id).await?;
     let store = &context.store;
-    let old = store.list_api_keys(found.id).await?.into_iter().find(|it| it.id == key);
+    let old = store.list_api_keys(found.id).await?.into_iter().find(|stored| stored.id == key);
     let old = old.ok_or_else(|| ApiError::no_such("key"))?;
     let new = ApiKeyText::from_random(old.sandbox, rand::random(), rand::random());
     let hmac = new.hmac(&context.pepper);
@@ -334,16 +347,16 @@ async fn rotate_key(
     match store.rotate_api_key(found.id, &old.id, &new.id, &hmac, grace).await? {
         KeyRotation::Done => Ok((StatusCode::CREATED, Json(NewKey { id: new.id.clone(), key: new.reveal() }))),
         KeyRotation::NoSuchKey => {
-            Err(ApiError::conflict("key_ended", None, "this key has ended already: make a new one"))
+            Err(ApiError::conflict("key_ended", None, "this key has already expired or been revoked: create a new one"))
         }
         KeyRotation::TwoLive => {
-            let detail = "two keys of this family live already: revoke one, or wait until the older one ends";
+            let detail = "two keys of this family are valid already: revoke one, or wait until the older one expires";
             Err(ApiError::conflict("two_live_keys", None, detail))
         }
     }
 }
 
-/// Ends a key at once.
+/// Revokes an API key immediately.
 #[utoipa::path(delete, path = "/admin/v1/organisations/{organisation}/keys/{key}", tag = "admin", security(("admin_token" = [])), operation_id = "revoke_key",
     params(("organisation" = String, Path), ("key" = String, Path)),
     responses((status = 204),
@@ -354,7 +367,7 @@ async fn revoke_key(
     Path((id, key)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     let found = find(&context, &id).await?;
-    let plain = key.bytes().all(|it| it.is_ascii_alphanumeric());
+    let plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let revoked = plain && context.store.revoke_api_key(found.id, &key).await?;
     if revoked { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::no_such("key")) }
 }
@@ -364,18 +377,26 @@ async fn find(context: &ApiContext, id: &str) -> Result<TenantView, ApiError> {
     context.store.show_tenant(id).await?.ok_or_else(|| ApiError::no_such("organisation"))
 }
 
+/// Checks that no other organisation has this broker user.
 async fn free_amqp_user(context: &ApiContext, user: &str, owner: Option<TenantId>) -> Result<(), ApiError> {
     if !(1..=255).contains(&user.len()) || user.chars().any(char::is_control) {
-        return Err(ApiError::of_field("invalid_amqp_user", "amqp_user", "amqp_user must have 1 to 255 characters"));
+        return Err(ApiError::of_field(
+            "invalid_amqp_user",
+            "amqp_user",
+            "amqp_user must have 1 to 255 characters, without control characters",
+        ));
     }
     match context.store.find_tenant_by_amqp_user(user).await? {
-        Some((found, _)) if Some(found) != owner => {
-            Err(ApiError::conflict("amqp_user_taken", Some("amqp_user"), "another organisation has this broker user"))
-        }
+        Some((found, _)) if Some(found) != owner => Err(ApiError::conflict(
+            "amqp_user_taken",
+            Some("amqp_user"),
+            "amqp_user belongs to another organisation: choose another broker user",
+        )),
         _ => Ok(()),
     }
 }
 
+/// Checks all changes, so that either all of them are made or none.
 fn checked(settings: &TenantSettings, change: &OrganisationChange) -> Result<TenantChange, ApiError> {
     let settings = match &change.settings {
         None => None,
@@ -383,36 +404,40 @@ fn checked(settings: &TenantSettings, change: &OrganisationChange) -> Result<Ten
             ApiError::of_field("invalid_setting", &format!("settings.{}", fault.field), &fault.to_string())
         })?),
     };
-    if change.retention_hours.is_some_and(|it| !(1..=720).contains(&it)) {
-        return Err(ApiError::of_field("invalid_retention", "retention_hours", "retention_hours must be 1 to 720"));
+    if change.retention_hours.is_some_and(|hours| !(1..=720).contains(&hours)) {
+        return Err(ApiError::of_field(
+            "invalid_retention",
+            "retention_hours",
+            "retention_hours must be a whole number, 1 to 720",
+        ));
     }
     Ok(TenantChange {
         amqp_user: change.amqp_user.clone(),
-        retention_seconds: change.retention_hours.map(|it| it * 3600),
+        retention_seconds: change.retention_hours.map(|hours| hours * 3600),
         settings,
     })
 }
 
-fn render(it: TenantView) -> Organisation {
+fn render(tenant: TenantView) -> Organisation {
     Organisation {
-        id: it.id.to_string(),
-        name: it.name,
-        amqp_user: it.amqp_user,
-        retention_hours: it.retention_seconds / 3600,
-        settings: it.settings.fields(),
-        created_at: it.created_at,
+        id: tenant.id.to_string(),
+        name: tenant.name,
+        amqp_user: tenant.amqp_user,
+        retention_hours: tenant.retention_seconds / 3600,
+        settings: tenant.settings.fields(),
+        created_at: tenant.created_at,
     }
 }
 
-fn render_key(it: ApiKeyView) -> Key {
-    let environment = if it.sandbox { "test" } else { "live" };
+fn render_key(key: ApiKeyView) -> Key {
+    let environment = if key.sandbox { "test" } else { "live" };
     Key {
-        id: it.id,
-        label: it.label,
+        id: key.id,
+        label: key.label,
         environment,
-        scopes: it.scopes,
-        created_at: it.created_at,
-        expires_at: it.expires_at,
-        revoked_at: it.revoked_at,
+        scopes: key.scopes,
+        created_at: key.created_at,
+        expires_at: key.expires_at,
+        revoked_at: key.revoked_at,
     }
 }

@@ -1,4 +1,4 @@
-//! Who calls: `Authorization: Bearer vv_live_...`, resolved to an organisation.
+//! Resolves `Authorization: Bearer vv_live_...` to an organisation and what it may do.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,25 +9,26 @@ use axum::http::{StatusCode, header};
 
 use super::ApiContext;
 use super::error::ApiError;
-use super::limits::{AllowanceSlot, BodyShare, Turn};
+use super::limits::{AllowanceSlot, BodyShare, RequestPermit};
 use crate::domain::api_key::ApiKeyText;
 use crate::domain::tenant::{Account, Scope, TenantSettings};
 
-/// Who calls, and what they may do. Every query of a handler takes the account.
+/// Who calls, and what they may do. Handlers pass the account to every query.
 #[derive(Clone)]
 pub struct Caller {
     pub account: Account,
     pub scopes: BTreeSet<Scope>,
-    /// The organisation's.
+    /// The organisation's settings.
     pub settings: TenantSettings,
-    /// The key's public part.
+    /// The public part of the API key.
     pub key_id: String,
-    _turn: Arc<Turn>,
+    /// Counts this request among those in progress until it is dropped.
+    _permit: Arc<RequestPermit>,
     body: Option<BodyShare>,
 }
 
 impl Caller {
-    /// The body was taken in and its memory is free: what comes is waiting.
+    /// Frees the body's share of memory once the body was taken in: the request may still wait long for its result.
     pub(super) fn body_taken_in(&self) {
         if let Some(body) = &self.body {
             body.release();
@@ -35,12 +36,15 @@ impl Caller {
     }
 
     /// # Errors
-    /// When the key lacks `scope`.
+    /// When the API key lacks `scope`.
     pub(super) fn may(&self, scope: Scope) -> Result<(), ApiError> {
         if self.scopes.contains(&scope) {
             return Ok(());
         }
-        let detail = format!("this API key lacks the scope {}: use another, or have one made", scope.name());
+        let detail = format!(
+            "this API key lacks the scope {}: use a key that has it, or ask your operator for one",
+            scope.name()
+        );
         Err(ApiError::new(StatusCode::FORBIDDEN, "missing_scope", &detail))
     }
 }
@@ -49,13 +53,13 @@ impl FromRequestParts<ApiContext> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, context: &ApiContext) -> Result<Self, ApiError> {
-        // One answer for every reason: which part was wrong is nobody's business.
+        // The same answer whatever is wrong: a guesser must not learn which part of a key is right.
         let unauthorized = || {
             let detail = "send a valid API key: Authorization: Bearer vv_live_...";
             ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
         };
-        let header = parts.headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
-        let (scheme, token) = header.and_then(|it| it.split_once(' ')).ok_or_else(unauthorized)?;
+        let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let (scheme, token) = header.and_then(|value| value.split_once(' ')).ok_or_else(unauthorized)?;
         let key = ApiKeyText::parse(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"));
         let key = key.ok_or_else(unauthorized)?;
         let stored = context.store.find_api_key(&key.id).await?.ok_or_else(unauthorized)?;
@@ -64,7 +68,7 @@ impl FromRequestParts<ApiContext> for Caller {
         }
         let limits = &context.limits;
         limits.count(stored.account, &stored.settings, parts.extensions.get::<AllowanceSlot>())?;
-        let turn = limits.turn(stored.account, &stored.settings)?;
+        let permit = limits.start_request(stored.account, &stored.settings)?;
         let body = parts.extensions.get::<BodyShare>().cloned();
         if let Some(body) = &body {
             limits.own_body(stored.account, body)?;
@@ -74,7 +78,7 @@ impl FromRequestParts<ApiContext> for Caller {
             scopes: stored.scopes,
             settings: stored.settings,
             key_id: key.id,
-            _turn: Arc::new(turn),
+            _permit: Arc::new(permit),
             body,
         })
     }

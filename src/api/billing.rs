@@ -1,11 +1,11 @@
-//! `GET /v1/billing/wallet` and `GET /v1/billing/statement`: what an organisation has paid in and used up.
+//! `GET /v1/billing/wallet` and `GET /v1/billing/statement`: the prepaid balance of an organisation and its movements.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded::Serializer;
 use utoipa::{IntoParams, ToSchema};
@@ -16,11 +16,12 @@ use uuid::Uuid;
 use super::ApiContext;
 use super::auth::Caller;
 use super::error::{ApiError, Problem};
+use super::time::time;
 use crate::domain::money::{Currency, Money};
 use crate::domain::tenant::Scope;
 use crate::store::wallets::{Movement, Period};
 
-/// Movements of a page that names no limit.
+/// Movements on a page, unless the query says otherwise.
 const PAGE: u32 = 50;
 const MAX_PAGE: u32 = 500;
 
@@ -41,25 +42,24 @@ struct Wallet {
     balance_minor: i64,
 }
 
-/// A page of movements, newest first.
+/// A page of wallet movements, newest first.
 #[derive(Serialize, ToSchema)]
 struct Statement {
     #[schema(example = "EUR")]
     currency: String,
-    entries: Vec<Entry>,
-    links: PageLinks,
+    entries: Vec<WalletMovement>,
+    links: StatementLinks,
 }
 
 #[derive(Serialize, ToSchema)]
-#[schema(as = StatementLinks)]
-struct PageLinks {
+struct StatementLinks {
     /// The page of older movements; null on the last page.
     next: Option<String>,
 }
 
-/// A movement in the wallet.
+/// A debit or credit of the wallet.
 #[derive(Serialize, ToSchema)]
-struct Entry {
+struct WalletMovement {
     id: Uuid,
     created_at: String,
     /// `debit` or `credit`.
@@ -70,7 +70,7 @@ struct Entry {
     amount_minor: i64,
     balance_after: String,
     balance_after_minor: i64,
-    /// What was paid for, of a debit.
+    /// The job that a debit paid for.
     job_id: Option<Uuid>,
     note: String,
 }
@@ -85,14 +85,14 @@ struct StatementQuery {
     /// Movements before this time (RFC 3339).
     #[param(format = DateTime)]
     to: Option<String>,
-    /// Where the page before ended: take it from that page's `links.next`.
+    /// Where the page begins: take it from `links.next` of the previous page.
     cursor: Option<String>,
-    /// Movements of a page, 50 by default.
+    /// Movements on a page. Default: 50.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 500)]
     limit: Option<String>,
 }
 
-/// The organisation's balance.
+/// Reads the organisation's balance.
 #[utoipa::path(get, path = "/v1/billing/wallet", operation_id = "get_wallet", tag = "billing", responses(
     (status = 200, body = Wallet),
     (status = 403, body = Problem, content_type = "application/problem+json",
@@ -103,7 +103,7 @@ async fn wallet(State(context): State<ApiContext>, caller: Caller) -> Result<Jso
     Ok(Json(Wallet { currency: balance.currency.to_string(), balance: balance.amount(), balance_minor: balance.minor }))
 }
 
-/// The organisation's movements, newest first: as JSON, or as CSV by `Accept: text/csv`; then `Link` tells the next page.
+/// Lists the organisation's wallet movements, newest first. `Accept: text/csv` gets CSV, with the next page in `Link`.
 #[utoipa::path(get, path = "/v1/billing/statement", operation_id = "get_statement", tag = "billing",
     params(StatementQuery),
     responses(
@@ -118,24 +118,28 @@ async fn statement(
 ) -> Result<Response, ApiError> {
     check(&caller)?;
     let Query(query) = query.map_err(|_| {
-        ApiError::of_field("invalid_query", "query", "the query takes from, to, cursor and limit, each once")
+        ApiError::of_field(
+            "invalid_query",
+            "query",
+            "the query takes only from, to, cursor and limit, each at most once",
+        )
     })?;
     let period = Period { from: read_time(query.from.as_deref(), "from")?, to: read_time(query.to.as_deref(), "to")? };
     let limit = read_limit(query.limit.as_deref())?;
     let wrong_cursor =
-        || ApiError::of_field("invalid_cursor", "cursor", "cursor must be taken from links.next of a page");
-    let after = query.cursor.as_deref().map(|it| it.parse::<Uuid>().map_err(|_| wrong_cursor())).transpose()?;
+        || ApiError::of_field("invalid_cursor", "cursor", "cursor must be the one in links.next of the previous page");
+    let after = query.cursor.as_deref().map(|text| text.parse::<Uuid>().map_err(|_| wrong_cursor())).transpose()?;
 
     let (store, tenant) = (&context.store, caller.account.tenant_id);
     let currency = store.find_wallet(tenant).await?.currency;
-    // One more than asked for, to see whether there is a next page.
+    // One more than asked for shows whether there is a next page.
     let movements = store.list_movements(tenant, period, after, i64::from(limit) + 1).await?;
     let mut movements = movements.ok_or_else(wrong_cursor)?;
     let full = movements.len() > limit as usize;
     movements.truncate(limit as usize);
     let next = movements.last().filter(|_| full).map(|last| query.next(last.id));
-    let entries = movements.into_iter().map(|it| entry(it, currency)).collect();
-    let statement = Statement { currency: currency.to_string(), entries, links: PageLinks { next } };
+    let entries = movements.into_iter().map(|movement| render(movement, currency)).collect();
+    let statement = Statement { currency: currency.to_string(), entries, links: StatementLinks { next } };
     if !wants_csv(&headers) {
         return Ok(Json(statement).into_response());
     }
@@ -148,7 +152,7 @@ async fn statement(
 }
 
 impl StatementQuery {
-    /// The same query from behind `last` on.
+    /// The path of the page after `last`, with the same filters.
     fn next(&self, last: Uuid) -> String {
         let mut query = Serializer::new(String::new());
         for (name, value) in [("from", &self.from), ("to", &self.to), ("limit", &self.limit)] {
@@ -160,11 +164,11 @@ impl StatementQuery {
     }
 }
 
-/// Money is of live keys: what a test key does is free, and it does not see what others paid for.
+/// Only live keys have a wallet: jobs of test keys are free.
 fn check(caller: &Caller) -> Result<(), ApiError> {
     caller.may(Scope::Billing)?;
     if caller.account.sandbox {
-        let detail = "a test key has no wallet, as its jobs are free: use a live key";
+        let detail = "this is a test key, whose jobs are free: use a live key to read the wallet";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "live_key_required", detail));
     }
     Ok(())
@@ -172,61 +176,65 @@ fn check(caller: &Caller) -> Result<(), ApiError> {
 
 fn read_time(text: Option<&str>, field: &str) -> Result<Option<DateTime<Utc>>, ApiError> {
     let Some(text) = text else { return Ok(None) };
-    // Years beyond these are no times to ask for, and not all of them are known to Postgres.
-    let sensible = |it: &DateTime<Utc>| (0..=9999).contains(&chrono::Datelike::year(it));
-    let time = DateTime::parse_from_rfc3339(text).ok().map(|it| it.to_utc()).filter(sensible);
+    // Postgres does not take every year that chrono does.
+    let is_storable = |time: &DateTime<Utc>| (0..=9999).contains(&chrono::Datelike::year(time));
+    let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).filter(is_storable);
     let detail = format!("{field} must be a time such as 2026-01-31T00:00:00Z");
     time.map(Some).ok_or_else(|| ApiError::of_field("invalid_time", field, &detail))
 }
 
 fn read_limit(text: Option<&str>) -> Result<u32, ApiError> {
-    let limit = text.map_or(Some(PAGE), |it| it.parse().ok());
+    let limit = text.map_or(Some(PAGE), |text| text.parse().ok());
     let detail = format!("limit must be a whole number from 1 to {MAX_PAGE}");
-    limit.filter(|it| (1..=MAX_PAGE).contains(it)).ok_or_else(|| ApiError::of_field("invalid_limit", "limit", &detail))
+    limit
+        .filter(|limit| (1..=MAX_PAGE).contains(limit))
+        .ok_or_else(|| ApiError::of_field("invalid_limit", "limit", &detail))
 }
 
-fn entry(movement: Movement, currency: Currency) -> Entry {
+fn render(movement: Movement, currency: Currency) -> WalletMovement {
     let amount = |minor| Money::new(minor, currency).amount();
-    Entry {
+    WalletMovement {
         id: movement.id,
-        created_at: movement.created_at.to_rfc3339_opts(SecondsFormat::Millis, true),
+        created_at: time(movement.created_at),
         kind: movement.kind,
         amount: amount(movement.amount_minor),
         amount_minor: movement.amount_minor,
         balance_after: amount(movement.balance_after),
         balance_after_minor: movement.balance_after,
-        job_id: movement.job_id.map(|it| it.0),
+        job_id: movement.job_id.map(|id| id.0),
         note: movement.note,
     }
 }
 
 /// Whether `Accept` names CSV before anything that JSON satisfies.
 fn wants_csv(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|it| it.to_str().ok());
-    let mut types = accepted.flat_map(|it| it.split(',')).map(|it| it.split(';').next().unwrap_or_default().trim());
-    types.find(|it| ["text/csv", "text/*", "application/json", "application/*", "*/*"].contains(it)) == Some("text/csv")
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut types =
+        accepted.flat_map(|list| list.split(',')).map(|range| range.split(';').next().unwrap_or_default().trim());
+    types.find(|range| ["text/csv", "text/*", "application/json", "application/*", "*/*"].contains(range))
+        == Some("text/csv")
 }
 
 fn csv(statement: &Statement) -> String {
     let mut lines = csv::Writer::from_writer(Vec::new());
     let heading =
         ["id", "created_at", "kind", "amount", "balance_after", "currency", "job_id", "note"].map(ToOwned::to_owned);
-    let rows = statement.entries.iter().map(|it| {
-        let (currency, job) = (statement.currency.clone(), it.job_id.map(|it| it.to_string()).unwrap_or_default());
+    let rows = statement.entries.iter().map(|entry| {
+        let (currency, job) = (statement.currency.clone(), entry.job_id.map(|id| id.to_string()).unwrap_or_default());
         [
-            it.id.to_string(),
-            it.created_at.clone(),
-            it.kind.clone(),
-            it.amount.clone(),
-            it.balance_after.clone(),
+            entry.id.to_string(),
+            entry.created_at.clone(),
+            entry.kind.clone(),
+            entry.amount.clone(),
+            entry.balance_after.clone(),
             currency,
             job,
-            it.note.clone(),
+            entry.note.clone(),
         ]
     });
     for row in std::iter::once(heading).chain(rows) {
-        // Into memory, and every row is as long as the heading: this does not fail.
+        // This cannot fail: it writes into memory, and every row has as many fields as the heading.
         let _ = lines.write_record(row);
     }
-    lines.into_inner().map(|it| String::from_utf8_lossy(&it).into_owned()).unwrap_or_default()
+    lines.into_inner().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! A JSON body as bytes: of the right type, whole, and not too large.
+//! Request bodies: their declared type, their size, and JSON objects read field by field.
 
 use std::time::Duration;
 
@@ -9,95 +9,125 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
+use crate::domain::suggestion::nearest;
 
-/// The bytes of a JSON body; what is in them is the reader's business. A missing content type counts as JSON.
+/// The bytes of a JSON body, not parsed yet. A missing content type counts as JSON.
 pub(super) struct JsonBody(pub(super) Bytes);
 
 impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        if !is_json(request.headers()) {
-            let detail = "send JSON: Content-Type: application/json";
-            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
+        let declared = declared_type(request.headers());
+        if !is_json(&declared) {
+            return Err(unsupported_type(&declared, SEND_JSON));
         }
         whole(request, state).await.map(Self)
     }
 }
 
-/// For a whole body: each of its parts may come slowly, all together may not hold their memory for ever.
+/// The time limit for a whole body. A slow sender must not hold its share of memory for ever.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Reads a body within the route's limit.
 pub(super) async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
     let late = |_| {
-        let detail = "the body did not come within two minutes";
+        let detail = "the body did not arrive within two minutes: send it again over a faster connection";
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "slow_body", detail)
     };
     let read = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state)).await.map_err(late)?;
     read.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            let detail = "the body is larger than this path takes: 80 MiB for a job, 14 MiB for a likeness check or an ID match, \
-                          64 KiB for settings; upload images one by one (POST /v1/images) and name them in a job";
+            let detail = "the body is too large. The limits are 80 MiB for a job, 14 MiB for a likeness check or an ID \
+                          match, and 64 KiB for settings. Upload large images one by one (POST /v1/images) and name \
+                          them in a job";
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
         }
         _ => {
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, "unreadable_body", "the body did not come whole, or too slowly")
+            let detail = "the body ended early or came too slowly: send it again";
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, "unreadable_body", detail)
         }
     })
 }
 
-/// Reads a body that may be left out: no body counts as an object without fields.
+/// Reads a body that may be absent. An absent body counts as an empty object.
 pub(super) fn read_optional<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     read(if body.is_empty() { b"{}" } else { body })
 }
 
-/// Through a map, because serde takes a list for a struct too.
+/// Reads a JSON object. It goes through a map, because serde would also read a struct from an array.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let object = serde_json::from_slice::<Map<String, Value>>(body);
-    object.and_then(|it| serde_json::from_value(Value::Object(it))).map_err(|error| {
-        let detail = format!("the body is not what this path takes: {error}");
+    object.and_then(|fields| serde_json::from_value(Value::Object(fields))).map_err(|error| {
+        let detail = format!("the body is not a JSON object that this path takes: {error}");
         ApiError::new(StatusCode::BAD_REQUEST, "malformed_json", &detail)
     })
 }
 
-/// An object whose fields are taken out one by one, so that the one at fault can be named.
-pub(super) struct Fields(Map<String, Value>);
+/// A JSON object whose fields are taken out one by one, so that an error can name the field at fault.
+pub(super) struct BodyFields(Map<String, Value>);
 
-impl Fields {
+impl BodyFields {
     pub(super) fn of(body: &[u8]) -> Result<Self, ApiError> {
         read(body).map(Self)
     }
 
-    /// Of a body that may be left out.
+    /// Reads a body that may be absent.
     pub(super) fn of_optional(body: &[u8]) -> Result<Self, ApiError> {
         read_optional(body).map(Self)
     }
 
-    /// The field, where it is there; `expected` says what it must be. Null is a value of some types.
+    /// Takes out a field, if it is there; `expected` says what it must be. For some types null is a value.
     pub(super) fn take<T: DeserializeOwned>(&mut self, field: &str, expected: &str) -> Result<Option<T>, ApiError> {
         let Some(value) = self.0.remove(field) else { return Ok(None) };
         let wrong = |_| ApiError::of_field("invalid_field", field, &format!("{field} must be {expected}"));
         serde_json::from_value(value).map(Some).map_err(wrong)
     }
 
-    /// Nothing may be left: a misspelt field that is passed over would mislead.
+    /// Refuses fields that are left over: ignoring a mistyped name would do something else than the caller asked for.
     pub(super) fn end(self, known: &str) -> Result<(), ApiError> {
         match self.0.keys().next() {
             None => Ok(()),
             Some(field) => {
-                let detail = format!("there is no field {field} here; there are: {known}");
+                let detail = match nearest(field, &known.split(", ").collect::<Vec<_>>()) {
+                    Some(meant) => format!("unknown field {field}, did you mean {meant}? This path takes {known}"),
+                    None => format!("unknown field {field}: this path takes {known}"),
+                };
                 Err(ApiError::of_field("unknown_field", field, &detail))
             }
         }
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return true };
-    let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    matches!(&*kind, "" | "application/json" | "text/json")
-        || (kind.starts_with("application/") && kind.ends_with("+json"))
+/// How to send JSON, for the error that refuses another type.
+const SEND_JSON: &str = "send JSON, with images in Base64: \
+                         curl -H 'Content-Type: application/json' --data @request.json ...";
+
+/// The media type of `Content-Type` in lower case, without parameters; empty without that header.
+pub(super) fn declared_type(headers: &HeaderMap) -> String {
+    let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// 415: says which type was found and what to send instead.
+pub(super) fn unsupported_type(declared: &str, instead: &str) -> ApiError {
+    let found = match declared {
+        "" => "the request has no Content-Type".to_owned(),
+        // Echoed into an error: no longer than a media type needs.
+        found => format!("the body's Content-Type is {}", found.chars().take(100).collect::<String>()),
+    };
+    let why = match declared {
+        "multipart/form-data" => " (curl -F sends that)",
+        "application/x-www-form-urlencoded" => " (curl -d sends that unless a header says otherwise)",
+        _ => "",
+    };
+    let detail = format!("{found}{why}, which this path does not take: {instead}");
+    ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", &detail)
+}
+
+fn is_json(declared: &str) -> bool {
+    matches!(declared, "" | "application/json" | "text/json")
+        || (declared.starts_with("application/") && declared.ends_with("+json"))
 }
 
 #[cfg(test)]
@@ -106,8 +136,9 @@ mod tests {
 
     #[test]
     fn json_in_its_many_names_is_json_and_nothing_else_is() {
-        let is = |kind: &str| is_json(&HeaderMap::from_iter([(header::CONTENT_TYPE, kind.parse().unwrap())]));
-        assert!(is_json(&HeaderMap::new()));
+        let of = |kind: &str| declared_type(&HeaderMap::from_iter([(header::CONTENT_TYPE, kind.parse().unwrap())]));
+        let is = |kind: &str| is_json(&of(kind));
+        assert!(is_json(&declared_type(&HeaderMap::new())));
         for kind in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"] {
             assert!(is(kind), "{kind}");
         }
@@ -115,5 +146,21 @@ mod tests {
         {
             assert!(!is(kind), "{kind}");
         }
+    }
+
+    #[test]
+    fn an_unsupported_type_is_named_with_what_to_send_instead() {
+        for (declared, found) in [
+            ("", "the request has no Content-Type, "),
+            ("multipart/form-data", "the body's Content-Type is multipart/form-data (curl -F sends that), "),
+            ("application/x-www-form-urlencoded", "x-www-form-urlencoded (curl -d sends that unless a header says"),
+            ("text/plain", "the body's Content-Type is text/plain, which this path does not take: "),
+        ] {
+            let error = unsupported_type(declared, SEND_JSON);
+            assert_eq!((error.status.as_u16(), error.code), (415, "unsupported_media_type"));
+            assert!(error.detail.contains(found), "{}", error.detail);
+            assert!(error.detail.ends_with(SEND_JSON), "{}", error.detail);
+        }
+        assert!(unsupported_type(&"x".repeat(10_000), SEND_JSON).detail.len() < 400);
     }
 }

@@ -25,24 +25,27 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
         .merge(compare_with_liveness::routes())
 }
 
-/// An error in a product's words; none where it has no word for it, and a problem document stands.
-type Spell = fn(&ApiError) -> Option<(StatusCode, Value)>;
+/// Writes an error in a product's words. `None` if the product has no word for it: then it stays a problem document.
+type Translate = fn(&ApiError) -> Option<(StatusCode, Value)>;
 
-fn spelling(path: &str) -> Option<Spell> {
+fn translation(path: &str) -> Option<Translate> {
     match path {
-        likeness_check::PATH => Some(likeness_check::spell),
-        id_match::PATH | id_match::PATH_WITHOUT_SLASH => Some(id_match::spell),
-        compare_with_liveness::PATH => Some(compare_with_liveness::spell),
+        likeness_check::PATH => Some(likeness_check::translate),
+        id_match::PATH | id_match::PATH_WITHOUT_SLASH => Some(id_match::translate),
+        compare_with_liveness::PATH => Some(compare_with_liveness::translate),
         _ => None,
     }
 }
 
-/// The outermost layer of all that may fail: whatever refuses a face's request is heard in the face's own words.
-pub(super) async fn in_their_own_words(request: Request, next: Next) -> Response<Body> {
-    let spell = spelling(request.uri().path());
+/// Translates errors on the paths of other products. It lies outside every layer that may refuse a request, so that
+/// clients get each refusal in the words of their product.
+pub(super) async fn translate_errors(request: Request, next: Next) -> Response<Body> {
+    let translate = translation(request.uri().path());
     let response = next.run(request).await;
     let error = response.extensions().get::<ApiError>();
-    let Some((status, body)) = spell.zip(error).and_then(|(spell, error)| spell(error)) else { return response };
+    let Some((status, body)) = translate.zip(error).and_then(|(translate, error)| translate(error)) else {
+        return response;
+    };
     let (parts, _) = response.into_parts();
     let mut answer = (status, Json(body)).into_response();
     for (name, value) in &parts.headers {
@@ -54,7 +57,7 @@ pub(super) async fn in_their_own_words(request: Request, next: Next) -> Response
     answer
 }
 
-/// A value of ours as JSON. Ours have names for keys, so that this cannot fail.
+/// A value as JSON. This cannot fail: the keys of our types are strings.
 fn json(value: &impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
@@ -71,7 +74,7 @@ mod tests {
     use super::*;
     use crate::api::error::panicked;
 
-    async fn spelt(path: &str) -> (u16, Response<()>, Value) {
+    async fn refusal(path: &str) -> (u16, Response<()>, Value) {
         let limited = || async {
             let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many requests");
             ([(header::RETRY_AFTER, "7")], error)
@@ -81,7 +84,7 @@ mod tests {
             .route(id_match::PATH, post(limited))
             .route(id_match::PATH_WITHOUT_SLASH, post(async || -> StatusCode { panic!("a panic in a test") }))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(from_fn(in_their_own_words));
+            .layer(from_fn(translate_errors));
         let request = Request::post(path).body(Body::empty()).unwrap();
         let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
         let body = serde_json::from_slice(&to_bytes(body, 1 << 16).await.unwrap()).unwrap();
@@ -89,15 +92,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whatever_refuses_a_request_is_heard_in_the_face_s_own_words() {
-        let (status, answer, body) = spelt(id_match::PATH).await;
+    async fn every_refusal_is_in_the_words_of_the_product_whose_path_was_called() {
+        let (status, answer, body) = refusal(id_match::PATH).await;
         assert_eq!((status, &answer.headers()[header::RETRY_AFTER]), (429, &"7".parse().unwrap()));
         assert_eq!((body["code"].as_str(), body["success"].as_bool()), (Some("RATE_LIMITED"), Some(false)));
         assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/json");
-        let (status, _, body) = spelt(id_match::PATH_WITHOUT_SLASH).await;
+        let (status, _, body) = refusal(id_match::PATH_WITHOUT_SLASH).await;
         assert_eq!((status, body["code"].as_str()), (500, Some("SERVICE_ERROR")));
-        // A face without a word for it leaves the problem document as it is.
-        let (status, answer, body) = spelt(likeness_check::PATH).await;
+        // A product without a word for it leaves the problem document as it is.
+        let (status, answer, body) = refusal(likeness_check::PATH).await;
         assert_eq!((status, body["code"].as_str()), (429, Some("rate_limited")));
         assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
     }

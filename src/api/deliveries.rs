@@ -1,4 +1,4 @@
-//! The ledger of an endpoint: its deliveries, their attempts, and replays.
+//! The delivery ledger of a webhook endpoint: deliveries, their attempts, and replays.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use super::ApiContext;
 use super::auth::Caller;
-use super::body::{Fields, JsonBody};
+use super::body::{BodyFields, JsonBody};
 use super::error::{ApiError, Problem};
 use super::list::{PageLinks, read, read_limit};
 use super::webhooks::{done, find, no_such, parse};
@@ -23,10 +23,11 @@ use crate::domain::ids::EndpointId;
 use crate::domain::tenant::Scope;
 use crate::store::delivery_ledger::{AttemptView, DeliveryView, Replay};
 
-/// Of the time whose events one replay may take in: all of them are counted first.
+/// The longest time whose events one replay may take. All its events are counted first, which must not take long.
 const LONGEST_REPLAY: TimeDelta = TimeDelta::days(31);
-/// Deliveries that one call replays at most.
+/// The most deliveries that one call replays.
 const MAX_REPLAY: i64 = 10_000;
+/// Bytes.
 const MAX_BODY: usize = 64 << 10;
 const STATES: [&str; 3] = ["pending", "delivered", "failed"];
 
@@ -38,7 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
-/// An event on its way to an endpoint.
+/// The delivery of one event to one endpoint.
 #[derive(Serialize, ToSchema)]
 struct Delivery {
     /// The `webhook-id` that the endpoint sees.
@@ -48,9 +49,9 @@ struct Delivery {
     kind: String,
     /// `pending`, `delivered` or `failed`.
     status: String,
-    /// Since it began, or was replayed.
+    /// Attempts since the delivery began or was last replayed.
     attempts: i32,
-    /// When it is attempted next; null when it is over.
+    /// When the next attempt is due; null once the delivery has ended.
     next_attempt_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     finished_at: Option<DateTime<Utc>>,
@@ -74,15 +75,16 @@ struct DeliveryList {
 struct DeliveryAttempt {
     at: DateTime<Utc>,
     duration_ms: i32,
-    /// What the endpoint answered; null where it did not.
+    /// The HTTP status of the answer; null if there was no answer.
     status: Option<i16>,
-    /// Why there is no answer: `timeout`, `no_connection`, `broken_off`, `refused_target`, `no_secret`, `malformed_header`.
+    /// Why there was no answer: `timeout`, `no_connection`, `broken_off`, `refused_target`, `no_secret`,
+    /// `malformed_header`.
     error: Option<String>,
-    /// The first KiB of the answer, as text.
+    /// The first 1,024 bytes of the answer, as text.
     answer: String,
 }
 
-/// A delivery with all its attempts, those before a replay too; the first one first.
+/// A delivery with all its attempts, oldest first, including those before a replay.
 #[derive(Serialize, ToSchema)]
 struct DeliveryWithAttempts {
     #[serde(flatten)]
@@ -94,17 +96,17 @@ struct DeliveryWithAttempts {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Page {
-    /// Deliveries of a page, 1 to 100; 20 when left out.
+struct DeliveriesQuery {
+    /// Deliveries on a page, 1 to 100. Default: 20.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
     limit: Option<String>,
-    /// Where the page before ended: take it from that page's `links.next`.
+    /// Where the page begins: take it from `links.next` of the previous page.
     cursor: Option<String>,
     /// `pending`, `delivered` or `failed`.
     status: Option<String>,
 }
 
-/// What to deliver once more: exactly one of `event_id`, `failed`, and `since` with `until`.
+/// What to deliver again. Send exactly one of `event_id`, `failed`, and `since` with `until`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "for the API's document alone")]
@@ -112,49 +114,49 @@ struct ReplayRequest {
     /// One delivery.
     #[schema(format = "uuid", nullable = false)]
     event_id: Option<String>,
-    /// `true`: every delivery that failed, 10,000 a call.
+    /// `true`: every delivery that failed, at most 10,000 in one call.
     #[schema(nullable = false)]
     failed: Option<bool>,
-    /// Every event from then on that the endpoint subscribes to, delivered before or not.
+    /// Every event from this time on that the endpoint subscribes to, whether delivered before or not.
     #[schema(format = DateTime, nullable = false)]
     since: Option<String>,
-    /// Not from then on.
+    /// Only events before this time.
     #[schema(format = DateTime, nullable = false)]
     until: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
 struct Replayed {
-    /// Deliveries that begin anew; those that are pending go on as they are.
+    /// Number of deliveries that start again. Pending ones go on as they are.
     replayed: u64,
 }
 
-/// An endpoint's deliveries, page by page, the newest event first.
+/// Lists the deliveries of an endpoint by page, newest event first.
 #[utoipa::path(get, path = "/v1/webhooks/{id}/deliveries", operation_id = "list_deliveries", tag = "webhooks",
-    params(("id" = String, Path, format = "uuid"), Page),
+    params(("id" = String, Path, format = "uuid"), DeliveriesQuery),
     responses((status = 200, body = DeliveryList),
         (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn list(
     State(context): State<ApiContext>,
     caller: Caller,
     Path(id): Path<String>,
-    page: Result<Query<Page>, QueryRejection>,
+    page: Result<Query<DeliveriesQuery>, QueryRejection>,
 ) -> Result<Json<DeliveryList>, ApiError> {
     caller.may(Scope::Webhooks)?;
     let endpoint = find(&context, caller.account, &id).await?.id;
     let Ok(Query(page)) = page else {
-        let detail = "the query may hold limit, cursor and status, each once";
+        let detail = "the query takes only limit, cursor and status, each at most once";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", detail));
     };
     let limit = read_limit(page.limit.as_ref())?;
     let cursor =
-        read(page.cursor.as_ref(), "invalid_cursor", "cursor", "that of the page before's links.next", |it| {
-            it.parse::<Uuid>().ok()
+        read(page.cursor.as_ref(), "invalid_cursor", "cursor", "the one in links.next of the previous page", |text| {
+            text.parse::<Uuid>().ok()
         })?;
-    let state = |it: &str| STATES.contains(&it).then(|| it.to_owned());
+    let state = |name: &str| STATES.contains(&name).then(|| name.to_owned());
     let status = read(page.status.as_ref(), "invalid_status", "status", "pending, delivered or failed", state)?;
     let store = &context.store;
-    // One more than asked for tells whether there is a next page.
+    // One more than asked for shows whether there is a next page.
     let fetched = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let mut found = store.list_deliveries(caller.account, endpoint, status.as_deref(), cursor, fetched).await?;
     let more = found.len() > limit;
@@ -167,11 +169,11 @@ async fn list(
         }
         format!("/v1/webhooks/{endpoint}/deliveries?{}", query.finish())
     });
-    let deliveries = found.into_iter().map(|it| render(endpoint, it)).collect();
+    let deliveries = found.into_iter().map(|delivery| render(endpoint, delivery)).collect();
     Ok(Json(DeliveryList { deliveries, links: PageLinks { next } }))
 }
 
-/// A delivery with all its attempts.
+/// Reads a delivery with all its attempts.
 #[utoipa::path(get, path = "/v1/webhooks/{id}/deliveries/{event_id}", operation_id = "get_delivery", tag = "webhooks",
     params(("id" = String, Path, format = "uuid"), ("event_id" = String, Path, format = "uuid")),
     responses((status = 200, body = DeliveryWithAttempts),
@@ -191,7 +193,7 @@ async fn show(
     Ok(Json(DeliveryWithAttempts { delivery: render(endpoint, found), history }))
 }
 
-/// Delivers once more, from the schedule's begin: one delivery, all that failed, or the events of a time.
+/// Delivers again, with a fresh retry schedule: one delivery, all that failed, or the events of a time.
 #[utoipa::path(post, path = "/v1/webhooks/{id}/replay", operation_id = "replay_deliveries", tag = "webhooks", request_body = ReplayRequest,
     params(("id" = String, Path, format = "uuid")),
     responses((status = 202, body = Replayed),
@@ -214,7 +216,7 @@ async fn replay(
         Replay::Between(since, until) => {
             let count = store.count_replayable(caller.account, endpoint, since, until, MAX_REPLAY + 1).await?;
             if count > MAX_REPLAY {
-                let detail = "there are more than 10,000 events between since and until: ask for a shorter time";
+                let detail = "there are more than 10,000 events between since and until: choose a shorter time";
                 return Err(ApiError::of_field("too_many_events", "until", detail));
             }
         }
@@ -225,8 +227,8 @@ async fn replay(
 }
 
 fn read_replay(body: &[u8]) -> Result<Replay, ApiError> {
-    const TIME: &str = "a time of RFC 3339 such as 2026-01-31T08:00:00Z";
-    let mut fields = Fields::of(body)?;
+    const TIME: &str = "an RFC 3339 time such as 2026-01-31T08:00:00Z";
+    let mut fields = BodyFields::of(body)?;
     let event_id: Option<Uuid> = fields.take("event_id", "the id of an event")?;
     let failed: Option<bool> = fields.take("failed", "true")?;
     let since: Option<DateTime<Utc>> = fields.take("since", TIME)?;
@@ -242,32 +244,36 @@ fn read_replay(body: &[u8]) -> Result<Replay, ApiError> {
         (None, None, Some(_), Some(_)) => {
             Err(ApiError::of_field("invalid_field", "until", "until must be later than since"))
         }
-        (None, None, Some(_), None) => Err(ApiError::of_field("missing_field", "until", "since needs an until")),
-        (None, None, None, Some(_)) => Err(ApiError::of_field("missing_field", "since", "until needs a since")),
+        (None, None, Some(_), None) => {
+            Err(ApiError::of_field("missing_field", "until", "until is missing: send it together with since"))
+        }
+        (None, None, None, Some(_)) => {
+            Err(ApiError::of_field("missing_field", "since", "since is missing: send it together with until"))
+        }
         (None, Some(false), None, None) => Err(ApiError::of_field("invalid_field", "failed", "failed must be true")),
         _ => {
-            let detail = "send exactly one of event_id, failed: true, and since with until";
+            let detail = "send exactly one of event_id, failed (true), and since with until";
             Err(ApiError::of_field("ambiguous_replay", "event_id", detail))
         }
     }
 }
 
-fn render(endpoint: EndpointId, it: DeliveryView) -> Delivery {
+fn render(endpoint: EndpointId, delivery: DeliveryView) -> Delivery {
     Delivery {
-        links: DeliveryLinks { this: format!("/v1/webhooks/{endpoint}/deliveries/{}", it.event_id) },
-        event_id: it.event_id.to_string(),
-        kind: it.kind,
-        next_attempt_at: it.finished_at.is_none().then_some(it.next_at),
-        status: it.state,
-        attempts: it.attempts,
-        created_at: it.created_at,
-        finished_at: it.finished_at,
+        links: DeliveryLinks { this: format!("/v1/webhooks/{endpoint}/deliveries/{}", delivery.event_id) },
+        event_id: delivery.event_id.to_string(),
+        kind: delivery.kind,
+        next_attempt_at: delivery.finished_at.is_none().then_some(delivery.next_at),
+        status: delivery.state,
+        attempts: delivery.attempts,
+        created_at: delivery.created_at,
+        finished_at: delivery.finished_at,
     }
 }
 
 impl From<AttemptView> for DeliveryAttempt {
-    fn from(it: AttemptView) -> Self {
-        let AttemptView { at, duration_ms, status, error, answer } = it;
+    fn from(attempt: AttemptView) -> Self {
+        let AttemptView { at, duration_ms, status, error, answer } = attempt;
         Self { at, duration_ms, status, error, answer }
     }
 }

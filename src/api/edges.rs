@@ -1,5 +1,5 @@
-//! What every request meets first and every answer last: a request id, the log span, the share of memory for its body,
-//! and the headers that keep answers out of caches.
+//! Layers around every request and answer: the request id, the log span, a share of memory for the body, and the
+//! headers that keep answers out of caches.
 
 use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
@@ -13,13 +13,13 @@ use super::ApiContext;
 use super::limits::AllowanceSlot;
 use crate::domain::request::LARGEST_BODY;
 
-/// A caller may name its request, so that both sides find it in their logs.
+/// Callers may choose the request id, so that both sides find the request in their logs.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Wraps every route and every fallback.
+/// Wraps every route and every fallback in a log span, and adds the headers that all answers have.
 pub(super) async fn wrap(mut request: Request, next: Next) -> Response {
     let id = request_id(&request);
-    // The path is logged, the query never: it holds signatures.
+    // The path is logged but never the query, which holds signatures.
     let span = info_span!("http", method = %request.method(), path = request.uri().path(), http_id = %id);
     async move {
         let slot = AllowanceSlot::default();
@@ -39,20 +39,20 @@ pub(super) async fn wrap(mut request: Request, next: Next) -> Response {
     .await
 }
 
-/// The caller's, when it is short and printable; else one of ours.
+/// The caller's request id if it is short and printable, else a new one.
 fn request_id(request: &Request) -> String {
-    let named = request.headers().get(REQUEST_ID).and_then(|it| it.to_str().ok());
-    let fits = |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|it| it.is_ascii_graphic());
+    let named = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let fits = |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
     named.filter(fits).map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
 }
 
-/// Before a byte of the body is read: its share of the memory for bodies. A body without a length may be as large as any, and
-/// none is read further than the largest allowed, whatever length it announces.
+/// Reserves a share of the memory for bodies before the first byte is read. A body without a length counts as the
+/// largest allowed one, because no more than that is ever read.
 pub(super) async fn share_memory(State(context): State<ApiContext>, mut request: Request, next: Next) -> Response {
     let hint = request.body().size_hint();
-    let exact = hint.exact().map(|it| usize::try_from(it).unwrap_or(LARGEST_BODY));
+    let exact = hint.exact().map(|bytes| usize::try_from(bytes).unwrap_or(LARGEST_BODY));
     let bytes = exact.unwrap_or(LARGEST_BODY).min(LARGEST_BODY);
-    // Nobody reads the body of the others.
+    // The bodies of other methods are never read.
     let read = !matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS);
     if bytes > 0 && read {
         match context.limits.body(bytes) {

@@ -1,4 +1,4 @@
-//! `DELETE /v1/jobs/{id}`: erases a job at once, and answers a signed receipt.
+//! `DELETE /v1/jobs/{id}`: erases a job immediately and answers with a signed receipt.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -21,14 +21,14 @@ struct ErasureReceipt {
     request_id: String,
     /// RFC 3339, UTC.
     erased_at: String,
-    /// Images as they were sent.
+    /// Number of images that were sent.
     images: u64,
-    /// JPEG files made from them.
+    /// Number of JPEG files that were made from them.
     renditions: u64,
-    /// Encrypted records: the ID number asked for, the identity found.
+    /// Number of encrypted records: the ID number that was sent, the identity record that was found.
     records: u64,
-    /// A detached JWS (RFC 7515, appendix F) over the other fields as RFC 8785 spells them; its key is at
-    /// `/.well-known/jwks.json`.
+    /// A detached JWS (RFC 7515, appendix F) over the other fields in canonical form (RFC 8785). The keys to verify it
+    /// are at `/.well-known/jwks.json`.
     signature: String,
 }
 
@@ -36,8 +36,9 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     OpenApiRouter::new().routes(routes!(erase))
 }
 
-/// Erases a job at once: its images, result, metadata and sealed records. One that has not ended is cancelled. The same
-/// receipt is answered each time.
+/// Erases a job immediately: its images, result, metadata and encrypted records.
+///
+/// A job that has not ended is cancelled. Repeated calls get the same receipt.
 #[utoipa::path(delete, operation_id = "erase_job", path = "/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)),
     responses(
         (status = 200, body = ErasureReceipt),

@@ -1,4 +1,4 @@
-//! `POST /v1/face-match` and `GET /v1/face-match/{id}`: the facial similarity report, in its reviewers' own words.
+//! `POST /v1/face-match` and `GET /v1/face-match/{id}`: the facial similarity report.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -22,6 +22,7 @@ use super::sync::outcome;
 use crate::docs::requests;
 use crate::domain::evidence::Mode;
 use crate::domain::job::{JobParams, Lane, Verdict};
+use crate::domain::notice::ReportStatus;
 use crate::domain::request::Form;
 use crate::domain::tenant::Scope;
 use crate::domain::warning::Warning;
@@ -32,27 +33,27 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     OpenApiRouter::new().routes(routes!(start)).layer(limit).routes(routes!(find))
 }
 
-/// The live side is one of `target_image`, `target_frames` and `target_video`. Fields that are not listed are refused; a body
-/// may have 80 MiB.
+/// The live side is one of `target_image`, `target_frames` and `target_video`. Unknown fields are refused. The body has
+/// at most 80 MiB.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "for the API's document alone")]
 struct FaceMatchRequest {
-    /// The document, or its portrait.
+    /// A photo of the document, or of its portrait.
     source_image: requests::Image,
     /// The live image.
     target_image: Option<requests::Image>,
-    /// Several live images, in the order in which they were taken: the best one is compared.
+    /// Several live images in the order in which they were taken. The best one is compared.
     #[schema(min_items = 2, max_items = 30)]
     target_frames: Option<Vec<requests::Image>>,
-    /// A live video: the best of its frames is compared.
+    /// A live video. The best of its frames is compared.
     target_video: Option<requests::Video>,
-    /// From `POST /v1/liveness/challenges`, with frames or a video that show its actions.
+    /// From `POST /v1/liveness/challenges`; needs frames or a video that show its actions.
     #[schema(min_length = 1)]
     challenge: Option<String>,
-    /// Approved at or above it. Default: the organisation's, or 75.
+    /// At or above it: approved. Default: the organisation's, else 75.
     approve_score: Option<requests::ScoreThreshold>,
-    /// Rejected below it; not above `approve_score`. Default: the organisation's, or 60.
+    /// Below it: rejected. It must not be above `approve_score`. Default: the organisation's, else 60.
     review_score: Option<requests::ScoreThreshold>,
     search_mode: Option<Mode>,
     metadata: Option<requests::Metadata>,
@@ -61,30 +62,30 @@ struct FaceMatchRequest {
 #[derive(Serialize, ToSchema)]
 struct ReportAnswer {
     id: Uuid,
-    /// 12 characters to quote.
+    /// 12 characters for people to quote.
     request_id: String,
-    face_match: Report,
-    /// Made up for a test key.
+    face_match: FaceMatchReport,
+    /// The result is made up, because the API key is a test key.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     sandbox: bool,
 }
 
+/// What a reviewer reads. Keep only status and score: the URLs expire after 60 minutes.
 #[derive(Serialize, ToSchema)]
-struct Report {
-    /// `Approved`, `Rejected`, `In Review` or `Not Finished`.
-    status: &'static str,
-    /// 0 to 100, 2 decimals; null while `Not Finished`.
+struct FaceMatchReport {
+    status: ReportStatus,
+    /// Similarity from 0 to 100, 2 decimals; null while `Not Finished`.
     score: Option<f64>,
-    /// The portrait of the document, at a URL that expires.
+    /// Temporary URL of the portrait from the document: a JPEG of at most 1920 x 1080 pixels.
     source_image: Option<String>,
-    /// The live image, at a URL that expires.
+    /// Temporary URL of the live image: a JPEG of at least 720p if the original is that large.
     target_image: Option<String>,
     warnings: Vec<Warning>,
 }
 
-/// Starts a facial similarity report; answers as soon as it is safe.
+/// Submits a facial similarity report and answers as soon as its job is stored.
 #[utoipa::path(post, path = "/v1/face-match", operation_id = "submit_face_match", tag = "face match", request_body = FaceMatchRequest,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key and body give the first answer again")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters. The same key and body get the first answer again.")),
     responses(
         (status = 202, body = Submitted),
         (status = 409, body = Problem, content_type = "application/problem+json")))]
@@ -97,12 +98,14 @@ async fn start(
     Ok(accepted(submit(&context, &caller, (Form::FaceMatch, Lane::Bulk), &headers, body).await?))
 }
 
-/// The facial similarity report of a `face_match` job; with `wait`, as soon as it is over or the wait is.
+/// Reads the facial similarity report of a job.
+///
+/// With `wait`, the answer comes when the job has ended or the wait is over.
 #[utoipa::path(get, path = "/v1/face-match/{id}", operation_id = "get_face_match", tag = "face match", params(("id" = String, Path, format = "uuid", description = "The job."), Wait),
     responses(
         (status = 200, body = ReportAnswer),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 410, body = Problem, content_type = "application/problem+json", description = "the job's result was erased")))]
+        (status = 410, body = Problem, content_type = "application/problem+json", description = "The result of the job was erased.")))]
 async fn find(
     State(context): State<ApiContext>,
     caller: Caller,
@@ -126,18 +129,18 @@ fn render(
     (source_image, target_image): (Option<String>, Option<String>),
 ) -> Result<ReportAnswer, ApiError> {
     let report = match &job.failure {
-        // The verdict stays when everything else is erased.
+        // The verdict stays when everything else was erased.
         _ if job.erased_at.is_some() => {
-            let status = job.verdict.unwrap_or(Verdict::NotFinished).status();
-            Report { status, ..unfinished(Warning::erased()) }
+            let status = job.verdict.unwrap_or(Verdict::NotFinished).into();
+            FaceMatchReport { status, ..unfinished(Warning::erased()) }
         }
         Some(failure) => unfinished(Warning::processing_failed(&failure.code)),
         None if !job.is_terminal() => unfinished(Warning::in_progress(job.state)),
         None => {
             let outcome = outcome(job)?;
-            Report {
-                status: outcome.verdict.status(),
-                score: outcome.comparison.as_ref().map(|it| it.similarity.percent()),
+            FaceMatchReport {
+                status: outcome.verdict.into(),
+                score: outcome.comparison.as_ref().map(|comparison| comparison.similarity.percent()),
                 source_image,
                 target_image,
                 warnings: outcome.warnings.clone(),
@@ -149,7 +152,8 @@ fn render(
     Ok(ReportAnswer { id: summary.id.0, request_id, face_match: report, sandbox: summary.sandbox })
 }
 
-fn unfinished(warning: Warning) -> Report {
-    let status = Verdict::NotFinished.status();
-    Report { status, score: None, source_image: None, target_image: None, warnings: vec![warning] }
+/// A report without a verdict; the warning says why.
+fn unfinished(warning: Warning) -> FaceMatchReport {
+    let status = ReportStatus::NotFinished;
+    FaceMatchReport { status, score: None, source_image: None, target_image: None, warnings: vec![warning] }
 }

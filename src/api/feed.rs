@@ -1,7 +1,8 @@
-//! Streams of events: however many listen, one query at a time reads for all of them, and no connection is held.
+//! Feeds all event streams of this process. One query at a time reads for all listeners, so that none of them holds a
+//! database connection.
 //!
-//! Events are read in the order that misses none, see `store::events`. A listener is told from which place on it hears
-//! everything; what came before it reads for itself.
+//! Events are read in an order in which none is skipped, see `store::events`. A listener learns from which place on it
+//! gets everything; it reads what came before by itself.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,63 +21,63 @@ use crate::store::events::{Cursor, StoredEvent};
 use crate::store::signals::Signal;
 use crate::store::{self, Store};
 
-/// Between two looks at the database, while anybody listens: events are written by other processes too.
+/// Between two queries while anybody listens: other processes write events too.
 const LOOK_EVERY: Duration = Duration::from_millis(40);
-/// Between two looks at least: under load, one look finds what came in this time.
+/// At least between two queries: under load, one query finds all events of this time.
 const GAP: Duration = Duration::from_millis(10);
-/// For an answer of the database.
+/// Time limit of a query.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Events of one look.
+/// Events that one query reads.
 const PAGE: i64 = 256;
-/// Events that wait for a client which reads slowly. One that falls further behind is cut off, and resumes.
+/// Events that may wait for a slow client. A client that falls further behind is cut off and must resume.
 const BEHIND: usize = 256;
-/// Streams of this process: each costs a connection and the memory for what waits in it.
+/// Streams of this process. Each costs a connection, and memory for the events that wait in it.
 const MOST: usize = 1000;
-/// Of them, those of one account.
+/// Streams of one account.
 const MOST_OF_ONE: usize = 100;
 
-/// Everybody who listens; clones share it.
+/// All listeners of this process; clones share them.
 #[derive(Clone)]
-pub struct Feed(Arc<Shared>);
+pub struct Feed(Arc<FeedShared>);
 
-struct Shared {
+struct FeedShared {
     store: Store,
     life: Lifecycle,
-    state: Mutex<State>,
-    somebody: Notify,
+    state: Mutex<FeedState>,
+    listener_came: Notify,
 }
 
 #[derive(Default)]
-struct State {
-    /// How far was read; none while nobody listens.
+struct FeedState {
+    /// How far events were read; none while nobody listens.
     read_to: Option<Cursor>,
-    listeners: HashMap<Uuid, Entry>,
+    listeners: HashMap<Uuid, ListenerEntry>,
 }
 
-struct Entry {
+struct ListenerEntry {
     account: Account,
     job: Option<JobId>,
-    sender: mpsc::Sender<Arc<Told>>,
+    sender: mpsc::Sender<Arc<StreamEvent>>,
 }
 
-/// An event as listeners are told it.
-pub(super) struct Told {
+/// An event as a stream sends it.
+pub(super) struct StreamEvent {
     pub(super) id: Uuid,
     pub(super) kind: String,
     pub(super) body: String,
 }
 
-/// One who listens; dropping it ends that.
+/// A listener; dropping it removes it from the feed.
 pub(super) struct Listener {
     feed: Feed,
     id: Uuid,
-    /// Ends when the listener reads too slowly, and when this process stops.
-    pub(super) events: mpsc::Receiver<Arc<Told>>,
-    /// Every event behind this place is heard.
+    /// Ends when the listener reads too slowly or this process stops.
+    pub(super) events: mpsc::Receiver<Arc<StreamEvent>>,
+    /// The listener gets every event after this place.
     pub(super) from: Cursor,
 }
 
-/// Why nobody more may listen.
+/// Which limit a further listener would exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Full {
     Process,
@@ -84,16 +85,16 @@ pub(super) enum Full {
 }
 
 impl Feed {
-    /// Starts the task that looks.
+    /// Starts the task that reads events.
     #[must_use]
     pub fn start(store: Store, life: &Lifecycle) -> Self {
-        let shared = Shared { store, life: life.clone(), state: Mutex::default(), somebody: Notify::new() };
+        let shared = FeedShared { store, life: life.clone(), state: Mutex::default(), listener_came: Notify::new() };
         let feed = Self(Arc::new(shared));
-        life.spawn("feed of streams", feed.clone().look());
+        life.spawn("feed of streams", feed.clone().read_events());
         feed
     }
 
-    /// Listens to the account's events, or to one job's.
+    /// Listens to the events of an account, or of one of its jobs.
     pub(super) async fn listen(
         &self,
         account: Account,
@@ -102,29 +103,29 @@ impl Feed {
         loop {
             let last = if self.state().read_to.is_none() { Some(self.0.store.find_last_cursor().await?) } else { None };
             let mut state = self.state();
-            // Between the two, the last listener may have gone.
+            // The last listener may have left since, and with it the place.
             let Some(from) = state.read_to.or(last) else { continue };
             if state.listeners.len() >= MOST {
                 return Ok(Err(Full::Process));
             }
-            if state.listeners.values().filter(|it| it.account == account).count() >= MOST_OF_ONE {
+            if state.listeners.values().filter(|listener| listener.account == account).count() >= MOST_OF_ONE {
                 return Ok(Err(Full::Account));
             }
             state.read_to = Some(from);
             let (id, (sender, events)) = (Uuid::now_v7(), mpsc::channel(BEHIND));
             if !self.0.life.stopping().is_cancelled() {
-                state.listeners.insert(id, Entry { account, job, sender });
+                state.listeners.insert(id, ListenerEntry { account, job, sender });
             }
-            self.0.somebody.notify_one();
+            self.0.listener_came.notify_one();
             return Ok(Ok(Listener { feed: self.clone(), id, events, from }));
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FeedState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn look(self) {
+    async fn read_events(self) {
         let (store, stopping) = (&self.0.store, self.0.life.stopping());
         while !stopping.is_cancelled() {
             let from = {
@@ -136,7 +137,7 @@ impl Feed {
             };
             let Some(from) = from else {
                 tokio::select! {
-                    () = self.0.somebody.notified() => {}
+                    () = self.0.listener_came.notified() => {}
                     () = stopping.cancelled() => {}
                 }
                 continue;
@@ -144,8 +145,8 @@ impl Feed {
             let since = Instant::now();
             match tokio::time::timeout(PATIENCE, store.list_events(from, PAGE)).await {
                 Ok(Ok(events)) => {
-                    let is_full = i64::try_from(events.len()).is_ok_and(|it| it == PAGE);
-                    self.state().tell(events);
+                    let is_full = i64::try_from(events.len()).is_ok_and(|count| count == PAGE);
+                    self.state().send(events);
                     if is_full {
                         continue;
                     }
@@ -164,24 +165,24 @@ impl Feed {
     }
 }
 
-impl State {
-    fn tell(&mut self, events: Vec<StoredEvent>) {
+impl FeedState {
+    fn send(&mut self, events: Vec<StoredEvent>) {
         for event in events {
             self.read_to = Some(event.cursor);
             if event.kind == TEST {
                 continue;
             }
             let (account, job) = (event.account, event.job_id);
-            let told = Arc::new(Told::of(event));
-            self.listeners.retain(|_, it| {
-                let hears = it.account == account && (it.job.is_none() || it.job == job);
-                !hears || it.sender.try_send(Arc::clone(&told)).is_ok()
+            let sent = Arc::new(StreamEvent::of(event));
+            self.listeners.retain(|_, listener| {
+                let wants = listener.account == account && (listener.job.is_none() || listener.job == job);
+                !wants || listener.sender.try_send(Arc::clone(&sent)).is_ok()
             });
         }
     }
 }
 
-impl Told {
+impl StreamEvent {
     pub(super) fn of(event: StoredEvent) -> Self {
         let body = envelope(&event.kind, event.created_at, &event.data);
         Self { id: event.id, kind: event.kind, body }
@@ -215,26 +216,29 @@ mod tests {
     }
 
     #[test]
-    fn each_listener_hears_its_own_and_one_that_reads_too_slowly_is_cut_off() {
+    fn each_listener_gets_its_own_events_and_a_slow_one_is_cut_off() {
         let (account, job) = (Account::live(TenantId::new()), JobId::new());
-        let mut state = State::default();
+        let mut state = FeedState::default();
         let mut listen = |account, job| {
             let (sender, events) = mpsc::channel(1);
-            state.listeners.insert(Uuid::now_v7(), Entry { account, job, sender });
+            state.listeners.insert(Uuid::now_v7(), ListenerEntry { account, job, sender });
             events
         };
         let mut all = listen(account, None);
         let mut one = listen(account, Some(job));
         let mut sandbox = listen(Account { sandbox: true, ..account }, None);
-        state.tell(vec![event(account, job, "job.completed"), event(account, job, TEST)]);
+        state.send(vec![event(account, job, "job.completed"), event(account, job, TEST)]);
         assert!(
             all.try_recv().is_ok() && all.try_recv().is_err() && one.try_recv().is_ok() && sandbox.try_recv().is_err()
         );
 
-        state.tell(vec![event(account, JobId::new(), "job.failed"), event(account, job, "image.erased")]);
+        state.send(vec![event(account, JobId::new(), "job.failed"), event(account, job, "image.erased")]);
         assert_eq!(one.try_recv().unwrap().kind, "image.erased");
         assert_eq!(all.try_recv().unwrap().kind, "job.failed");
-        assert!(matches!(all.try_recv(), Err(mpsc::error::TryRecvError::Disconnected)), "its second found no room");
+        assert!(
+            matches!(all.try_recv(), Err(mpsc::error::TryRecvError::Disconnected)),
+            "its second event found no room"
+        );
         assert_eq!(state.listeners.len(), 2);
     }
 }

@@ -1,10 +1,9 @@
-//! `/v1/images`: images and videos uploaded by themselves, for requests to name.
+//! `/v1/images`: images and videos that are uploaded first and named in requests later.
 
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use chrono::SecondsFormat;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -12,16 +11,17 @@ use utoipa_axum::routes;
 
 use super::ApiContext;
 use super::auth::Caller;
-use super::body::whole;
+use super::body::{declared_type, unsupported_type, whole};
 use super::error::{ApiError, Problem};
-use super::media::File;
+use super::media::BinaryFile;
+use super::time::time;
 use crate::domain::ids::ImageId;
 use crate::domain::image::VideoFormat;
 use crate::domain::request::parse_upload;
 use crate::domain::tenant::Scope;
 use crate::images::UploadView;
 
-/// A video of 50 MB in Base64, and room for white space.
+/// Bytes: a video of 50 MB in Base64, with room for white space.
 const MAX_BODY: usize = 72 << 20;
 
 /// An upload as JSON.
@@ -35,19 +35,19 @@ struct NewImage {
 /// An uploaded image or video.
 #[derive(Serialize, ToSchema)]
 struct ImageView {
-    /// To be named in requests: `{"image_id": "..."}`.
+    /// Name it in requests: `{"image_id": "..."}`.
     id: String,
     /// `jpeg`, `png`, `webp`, `mp4` or `webm`.
     format: &'static str,
-    /// Size of the file.
+    /// Size of the file in bytes.
     bytes: i64,
-    /// Pixels across, once upright; none of a video.
+    /// Width in pixels of the upright image; null for a video.
     width: Option<i32>,
-    /// Pixels down, once upright; none of a video.
+    /// Height in pixels of the upright image; null for a video.
     height: Option<i32>,
-    /// From then on it is erased. RFC 3339, UTC.
+    /// When it will be erased. RFC 3339, UTC.
     expires_at: String,
-    /// A JPEG of it to look at, for 60 minutes, without further credentials; of an image.
+    /// Temporary URL of a JPEG to look at. It works for 60 minutes without other credentials. Absent for a video.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
 }
@@ -58,9 +58,9 @@ impl ImageView {
             id: upload.id.to_string(),
             format: upload.format.name(),
             bytes: upload.bytes,
-            width: upload.size.map(|it| it.0),
-            height: upload.size.map(|it| it.1),
-            expires_at: upload.expires_at.to_rfc3339_opts(SecondsFormat::Millis, true),
+            width: upload.size.map(|(width, _)| width),
+            height: upload.size.map(|(_, height)| height),
+            expires_at: time(upload.expires_at),
             url,
         }
     }
@@ -71,10 +71,12 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     upload.merge(OpenApiRouter::new().routes(routes!(find, erase)))
 }
 
-/// Uploads an image of at most 10 MB or a video of at most 50 MB: its bytes, or JSON. It is erased when the organisation's retention is over, after a day at most.
+/// Uploads an image of at most 10 MB or a video of at most 50 MB, as bytes or as JSON.
+///
+/// It is erased when the organisation's retention is over, and after a day at most.
 #[utoipa::path(post, operation_id = "upload_image", path = "/v1/images", tag = "images",
-    request_body(content((NewImage = "application/json"), (File = "application/octet-stream"),
-        (File = "image/jpeg"), (File = "image/png"), (File = "image/webp"), (File = "video/mp4"), (File = "video/webm"))),
+    request_body(content((NewImage = "application/json"), (BinaryFile = "application/octet-stream"),
+        (BinaryFile = "image/jpeg"), (BinaryFile = "image/png"), (BinaryFile = "image/webp"), (BinaryFile = "video/mp4"), (BinaryFile = "video/webm"))),
     responses(
         (status = 201, body = ImageView, headers(("Location" = String))),
         (status = 408, body = Problem, content_type = "application/problem+json"),
@@ -82,7 +84,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
 async fn upload(State(context): State<ApiContext>, caller: Caller, request: Request) -> Result<Response, ApiError> {
     caller.may(Scope::Submit)?;
     if !caller.settings.approved {
-        let detail = "the organisation has not been approved yet: ask your operator";
+        let detail = "the organisation has not been approved yet: ask your operator to approve it";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "organisation_not_approved", detail));
     }
     let declared = Declared::of(request.headers())?;
@@ -94,7 +96,7 @@ async fn upload(State(context): State<ApiContext>, caller: Caller, request: Requ
             context.images.upload(caller.account, body).await?
         }
         Declared::Json => {
-            // Away from the threads that keep leases and heartbeats: it decodes up to 50 MB.
+            // Decoding up to 50 MB must not block the threads that keep leases and heartbeats.
             let read = tokio::task::spawn_blocking(move || parse_upload(&body, limits.1)).await;
             let stopped = |_| crate::intake::Error::Stopped;
             let bytes = read.map_err(stopped)?.map_err(|fault| match fault.code {
@@ -114,7 +116,7 @@ async fn upload(State(context): State<ApiContext>, caller: Caller, request: Requ
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], view).into_response())
 }
 
-/// An upload, and a fresh URL to look at it.
+/// Reads an upload, with a fresh URL to look at it.
 #[utoipa::path(get, operation_id = "find_image", path = "/v1/images/{id}", tag = "images", params(("id" = String, Path)),
     responses(
         (status = 200, body = ImageView),
@@ -131,7 +133,7 @@ async fn find(
     Ok(Json(ImageView::of(&upload, url)))
 }
 
-/// Erases an upload at once. Jobs that named it have copies of their own.
+/// Erases an upload immediately. Jobs that named it keep copies of their own.
 #[utoipa::path(delete, operation_id = "erase_image", path = "/v1/images/{id}", tag = "images", params(("id" = String, Path)),
     responses(
         (status = 204, description = "erased"),
@@ -150,7 +152,7 @@ async fn erase(
     }
 }
 
-/// What the sender says the body is; of an image or a video, the bytes decide.
+/// What the sender says the body is. The format of an image or a video is decided by its bytes.
 enum Declared {
     Bytes,
     Json,
@@ -158,16 +160,16 @@ enum Declared {
 
 impl Declared {
     fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let declared = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
-        let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match essence.as_str() {
+        let declared = declared_type(headers);
+        match declared.as_str() {
             "application/json" => Ok(Self::Json),
             "application/octet-stream" => Ok(Self::Bytes),
             file if file.starts_with("image/") || file.starts_with("video/") => Ok(Self::Bytes),
             _ => {
-                let detail =
-                    "send the file's bytes as image/*, video/* or application/octet-stream, or application/json";
-                Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
+                let instead = "send the bytes of the file as image/*, video/* or application/octet-stream: \
+                               curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg ...; or JSON with the file \
+                               in Base64";
+                Err(unsupported_type(&declared, instead))
             }
         }
     }
@@ -177,12 +179,12 @@ fn read_id(id: &str) -> Result<ImageId, ApiError> {
     id.parse().map(ImageId).map_err(|_| ApiError::no_such("image"))
 }
 
-/// At most so many bytes of an image, and of a video.
+/// Checks the size against the limits, in bytes, of an image and of a video.
 fn check_size(bytes: &[u8], (image, video): (usize, usize)) -> Result<(), ApiError> {
     let (what, max) = if VideoFormat::sniff(bytes).is_some() { ("video", video) } else { ("image", image) };
     if bytes.len() <= max {
         return Ok(());
     }
-    let detail = format!("the {what} must be at most {max} bytes");
+    let detail = format!("the {what} has {} bytes, and at most {max} are taken: send a smaller one", bytes.len());
     Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "image_too_large", &detail))
 }

@@ -23,7 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     OpenApiRouter::new().routes(routes!(list))
 }
 
-/// The public keys of our signatures, those of retired keys among them.
+/// Lists the public keys that verify our signatures, including those of retired keys.
 #[utoipa::path(get, operation_id = "list_signing_keys", path = "/.well-known/jwks.json", tag = "signatures", security(()),
     responses((status = 200, body = Jwks)))]
 async fn list(State(context): State<ApiContext>) -> Result<Response, ApiError> {

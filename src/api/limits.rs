@@ -1,7 +1,7 @@
-//! How much at once: requests a minute and requests in hand for each organisation, bytes of bodies for all together, and half of
-//! them for each.
+//! Limits of load: requests a minute and requests in progress for each organisation, and memory for request bodies. All
+//! organisations share that memory; each may have half of it.
 //!
-//! Limits hold for one process; behind a load balancer each process grants its own.
+//! Limits hold for one process. Behind a load balancer each process grants its own.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -20,66 +20,67 @@ use crate::domain::tenant::{Account, TenantSettings};
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
-/// The minute's limit, what is left of it, and seconds until all of it is there again.
+/// Names of headers: the limit of requests a minute, how many are left, and seconds until all are available again.
 pub(super) const HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("ratelimit-limit"),
     HeaderName::from_static("ratelimit-remaining"),
     HeaderName::from_static("ratelimit-reset"),
 ];
 
-/// Bytes that one permit of the body budget stands for.
+/// Bytes for which one permit of the body budget stands.
 const UNIT: usize = 64 << 10;
 
 /// The limits of this process; clones share them.
 #[derive(Clone)]
-pub struct Limits(Arc<Shared>);
+pub struct Limits(Arc<LimitState>);
 
-struct Shared {
+struct LimitState {
     clock: DefaultClock,
     buckets: Mutex<HashMap<Account, (NonZeroU32, Arc<Bucket>)>>,
-    in_hand: Mutex<HashMap<Account, (u32, Arc<Semaphore>)>>,
+    in_progress: Mutex<HashMap<Account, (u32, Arc<Semaphore>)>>,
     bodies: Arc<Semaphore>,
     body_units: u32,
-    /// What each account may have of them.
+    /// Each account's part of the body budget.
     own_bodies: Mutex<HashMap<Account, Arc<Semaphore>>>,
 }
 
-/// What is left of an organisation's minute; answered in headers.
+/// How many requests an organisation has left in this minute; sent in headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Allowance {
     limit: u32,
     remaining: u32,
-    /// Seconds until the whole limit is there again.
+    /// Seconds until the whole limit is available again.
     reset: u64,
 }
 
-/// Where the extractor that knows the caller leaves the allowance for the answer's headers.
+/// The extractor that knows the caller puts the allowance here, for the headers of the answer.
 #[derive(Clone, Default)]
 pub(super) struct AllowanceSlot(Arc<OnceLock<Allowance>>);
 
-/// The right to have one more request in hand; dropping it gives it back.
-pub(super) type Turn = Option<OwnedSemaphorePermit>;
+/// Counts one request in progress until it is dropped. `None` if there is no limit.
+pub(super) type RequestPermit = Option<OwnedSemaphorePermit>;
 
-/// A body's share of the memory for bodies, and of its account's part; dropped when the body was taken in, or with the request.
+/// A body's share of the memory for bodies and of its account's part. It is released when the body was taken in, or
+/// dropped with the request.
 #[derive(Clone)]
 pub(super) struct BodyShare(Arc<Mutex<Vec<OwnedSemaphorePermit>>>);
 
 impl BodyShare {
-    /// The body's memory is free again.
+    /// Frees the memory of the body.
     pub(super) fn release(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
 impl Limits {
-    /// With so many bytes of bodies at once.
+    /// `body_budget`: bytes of request bodies at the same time.
     #[must_use]
     pub fn new(body_budget: usize) -> Self {
         let body_units = u32::try_from(body_budget.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        Self(Arc::new(Shared {
+        Self(Arc::new(LimitState {
             clock: DefaultClock::default(),
             buckets: Mutex::default(),
-            in_hand: Mutex::default(),
+            in_progress: Mutex::default(),
             bodies: Arc::new(Semaphore::new(body_units as usize)),
             body_units,
             own_bodies: Mutex::default(),
@@ -89,7 +90,7 @@ impl Limits {
     /// Counts a request of the account.
     ///
     /// # Errors
-    /// When its minute is used up.
+    /// When the account has used up its requests of this minute.
     pub(super) fn count(
         &self,
         account: Account,
@@ -124,52 +125,52 @@ impl Limits {
             Err(until) => {
                 leave(0);
                 let wait = until.wait_time_from(self.0.clock.now());
-                let detail = format!("more than {limit} requests in a minute: wait as Retry-After says");
+                let detail = format!("more than {limit} requests in a minute: wait as long as Retry-After says");
                 Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", &detail).after(wait))
             }
         }
     }
 
-    /// One more request in hand.
+    /// Counts one more request in progress.
     ///
     /// # Errors
-    /// When the account has as many as it may have.
-    pub(super) fn turn(&self, account: Account, settings: &TenantSettings) -> Result<Turn, ApiError> {
+    /// When the account has as many as its limit allows.
+    pub(super) fn start_request(&self, account: Account, settings: &TenantSettings) -> Result<RequestPermit, ApiError> {
         let Some(limit) = settings.concurrent_requests else { return Ok(None) };
         let semaphore = {
-            let mut in_hand = self.0.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut in_progress = self.0.in_progress.lock().unwrap_or_else(PoisonError::into_inner);
             let fresh = || (limit, Arc::new(Semaphore::new(limit as usize)));
-            let entry = in_hand.entry(account).or_insert_with(fresh);
+            let entry = in_progress.entry(account).or_insert_with(fresh);
             if entry.0 != limit {
                 *entry = fresh();
             }
             Arc::clone(&entry.1)
         };
         semaphore.try_acquire_owned().map(Some).map_err(|_| {
-            let detail = format!("more than {limit} requests at once: wait until one of them is answered");
+            let detail = format!("more than {limit} requests at the same time: wait until one of them is answered");
             let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_concurrent_requests", &detail);
             error.after(Duration::from_secs(1))
         })
     }
 
-    /// A share of the memory for bodies, of `bytes` bytes.
+    /// Reserves `bytes` of the memory for bodies.
     ///
     /// # Errors
     /// When too many bodies are being read.
     pub(super) fn body(&self, bytes: usize) -> Result<BodyShare, ApiError> {
-        // One body alone always fits: its route bounds it.
+        // A single body always fits, because its route limits its size.
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.0.body_units);
         let permit = Arc::clone(&self.0.bodies).try_acquire_many_owned(units).map_err(|_| {
-            let detail = "too many large requests are being read: try again";
+            let detail = "the service is reading too many large requests: try again";
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).after(Duration::from_secs(1))
         })?;
         Ok(BodyShare(Arc::new(Mutex::new(vec![permit]))))
     }
 
-    /// Counts a share as the account's: nobody's slow bodies take all of the memory.
+    /// Counts a share against the account, so that slow bodies of one account cannot take all the memory.
     ///
     /// # Errors
-    /// When the account has more than half of it.
+    /// When the account would have more than half of the memory.
     pub(super) fn own_body(&self, account: Account, share: &BodyShare) -> Result<(), ApiError> {
         let half = (self.0.body_units / 2).max(1);
         let mut permits = share.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,10 +179,10 @@ impl Limits {
             let mut accounts = self.0.own_bodies.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(accounts.entry(account).or_insert_with(|| Arc::new(Semaphore::new(half as usize))))
         };
-        // One alone always fits.
+        // A single body always fits.
         let units = u32::try_from(units).unwrap_or(u32::MAX).min(half);
         permits.push(semaphore.try_acquire_many_owned(units).map_err(|_| {
-            let detail = "too many large requests of yours are being read: wait until one of them is answered";
+            let detail = "the service is reading too many large requests of yours: wait until one of them is answered";
             let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_large_requests", detail);
             error.after(Duration::from_secs(1))
         })?);
@@ -190,7 +191,7 @@ impl Limits {
 }
 
 impl AllowanceSlot {
-    /// The three headers that clients know.
+    /// Writes the three headers.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         let Some(allowance) = self.0.get() else { return };
         let values = [u64::from(allowance.limit), u64::from(allowance.remaining), allowance.reset];
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn each_account_has_a_minute_of_its_own_and_what_is_left_is_told() {
+    fn each_account_has_a_limit_of_its_own_and_headers_say_what_is_left() {
         let limits = Limits::new(UNIT);
         let (one, other) = (Account::live(TenantId::new()), Account::live(TenantId::new()));
         let two = settings(Some(2), None);
@@ -225,20 +226,20 @@ mod tests {
         }
         let error = limits.count(one, &two, None).unwrap_err();
         assert_eq!((error.status, error.code), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
-        assert!(error.retry_after.is_some_and(|it| (1..=30).contains(&it)), "{:?}", error.retry_after);
+        assert!(error.retry_after.is_some_and(|seconds| (1..=30).contains(&seconds)), "{:?}", error.retry_after);
         assert!(limits.count(other, &two, None).is_ok());
         assert!(limits.count(Account { sandbox: true, ..one }, &two, None).is_ok(), "test keys have their own");
-        assert!(limits.count(one, &settings(Some(3), None), None).is_ok(), "a new limit starts anew");
+        assert!(limits.count(one, &settings(Some(3), None), None).is_ok(), "a new limit starts fresh");
     }
 
     #[test]
-    fn a_turn_is_given_back_when_it_is_dropped() {
+    fn a_request_ends_when_its_permit_is_dropped() {
         let limits = Limits::new(UNIT);
         let (account, one) = (Account::live(TenantId::new()), settings(None, Some(1)));
-        let turn = limits.turn(account, &one).unwrap();
-        assert_eq!(limits.turn(account, &one).unwrap_err().code, "too_many_concurrent_requests");
-        drop(turn);
-        assert!(limits.turn(account, &one).is_ok());
+        let permit = limits.start_request(account, &one).unwrap();
+        assert_eq!(limits.start_request(account, &one).unwrap_err().code, "too_many_concurrent_requests");
+        drop(permit);
+        assert!(limits.start_request(account, &one).is_ok());
     }
 
     #[test]

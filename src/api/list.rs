@@ -1,11 +1,10 @@
-//! `GET /v1/jobs`: an account's jobs, page by page, the newest first.
+//! `GET /v1/jobs`: the jobs of an account by page, newest first.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use url::form_urlencoded::Serializer;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -14,7 +13,7 @@ use utoipa_axum::routes;
 use super::ApiContext;
 use super::auth::Caller;
 use super::error::ApiError;
-use super::jobs::render;
+use super::job_answer::JobAnswer;
 use crate::domain::ids::JobId;
 use crate::domain::job::{JobState, Verdict};
 use crate::domain::tenant::{Scope, Service};
@@ -27,15 +26,15 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     OpenApiRouter::new().routes(routes!(list))
 }
 
-/// Which jobs, and how many.
+/// Which jobs to list, and how many.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Page {
-    /// Jobs of a page, 1 to 100; 20 when left out.
+struct JobsQuery {
+    /// Jobs on a page, 1 to 100. Default: 20.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
     limit: Option<String>,
-    /// Where the page before ended: take it from that page's `links.next`.
+    /// Where the page begins: take it from `links.next` of the previous page.
     cursor: Option<String>,
     /// A verdict: `approved`, `in_review`, `rejected` or `not_finished`.
     status: Option<String>,
@@ -43,60 +42,62 @@ struct Page {
     state: Option<String>,
     /// `likeness_check`, `id_match`, `face_match` or `compare_with_liveness`.
     kind: Option<String>,
-    /// Created then or later, RFC 3339.
+    /// Only jobs created at this time or later (RFC 3339).
     #[param(format = DateTime)]
     created_after: Option<String>,
-    /// Created earlier, RFC 3339.
+    /// Only jobs created before this time (RFC 3339).
     #[param(format = DateTime)]
     created_before: Option<String>,
 }
 
+/// A page of jobs, newest first.
 #[derive(Serialize, ToSchema)]
 struct JobList {
-    /// As `GET /v1/jobs/{id}` gives them.
-    #[schema(value_type = Vec<Object>)]
-    jobs: Vec<Value>,
+    /// Each as `GET /v1/jobs/{id}` answers it.
+    jobs: Vec<JobAnswer>,
     links: PageLinks,
 }
 
+/// The links of a page.
 #[derive(Serialize, ToSchema)]
 pub(super) struct PageLinks {
-    /// The page of older ones; null on the last page.
+    /// The next page, with older entries; null on the last page.
     pub(super) next: Option<String>,
 }
 
-/// Jobs, page by page, the newest first.
-#[utoipa::path(get, path = "/v1/jobs", operation_id = "list_jobs", tag = "jobs", params(Page),
+/// Lists jobs by page, newest first.
+#[utoipa::path(get, path = "/v1/jobs", operation_id = "list_jobs", tag = "jobs", params(JobsQuery),
     responses(
         (status = 200, body = JobList)))]
 async fn list(
     State(context): State<ApiContext>,
     caller: Caller,
-    page: Result<Query<Page>, QueryRejection>,
+    page: Result<Query<JobsQuery>, QueryRejection>,
 ) -> Result<Json<JobList>, ApiError> {
     caller.may(Scope::Read)?;
     let Query(page) = page.map_err(|_| {
-        let detail = "the query takes limit, cursor, status, state, kind, created_after and created_before, each once";
+        let detail = "the query takes only limit, cursor, status, state, kind, created_after and created_before, each at most once";
         ApiError::of_field("invalid_query", "query", detail)
     })?;
     let limit = read_limit(page.limit.as_ref())?;
-    let cursor = read(page.cursor.as_ref(), "invalid_cursor", "cursor", "taken from links.next of a page", |it| {
-        it.parse().ok().map(JobId)
-    })?;
+    let cursor =
+        read(page.cursor.as_ref(), "invalid_cursor", "cursor", "the one in links.next of the previous page", |text| {
+            text.parse().ok().map(JobId)
+        })?;
     let filter = page.filter()?;
-    // One more than asked for tells whether there is a next page.
+    // One more than asked for shows whether there is a next page.
     let fetched = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let mut jobs = context.store.list_jobs(caller.account, &filter, cursor, fetched).await?;
     let more = jobs.len() > limit;
     jobs.truncate(limit);
     let next = jobs.last().filter(|_| more).map(|last| page.next(limit, last.summary.id));
-    Ok(Json(JobList { jobs: jobs.iter().map(render).collect(), links: PageLinks { next } }))
+    Ok(Json(JobList { jobs: jobs.into_iter().map(JobAnswer::from).collect(), links: PageLinks { next } }))
 }
 
-impl Page {
+impl JobsQuery {
     fn filter(&self) -> Result<JobFilter, ApiError> {
-        const TIME: &str = "a time of RFC 3339 such as 2026-01-31T08:00:00Z";
-        let time = |it: &str| DateTime::parse_from_rfc3339(it).ok().map(|it| it.to_utc());
+        const TIME: &str = "an RFC 3339 time such as 2026-01-31T08:00:00Z";
+        let time = |text: &str| DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
         let verdicts = "approved, in_review, rejected or not_finished";
         let states = "queued, running, succeeded, failed or cancelled";
         let kinds = "likeness_check, id_match, face_match or compare_with_liveness";
@@ -109,7 +110,7 @@ impl Page {
         })
     }
 
-    /// The same query from behind `last` on.
+    /// The path of the page after `last`, with the same filters.
     fn next(&self, limit: usize, last: JobId) -> String {
         let mut query = Serializer::new(String::new());
         query.append_pair("limit", &limit.to_string()).append_pair("cursor", &last.to_string());
@@ -128,15 +129,15 @@ impl Page {
     }
 }
 
-/// Things of a page: 1 to 100, 20 when left out.
+/// Reads the number of entries on a page: 1 to 100, by default 20.
 pub(super) fn read_limit(text: Option<&String>) -> Result<usize, ApiError> {
-    let limit = read(text, "invalid_limit", "limit", "a whole number, 1 to 100", |it| {
-        it.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit))
+    let limit = read(text, "invalid_limit", "limit", "a whole number, 1 to 100", |text| {
+        text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit))
     })?;
     Ok(limit.unwrap_or(DEFAULT_LIMIT))
 }
 
-/// A field of a query, where it is there.
+/// Reads a field of a query, if it is there; `expected` says what it must be.
 pub(super) fn read<T>(
     value: Option<&String>,
     code: &'static str,

@@ -1,4 +1,4 @@
-//! `POST /v1/liveness/challenges`: what a person is to do in front of the camera.
+//! `POST /v1/liveness/challenges`: actions that a person must perform in front of the camera.
 
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
@@ -14,27 +14,29 @@ use super::ApiContext;
 use super::auth::Caller;
 use super::body::JsonBody;
 use super::error::ApiError;
-use super::jobs::time;
+use super::time::time;
 use crate::domain::action::Action;
 use crate::domain::request::parse_challenge;
 use crate::domain::tenant::Scope;
 use crate::intake;
 
+/// Bytes.
 const MAX_BODY: usize = 4 << 10;
 
 pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     OpenApiRouter::new().routes(routes!(issue)).layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
-/// What to ask for; both fields may be absent.
+/// What to ask the person for. Both fields may be absent.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "for the API's document alone")]
 struct ChallengeWish {
-    /// Actions to be made. Longer ones are harder to have on video by chance, and take longer.
+    /// Number of actions. More actions are less likely to be on an existing video by chance, and take longer.
     #[schema(minimum = 3, maximum = 6, default = 4)]
     length: Option<u32>,
-    /// To draw from: both turns, and `close_eyes` or `open_mouth`, among them. Default: all but `close_eyes`.
+    /// Actions to draw from. They must include both turns, and `close_eyes` or `open_mouth`. Default: all but
+    /// `close_eyes`.
     #[schema(min_items = 3, max_items = 6)]
     actions: Option<Vec<Action>>,
 }
@@ -42,11 +44,12 @@ struct ChallengeWish {
 /// A challenge for one person and one attempt.
 #[derive(Serialize, ToSchema)]
 struct IssuedChallenge {
-    /// To be sent as `challenge` of a `face_match`, with frames or a video. A JWS that `/.well-known/jwks.json` verifies.
+    /// Send it as `challenge` of a `face_match`, with frames or a video. It is a JWS; the keys to verify it are at
+    /// `/.well-known/jwks.json`.
     challenge: String,
-    /// To be made one after the other, with a straight look into the camera before, between and after.
-    actions: Vec<Step>,
-    /// The answer must be submitted by then. RFC 3339, UTC.
+    /// The actions, one after the other. The person looks straight into the camera before, between and after them.
+    actions: Vec<ChallengeStep>,
+    /// The answer must be submitted by this time. RFC 3339, UTC.
     #[schema(format = "date-time")]
     expires_at: String,
     /// Issued to a test key.
@@ -55,13 +58,13 @@ struct IssuedChallenge {
 }
 
 #[derive(Serialize, ToSchema)]
-struct Step {
+struct ChallengeStep {
     action: Action,
     /// In English, to show to the person.
     instruction: &'static str,
 }
 
-/// Issues a liveness challenge: random actions, signed, good for one answer within two minutes.
+/// Issues a signed liveness challenge: random actions, valid for one answer within two minutes.
 #[utoipa::path(post, path = "/v1/liveness/challenges", operation_id = "issue_liveness_challenge", tag = "liveness",
     request_body(content = Option<ChallengeWish>, content_type = "application/json"),
     responses(
@@ -74,7 +77,7 @@ async fn issue(
     caller.may(Scope::Submit)?;
     let wanted = parse_challenge(&body).map_err(intake::Error::Refused)?;
     let (token, challenge) = context.intake.issue_challenge(caller.account, &wanted).await?;
-    let step = |action: &Action| Step { action: *action, instruction: action.instruction() };
+    let step = |action: &Action| ChallengeStep { action: *action, instruction: action.instruction() };
     let issued = IssuedChallenge {
         challenge: token,
         actions: challenge.actions.iter().map(step).collect(),

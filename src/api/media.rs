@@ -1,4 +1,4 @@
-//! `GET /media/...`: images behind signed URLs. Whoever holds one needs no other credential, until it dies.
+//! `GET /media/...`: images behind signed URLs. A URL needs no other credential and works until it expires.
 
 use std::ops::RangeInclusive;
 
@@ -19,8 +19,8 @@ use crate::domain::tenant::Account;
 use crate::images::{Grant, ROOT, Rendition};
 use crate::store::jobs::JobView;
 
-/// Of every answer, errors among them: nobody keeps it, nobody takes it for anything but an image, it runs nothing, and
-/// whom its page links to does not learn the URL. Pages of other origins may show it: a reviewer's do.
+/// Headers of every answer, errors included: it is not cached, not sniffed, cannot run scripts, and does not leak its
+/// URL as a referrer. Pages of other origins may show it, because reviewers' pages do.
 const HEADERS: [(HeaderName, &str); 5] = [
     (header::CACHE_CONTROL, "private, no-store"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -33,16 +33,16 @@ const HEADERS: [(HeaderName, &str); 5] = [
 #[derive(ToSchema)]
 #[schema(value_type = String, format = Binary)]
 #[expect(dead_code, reason = "for the API's document alone")]
-pub(super) struct File(Vec<u8>);
+pub(super) struct BinaryFile(Vec<u8>);
 
 pub(super) fn routes() -> OpenApiRouter<ApiContext> {
-    // Whatever else is asked for below is a forgery like any other.
+    // Any other path below the root gets the same answer as a forged URL.
     let elsewhere = ["{organisation}", "{organisation}/{image}", "{organisation}/{image}/{file}/{*rest}"];
     let router = OpenApiRouter::new().routes(routes!(serve));
     elsewhere.iter().fold(router, |router, path| router.route(&format!("{ROOT}{path}"), get(serve)))
 }
 
-/// Fresh URLs of a report's two images: the portrait of the source, and the whole target.
+/// Fresh URLs of the two images of a report: the portrait from the document, and the whole live image.
 pub(super) async fn issue(
     context: &ApiContext,
     account: Account,
@@ -52,20 +52,20 @@ pub(super) async fn issue(
     Ok((urls.source, urls.target))
 }
 
-/// A JPEG, as long as the URL that a report or an upload gave lives: 60 minutes.
+/// Serves a JPEG behind a URL from a report or an upload, for 60 minutes after the URL was issued.
 #[utoipa::path(get, operation_id = "show_image", path = "/media/{organisation}/{image}/{file}", tag = "images", security(()),
     params(
         ("organisation" = String, Path),
         ("image" = String, Path),
         ("file" = String, Path, description = "`portrait.jpg` or `whole.jpg`"),
-        ("expires" = i64, Query, description = "seconds of the Unix epoch"),
+        ("expires" = i64, Query, description = "seconds since the Unix epoch"),
         ("key" = String, Query),
         ("signature" = String, Query),
         ("Range" = Option<String>, Header, description = "one range of bytes"),
     ),
     responses(
-        (status = 200, body = File, content_type = "image/jpeg"),
-        (status = 206, body = File, content_type = "image/jpeg"),
+        (status = 200, body = BinaryFile, content_type = "image/jpeg"),
+        (status = 206, body = BinaryFile, content_type = "image/jpeg"),
         (status = 400, body = Problem, content_type = "application/problem+json", description = "the upload cannot be decoded"),
         (status = 403, body = Problem, content_type = "application/problem+json", description = "forged or altered"),
         (status = 410, body = Problem, content_type = "application/problem+json", description = "expired, or the image was erased"),
@@ -102,10 +102,10 @@ async fn read(context: &ApiContext, path: &str, query: &str) -> Result<(Grant, R
 fn answer(variant: Variant, rendition: &Rendition, asked: &HeaderMap) -> Response {
     let length = rendition.bytes.len() as u64;
     let etag = format!("\"{}\"", rendition.id);
-    let range = match asked_range(asked, &etag, length) {
-        Asked::Whole => None,
-        Asked::Part(range) => Some(range),
-        Asked::Nothing => {
+    let range = match requested_range(asked, &etag, length) {
+        RequestedRange::Whole => None,
+        RequestedRange::Part(range) => Some(range),
+        RequestedRange::Unsatisfiable => {
             let headers = [(header::CONTENT_RANGE, format!("bytes */{length}"))];
             return (StatusCode::RANGE_NOT_SATISFIABLE, headers).into_response();
         }
@@ -125,38 +125,41 @@ fn answer(variant: Variant, rendition: &Rendition, asked: &HeaderMap) -> Respons
     if let Some(range) = range {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         let range = format!("bytes {}-{}/{length}", range.start(), range.end());
-        // Digits make a header.
+        // This cannot fail: the text has only digits and ASCII words.
         response.headers_mut().extend(HeaderValue::try_from(range).map(|range| (header::CONTENT_RANGE, range)));
     }
     response
 }
 
+/// Which bytes of a file a request asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Asked {
+enum RequestedRange {
     Whole,
     Part(RangeInclusive<u64>),
-    /// A part beyond the end.
-    Nothing,
+    /// It begins beyond the end.
+    Unsatisfiable,
 }
 
-/// RFC 9110, section 14.2: a range that is malformed, or one of several, may be ignored; so must be one of another
-/// version of the file.
-fn asked_range(asked: &HeaderMap, etag: &str, length: u64) -> Asked {
-    let Some(range) = asked.get(header::RANGE).and_then(|it| it.to_str().ok()) else { return Asked::Whole };
+/// Reads `Range` and `If-Range` (RFC 9110, section 14.2). Malformed and multiple ranges may be ignored; a range of
+/// another version of the file must be.
+fn requested_range(asked: &HeaderMap, etag: &str, length: u64) -> RequestedRange {
+    let Some(range) = asked.get(header::RANGE).and_then(|value| value.to_str().ok()) else {
+        return RequestedRange::Whole;
+    };
     if asked.get(header::IF_RANGE).is_some_and(|version| version.as_bytes() != etag.as_bytes()) {
-        return Asked::Whole;
+        return RequestedRange::Whole;
     }
-    let Ok(ranges) = parse_range_header(range) else { return Asked::Whole };
+    let Ok(ranges) = parse_range_header(range) else { return RequestedRange::Whole };
     if ranges.len() != 1 {
-        return Asked::Whole;
+        return RequestedRange::Whole;
     }
     match ranges.validate(length) {
-        Ok(valid) => valid.into_iter().next().map_or(Asked::Whole, Asked::Part),
-        Err(_) => Asked::Nothing,
+        Ok(valid) => valid.into_iter().next().map_or(RequestedRange::Whole, RequestedRange::Part),
+        Err(_) => RequestedRange::Unsatisfiable,
     }
 }
 
-/// Within the file, which is in memory.
+/// An offset as an index. It lies within the file, which is in memory.
 fn index(at: u64) -> usize {
     usize::try_from(at).unwrap_or(usize::MAX)
 }
@@ -175,21 +178,21 @@ mod tests {
         let asked = |range: &'static str, version: Option<&'static str>| {
             let mut headers = HeaderMap::new();
             headers.insert(header::RANGE, HeaderValue::from_static(range));
-            headers.extend(version.map(|it| (header::IF_RANGE, HeaderValue::from_static(it))));
-            asked_range(&headers, "\"a\"", 100)
+            headers.extend(version.map(|etag| (header::IF_RANGE, HeaderValue::from_static(etag))));
+            requested_range(&headers, "\"a\"", 100)
         };
-        assert_eq!(asked("bytes=0-9", None), Asked::Part(0..=9));
-        assert_eq!(asked("bytes=90-", None), Asked::Part(90..=99));
-        assert_eq!(asked("bytes=-5", None), Asked::Part(95..=99));
-        assert_eq!(asked("bytes=50-1000", None), Asked::Part(50..=99));
-        assert_eq!(asked("bytes=-1000", None), Asked::Part(0..=99));
-        assert_eq!(asked("bytes=100-", None), Asked::Nothing);
-        assert_eq!(asked("bytes=-0", None), Asked::Nothing);
+        assert_eq!(asked("bytes=0-9", None), RequestedRange::Part(0..=9));
+        assert_eq!(asked("bytes=90-", None), RequestedRange::Part(90..=99));
+        assert_eq!(asked("bytes=-5", None), RequestedRange::Part(95..=99));
+        assert_eq!(asked("bytes=50-1000", None), RequestedRange::Part(50..=99));
+        assert_eq!(asked("bytes=-1000", None), RequestedRange::Part(0..=99));
+        assert_eq!(asked("bytes=100-", None), RequestedRange::Unsatisfiable);
+        assert_eq!(asked("bytes=-0", None), RequestedRange::Unsatisfiable);
         for ignored in ["bytes=0-1,4-5", "bytes=b-a", "pixels=0-1", "bytes", ""] {
-            assert_eq!(asked(ignored, None), Asked::Whole, "{ignored}");
+            assert_eq!(asked(ignored, None), RequestedRange::Whole, "{ignored}");
         }
-        assert_eq!(asked("bytes=0-9", Some("\"a\"")), Asked::Part(0..=9));
-        assert_eq!(asked("bytes=0-9", Some("\"b\"")), Asked::Whole);
-        assert_eq!(asked_range(&HeaderMap::new(), "\"a\"", 100), Asked::Whole);
+        assert_eq!(asked("bytes=0-9", Some("\"a\"")), RequestedRange::Part(0..=9));
+        assert_eq!(asked("bytes=0-9", Some("\"b\"")), RequestedRange::Whole);
+        assert_eq!(requested_range(&HeaderMap::new(), "\"a\"", 100), RequestedRange::Whole);
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /v1/organisation`: who the caller is, and what it may do.
+//! `GET /v1/organisation`: which organisation the API key belongs to, and what it may do.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,60 +10,59 @@ use utoipa_axum::routes;
 use super::ApiContext;
 use super::auth::Caller;
 use super::error::ApiError;
-use crate::domain::evidence::Threshold;
+use super::job_answer::percent;
 use crate::domain::tenant::{Scope, TenantSettings};
 
 pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     OpenApiRouter::new().routes(routes!(show))
 }
 
-/// The caller's organisation and key.
+/// The caller's organisation and API key.
 #[derive(Serialize, ToSchema)]
 struct OwnOrganisation {
     id: String,
     name: String,
-    /// Made-up outcomes, free of charge.
+    /// The API key is a test key: outcomes are made up and free of charge.
     sandbox: bool,
-    /// One that is not approved may submit nothing.
+    /// An organisation that is not approved may not submit anything.
     approved: bool,
-    /// Kinds of jobs that it may submit.
+    /// The kinds of jobs that it may submit.
     services: Vec<String>,
-    /// Hours that images are kept after the verdict.
+    /// Hours for which images are kept after the verdict.
     retention_hours: i64,
-    /// Of `likeness_check`, where a request names none.
+    /// Default threshold of `likeness_check`.
     similarity_threshold: f64,
-    /// Of `id_match`, likewise.
+    /// Default threshold of `id_match`.
     id_match_threshold: f64,
-    /// Of `face_match`, 0 to 100, likewise.
+    /// Default of `approve_score` in a `face_match`, 0 to 100.
     approve_score: f64,
-    /// Of `face_match`, 0 to 100, likewise.
+    /// Default of `review_score` in a `face_match`, 0 to 100.
     review_score: f64,
-    /// Requests in a minute; null: no limit.
+    /// Limit of requests a minute; null: no limit.
     requests_per_minute: Option<u32>,
-    /// Requests at once; null: no limit.
+    /// Limit of requests at the same time; null: no limit.
     concurrent_requests: Option<u32>,
-    /// The public part of the key that this call came with.
+    /// The public part of the API key of this call.
     key_id: String,
-    /// What that key may be used for.
+    /// What that API key may be used for.
     scopes: Vec<String>,
 }
 
-/// Who calls, and what it may do.
+/// Shows the organisation and the API key of this call.
 #[utoipa::path(get, path = "/v1/organisation", tag = "organisation", operation_id = "show_organisation",
     responses((status = 200, body = OwnOrganisation)))]
 async fn show(State(context): State<ApiContext>, caller: Caller) -> Result<Json<OwnOrganisation>, ApiError> {
     let found = context.store.show_tenant(caller.account.tenant_id).await?;
-    let it = found.ok_or_else(|| ApiError::no_such("organisation"))?;
-    let defaults = context.intake.defaults.of(&it.settings);
-    let percent = |threshold: Threshold| (threshold.get() * 1e6).round() / 1e4;
-    let TenantSettings { approved, services, requests_per_minute, concurrent_requests, .. } = it.settings;
+    let tenant = found.ok_or_else(|| ApiError::no_such("organisation"))?;
+    let defaults = context.intake.defaults.of(&tenant.settings);
+    let TenantSettings { approved, services, requests_per_minute, concurrent_requests, .. } = tenant.settings;
     Ok(Json(OwnOrganisation {
-        id: it.id.to_string(),
-        name: it.name,
+        id: tenant.id.to_string(),
+        name: tenant.name,
         sandbox: caller.account.sandbox,
         approved,
-        services: services.iter().map(|it| it.name().to_owned()).collect(),
-        retention_hours: it.retention_seconds / 3600,
+        services: services.iter().map(|service| service.name().to_owned()).collect(),
+        retention_hours: tenant.retention_seconds / 3600,
         similarity_threshold: defaults.threshold.get(),
         id_match_threshold: defaults.id_match.get(),
         approve_score: percent(defaults.approve),

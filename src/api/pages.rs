@@ -1,4 +1,4 @@
-//! The documents as they are served, and the page to try the API in; all its assets are in this binary.
+//! Serves the documents and the page to try the API; all assets of the page are in this binary.
 
 use axum::http::{HeaderValue, header};
 use axum::routing::get;
@@ -9,13 +9,13 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::ApiContext;
 use crate::docs::asyncapi;
 
-/// The page may load what we serve and call us, and nobody else. Its stylesheet embeds its pictures.
+/// The page may load and call only this server. Its stylesheet embeds its images as data URLs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// `/docs`, `/openapi.json` and `/asyncapi.json`.
 pub(super) fn routes(document: utoipa::openapi::OpenApi) -> Router<ApiContext> {
-    // No validator: it would send the document to somebody else. Nor is the key kept beyond the page.
+    // No validator, because it would send the document to a third party. The API key is not kept when the page closes.
     let config = Config::default()
         .use_base_layout()
         .validator_url("none")

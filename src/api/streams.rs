@@ -1,5 +1,5 @@
-//! `GET /v1/events` and `GET /v1/jobs/{id}/events`: events as they happen (server-sent events, WHATWG HTML 9.2). With
-//! `Last-Event-ID`, those since then first: whoever comes back misses none.
+//! `GET /v1/events` and `GET /v1/jobs/{id}/events`: events as they happen (server-sent events, WHATWG HTML 9.2). A
+//! client that reconnects with `Last-Event-ID` first gets the events since then, so it misses none.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,34 +19,34 @@ use uuid::Uuid;
 use super::ApiContext;
 use super::auth::Caller;
 use super::error::{ApiError, Problem};
-use super::feed::{Full, Listener, Told};
-use crate::docs::answers;
+use super::feed::{Full, Listener, StreamEvent};
+use crate::docs::events::Event as EventSchema;
 use crate::domain::ids::JobId;
 use crate::domain::tenant::{Account, Scope};
 use crate::store::Store;
 use crate::store::events::{Cursor, EventSpan};
 
-/// Between two signs of life: well below what proxies take for an end.
+/// Between two heartbeats: well below the idle time after which proxies close a connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// A stream ends by then, and its client resumes: so a key that was revoked does not listen for ever.
+/// A stream ends after this time and its client resumes. So a revoked key does not listen for ever.
 const LIFETIME: Duration = Duration::from_mins(15);
-/// What a client waits before it resumes.
+/// How long a client waits before it resumes.
 const RESUME: Duration = Duration::from_secs(1);
-/// Events that are read at once for one who resumes.
+/// Events that one query reads for a client that resumes.
 const PAGE: i64 = 100;
 
 pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     OpenApiRouter::new().routes(routes!(account_events)).routes(routes!(job_events))
 }
 
-/// Every event of the account as it happens: server-sent events, whose `data` is what webhooks get.
+/// Streams every event of the account as it happens: server-sent events whose `data` is what webhooks get.
 ///
-/// Ends after 15 minutes at most; resume with `Last-Event-ID`, as browsers do by themselves.
+/// Ends after 15 minutes at most; resume with `Last-Event-ID`, as browsers do on their own.
 #[utoipa::path(get, path = "/v1/events", operation_id = "stream_events", tag = "jobs",
     params(("Last-Event-ID" = Option<String>, Header, format = "uuid",
-        description = "Events since then come first. Without it, those that happen from now on come.")),
+        description = "The events since then come first. Without it, the stream begins with the next event.")),
     responses(
-        (status = 200, body = answers::Event, content_type = "text/event-stream", description = "Events, one after the other."),
+        (status = 200, body = EventSchema, content_type = "text/event-stream", description = "Events, one after the other."),
         (status = 400, body = Problem, content_type = "application/problem+json"),
     ))]
 async fn account_events(
@@ -58,14 +58,14 @@ async fn account_events(
     open(&context, caller.account, None, &headers).await
 }
 
-/// Every event of one job, those that have happened first: server-sent events, whose `data` is what webhooks get.
+/// Streams every event of one job, past ones first: server-sent events whose `data` is what webhooks get.
 ///
-/// Ends after 15 minutes at most; resume with `Last-Event-ID`, as browsers do by themselves.
+/// Ends after 15 minutes at most; resume with `Last-Event-ID`, as browsers do on their own.
 #[utoipa::path(get, path = "/v1/jobs/{id}/events", operation_id = "stream_job_events", tag = "jobs",
     params(("id" = String, Path, format = "uuid", description = "The job."),
-        ("Last-Event-ID" = Option<String>, Header, format = "uuid", description = "Only events since then come.")),
+        ("Last-Event-ID" = Option<String>, Header, format = "uuid", description = "Only events since then.")),
     responses(
-        (status = 200, body = answers::Event, content_type = "text/event-stream", description = "Events, one after the other."),
+        (status = 200, body = EventSchema, content_type = "text/event-stream", description = "Events, one after the other."),
         (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job."),
     ))]
@@ -92,7 +92,7 @@ async fn open(
         None => None,
         Some(id) => {
             let found = store.find_cursor(account, id).await?;
-            Some(found.ok_or_else(|| wrong_id("names no event of yours: leave it out to begin anew"))?)
+            Some(found.ok_or_else(|| wrong_id("names no event of yours: leave it out to start from now"))?)
         }
     };
     let listener = context.feed.listen(account, job).await?.map_err(|full| match full {
@@ -101,7 +101,7 @@ async fn open(
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", detail)
         }
         Full::Account => {
-            let detail = "100 streams of yours are open: close one, or share one";
+            let detail = "you have 100 open streams: close one, or share one";
             ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail).after(RESUME)
         }
     })?;
@@ -115,15 +115,16 @@ async fn open(
         listener,
         until: Instant::now() + LIFETIME,
     };
-    // At once, so that the client knows that it is listened for.
+    // Sent immediately, so that the client knows that the stream is open.
     let hello = stream::iter([Ok(Event::default().comment("listening").retry(RESUME))]);
-    let events = hello.chain(stream::unfold(reading, |mut it| async { it.next().await.map(|told| (Ok(told), it)) }));
+    let events = hello
+        .chain(stream::unfold(reading, |mut reading| async { reading.next().await.map(|event| (Ok(event), reading)) }));
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<Uuid>, ApiError> {
     let Some(header) = headers.get("last-event-id") else { return Ok(None) };
-    let id = header.to_str().ok().and_then(|it| it.parse().ok());
+    let id = header.to_str().ok().and_then(|text| text.parse().ok());
     id.map(Some).ok_or_else(|| wrong_id("must be the id of an event"))
 }
 
@@ -131,22 +132,22 @@ fn wrong_id(what: &str) -> ApiError {
     ApiError::of_field("invalid_last_event_id", "Last-Event-ID", &format!("Last-Event-ID {what}"))
 }
 
-/// How far a stream has come.
+/// How far a stream was read.
 struct Reading {
     store: Store,
     account: Account,
     job: Option<JobId>,
-    /// What happened between these places is still to be read.
+    /// The events between these two places must still be read.
     missed: Option<(Cursor, Cursor)>,
-    ready: VecDeque<Arc<Told>>,
+    ready: VecDeque<Arc<StreamEvent>>,
     listener: Listener,
     until: Instant,
 }
 
 impl Reading {
-    /// The next event; none when the stream ends, which a client takes for a reason to resume.
+    /// The next event; none when the stream ends. Clients then resume.
     async fn next(&mut self) -> Option<Event> {
-        // However much there is to catch up with: a key that was revoked reads no longer than this.
+        // Checked even while catching up: a revoked key must not read for longer.
         if Instant::now() >= self.until {
             return None;
         }
@@ -162,7 +163,7 @@ impl Reading {
             match events {
                 Ok(events) => {
                     self.missed = events.last().map(|last| (last.cursor, to));
-                    self.ready.extend(events.into_iter().map(|it| Arc::new(Told::of(it))));
+                    self.ready.extend(events.into_iter().map(|event| Arc::new(StreamEvent::of(event))));
                 }
                 Err(error) => {
                     warn!(%error, "a stream ends: the database does not answer");
@@ -170,10 +171,10 @@ impl Reading {
                 }
             }
         }
-        let told = match self.ready.pop_front() {
-            Some(told) => told,
+        let event = match self.ready.pop_front() {
+            Some(event) => event,
             None => tokio::time::timeout_at(self.until, self.listener.events.recv()).await.ok()??,
         };
-        Some(Event::default().id(told.id.to_string()).event(&told.kind).data(&told.body))
+        Some(Event::default().id(event.id.to_string()).event(&event.kind).data(&event.body))
     }
 }

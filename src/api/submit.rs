@@ -1,4 +1,4 @@
-//! The way from a request to `intake`, one for every form, and the answer that a job was accepted.
+//! Takes a request of any form to `intake`, and answers that its job was accepted.
 
 use std::collections::BTreeMap;
 
@@ -13,54 +13,34 @@ use uuid::Uuid;
 use super::ApiContext;
 use super::auth::Caller;
 use super::error::ApiError;
-use crate::domain::job::{JobState, Lane, Verdict};
-use crate::domain::notice::JobSummary;
+use crate::domain::job::{JobState, Lane};
+use crate::domain::notice::{JobLinks, JobSummary, ReportStatus};
 use crate::domain::request::Form;
-use crate::domain::tenant::{Scope, Service};
+use crate::domain::tenant::Scope;
 use crate::intake::{AcceptedJob, SubmissionContext};
 
-/// Says that an answer was given before, to the same request under the same idempotency key.
+/// Says that the same request was answered before under the same idempotency key.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// The job is stored and will run.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Submitted {
     id: Uuid,
-    /// 12 characters to quote.
+    /// 12 characters for people to quote.
     request_id: String,
     kind: String,
-    /// As the job was accepted: its state now is at `links.self`.
+    /// The state when the job was accepted. `links.self` has its state now.
     state: JobState,
     /// `Not Finished`, in the words of the report.
-    status: &'static str,
+    status: ReportStatus,
     metadata: BTreeMap<String, String>,
-    links: Links,
+    links: JobLinks,
     /// Submitted with a test key.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     sandbox: bool,
 }
 
-/// Where to read more of a job.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Links {
-    #[serde(rename = "self")]
-    this: String,
-    /// Of a `face_match`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    report: Option<String>,
-}
-
-impl Links {
-    pub(super) fn of(summary: &JobSummary) -> Self {
-        let is_report = summary.kind == Service::FaceMatch.name();
-        Self {
-            this: format!("/v1/jobs/{}", summary.id),
-            report: is_report.then(|| format!("/v1/face-match/{}", summary.id)),
-        }
-    }
-}
-
-/// Takes a request in.
+/// Submits a request.
 pub(super) async fn submit(
     context: &ApiContext,
     caller: &Caller,
@@ -71,7 +51,11 @@ pub(super) async fn submit(
     caller.may(Scope::Submit)?;
     let key = headers.get("idempotency-key").map(|value| {
         value.to_str().map_err(|_| {
-            ApiError::of_field("invalid_idempotency_key", "Idempotency-Key", "Idempotency-Key must be ASCII text")
+            ApiError::of_field(
+                "invalid_idempotency_key",
+                "Idempotency-Key",
+                "Idempotency-Key must be ASCII text of 1 to 255 characters",
+            )
         })
     });
     let origin = SubmissionContext {
@@ -87,7 +71,7 @@ pub(super) async fn submit(
     Ok(accepted)
 }
 
-/// The first answer to a submission, and to every repetition of it.
+/// The answer to a submission and to every repetition of it.
 pub(super) fn accepted(accepted: AcceptedJob) -> Response {
     let (replayed, summary) = (accepted.duplicate, accepted.summary);
     let mut response = in_progress(summary, JobState::Queued);
@@ -95,16 +79,16 @@ pub(super) fn accepted(accepted: AcceptedJob) -> Response {
     response
 }
 
-/// 202: the job is there, its result is not.
+/// 202: the job exists, but its result does not yet.
 pub(super) fn in_progress(summary: JobSummary, state: JobState) -> Response {
-    let links = Links::of(&summary);
+    let links = JobLinks::with_report(&summary);
     let location = [(header::LOCATION, links.this.clone())];
     let submitted = Submitted {
         id: summary.id.0,
         request_id: summary.request_id.to_string(),
         kind: summary.kind,
         state,
-        status: Verdict::NotFinished.status(),
+        status: ReportStatus::NotFinished,
         metadata: summary.metadata,
         links,
         sandbox: summary.sandbox,

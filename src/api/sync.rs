@@ -1,5 +1,5 @@
-//! Synchronous calls: submits a job, waits for its end without holding anything of the database, and hands over to
-//! `202` and `Location` when the wait ends first.
+//! Synchronous calls: submits a job and waits for its end without holding a database connection. If the wait ends
+//! first, the answer is 202 with `Location`.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ use crate::domain::request::Form;
 use crate::domain::tenant::Scope;
 use crate::store::jobs::JobView;
 
-/// Of callers that name no wait.
+/// The wait of callers that name none.
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// A job that somebody waited for: over, or still going on.
+/// A job that a caller waited for. It has ended, or the wait has.
 pub(super) struct Waited {
     pub(super) job: JobView,
     replayed: bool,
@@ -38,13 +38,13 @@ pub(super) async fn submit_and_wait(
     headers: &HeaderMap,
     body: Bytes,
 ) -> Result<Waited, ApiError> {
-    // The answer holds the result.
+    // The answer holds the result, so the key must be allowed to read it.
     caller.may(Scope::Read)?;
     let prefer = Prefer::read(headers);
     let accepted = submit(context, caller, (form, Lane::Interactive), headers, body).await?;
     let id = accepted.summary.id;
     let find = async || context.store.find_job(caller.account, id).await?.ok_or_else(ApiError::no_such_job);
-    // Of a repetition the job may be over long since.
+    // The job of a repeated request may have ended already.
     let found = if accepted.duplicate || prefer.wait.is_zero() { Some(find().await?) } else { None };
     let job = match found {
         Some(job) if job.is_terminal() || prefer.wait.is_zero() => job,
@@ -57,7 +57,7 @@ pub(super) async fn submit_and_wait(
 }
 
 impl Waited {
-    /// What `render` makes of the outcome, or why there is none.
+    /// Answers with what `render` makes of the outcome, or with why there is none.
     pub(super) fn answer(self, render: impl FnOnce(&JobView, &Outcome) -> Result<Response, ApiError>) -> Response {
         let Self { job, replayed, applied } = self;
         let mut response = if job.is_terminal() {
@@ -68,17 +68,17 @@ impl Waited {
             in_progress(job.summary, job.state)
         };
         mark_replayed(&mut response, replayed);
-        if let Some(applied) = applied.and_then(|it| HeaderValue::try_from(it).ok()) {
+        if let Some(applied) = applied.and_then(|preferences| HeaderValue::try_from(preferences).ok()) {
             response.headers_mut().insert(PREFERENCE_APPLIED, applied);
         }
         response
     }
 }
 
-/// The outcome of a job that is over.
+/// The outcome of a job that has ended.
 ///
 /// # Errors
-/// When it ended without one, or it is gone.
+/// When the job ended without an outcome, or the outcome was erased.
 pub(super) fn outcome(job: &JobView) -> Result<&Outcome, ApiError> {
     if let Some(outcome) = &job.outcome {
         return Ok(outcome);
@@ -87,7 +87,7 @@ pub(super) fn outcome(job: &JobView) -> Result<&Outcome, ApiError> {
         Some(failure) if failure.code == LIVENESS_UNAVAILABLE => liveness_unavailable(),
         Some(failure) => {
             let detail = format!(
-                "the job failed by a fault of ours ({}): submit it again, under a new Idempotency-Key if you sent one",
+                "the job failed through a fault of ours ({}): submit it again, with a new Idempotency-Key if you sent one",
                 failure.code
             );
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "processing_failed", &detail)
@@ -96,17 +96,17 @@ pub(super) fn outcome(job: &JobView) -> Result<&Outcome, ApiError> {
     })
 }
 
-/// Without `Retry-After`: only an operator can help.
+/// 503 without `Retry-After`, because only an operator can help.
 pub(super) fn liveness_unavailable() -> ApiError {
-    let detail = "liveness cannot be tested by the models in use: the operator must restore `[liveness]` in their manifest \
-                  (`visavis models list`); then submit again, under a new Idempotency-Key if you sent one";
+    let detail = "the models in use cannot test liveness: the operator must restore `[liveness]` in their manifest \
+                  (`visavis models list`). Then submit again, with a new Idempotency-Key if you sent one";
     ApiError { retry_after: None, ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, LIVENESS_UNAVAILABLE, detail) }
 }
 
-/// How a job fails that needs a liveness model where there is none.
+/// The failure of a job that needs a liveness model when there is none.
 pub(super) const LIVENESS_UNAVAILABLE: &str = "liveness_unavailable";
 
-/// What a caller prefers (RFC 7240), as far as it is honoured.
+/// The preferences of a caller (RFC 7240) that are honoured.
 #[derive(Debug, PartialEq, Eq)]
 struct Prefer {
     wait: Duration,
@@ -115,20 +115,20 @@ struct Prefer {
 }
 
 impl Prefer {
-    /// `wait=N` in seconds, at most [`MAX_WAIT`]; `respond-async` alone waits not at all. What cannot be understood is
-    /// ignored, as the standard wants.
+    /// Reads `wait=N` in seconds, at most [`MAX_WAIT`], and `respond-async`, which alone means no wait. Anything else
+    /// is ignored, as the standard requires.
     fn read(headers: &HeaderMap) -> Self {
         let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-        let preferences = values.flat_map(|value| value.split(',')).map(|it| {
+        let preferences = values.flat_map(|value| value.split(',')).map(|preference| {
             // Parameters of a preference change nothing here.
-            let preference = it.split(';').next().unwrap_or_default();
+            let preference = preference.split(';').next().unwrap_or_default();
             let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
             (name.trim().to_ascii_lowercase(), value.trim().trim_matches('"').to_owned())
         });
         let (mut wait, mut respond_async) = (None, false);
         for (name, value) in preferences {
             match name.as_str() {
-                // The first one counts.
+                // The first `wait` counts.
                 "wait" if wait.is_none() => wait = value.parse::<u64>().ok().map(|seconds| seconds.min(MAX_WAIT)),
                 "respond-async" => respond_async = true,
                 _ => {}
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn preferences_are_read_as_the_standard_spells_them() {
+    fn preferences_are_read_as_the_standard_says() {
         for (values, wait, applied) in [
             (&[][..], 30, None),
             (&["wait=5"], 5, Some("wait=5")),

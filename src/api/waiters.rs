@@ -1,4 +1,5 @@
-//! Long polls: however many wait, one query at a time asks for all of them, and no connection is held.
+//! Long polls. One query at a time asks for all jobs that anybody waits for, so that no poll holds a database
+//! connection.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,55 +14,56 @@ use crate::lifecycle::Lifecycle;
 use crate::store::Store;
 use crate::store::signals::Signal;
 
-/// Between two looks at the database, while anybody waits: jobs end in other processes too.
+/// Between two queries while anybody waits: jobs also end in other processes.
 const LOOK_EVERY: Duration = Duration::from_millis(40);
 
-/// Between two looks at least: under load, one look finds what ended in this time.
+/// At least between two queries: under load, one query finds all jobs that ended in this time.
 const GAP: Duration = Duration::from_millis(10);
 
-/// For an answer of the database.
+/// Time limit of a query.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Everybody who waits for a job to end; clones share it.
+/// All polls of this process that wait for a job to end; clones share them.
 #[derive(Clone)]
-pub struct Waiters(Arc<Shared>);
+pub struct Waiters(Arc<WaiterState>);
 
-struct Shared {
+struct WaiterState {
     waiting: Mutex<HashMap<JobId, watch::Sender<()>>>,
-    somebody: Notify,
+    waiter_came: Notify,
     life: Lifecycle,
 }
 
 impl Waiters {
-    /// Starts the task that looks.
+    /// Starts the task that asks for ended jobs.
     #[must_use]
     pub fn start(store: Store, life: &Lifecycle) -> Self {
-        let waiters = Self(Arc::new(Shared { waiting: Mutex::default(), somebody: Notify::new(), life: life.clone() }));
-        life.spawn("waiters", waiters.clone().look(store));
+        let waiters =
+            Self(Arc::new(WaiterState { waiting: Mutex::default(), waiter_came: Notify::new(), life: life.clone() }));
+        life.spawn("waiters", waiters.clone().watch(store));
         waiters
     }
 
-    /// Returns when the job is over, when `wait` is, or when this process stops.
+    /// Returns when the job has ended, when `wait` is over, or when this process stops.
     pub async fn wait(&self, id: JobId, wait: Duration) {
         let mut over = {
             let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             waiting.entry(id).or_insert_with(|| watch::channel(()).0).subscribe()
         };
-        self.0.somebody.notify_one();
+        self.0.waiter_came.notify_one();
         tokio::select! {
-            // Ends when the entry, and with it the sender, is removed.
+            // Removing the entry drops its sender, which ends this.
             _ = over.changed() => {}
             () = tokio::time::sleep(wait) => {}
             () = self.0.life.stopping().cancelled() => {}
         }
     }
 
-    async fn look(self, store: Store) {
+    async fn watch(self, store: Store) {
         loop {
             let ids = self.ids();
             if ids.is_empty() {
                 tokio::select! {
-                    () = self.0.somebody.notified() => continue,
+                    () = self.0.waiter_came.notified() => continue,
                     () = self.0.life.stopping().cancelled() => return,
                 }
             }
@@ -84,7 +86,7 @@ impl Waiters {
         }
     }
 
-    /// The jobs that somebody still waits for.
+    /// The jobs that a poll still waits for.
     fn ids(&self) -> Vec<JobId> {
         let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|_, sender| sender.receiver_count() > 0);

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::ApiContext;
 use super::auth::Caller;
-use super::body::{Fields, JsonBody};
+use super::body::{BodyFields, JsonBody};
 use super::error::{ApiError, Problem};
 use crate::domain::ids::EndpointId;
 use crate::domain::tenant::{Account, Scope};
@@ -24,17 +24,20 @@ use crate::domain::webhook::EventType;
 use crate::store::webhook_endpoints::{
     EndpointChange, EndpointRotation, EndpointView, MAX_ENDPOINTS, RateChange, Written,
 };
-use crate::webhooks::Fresh;
-use crate::webhooks::endpoints::Wanted;
+use crate::webhooks::EndpointAndSecret;
+use crate::webhooks::endpoints::EndpointSpec;
 use crate::webhooks::signature::show_public_key;
 
-/// Settings and nothing else.
+/// Bytes; bodies hold only settings.
 const MAX_BODY: usize = 64 << 10;
+/// Characters.
 const MAX_DESCRIPTION: usize = 200;
+/// Attempts a second.
 const MAX_RATE: i32 = 1000;
 const RATE: &str = "a whole number, 1 to 1000, or null for no limit";
-/// A week: whoever has not taken the new secret by then was told often enough.
+/// Hours: a week is enough to change over to the new secret.
 const MAX_GRACE: u64 = 168;
+/// Hours.
 const DEFAULT_GRACE: u64 = 24;
 
 pub(super) fn routes() -> OpenApiRouter<ApiContext> {
@@ -46,7 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
-/// An endpoint that events are delivered to.
+/// An endpoint to which events are delivered.
 #[derive(Serialize, ToSchema)]
 struct Endpoint {
     #[schema(format = "uuid")]
@@ -55,40 +58,40 @@ struct Endpoint {
     description: String,
     #[schema(value_type = Vec<EventType>)]
     event_types: Vec<String>,
-    /// Attempts a second at most; null: no limit.
+    /// The most attempts a second; null: no limit.
     rate_limit: Option<i32>,
     enabled: bool,
-    /// Why it is not enabled: `by_request`, `gone` (it answered 410), `failing` (nothing arrived for 5 days).
+    /// Why it is disabled: `by_request`, `gone` (it answered 410), or `failing` (nothing arrived for 5 days).
     disabled_reason: Option<String>,
     disabled_at: Option<DateTime<Utc>>,
-    /// The first failure since the last success.
+    /// When it first failed since the last success.
     failing_since: Option<DateTime<Utc>>,
-    /// What checks the `v1a` signatures; two while they are rotated, the newest first.
+    /// The public keys that verify `v1a` signatures, newest first. There are two during a rotation.
     public_keys: Vec<String>,
     created_at: DateTime<Utc>,
 }
 
-/// An endpoint with its secret, which is shown this once.
+/// An endpoint with its secret. The secret is shown only in this answer.
 #[derive(Serialize, ToSchema)]
 struct EndpointWithSecret {
     #[serde(flatten)]
     endpoint: Endpoint,
-    /// What checks the `v1` signatures.
+    /// The secret that verifies `v1` signatures.
     #[schema(pattern = "^whsec_")]
     secret: String,
 }
 
-/// The account's endpoints, the oldest first.
+/// The endpoints of the account, oldest first.
 #[derive(Serialize, ToSchema)]
 struct EndpointList {
     webhooks: Vec<Endpoint>,
 }
 
-/// An endpoint to be made.
+/// A new endpoint.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "for the API's document alone")]
-struct NewEndpoint {
+struct EndpointRequest {
     /// `https://`, on port 443 or 8443 of a host on the public internet.
     #[schema(max_length = 2048, examples("https://example.com/hooks"))]
     url: String,
@@ -96,12 +99,12 @@ struct NewEndpoint {
     event_types: Vec<EventType>,
     #[schema(max_length = 200, nullable = false)]
     description: Option<String>,
-    /// Attempts a second at most; no limit by default.
+    /// The most attempts a second. Default: no limit.
     #[schema(minimum = 1, maximum = 1000)]
     rate_limit: Option<i32>,
 }
 
-/// What to change of an endpoint; absent fields stay.
+/// Changes to an endpoint. Absent fields keep their values.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "for the API's document alone")]
@@ -115,7 +118,7 @@ struct EndpointPatch {
     /// Null: no limit.
     #[schema(minimum = 1, maximum = 1000)]
     rate_limit: Option<i32>,
-    /// `false` gives up what waits for it; `true` begins anew.
+    /// `false` gives up the deliveries that wait for it. `true` starts with new events.
     #[schema(nullable = false)]
     enabled: Option<bool>,
 }
@@ -125,12 +128,12 @@ struct EndpointPatch {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "for the API's document alone")]
 struct SecretRotation {
-    /// Hours that the old secret signs too; 24 by default.
+    /// Hours for which the old secret signs too. Default: 24.
     #[schema(minimum = 0, maximum = 168, nullable = false)]
     grace_hours: Option<u64>,
 }
 
-/// A test event on its way.
+/// A test event was sent.
 #[derive(Serialize, ToSchema)]
 struct TestSent {
     /// The `webhook-id` that the endpoint will see.
@@ -141,12 +144,12 @@ struct TestSent {
 
 #[derive(Serialize, ToSchema)]
 struct TestLinks {
-    /// Where to see what became of it.
+    /// Where to read the delivery and its attempts.
     delivery: String,
 }
 
-/// Makes an endpoint. Its secret is shown in this answer and never again.
-#[utoipa::path(post, path = "/v1/webhooks", operation_id = "create_webhook", tag = "webhooks", request_body = NewEndpoint,
+/// Creates an endpoint. Its secret is shown only in this answer.
+#[utoipa::path(post, path = "/v1/webhooks", operation_id = "create_webhook", tag = "webhooks", request_body = EndpointRequest,
     responses(
         (status = 201, body = EndpointWithSecret),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "There are 50 endpoints already."),
@@ -157,9 +160,10 @@ async fn create(
     JsonBody(body): JsonBody,
 ) -> Result<(StatusCode, Json<EndpointWithSecret>), ApiError> {
     caller.may(Scope::Webhooks)?;
-    let wanted = Input::read(&context, &body, false)?;
-    let missing = |field| ApiError::of_field("missing_field", field, &format!("{field} is missing"));
-    let wanted = Wanted {
+    let wanted = EndpointFields::read(&context, &body, false)?;
+    let missing =
+        |field| ApiError::of_field("missing_field", field, &format!("{field} is missing: send url and event_types"));
+    let wanted = EndpointSpec {
         url: wanted.url.as_deref().ok_or_else(|| missing("url"))?,
         description: wanted.description.as_deref().unwrap_or_default(),
         event_types: wanted.event_types.as_deref().ok_or_else(|| missing("event_types"))?,
@@ -168,13 +172,13 @@ async fn create(
     let made = context.endpoints.create(caller.account, &wanted).await?;
     let made = made.ok_or_else(|| {
         let detail =
-            format!("there are {MAX_ENDPOINTS} endpoints already: delete one, or let one take more event types");
+            format!("there are {MAX_ENDPOINTS} endpoints already: delete one, or subscribe one to more event types");
         ApiError::conflict("too_many_webhooks", None, &detail)
     })?;
     Ok((StatusCode::CREATED, Json(reveal(made))))
 }
 
-/// All endpoints of the account, the oldest first.
+/// Lists the endpoints of the account, oldest first.
 #[utoipa::path(get, path = "/v1/webhooks", operation_id = "list_webhooks", tag = "webhooks",
     responses((status = 200, body = EndpointList)))]
 async fn list(State(context): State<ApiContext>, caller: Caller) -> Result<Json<EndpointList>, ApiError> {
@@ -183,7 +187,7 @@ async fn list(State(context): State<ApiContext>, caller: Caller) -> Result<Json<
     Ok(Json(EndpointList { webhooks: found.into_iter().map(render).collect() }))
 }
 
-/// An endpoint.
+/// Reads an endpoint.
 #[utoipa::path(get, path = "/v1/webhooks/{id}", operation_id = "get_webhook", tag = "webhooks",
     params(("id" = String, Path, format = "uuid")),
     responses((status = 200, body = Endpoint), (status = 404, body = Problem, content_type = "application/problem+json")))]
@@ -208,7 +212,7 @@ async fn change(
 ) -> Result<Json<Endpoint>, ApiError> {
     caller.may(Scope::Webhooks)?;
     let found = find(&context, caller.account, &id).await?;
-    let input = Input::read(&context, &body, true)?;
+    let input = EndpointFields::read(&context, &body, true)?;
     let change = EndpointChange {
         url: input.url.as_deref(),
         description: input.description.as_deref(),
@@ -220,7 +224,7 @@ async fn change(
     Ok(Json(render(find(&context, caller.account, &id).await?)))
 }
 
-/// Deletes an endpoint with its secrets and its ledger; nothing more is delivered to it.
+/// Deletes an endpoint with its secrets and its deliveries. Nothing more is sent to it.
 #[utoipa::path(delete, path = "/v1/webhooks/{id}", operation_id = "delete_webhook", tag = "webhooks",
     params(("id" = String, Path, format = "uuid")),
     responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json")))]
@@ -234,13 +238,13 @@ async fn delete(
     if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(no_such()) }
 }
 
-/// Gives an endpoint a new secret. The old one signs too for the grace, so that receivers can change over.
+/// Gives an endpoint a new secret. The old one also signs during the grace period, so that receivers can change over.
 #[utoipa::path(post, path = "/v1/webhooks/{id}/rotate", operation_id = "rotate_webhook_secret", tag = "webhooks",
     params(("id" = String, Path, format = "uuid")), request_body = Option<SecretRotation>,
     responses(
         (status = 201, body = EndpointWithSecret),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "Two secrets live already."),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "Two secrets are valid already."),
     ))]
 async fn rotate(
     State(context): State<ApiContext>,
@@ -250,23 +254,24 @@ async fn rotate(
 ) -> Result<(StatusCode, Json<EndpointWithSecret>), ApiError> {
     caller.may(Scope::Webhooks)?;
     let found = find(&context, caller.account, &id).await?;
-    let mut fields = Fields::of_optional(&body)?;
+    let mut fields = BodyFields::of_optional(&body)?;
     let grace = fields.take::<u64>("grace_hours", "a whole number of hours, 0 to 168")?.unwrap_or(DEFAULT_GRACE);
     fields.end("grace_hours")?;
     if grace > MAX_GRACE {
-        return Err(ApiError::of_field("invalid_field", "grace_hours", "grace_hours must be 0 to 168"));
+        return Err(ApiError::of_field("invalid_field", "grace_hours", "grace_hours must be a whole number, 0 to 168"));
     }
     match context.endpoints.rotate(caller.account, found.id, Duration::from_hours(grace)).await? {
         Ok(fresh) => Ok((StatusCode::CREATED, Json(reveal(fresh)))),
         Err(EndpointRotation::TwoLive) => {
-            let detail = "two secrets of this endpoint live already: wait until the older one's grace is over";
+            let detail =
+                "two secrets of this endpoint are valid already: wait until the older one's grace period is over";
             Err(ApiError::conflict("two_live_secrets", None, detail))
         }
         Err(_) => Err(no_such()),
     }
 }
 
-/// Sends an endpoint an event of the type `endpoint.test`, whatever it subscribed to.
+/// Sends an event of the type `endpoint.test` to an endpoint, whatever it subscribed to.
 #[utoipa::path(post, path = "/v1/webhooks/{id}/test", operation_id = "test_webhook", tag = "webhooks",
     params(("id" = String, Path, format = "uuid")),
     responses(
@@ -286,9 +291,9 @@ async fn test(
     Ok((StatusCode::ACCEPTED, Json(TestSent { event_id: event_id.to_string(), links })))
 }
 
-/// Fields of an endpoint, as far as they are there and good.
+/// The fields of an endpoint in a request, checked. Absent fields are `None`.
 #[derive(Default)]
-struct Input {
+struct EndpointFields {
     url: Option<String>,
     description: Option<String>,
     event_types: Option<Vec<EventType>>,
@@ -296,9 +301,9 @@ struct Input {
     enabled: Option<bool>,
 }
 
-impl Input {
+impl EndpointFields {
     fn read(context: &ApiContext, body: &[u8], is_patch: bool) -> Result<Self, ApiError> {
-        let mut fields = Fields::of(body)?;
+        let mut fields = BodyFields::of(body)?;
         let input = Self {
             url: fields.take("url", "a string")?,
             description: fields.take("description", "a string")?,
@@ -308,27 +313,27 @@ impl Input {
                 .transpose()?,
             rate_limit: fields
                 .take::<Option<i32>>("rate_limit", RATE)?
-                .map_or(RateChange::Keep, |it| it.map_or(RateChange::Unlimited, RateChange::PerSecond)),
+                .map_or(RateChange::Keep, |rate| rate.map_or(RateChange::Unlimited, RateChange::PerSecond)),
             enabled: if is_patch { fields.take("enabled", "true or false")? } else { None },
         };
         let known = "url, event_types, description, rate_limit";
         fields.end(&if is_patch { format!("{known}, enabled") } else { known.to_owned() })?;
         if let Some(url) = &input.url {
             context.endpoints.check(url).map_err(|refusal| {
-                ApiError::of_field("invalid_url", "url", &format!("url is none that we call: {refusal}"))
+                ApiError::of_field("invalid_url", "url", &format!("url is not one that we call: {refusal}"))
             })?;
-            // The parser passes over what Postgres would not take.
+            // The URL parser drops control characters, but the text is stored as it was sent.
             if url.contains(char::is_control) {
-                return Err(ApiError::of_field("invalid_url", "url", "url must hold no control characters"));
+                return Err(ApiError::of_field("invalid_url", "url", "url must not contain control characters"));
             }
         }
         if let Some(description) = &input.description
             && (description.chars().count() > MAX_DESCRIPTION || description.contains('\0'))
         {
-            let detail = "description must have at most 200 characters";
+            let detail = "description must have at most 200 characters, without U+0000";
             return Err(ApiError::of_field("invalid_field", "description", detail));
         }
-        if input.rate_limit.per_second().is_some_and(|it| !(1..=MAX_RATE).contains(&it)) {
+        if input.rate_limit.per_second().is_some_and(|rate| !(1..=MAX_RATE).contains(&rate)) {
             return Err(ApiError::of_field("invalid_field", "rate_limit", &format!("rate_limit must be {RATE}")));
         }
         Ok(input)
@@ -338,12 +343,12 @@ impl Input {
 fn read_types(names: Vec<String>) -> Result<Vec<EventType>, ApiError> {
     let known = || EventType::ALL.iter().map(|event| event.name()).collect::<Vec<_>>().join(", ");
     if names.is_empty() {
-        let detail = format!("event_types must name at least one of {}", known());
+        let detail = format!("event_types is empty: name at least one of {}", known());
         return Err(ApiError::of_field("invalid_event_type", "event_types", &detail));
     }
     let read = |(index, name): (usize, String)| {
         EventType::parse(&name).ok_or_else(|| {
-            let detail = format!("event_types must be of {}", known());
+            let detail = format!("event_types[{index}] is not a type of event: use {}", known());
             ApiError::of_field("invalid_event_type", &format!("event_types[{index}]"), &detail)
         })
     };
@@ -363,34 +368,34 @@ pub(super) async fn find(context: &ApiContext, account: Account, id: &str) -> Re
     context.store.find_endpoint(account, parse(id)?).await?.ok_or_else(no_such)
 }
 
-/// What was written, or why nothing was.
+/// The value that was written, or why nothing was.
 pub(super) fn done<T>(written: Written<T>) -> Result<T, ApiError> {
     match written {
-        Written::Done(it) => Ok(it),
+        Written::Done(value) => Ok(value),
         Written::NoSuchEndpoint => Err(no_such()),
         Written::Disabled => {
-            let detail = "nothing is delivered to this endpoint: enable it first (PATCH with enabled: true)";
+            let detail = "this endpoint is disabled: enable it first (PATCH with enabled: true)";
             Err(ApiError::conflict("webhook_disabled", None, detail))
         }
     }
 }
 
-fn reveal(fresh: Fresh) -> EndpointWithSecret {
+fn reveal(fresh: EndpointAndSecret) -> EndpointWithSecret {
     EndpointWithSecret { endpoint: render(fresh.endpoint), secret: fresh.secret }
 }
 
-fn render(it: EndpointView) -> Endpoint {
+fn render(endpoint: EndpointView) -> Endpoint {
     Endpoint {
-        id: it.id.to_string(),
-        url: it.url,
-        description: it.description,
-        event_types: it.event_types,
-        rate_limit: it.rate_limit,
-        enabled: it.disabled.is_none(),
-        disabled_reason: it.disabled,
-        disabled_at: it.disabled_at,
-        failing_since: it.failing_since,
-        public_keys: it.public_keys.iter().map(|key| show_public_key(key)).collect(),
-        created_at: it.created_at,
+        id: endpoint.id.to_string(),
+        url: endpoint.url,
+        description: endpoint.description,
+        event_types: endpoint.event_types,
+        rate_limit: endpoint.rate_limit,
+        enabled: endpoint.disabled.is_none(),
+        disabled_reason: endpoint.disabled,
+        disabled_at: endpoint.disabled_at,
+        failing_since: endpoint.failing_since,
+        public_keys: endpoint.public_keys.iter().map(|key| show_public_key(key)).collect(),
+        created_at: endpoint.created_at,
     }
 }

@@ -1,24 +1,29 @@
-//! The AsyncAPI 3.0 document: how producers speak AMQP with us.
+//! The AsyncAPI 3.0 document: how producers submit jobs and get results over AMQP.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
 
-use super::answers::{Accepted, Completed, Event, Failed, Rejected};
+use super::events::Event;
 use super::requests::{self, JobRequest, add};
+use crate::domain::notice::{AcceptedNotice, CompletedNotice, FailedNotice, RejectedNotice};
 use crate::domain::tenant::Service;
 use crate::queue::topology;
 
-/// What the brokers that we know take at most, our own settings for one included.
+/// The largest message that common brokers take, ours included.
 const LARGEST_MESSAGE: &str = "16 MiB";
 
-/// A reply: the `type` property that tells it, its schema, and what it says.
+/// The replies: the `type` property, the schema, and what the reply says.
 const REPLIES: [(&str, &str, &str); 4] = [
-    ("accepted", "Accepted", "The job is stored and will run. Comes first; again when the submission is sent again."),
-    ("rejected", "Rejected", "The submission was refused and nothing was stored. Sending it again will not help."),
-    ("completed", "Completed", "The job has its verdict. Comes last, after `accepted`."),
-    ("failed", "Failed", "The job ended without a verdict, by a fault of ours. Comes last, after `accepted`."),
+    (
+        "accepted",
+        "Accepted",
+        "The job is stored and will run. It comes first, and again when the submission is repeated.",
+    ),
+    ("rejected", "Rejected", "The submission was refused and nothing was stored. Correct it before you send it again."),
+    ("completed", "Completed", "The job has its verdict. It comes last, after `accepted`."),
+    ("failed", "Failed", "The job ended without a verdict. It comes last, after `accepted`."),
 ];
 
 /// The document.
@@ -31,7 +36,7 @@ pub fn document() -> Value {
         "info": {
             "title": "visavis over AMQP",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Submit a job to an exchange, get its answers in a queue of your own. \
+            "description": "Submit jobs to an exchange and get the answers in a queue of your own. \
                             The same jobs can be submitted and read over HTTP: see /openapi.json.",
         },
         "defaultContentType": "application/json",
@@ -40,7 +45,7 @@ pub fn document() -> Value {
                 "host": "{host}:{port}",
                 "protocol": "amqp",
                 "protocolVersion": "0.9.1",
-                "description": "The deployment's RabbitMQ; `amqps` where its operator set it up.",
+                "description": "The deployment's RabbitMQ. Use `amqps` if its operator set it up.",
                 "variables": {
                     "host": { "default": "localhost" },
                     "port": { "default": "5672" },
@@ -52,7 +57,7 @@ pub fn document() -> Value {
             "submissions": {
                 "address": topology::SUBMISSIONS,
                 "title": "Submissions",
-                "description": "Where producers publish. Whatever the routing key, the submission arrives.",
+                "description": "Where producers publish submissions. The routing key does not matter.",
                 "servers": [{ "$ref": "#/servers/broker" }],
                 "messages": { "submission": { "$ref": "#/components/messages/submission" } },
                 "bindings": { "amqp": {
@@ -64,18 +69,18 @@ pub fn document() -> Value {
             "replies": {
                 "address": null,
                 "title": "Replies",
-                "description": "A queue of the producer's own, named in `reply_to`: its name begins with the \
-                                producer's user and a dot, or was given by the broker (`amq.gen-...`). Any other \
-                                address gets no answers.",
+                "description": "A queue of the producer, named in `reply_to`. Its name must begin with the producer's \
+                                user and a dot, or come from the broker (`amq.gen-...`). Any other address gets no \
+                                answers.",
                 "servers": [{ "$ref": "#/servers/broker" }],
-                "messages": Map::from_iter(replies().map(|(kind, it)| (kind.to_owned(), it))),
+                "messages": Map::from_iter(replies().map(|(kind, reference)| (kind.to_owned(), reference))),
                 "bindings": { "amqp": { "is": "queue", "queue": {}, "bindingVersion": "0.3.0" } },
             },
             "results": {
                 "address": topology::RESULTS,
                 "title": "Results",
-                "description": "Events of live accounts, under the routing key <organisation>.<kind>.<status>, such as \
-                                acme.face_match.in_review. Bind a queue of your own to your organisation's keys.",
+                "description": "Events of live accounts with the routing key <organisation>.<kind>.<status>, for example \
+                                acme.face_match.in_review. Bind a queue of your own to the keys of your organisation.",
                 "servers": [{ "$ref": "#/servers/broker" }],
                 "messages": { "event": { "$ref": "#/components/messages/event" } },
                 "bindings": { "amqp": {
@@ -86,18 +91,18 @@ pub fn document() -> Value {
             },
         },
         "operations": {
-            "tell": {
+            "publish_event": {
                 "action": "send",
-                "title": "Tell what happened",
-                "description": "At least once each, under the event's id.",
+                "title": "Publish an event",
+                "description": "visavis publishes each event at least once; copies have the same message_id.",
                 "channel": { "$ref": "#/channels/results" },
                 "messages": [{ "$ref": "#/channels/results/messages/event" }],
             },
             "submit": {
                 "action": "receive",
                 "title": "Submit a job",
-                "description": "visavis takes the job in and answers as soon as it is stored, and again at its end. \
-                                Delivered twice with one `message_id`, a submission is one job, and is answered again.",
+                "description": "visavis answers when the job is stored and again when it has ended. A submission that is \
+                                delivered twice with the same `message_id` is one job and is answered again.",
                 "channel": { "$ref": "#/channels/submissions" },
                 "messages": [{ "$ref": "#/channels/submissions/messages/submission" }],
                 "bindings": { "amqp": { "deliveryMode": 2, "ack": true, "bindingVersion": "0.3.0" } },
@@ -115,9 +120,9 @@ pub fn document() -> Value {
                 "producer": {
                     "type": "userPassword",
                     "description": format!(
-                        "A broker user that is registered with an organisation. It needs write on `{}`, and configure \
-                         and read on queues of its own; for results, write on them too, and read on `{}` with a topic \
-                         permission for its organisation's keys.", topology::SUBMISSIONS, topology::RESULTS),
+                        "A broker user that is registered with an organisation. It needs the permission to write to `{}`, \
+                         and to configure and read its own queues. For results it also needs to write to them, and to \
+                         read `{}` with a topic permission for the keys of its organisation.", topology::SUBMISSIONS, topology::RESULTS),
                 },
             },
         },
@@ -128,29 +133,29 @@ fn messages() -> Map<String, Value> {
     let submission = json!({
         "name": "submission",
         "title": "A job of any kind",
-        "summary": format!("At most {LARGEST_MESSAGE}: about 6 MB an image. Send larger ones over HTTP."),
+        "summary": format!("At most {LARGEST_MESSAGE}, which is about 6 MB for each of two images. Upload larger ones over HTTP."),
         "contentType": "application/json",
         "headers": {
             "type": "object",
-            "description": "Properties of AMQP's basic class, not headers of the application's.",
+            "description": "Properties of the AMQP message, not entries of its headers table.",
             "properties": {
                 "content_type": { "type": "string", "const": "application/json" },
                 "message_id": {
                     "type": "string",
                     "minLength": 1,
                     "maxLength": 255,
-                    "description": "The idempotency key: the same id and body again are the same job, another body is \
-                                    refused. Without it, every delivery is a job.",
+                    "description": "The idempotency key. The same id with the same body is the same job; with another \
+                                    body it is refused. Without an id, every delivery is a new job.",
                 },
                 "user_id": {
                     "type": "string",
-                    "description": "The broker user that you connect as, which the broker checks. It decides whose job \
-                                    it is.",
+                    "description": "The broker user of your connection, which the broker checks. It decides to which \
+                                    organisation the job belongs.",
                 },
-                "reply_to": { "type": "string", "description": "Where to answer; without it there are no answers." },
+                "reply_to": { "type": "string", "description": "The queue for answers. Without it there are none." },
                 "correlation_id": {
                     "type": "string",
-                    "description": "Given back with each answer. Default: the message_id.",
+                    "description": "Sent back with each answer. Default: the message_id.",
                 },
                 "delivery_mode": { "type": "integer", "const": 2, "description": "Persistent." },
             },
@@ -158,7 +163,9 @@ fn messages() -> Map<String, Value> {
         },
         "correlationId": { "location": "$message.header#/correlation_id" },
         "payload": { "$ref": "#/components/schemas/JobRequest" },
-        "examples": Service::ALL.iter().map(|it| json!({ "name": it.name(), "payload": requests::example(*it) })).collect::<Vec<_>>(),
+        "examples": Service::ALL.iter().map(|service| {
+            json!({ "name": service.name(), "payload": requests::example(*service) })
+        }).collect::<Vec<_>>(),
     });
     let replies = REPLIES.map(|(kind, schema, summary)| {
         let reply = json!({
@@ -168,16 +175,16 @@ fn messages() -> Map<String, Value> {
             "contentType": "application/json",
             "headers": {
                 "type": "object",
-                "description": "Properties of AMQP's basic class, not headers of the application's.",
+                "description": "Properties of the AMQP message, not entries of its headers table.",
                 "properties": {
                     "content_type": { "type": "string", "const": "application/json" },
-                    "type": { "type": "string", "const": kind, "description": "What this answer is." },
+                    "type": { "type": "string", "const": kind, "description": "Which answer this is." },
                     "message_id": {
                         "type": "string",
                         "format": "uuid",
-                        "description": "One for each answer: one that comes twice, which is rare, has the same.",
+                        "description": "Identifies the answer. An answer that is delivered twice has the same id.",
                     },
-                    "correlation_id": { "type": "string", "description": "The submission's, or its message_id." },
+                    "correlation_id": { "type": "string", "description": "The correlation_id of the submission, or else its message_id." },
                 },
                 "required": ["content_type", "type", "message_id"],
             },
@@ -190,15 +197,15 @@ fn messages() -> Map<String, Value> {
     let event = json!({
         "name": "event",
         "title": "Event",
-        "summary": "What happened, as webhooks and streams tell it.",
+        "summary": "The same events as webhooks and streams.",
         "contentType": "application/json",
         "headers": {
             "type": "object",
-            "description": "Properties of AMQP's basic class, not headers of the application's.",
+            "description": "Properties of the AMQP message, not entries of its headers table.",
             "properties": {
                 "content_type": { "type": "string", "const": "application/json" },
-                "type": { "type": "string", "description": "The event's type." },
-                "message_id": { "type": "string", "format": "uuid", "description": "The event's id: one that comes twice has the same." },
+                "type": { "type": "string", "description": "The type of the event." },
+                "message_id": { "type": "string", "format": "uuid", "description": "The id of the event. An event that is delivered twice has the same id." },
             },
             "required": ["content_type", "type", "message_id"],
         },
@@ -207,14 +214,14 @@ fn messages() -> Map<String, Value> {
     [("submission".to_owned(), submission), ("event".to_owned(), event)].into_iter().chain(replies).collect()
 }
 
-/// The schemas of all messages, by name, as AsyncAPI spells them.
+/// The schemas of all messages, by name, in the form that AsyncAPI wants.
 fn schemas() -> BTreeMap<String, Value> {
     let mut schemas: Vec<(String, RefOr<Schema>)> = Vec::new();
     add::<JobRequest>(&mut schemas);
-    add::<Accepted>(&mut schemas);
-    add::<Rejected>(&mut schemas);
-    add::<Completed>(&mut schemas);
-    add::<Failed>(&mut schemas);
+    add::<AcceptedNotice>(&mut schemas);
+    add::<RejectedNotice>(&mut schemas);
+    add::<CompletedNotice>(&mut schemas);
+    add::<FailedNotice>(&mut schemas);
     add::<Event>(&mut schemas);
     let plain = |(name, schema)| {
         let mut schema = json!(schema);
@@ -224,11 +231,13 @@ fn schemas() -> BTreeMap<String, Value> {
     schemas.into_iter().map(plain).collect()
 }
 
-/// Where OpenAPI has an object, AsyncAPI has the property's name alone.
+/// OpenAPI describes a discriminator by an object; AsyncAPI wants only the name of the property.
 fn name_discriminators(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
-            if let Some(name) = fields.get("discriminator").and_then(|it| it.get("propertyName")).cloned() {
+            if let Some(name) =
+                fields.get("discriminator").and_then(|discriminator| discriminator.get("propertyName")).cloned()
+            {
                 fields.insert("discriminator".to_owned(), name);
             }
             fields.values_mut().for_each(name_discriminators);
@@ -247,9 +256,9 @@ mod tests {
         match value {
             Value::Object(fields) => {
                 found.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
-                fields.values().for_each(|it| references(it, found));
+                fields.values().for_each(|field| references(field, found));
             }
-            Value::Array(items) => items.iter().for_each(|it| references(it, found)),
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
             _ => {}
         }
     }
@@ -267,7 +276,11 @@ mod tests {
     }
 
     #[test]
-    fn a_discriminator_is_its_propertys_name() {
-        assert_eq!(document()["components"]["schemas"]["JobRequest"]["discriminator"], "kind");
+    fn a_discriminator_is_the_name_of_its_property() {
+        let schemas = &document()["components"]["schemas"];
+        assert_eq!(
+            (&schemas["JobRequest"]["discriminator"], &schemas["Event"]["discriminator"]),
+            (&json!("kind"), &json!("type"))
+        );
     }
 }

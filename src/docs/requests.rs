@@ -1,4 +1,4 @@
-//! Schemas of what is sent to us. `domain::request` reads it; nothing here is ever deserialized.
+//! Schemas of requests. `domain::request` parses them; the types here only describe them.
 
 use serde_json::{Value, json};
 use utoipa::openapi::schema::{AdditionalProperties, Discriminator, Object, OneOfBuilder, SchemaFormat, Type};
@@ -11,11 +11,11 @@ use crate::domain::identity::IdType;
 use crate::domain::job::Lane;
 use crate::domain::tenant::Service;
 
-/// A grey square, so that an example can be sent as it stands.
+/// A grey square, so that the examples can be sent unchanged.
 pub const EXAMPLE_IMAGE: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAAAAACMmsGiAAAADklEQVR42mM4AQQMqAQAfRQMgbbgsWYAAAAASUVORK5CYII=";
 
-/// A name of our own for a format that JSON Schema has no word for: Base64 of a picture, or a data URL of one.
+/// Our own name for a format that JSON Schema does not have: an image in Base64 or as a data URL.
 pub const IMAGE_FORMAT: &str = "image-base64";
 
 /// An image: the file in Base64, a data URL, or the id of an upload.
@@ -29,7 +29,7 @@ impl PartialSchema for Image {
             .min_length(Some(1))
             .content_media_type("image/*")
             .description(Some(
-                "The file in Base64, raw or as a data URL. The bytes decide the format, not a declared type.",
+                "The file in Base64 or as a data URL. The bytes decide the format, whatever type is declared.",
             ));
         OneOfBuilder::new()
             .item(inline)
@@ -56,11 +56,13 @@ impl PartialSchema for Video {
             .min_length(Some(1))
             .content_encoding("base64")
             .content_media_type("video/*")
-            .description(Some("The file in Base64, raw or as a data URL. The bytes decide the format."));
+            .description(Some("The file in Base64 or as a data URL. The bytes decide the format."));
         OneOfBuilder::new()
             .item(inline)
             .item(Ref::from_schema_name("UploadedImage"))
-            .description(Some("An MP4 or WebM of at most 50 MB and 60 seconds, its frames at most 4096 x 2160 pixels."))
+            .description(Some(
+                "An MP4 or WebM of at most 50 MB and 60 seconds, with frames of at most 4096 x 2160 pixels.",
+            ))
             .into()
     }
 }
@@ -75,37 +77,35 @@ impl ToSchema for Video {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UploadedImage {
-    /// Of the upload's answer.
+    /// The `id` in the answer to the upload.
     #[schema(format = "uuid")]
     pub image_id: String,
 }
 
-/// The threshold at which so many of all pairs of strangers pass, by the calibration's measurements.
+/// A threshold given as a false match rate: the share of pairs of strangers that pass, as measured for the calibration.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FalseMatchRate {
-    /// False match rate, within the range that was measured.
+    /// The false match rate. It must lie within the measured range.
     #[schema(exclusive_minimum = 0.0, maximum = 1.0, examples(1e-4))]
     pub fmr: f64,
 }
 
 /// A threshold on the scale of 0 to 1.
-pub struct Threshold;
+pub struct SimilarityThreshold;
 
-impl PartialSchema for Threshold {
+impl PartialSchema for SimilarityThreshold {
     fn schema() -> RefOr<Schema> {
         OneOfBuilder::new()
             .item(number(0.0, 1.0))
             .item(Ref::from_schema_name("FalseMatchRate"))
-            .description(Some(
-                "A similarity in [0, 1] at or above which two faces pass, or the false match rate to be had there.",
-            ))
+            .description(Some("Two faces pass at or above it: a similarity in [0, 1], or a false match rate."))
             .examples([json!(0.75), json!({ "fmr": 1e-4 })])
             .into()
     }
 }
 
-impl ToSchema for Threshold {
+impl ToSchema for SimilarityThreshold {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         add::<FalseMatchRate>(schemas);
     }
@@ -116,7 +116,7 @@ pub struct ScoreThreshold;
 
 impl PartialSchema for ScoreThreshold {
     fn schema() -> RefOr<Schema> {
-        // 0.75 on this scale would approve strangers: what lies between 0 and 1 is refused.
+        // A caller who means 0.75 of 1 would approve strangers, so numbers above 0 and up to 1 are refused.
         let zero = ObjectBuilder::new().schema_type(Type::Number).enum_values(Some([json!(0)]));
         let above = ObjectBuilder::new().schema_type(Type::Number).exclusive_minimum(Some(1)).maximum(Some(100));
         OneOfBuilder::new()
@@ -124,8 +124,8 @@ impl PartialSchema for ScoreThreshold {
             .item(above)
             .item(Ref::from_schema_name("FalseMatchRate"))
             .description(Some(
-                "A score in [0, 100], or the false match rate to be had there. Numbers above 0 and up to 1 are refused: \
-                 they are meant for another scale.",
+                "A score in [0, 100], or a false match rate. Numbers above 0 and up to 1 are refused, because they are meant \
+                 for the scale of 0 to 1.",
             ))
             .examples([json!(75), json!({ "fmr": 1e-4 })])
             .into()
@@ -138,7 +138,7 @@ impl ToSchema for ScoreThreshold {
     }
 }
 
-/// Compares a photo with a probe: one threshold, passed at or above it.
+/// Compares a photo with a probe. They match at or above one threshold.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LikenessCheck {
@@ -146,9 +146,9 @@ pub struct LikenessCheck {
     pub photo: Image,
     /// The probe, usually a selfie.
     pub probe_image: Image,
-    /// Default: the organisation's, or 0.75.
-    pub similarity_threshold: Option<Threshold>,
-    /// Default: the deployment's, `ACCURATE` unless set otherwise.
+    /// Default: the organisation's, else 0.75.
+    pub similarity_threshold: Option<SimilarityThreshold>,
+    /// Default: the deployment's, which is `ACCURATE` unless set otherwise.
     pub search_mode: Option<Mode>,
 }
 
@@ -159,15 +159,15 @@ pub struct IdMatch {
     pub selfie: Image,
     #[schema(min_length = 1, max_length = 64, pattern = r"^[!-~]([ -~]*[!-~])?$", examples("12345678901"))]
     pub id_number: String,
-    /// Matched without regard to case.
+    /// In upper or lower case.
     pub id_type: IdType,
-    /// Default: the organisation's, or 0.75. 0.85 is strict, 0.75 balanced, 0.60 permissive.
-    pub threshold: Option<Threshold>,
+    /// Default: the organisation's, else 0.75. 0.85 is strict, 0.75 balanced, 0.60 permissive.
+    pub threshold: Option<SimilarityThreshold>,
     pub search_mode: Option<Mode>,
 }
 
-/// Compares the portrait of a document with a live image: approved, reviewed or rejected by two thresholds. The live side is
-/// one of `target_image`, `target_frames` and `target_video`.
+/// Compares the portrait of a document with a live image. Two thresholds decide between approval, review and rejection.
+/// The live side is one of `target_image`, `target_frames` and `target_video`.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FaceMatch {
@@ -175,26 +175,26 @@ pub struct FaceMatch {
     pub source_image: Image,
     /// The live image.
     pub target_image: Option<Image>,
-    /// Several live images, in the order in which they were taken: the best one is compared.
+    /// Several live images in the order in which they were taken. The best one is compared.
     #[schema(min_items = 2, max_items = 30)]
     pub target_frames: Option<Vec<Image>>,
-    /// A live video: the best of its frames is compared.
+    /// A live video. The best of its frames is compared.
     pub target_video: Option<Video>,
-    /// From `POST /v1/liveness/challenges`, with frames or a video that show its actions.
+    /// From `POST /v1/liveness/challenges`; needs frames or a video that show its actions.
     #[schema(min_length = 1)]
     pub challenge: Option<String>,
-    /// Approved at or above it. Default: the organisation's, or 75.
+    /// At or above it: approved. Default: the organisation's, else 75.
     pub approve_score: Option<ScoreThreshold>,
-    /// Rejected below it; not above `approve_score`. Default: the organisation's, or 60.
+    /// Below it: rejected. It must not be above `approve_score`. Default: the organisation's, else 60.
     pub review_score: Option<ScoreThreshold>,
     pub search_mode: Option<Mode>,
 }
 
-/// Compares a probe with a gallery, then tests the probe for liveness if the best score suffices.
+/// Compares a probe with a gallery, then tests the liveness of the probe if the best score is high enough.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompareWithLiveness {
-    /// What the probe was taken on.
+    /// The system on which the probe was taken.
     pub os: CaptureOs,
     /// One selfie.
     pub probe: Image,
@@ -203,12 +203,12 @@ pub struct CompareWithLiveness {
     pub search_mode: Mode,
     #[schema(minimum = 0.67, maximum = 0.95, default = 0.85)]
     pub compare_min_score: Option<f64>,
-    /// Default: the organisation's for this `os`, or for all, or 0.60.
+    /// Default: the organisation's for this `os`, else its general one, else 0.60.
     #[schema(minimum = 0.52, maximum = 1.0)]
     pub liveness_min_score: Option<f64>,
 }
 
-/// A job of any kind, told apart by `kind`.
+/// A job of any kind; `kind` says which.
 pub struct JobRequest;
 
 impl PartialSchema for JobRequest {
@@ -219,7 +219,7 @@ impl PartialSchema for JobRequest {
             .iter()
             .fold(OneOfBuilder::new(), |one_of, service| one_of.item(Ref::from_schema_name(name(*service))))
             .discriminator(Some(Discriminator::with_mapping("kind", mapping)))
-            .description(Some("A job of any kind. Fields that are not listed are refused, as a misspelt threshold would decide wrongly."))
+            .description(Some("A job of any kind. Unknown fields are refused, because a mistyped threshold would lead to a wrong verdict."))
             .examples(Service::ALL.iter().copied().map(example))
             .into()
     }
@@ -237,12 +237,12 @@ impl ToSchema for JobRequest {
     }
 }
 
-/// Up to 16 strings of the caller's, given back untouched.
+/// Up to 16 strings of the caller, sent back unchanged.
 pub struct Metadata;
 
 impl PartialSchema for Metadata {
     fn schema() -> RefOr<Schema> {
-        // The database stores no U+0000.
+        // The database cannot store U+0000.
         let text = |most| {
             Object::builder().schema_type(Type::String).max_length(Some(most)).pattern(Some(r"^[^\u0000]*$")).build()
         };
@@ -251,7 +251,7 @@ impl PartialSchema for Metadata {
             .max_properties(Some(16))
             .property_names(Some(text(64)))
             .additional_properties(Some(AdditionalProperties::RefOr(text(512).into())))
-            .description(Some("Up to 16 strings of the caller's, given back untouched."))
+            .description(Some("Up to 16 strings of the caller, sent back unchanged."))
             .examples([json!({ "case": "7" })])
             .into()
     }
@@ -259,7 +259,7 @@ impl PartialSchema for Metadata {
 
 impl ToSchema for Metadata {}
 
-/// The same for every kind, save the fields of `request`.
+/// The envelope of a job. Only `request` depends on the kind.
 fn envelope(service: Service) -> RefOr<Schema> {
     let request = match service {
         Service::LikenessCheck => "LikenessCheck",
@@ -334,11 +334,11 @@ mod tests {
     use crate::domain::request::{self, Defaults, Form};
 
     #[test]
-    fn every_example_is_a_request_that_is_taken() {
+    fn every_example_is_a_valid_request() {
         for &service in Service::ALL {
             let body = example(service).to_string();
             let read = request::parse(Form::Native, body.as_bytes(), Lane::Bulk, &Defaults::default());
-            assert_eq!(read.map(|it| it.params.service()).map_err(|fault| fault.message), Ok(service));
+            assert_eq!(read.map(|submission| submission.params.service()).map_err(|fault| fault.message), Ok(service));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One attempt: the call, and what its answer means.
+//! One delivery attempt: the HTTP call, and what its answer means.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,15 @@ use crate::domain::webhook::envelope;
 use crate::net::{self, Client, HeaderMap, Method, Request, Response, StatusCode, header};
 use crate::store::deliveries::{AfterAttempt, Attempt, DueDelivery};
 
-/// Of an answer so much is kept, and no more is read.
+/// Bytes of an answer that are kept. No more are read.
 const ANSWER: usize = 1024;
 
-/// Makes the attempt; always says what came of it.
+/// Makes the attempt and always returns its result.
 pub(super) async fn attempt(client: &Client, due: DueDelivery, keys: &[Keys], timeout: Duration) -> Attempt {
     let since = Instant::now();
     let answer = if keys.is_empty() { Err("no_secret") } else { call(client, &due, keys, timeout).await };
     let duration = since.elapsed();
-    let retry_after = answer.as_ref().ok().and_then(|it| retry_after(&it.headers));
+    let retry_after = answer.as_ref().ok().and_then(|response| retry_after(&response.headers));
     let next = match &answer {
         Ok(answer) if answer.status.is_success() => AfterAttempt::Delivered,
         Ok(answer) if answer.status == StatusCode::GONE => AfterAttempt::Gone,
@@ -35,14 +35,14 @@ pub(super) async fn attempt(client: &Client, due: DueDelivery, keys: &[Keys], ti
         epoch: due.epoch,
         at: due.now,
         duration,
-        answer: answer.as_ref().map(|it| text(&it.body)).unwrap_or_default(),
-        status: answer.map(|it| it.status.as_u16()),
+        answer: answer.as_ref().map(|response| text(&response.body)).unwrap_or_default(),
+        status: answer.map(|response| response.status.as_u16()),
         next,
     }
 }
 
 /// # Errors
-/// In a word, why there is no answer.
+/// Why there is no answer, as one word.
 async fn call(client: &Client, due: &DueDelivery, keys: &[Keys], timeout: Duration) -> Result<Response, &'static str> {
     let target = client.guard().check(&due.url).map_err(|_| "refused_target")?;
     let (id, timestamp) = (due.event_id.to_string(), due.now.timestamp());
@@ -59,12 +59,12 @@ async fn call(client: &Client, due: &DueDelivery, keys: &[Keys], timeout: Durati
     })
 }
 
-/// Postgres takes any text but NUL.
+/// The answer as text. Postgres stores any character but U+0000.
 fn text(body: &[u8]) -> String {
     String::from_utf8_lossy(body).replace('\0', "\u{fffd}")
 }
 
-/// What the receiver asks for: seconds, or a date, which counts from the answer's own.
+/// Reads `Retry-After`: seconds, or a date, which is compared with the answer's own `Date`.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
@@ -88,7 +88,7 @@ mod tests {
     fn retry_after_is_seconds_or_a_date_that_counts_from_the_answers_own() {
         let date = (header::DATE, "Fri, 01 Aug 2025 12:00:00 GMT");
         let later = (header::RETRY_AFTER, "Fri, 01 Aug 2025 12:02:00 GMT");
-        let of = |pairs: &[(HeaderName, &'static str)]| retry_after(&headers(pairs)).map(|it| it.as_secs());
+        let of = |pairs: &[(HeaderName, &'static str)]| retry_after(&headers(pairs)).map(|wait| wait.as_secs());
         assert_eq!(of(&[(header::RETRY_AFTER, "17")]), Some(17));
         assert_eq!(of(&[date.clone(), later.clone()]), Some(120));
         assert_eq!(of(&[later]), None);

@@ -1,6 +1,7 @@
-//! The dispatcher: claims what is due in fair order, makes attempts side by side, and records them together.
+//! The dispatcher: claims due deliveries in fair order, attempts many at the same time, and records the results
+//! together.
 //!
-//! Whoever is slow or dead holds few places: an endpoint has a pace of its own, and all to which nothing arrives share a
+//! Slow or dead endpoints hold only a few places. Each endpoint has its own pace, and all endpoints that fail share a
 //! quarter of the places.
 
 use std::collections::HashMap;
@@ -23,12 +24,12 @@ use crate::store::deliveries::{AfterAttempt, Attempt, ClaimLimits, DueDelivery};
 use crate::store::signals::Signal;
 use crate::store::{self, Store};
 
-/// How the dispatcher works.
+/// Settings of the dispatcher.
 #[derive(Debug, Clone, Copy)]
 pub struct DispatcherSettings {
-    /// Attempts at once.
+    /// Attempts at the same time.
     pub places: NonZeroU32,
-    /// For one attempt, from the name's look-up to the answer's end.
+    /// Time limit of one attempt, from the DNS query to the end of the answer.
     pub timeout: Duration,
 }
 
@@ -39,40 +40,41 @@ impl Default for DispatcherSettings {
     }
 }
 
-/// Between two looks, when nothing is in hand: deliveries are written by other processes too.
+/// Between two rounds when nothing is running: other processes write deliveries too.
 const IDLE: Duration = Duration::from_millis(50);
-/// Between the starts of two rounds, when a commit of this process is heard of: one round takes what came in this time.
+/// Between the starts of two rounds when this process commits deliveries: one round takes all of this time.
 const GAP: Duration = Duration::from_millis(10);
-/// After a round that the database failed.
+/// Pause after a round in which the database failed.
 const TROUBLE: Duration = Duration::from_secs(1);
-/// An answer of the database.
+/// Time limit of a round in the database.
 const PATIENCE: Duration = Duration::from_secs(35);
-/// Beyond an attempt's own time, until another dispatcher may make it.
+/// Added to the time limit of an attempt, until another dispatcher may repeat the attempt.
 const LEASE_MARGIN: Duration = Duration::from_secs(45);
-/// Deliveries to disabled endpoints that one round gives up.
+/// The most deliveries to disabled endpoints that one round gives up.
 const GIVEN_UP: i64 = 1000;
-/// An answer that takes longer makes an endpoint no faster, whatever it says.
+/// An answer that takes longer does not raise the pace of its endpoint, even if it is a success.
 const SLOW: Duration = Duration::from_secs(5);
-/// What is known of an endpoint that nobody calls is forgotten.
+/// The pace of an endpoint is forgotten after this time without an attempt.
 const FORGET: Duration = Duration::from_mins(10);
 
-/// An attempt that ended, and whether it took a place of those that fail.
-struct Ended {
+/// An attempt that has ended.
+struct EndedAttempt {
     attempt: Attempt,
+    /// Whether it held one of the places for failing endpoints.
     failing: bool,
 }
 
-/// Brings deliveries out.
+/// Delivers events to endpoints.
 pub struct Dispatcher {
     store: Store,
     keyring: Arc<Keyring>,
     client: Client,
     settings: DispatcherSettings,
     paces: HashMap<EndpointId, Pace>,
-    running: JoinSet<Ended>,
-    /// Of those running.
+    running: JoinSet<EndedAttempt>,
+    /// How many of the running attempts are to failing endpoints.
     failing: u32,
-    /// Ended, and not recorded yet.
+    /// Attempts that have ended and are not recorded yet.
     ended: Vec<Attempt>,
 }
 
@@ -91,14 +93,14 @@ impl Dispatcher {
         }
     }
 
-    /// Works until the shutdown begins, and then ends what was begun.
+    /// Works until the shutdown begins, then finishes the running attempts.
     pub fn start(self, life: &Lifecycle) {
         let aborting = life.aborting().clone();
         let work = self.work(life.clone());
         life.spawn("dispatcher of webhooks", async move {
             tokio::select! {
                 () = work => {}
-                // What is in flight comes back when its lease runs out.
+                // Running attempts are repeated when their lease runs out.
                 () = aborting.cancelled() => {}
             }
         });
@@ -134,7 +136,7 @@ impl Dispatcher {
         }
     }
 
-    /// Records what ended and begins what is due.
+    /// Records attempts that have ended and starts those that are due.
     async fn round(&mut self) -> Result<(), store::Error> {
         while let Some(ended) = self.running.try_join_next() {
             self.end(ended);
@@ -156,7 +158,7 @@ impl Dispatcher {
         };
         let due = self.store.claim_deliveries(&room, self.settings.timeout + LEASE_MARGIN).await?;
         if due.is_empty() {
-            // Something is due, and may be of an endpoint that is disabled.
+            // Something is due but nothing could be claimed: it may belong to a disabled endpoint.
             self.store.give_up_disabled(GIVEN_UP).await?;
         }
         self.begin(due).await
@@ -166,7 +168,7 @@ impl Dispatcher {
         if due.is_empty() {
             return Ok(());
         }
-        let mut endpoints: Vec<_> = due.iter().map(|it| it.endpoint_id).collect();
+        let mut endpoints: Vec<_> = due.iter().map(|delivery| delivery.endpoint_id).collect();
         endpoints.sort_unstable();
         endpoints.dedup();
         let secrets = match self.store.list_secrets(&endpoints).await {
@@ -187,22 +189,23 @@ impl Dispatcher {
         let keys: HashMap<EndpointId, Arc<[Keys]>> = opened.into_iter().map(|(id, keys)| (id, keys.into())).collect();
         let now = Instant::now();
         for due in due {
-            let rate = due.rate_limit.and_then(|it| u32::try_from(it).ok());
+            let rate = due.rate_limit.and_then(|rate| u32::try_from(rate).ok());
             let pace = self.paces.entry(due.endpoint_id).or_insert_with(|| Pace::new(due.failing, rate, now));
             pace.begin(rate, now);
             let failing = due.failing;
             self.failing += u32::from(failing);
             let (client, timeout) = (self.client.clone(), self.settings.timeout);
             let keys = keys.get(&due.endpoint_id).cloned().unwrap_or_default();
-            self.running.spawn(async move { Ended { attempt: attempt(&client, due, &keys, timeout).await, failing } });
+            self.running
+                .spawn(async move { EndedAttempt { attempt: attempt(&client, due, &keys, timeout).await, failing } });
         }
         Ok(())
     }
 
-    fn end(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
-        let Ended { attempt, failing } = match ended {
+    fn end(&mut self, ended: Result<EndedAttempt, tokio::task::JoinError>) {
+        let EndedAttempt { attempt, failing } = match ended {
             Ok(ended) => ended,
-            // Nobody aborts any. A panic is the dispatcher's own: the process stops in good order.
+            // Attempts are never aborted, so it panicked. Panicking here too stops the process in an orderly way.
             Err(fault) => std::panic::resume_unwind(fault.into_panic()),
         };
         self.failing -= u32::from(failing);
@@ -217,8 +220,9 @@ impl Dispatcher {
             return Ok(());
         }
         self.store.record_attempts(&self.ended).await?;
-        for it in self.ended.drain(..).filter(|it| it.next == AfterAttempt::Gone || it.next == AfterAttempt::Failed) {
-            info!(event = %it.event_id, endpoint = %it.endpoint_id, "a delivery was given up");
+        let is_final = |next| next == AfterAttempt::Gone || next == AfterAttempt::Failed;
+        for attempt in self.ended.drain(..).filter(|attempt| is_final(attempt.next)) {
+            info!(event = %attempt.event_id, endpoint = %attempt.endpoint_id, "a delivery was given up");
         }
         Ok(())
     }

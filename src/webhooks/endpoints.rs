@@ -1,4 +1,4 @@
-//! Making endpoints and their secrets: URLs are examined, secrets sealed and shown once.
+//! Creates endpoints and their secrets. URLs are checked; secrets are encrypted and shown once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::net::{Guard, Refusal};
 use crate::store::Store;
 use crate::store::webhook_endpoints::{EndpointRotation, EndpointView, NewWebhookEndpoint, SealedSecret};
 
-/// What makes endpoints; clones share it.
+/// Creates endpoints and rotates their secrets; clones share its parts.
 #[derive(Clone)]
 pub struct Endpoints {
     store: Store,
@@ -23,16 +23,16 @@ pub struct Endpoints {
     guard: Guard,
 }
 
-/// What an endpoint shall be.
-pub struct Wanted<'a> {
+/// The settings of a new endpoint.
+pub struct EndpointSpec<'a> {
     pub url: &'a str,
     pub description: &'a str,
     pub event_types: &'a [EventType],
     pub rate_limit: Option<i32>,
 }
 
-/// An endpoint, and the secret that is shown this once. Has no `Debug`.
-pub struct Fresh {
+/// An endpoint with its new secret, which is shown only once. It has no `Debug`.
+pub struct EndpointAndSecret {
     pub endpoint: EndpointView,
     /// `whsec_...`
     pub secret: String,
@@ -44,44 +44,49 @@ impl Endpoints {
         Self { store, keyring, guard }
     }
 
-    /// Whether we would call that URL. What its name resolves to tomorrow is looked at tomorrow.
+    /// Checks whether we would call that URL. The address behind its name is checked at every call.
     ///
     /// # Errors
-    /// Why not, in words for the person who set it.
+    /// Why we would not call it, in words for the person who set it.
     pub fn check(&self, url: &str) -> Result<(), Refusal> {
         self.guard.check(url).map(drop)
     }
 
-    /// Makes an endpoint at a URL that was checked; `None` when the account has as many as it may have.
+    /// Creates an endpoint for a URL that was checked. `None` if the account has as many as it may have.
     ///
     /// # Errors
-    /// When the database fails, or no secret can be sealed.
-    pub async fn create(&self, account: Account, wanted: &Wanted<'_>) -> Result<Option<Fresh>, Error> {
+    /// When the database fails, or the secret cannot be encrypted.
+    pub async fn create(
+        &self,
+        account: Account,
+        wanted: &EndpointSpec<'_>,
+    ) -> Result<Option<EndpointAndSecret>, Error> {
         let id = EndpointId::new();
         let (sealed, secret) = self.seal(id)?;
-        let Wanted { url, description, event_types, rate_limit } = *wanted;
+        let EndpointSpec { url, description, event_types, rate_limit } = *wanted;
         let new = NewWebhookEndpoint { id, account, url, description, event_types, rate_limit };
         if !self.store.insert_endpoint(&new, &sealed).await? {
             return Ok(None);
         }
-        Ok(self.store.find_endpoint(account, id).await?.map(|endpoint| Fresh { endpoint, secret }))
+        Ok(self.store.find_endpoint(account, id).await?.map(|endpoint| EndpointAndSecret { endpoint, secret }))
     }
 
-    /// Gives an endpoint a new secret; the old one signs too for `grace`.
+    /// Gives an endpoint a new secret. The old one also signs for `grace`.
     ///
     /// # Errors
-    /// The first when it did not take place; the second when the database fails, or no secret can be sealed.
+    /// The inner one when the rotation was refused. The outer one when the database fails, or the secret cannot be
+    /// encrypted.
     pub async fn rotate(
         &self,
         account: Account,
         id: EndpointId,
         grace: Duration,
-    ) -> Result<Result<Fresh, EndpointRotation>, Error> {
+    ) -> Result<Result<EndpointAndSecret, EndpointRotation>, Error> {
         let (sealed, secret) = self.seal(id)?;
         match self.store.rotate_secret(account, &sealed, grace).await? {
             EndpointRotation::Done => {
                 let found = self.store.find_endpoint(account, id).await?;
-                Ok(found.map(|endpoint| Fresh { endpoint, secret }).ok_or(EndpointRotation::NoSuchEndpoint))
+                Ok(found.map(|endpoint| EndpointAndSecret { endpoint, secret }).ok_or(EndpointRotation::NoSuchEndpoint))
             }
             refused => Ok(Err(refused)),
         }
@@ -103,14 +108,14 @@ impl Endpoints {
     }
 }
 
-/// What a sealed secret holds.
+/// Decrypts the keys of an endpoint.
 pub(super) fn open(keyring: &Keyring, secret: SealedSecret) -> Result<Keys, Error> {
     let key = WrappedKey { master_key_id: secret.master_key_id, wrapped: secret.wrapped_key };
     let bytes = keyring.open(&place(secret.endpoint_id, secret.id), &key, secret.sealed)?;
     Keys::from_bytes(&bytes).ok_or(Error::Malformed)
 }
 
-/// Authenticated with the secret: one moved to another endpoint does not decrypt.
+/// The place that is authenticated with the secret: a secret that is moved to another endpoint does not decrypt.
 fn place(endpoint: EndpointId, secret: Uuid) -> String {
     format!("webhooks/{endpoint}/{secret}")
 }

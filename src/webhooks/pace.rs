@@ -1,19 +1,21 @@
-//! How fast an endpoint is called: attempts at once grow while all goes well and halve when it does not (AIMD, as TCP),
-//! and attempts a second stay below what its owner allows. Without input or output; the time is passed in.
+//! How fast an endpoint is called. The number of attempts at the same time grows with every success and halves with
+//! every failure (AIMD, as in TCP); attempts a second stay below the owner's limit. No input or output; the time is
+//! passed in.
 
 use std::time::{Duration, Instant};
 
-/// Attempts at once to an endpoint that nothing is known of.
+/// Attempts at the same time to a new endpoint.
 pub(super) const FIRST: i32 = 2;
-/// To any endpoint: more would not make a healthy one faster, and is what a small one can just bear.
+/// The most attempts at the same time to any endpoint. More would not speed up a healthy one and might overload a small
+/// one.
 const MOST: f64 = 64.0;
 
-/// What is known of an endpoint.
+/// The pace of one endpoint.
 pub(super) struct Pace {
     window: f64,
     in_flight: u32,
     rate: Option<u32>,
-    /// Attempts that may begin now, where there is a limit; a second's worth at most.
+    /// With a rate limit: attempts that may begin now, at most those of one second.
     tokens: f64,
     filled_at: Instant,
     used_at: Instant,
@@ -25,7 +27,7 @@ impl Pace {
         Self { window, in_flight: 0, rate, tokens: tokens(rate), filled_at: now, used_at: now }
     }
 
-    /// Attempts that may begin now.
+    /// How many attempts may begin now.
     pub(super) fn room(&mut self, now: Instant) -> u32 {
         let of_window = whole(self.window).saturating_sub(self.in_flight);
         match self.rate {
@@ -39,7 +41,7 @@ impl Pace {
         }
     }
 
-    /// An attempt begins. `rate` is the limit as it is now.
+    /// Notes that an attempt begins. `rate` is the current limit of attempts a second.
     pub(super) fn begin(&mut self, rate: Option<u32>, now: Instant) {
         if self.rate != rate {
             (self.rate, self.tokens) = (rate, tokens(rate));
@@ -49,13 +51,13 @@ impl Pace {
         self.used_at = now;
     }
 
-    /// An attempt ended; well: it arrived, and soon. An endpoint that takes its time holds places that others could use.
+    /// Notes that an attempt ended. `well`: it arrived quickly. A slow endpoint holds places that others could use.
     pub(super) fn end(&mut self, well: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.window = if well { (self.window + 1.0 / self.window).min(MOST) } else { (self.window / 2.0).max(1.0) };
     }
 
-    /// Whether it may be forgotten: nobody has called the endpoint for `time`.
+    /// Whether the endpoint was not called for `time`, so that its pace may be forgotten.
     pub(super) fn is_idle(&self, now: Instant, time: Duration) -> bool {
         self.in_flight == 0 && now.saturating_duration_since(self.used_at) > time
     }

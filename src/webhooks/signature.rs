@@ -1,5 +1,6 @@
-//! Signatures after Standard Webhooks (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>),
-//! over `id.timestamp.body`: `v1` is HMAC-SHA256, `v1a` Ed25519. Nothing here has a `Debug`.
+//! Signatures after Standard Webhooks
+//! (<https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>), over
+//! `id.timestamp.body`: `v1` is HMAC-SHA256, `v1a` is Ed25519. No type here has a `Debug`.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -8,12 +9,12 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
 use crate::net::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Names of the headers.
+/// Header names.
 pub const ID: &str = "webhook-id";
 pub const TIMESTAMP: &str = "webhook-timestamp";
 pub const SIGNATURE: &str = "webhook-signature";
 
-/// The headers of an event that is brought as JSON; `None` where an id or a signature fits into none.
+/// The headers of a delivery. `None` if the id or the signature is not a valid header value.
 #[must_use]
 pub fn headers(id: &str, timestamp: i64, signature: &str) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
@@ -26,15 +27,15 @@ pub fn headers(id: &str, timestamp: i64, signature: &str) -> Option<HeaderMap> {
 
 const PREFIX: &str = "whsec_";
 const PUBLIC_PREFIX: &str = "whpk_";
-/// Bytes of a new secret, and of an Ed25519 seed.
+/// Bytes of a new secret and of an Ed25519 seed.
 const LENGTH: usize = 32;
-/// Bytes that the specification allows.
+/// Bytes of a secret that the specification allows.
 const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// A shared secret: `whsec_` and 24 to 64 bytes in Base64.
 pub struct Secret(Vec<u8>);
 
-/// What signs for an endpoint: a shared secret for `v1`, a key pair for `v1a`.
+/// The keys that sign for an endpoint: a shared secret for `v1`, a key pair for `v1a`.
 pub struct Keys {
     secret: Secret,
     seed: [u8; LENGTH],
@@ -47,14 +48,14 @@ impl Secret {
         Self(bytes.to_vec())
     }
 
-    /// Reads `whsec_...`; `None` when it is not that.
+    /// Reads `whsec_...`; `None` if the text is malformed.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = BASE64_STANDARD.decode(text.strip_prefix(PREFIX)?).ok()?;
         LENGTHS.contains(&bytes.len()).then_some(Self(bytes))
     }
 
-    /// As receivers are given it.
+    /// The secret in the form that receivers get.
     #[must_use]
     pub fn reveal(&self) -> String {
         format!("{PREFIX}{}", BASE64_STANDARD.encode(&self.0))
@@ -70,7 +71,7 @@ impl Secret {
 }
 
 impl Keys {
-    /// `None` when ring takes no such seed, which it takes all of.
+    /// `None` if ring refuses the seed, which it does not do for 32 bytes.
     #[must_use]
     pub fn from_random(secret: [u8; LENGTH], seed: [u8; LENGTH]) -> Option<Self> {
         Self::new(Secret::from_random(secret), seed)
@@ -81,13 +82,13 @@ impl Keys {
         Some(Self { secret, seed, pair })
     }
 
-    /// To be sealed.
+    /// The keys as bytes, to be encrypted.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         [&self.seed[..], &self.secret.0].concat()
     }
 
-    /// Reads what [`Keys::to_bytes`] gave.
+    /// Reads the bytes of [`Keys::to_bytes`].
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (seed, secret) = bytes.split_first_chunk()?;
@@ -106,19 +107,19 @@ impl Keys {
     }
 }
 
-/// A public key as receivers are given it: `whpk_...`
+/// A public key in the form that receivers get: `whpk_...`
 #[must_use]
 pub fn show_public_key(key: &[u8]) -> String {
     format!("{PUBLIC_PREFIX}{}", BASE64_STANDARD.encode(key))
 }
 
-/// The header's value: a signature of each sort by each of the keys, those of `v1` first. A receiver takes the message when
-/// one of them is right: while keys are rotated there are two of each.
+/// The value of the signature header: every key signs in both schemes, and `v1` signatures come first. A receiver
+/// accepts the message if any signature is valid. During a rotation there are two of each scheme.
 #[must_use]
 pub fn sign(keys: &[Keys], id: &str, timestamp: i64, body: &str) -> String {
-    let symmetric = keys.iter().map(|it| it.secret.sign(id, timestamp, body));
-    let asymmetric = keys.iter().map(|it| {
-        let signature = it.pair.sign(format!("{id}.{timestamp}.{body}").as_bytes());
+    let symmetric = keys.iter().map(|key| key.secret.sign(id, timestamp, body));
+    let asymmetric = keys.iter().map(|key| {
+        let signature = key.pair.sign(format!("{id}.{timestamp}.{body}").as_bytes());
         format!("v1a,{}", BASE64_STANDARD.encode(signature))
     });
     symmetric.chain(asymmetric).collect::<Vec<_>>().join(" ")
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_has_24_to_64_bytes_in_base64_behind_its_prefix() {
+    fn a_secret_is_a_prefix_and_24_to_64_bytes_in_base64() {
         let of = |length: usize| format!("whsec_{}", BASE64_STANDARD.encode(vec![7; length]));
         assert!(Secret::parse(&of(24)).is_some() && Secret::parse(&of(64)).is_some());
         for text in [of(23), of(65), of(32)[6..].to_owned(), "whsec_".to_owned(), "whsec_!!!!".to_owned()] {
@@ -148,12 +149,15 @@ mod tests {
     }
 
     #[test]
-    fn every_key_signs_in_both_ways_and_each_signature_verifies_under_its_own_key_alone() {
-        let keys = [1_u8, 2].map(|it| Keys::from_random([it; 32], [it + 10; 32]).unwrap());
+    fn every_key_signs_in_both_schemes_and_each_signature_verifies_under_its_own_key_alone() {
+        let keys = [1_u8, 2].map(|byte| Keys::from_random([byte; 32], [byte + 10; 32]).unwrap());
         let header = sign(&keys, "id", 1_600_000_000, "{}");
         let signatures: Vec<_> = header.split(' ').collect();
         let [first, second, third, fourth] = signatures[..] else { panic!("{header}") };
-        assert_eq!([first, second], [1_u8, 2].map(|it| Secret::from_random([it; 32]).sign("id", 1_600_000_000, "{}")));
+        assert_eq!(
+            [first, second],
+            [1_u8, 2].map(|byte| Secret::from_random([byte; 32]).sign("id", 1_600_000_000, "{}"))
+        );
         for (signature, key, other) in [(third, &keys[0], &keys[1]), (fourth, &keys[1], &keys[0])] {
             let bytes = BASE64_STANDARD.decode(signature.strip_prefix("v1a,").unwrap()).unwrap();
             let by = |key: &Keys, message: &str| {

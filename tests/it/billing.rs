@@ -1,5 +1,5 @@
-//! Money: a confirmed match is paid for once, whatever happens; nothing else is paid for; and nobody reads another's
-//! statement.
+//! Money: a confirmed match is debited exactly once, whatever happens, and nothing else is debited. No organisation
+//! reads the statement of another.
 
 use std::time::Duration;
 
@@ -141,9 +141,9 @@ async fn what_costs_nothing_moves_nothing() {
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// A delivery: whoever gets it claims the job, if it is to be had.
+    /// A delivery of the doorbell: a worker claims the job if it can.
     Deliver(usize),
-    /// A worker, perhaps a zombie, finishes by the claim that it had last.
+    /// A worker finishes with its last claim, even if it has lost the lease.
     Confirm(usize),
     Mismatch(usize),
     /// A transient fault puts the job back.
@@ -192,7 +192,7 @@ fn whatever_is_redelivered_and_whoever_comes_back_from_the_dead_a_match_is_paid_
             let verdict: Option<String> = world.scalar("SELECT verdict FROM jobs WHERE id = $1", job).await;
             let paid: i64 =
                 world.scalar("SELECT coalesce(sum(amount_minor), 0)::bigint FROM ledger WHERE job_id = $1", job).await;
-            // Out of the way of the next case's sweeps.
+            // So that the sweeps of the next case do not find it.
             world.execute("UPDATE jobs SET run_after = now() + interval '1 year', lease_until = CASE WHEN state = 'running' THEN now() + interval '1 year' END WHERE state IN ('queued', 'running')").await;
             let expected = if verdict.as_deref() == Some("approved") { PRICE } else { 0 };
             prop_assert_eq!(paid, expected);
@@ -217,11 +217,11 @@ async fn matches_that_end_at_the_same_time_leave_books_that_balance() {
         let job = submit(&world).await;
         claims.push(claim(&world, job).await);
     }
-    // Each is finished twice at the same time, as by a worker that lost the answer to its commit.
-    let finishes = claims.iter().flat_map(|it| [it, it]).map(|it| finish(&world, it, Verdict::Approved));
+    // Each job is finished twice at the same time, as by a worker that lost the answer to its commit.
+    let finishes = claims.iter().flat_map(|claim| [claim, claim]).map(|claim| finish(&world, claim, Verdict::Approved));
     let tops = (0..8).map(|_| credit(&world, world.tenant.id, 25));
     let (changes, _) = tokio::join!(futures_util::future::join_all(finishes), futures_util::future::join_all(tops));
-    assert_eq!(changes.into_iter().filter(|it| *it == Change::Done).count(), usize::try_from(JOBS).unwrap());
+    assert_eq!(changes.into_iter().filter(|change| *change == Change::Done).count(), usize::try_from(JOBS).unwrap());
     assert_eq!((debits(&world).await, balance(&world).await), (JOBS, 1000 + 8 * 25 - JOBS * PRICE));
     assert_books_balance(&world).await;
     assert_eq!(world.count("SELECT count(*) FROM usage").await, JOBS);
@@ -271,20 +271,20 @@ async fn a_wallet_that_may_not_be_overdrawn_takes_in_what_it_can_pay_for_and_no_
     let (status, _) = api.submit(None, &request("face_match", blank(), blank())).await;
     assert_eq!(status, StatusCode::ACCEPTED, "what costs nothing is taken");
 
-    // Money for five and a bit: of many that come at once, five are taken.
+    // The balance covers five jobs and a bit. Of many that come at the same time, five are accepted.
     credit(&world, world.tenant.id, 5 * PRICE + PRICE / 2).await;
     let at_once = (0..24).map(|_| api.submit(None, &match_request));
     let answers = futures_util::future::join_all(at_once).await;
-    let taken = answers.iter().filter(|it| it.0 == StatusCode::ACCEPTED).count();
-    let refused = answers.iter().filter(|it| it.0 == StatusCode::PAYMENT_REQUIRED).count();
+    let taken = answers.iter().filter(|(status, _)| *status == StatusCode::ACCEPTED).count();
+    let refused = answers.iter().filter(|(status, _)| *status == StatusCode::PAYMENT_REQUIRED).count();
     assert_eq!((taken, refused), (5, 19));
 
-    // One that ends unpaid frees its part; one that is paid for does not.
-    let ids: Vec<JobId> = answers.iter().filter_map(|it| it.1["id"].as_str()?.parse().ok().map(JobId)).collect();
+    // A job that ends without a debit frees its part of the balance; a debited one does not.
+    let ids: Vec<JobId> = answers.iter().filter_map(|(_, body)| body["id"].as_str()?.parse().ok().map(JobId)).collect();
     assert_eq!(finish(&world, &claim(&world, ids[0]).await, Verdict::Approved).await, Change::Done);
     assert_eq!(api.submit(None, &match_request).await.0, StatusCode::PAYMENT_REQUIRED);
     assert_eq!(finish(&world, &claim(&world, ids[1]).await, Verdict::Rejected).await, Change::Done);
-    // Of two under one key the second is the first again, though the money is gone.
+    // A repetition under the same key gets the first answer, although the balance is used up.
     let twice = futures_util::future::join_all((0..4).map(|_| api.submit(Some("key"), &match_request))).await;
     assert!(twice.iter().all(|(status, _)| *status == StatusCode::ACCEPTED), "{twice:?}");
     assert!(twice.iter().all(|(_, answer)| answer["id"] == twice[0].1["id"]));
@@ -327,7 +327,7 @@ async fn a_statement_shows_an_organisation_its_own_movements_page_by_page_and_no
     assert_eq!(wallet, json!({ "currency": "EUR", "balance": "47.50", "balance_minor": 4750 }));
     let whole = page(&api, "").await;
     let entries = whole["entries"].as_array().unwrap();
-    let paid_for: Vec<_> = entries.iter().filter_map(|it| it["job_id"].as_str()).collect();
+    let paid_for: Vec<_> = entries.iter().filter_map(|entry| entry["job_id"].as_str()).collect();
     let expected: Vec<_> = jobs.iter().rev().map(ToString::to_string).collect();
     assert_eq!(paid_for, expected, "newest first");
     assert_eq!(entries[0]["balance_after"], "47.50");
@@ -337,7 +337,7 @@ async fn a_statement_shows_an_organisation_its_own_movements_page_by_page_and_no
     );
     assert_eq!((&entries[5]["kind"], &entries[5]["note"]), (&json!("credit"), &json!("a \"note\", ok")));
 
-    // Page by page it is the same.
+    // Pages give the same entries.
     let (mut paged, mut next) = (Vec::new(), Some("/v1/billing/statement?limit=4".to_owned()));
     while let Some(path) = next {
         let (_, page) = api.get(&path).await;
@@ -347,11 +347,11 @@ async fn a_statement_shows_an_organisation_its_own_movements_page_by_page_and_no
     assert_eq!(&paged, entries);
     let middle = entries[2]["created_at"].as_str().unwrap();
     let (since, until) = (page(&api, &format!("?from={middle}")).await, page(&api, &format!("?to={middle}")).await);
-    let count = |it: &Value| it["entries"].as_array().unwrap().len();
+    let count = |page: &Value| page["entries"].as_array().unwrap().len();
     assert_eq!(count(&since) + count(&until), 6, "a period has each movement once");
     assert_eq!(count(&page(&api, "?from=2999-01-01T00:00:00Z").await), 0);
 
-    // The other organisation sees its own, and our cursor says nothing to it.
+    // The other organisation sees only its own entries, and a cursor of ours does not work for it.
     let (_, wallet) = other.get("/v1/billing/wallet").await;
     assert_eq!(wallet["balance"], "7.77");
     let theirs = page(&other, "").await;
@@ -430,13 +430,13 @@ async fn a_top_up_is_refused_when_it_makes_no_sense() {
         ("1", "XXX", "", "--currency"),
         ("1", "EUR", &long, "--note"),
     ] {
-        let (success, told) = credit(amount, currency, note).await;
-        assert!(!success && told.contains(because), "{amount} {currency}: {told}");
+        let (success, output) = credit(amount, currency, note).await;
+        assert!(!success && output.contains(because), "{amount} {currency}: {output}");
     }
     assert!(credit("1", "EUR", "").await.0);
-    let (success, told) = credit("1", "USD", "").await;
-    assert!(!success && told.contains("kept in EUR"), "{told}");
-    let unknown = world.run(&["wallet", "show", "--name", "nobody"]).await;
+    let (success, output) = credit("1", "USD", "").await;
+    assert!(!success && output.contains("kept in EUR"), "{output}");
+    let unknown = world.run(&["wallet", "show", "--organisation", "nobody"]).await;
     assert!(!unknown.status.success());
     assert_eq!(world.count("SELECT count(*) FROM ledger").await, 1);
 }

@@ -36,7 +36,7 @@ fn with(field: &str, value: Option<Value>) -> Value {
     body
 }
 
-/// The best of the gallery, and a living person.
+/// Evidence: the best similarity of the gallery, and a living person.
 fn matched(scores: &[Option<f64>], liveness: f64) -> Evidence {
     Evidence { liveness: Some(live(liveness, Judgement::Live)), ..gallery(scores) }
 }
@@ -92,11 +92,11 @@ async fn the_answer_has_the_fields_of_the_contract_and_is_a_function_of_the_job(
     );
     for id in [&comparison["_id"], &liveness["_id"]] {
         let id = id.as_str().unwrap();
-        assert!(id.len() == 24 && id.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')), "{id}");
+        assert!(id.len() == 24 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{id}");
     }
     assert_ne!(comparison["_id"], liveness["_id"]);
     let id = body["id"].as_str().unwrap();
-    assert!(id.len() == 5 && id.bytes().all(|it| it.is_ascii_uppercase()), "{id}");
+    assert!(id.len() == 5 && id.bytes().all(|byte| byte.is_ascii_uppercase()), "{id}");
     assert!(DateTime::parse_from_rfc3339(&created).is_ok() && created.len() == "2026-01-31T08:00:00.000Z".len());
 
     let again = answer(call()).await;
@@ -115,7 +115,7 @@ async fn a_missing_parameter_is_409_with_the_line_end_that_its_clients_know() {
             assert_eq!(answer.body["message"], format!("missing {field}\n"));
         }
     }
-    // Of several, the first in the contract's order; and before anything that is invalid.
+    // If several fields are missing, the first in the order of the contract is named, before anything invalid.
     for (body, missing) in [
         (json!({}), "os"),
         (json!({ "os": "AMIGA", "search_mode": "SLOW" }), "probe"),
@@ -229,12 +229,17 @@ async fn liveness_is_there_from_the_minimal_score_on_and_passes_at_its_own() {
         (&[Some(0.849_999), Some(0.1)], None, 0.849_999, None),
         (&[Some(0.0)], None, 0.0, None),
     ] {
-        let evidence = Evidence { liveness: liveness.map(|(score, it)| live(score, it)), ..gallery(scores) };
+        let evidence =
+            Evidence { liveness: liveness.map(|(score, judgement)| live(score, judgement)), ..gallery(scores) };
         let (answer, _) = answered(&world, api.post(PATH, &good()), evidence).await;
         let data = &answer.body["data"];
         assert_eq!((answer.status, &data["comparison"]["result"]["score"]), (200, &json!(best)), "the best one");
         assert_eq!(data["comparison"]["result"]["gallery_scores"], json!(scores));
-        assert_eq!(data.get("liveness").map(|it| it["result"]["passed"].as_bool().unwrap()), passed, "{scores:?}");
+        assert_eq!(
+            data.get("liveness").map(|liveness| liveness["result"]["passed"].as_bool().unwrap()),
+            passed,
+            "{scores:?}"
+        );
     }
 }
 
@@ -248,7 +253,7 @@ async fn faces_not_found_images_not_read_and_liveness_not_to_be_had_are_told_apa
         (seen(picture(1), unreadable("invalid_image")).into(), 400, "InvalidParameter", "probe"),
         (seen(unreadable("invalid_image"), picture(1)).into(), 400, "InvalidParameter", "gallery"),
         (Ending::Failure("liveness_unavailable"), 503, "LivenessUnavailable", "liveness"),
-        // Never passed in silence, not even where the job forgot to test.
+        // A missing test is never a pass, not even if the job skipped it by mistake.
         (compared(0.9).into(), 503, "LivenessUnavailable", "liveness"),
     ];
     for (ending, status, code, named) in cases {

@@ -32,7 +32,7 @@ fn with(field: &str, value: Option<Value>) -> Value {
     body
 }
 
-/// The report of a job that ends like that.
+/// The report of a job with this ending.
 async fn report(world: &World, api: &Api, body: &Value, ending: impl Into<Ending>) -> Value {
     let accepted = answer(api.post(PATH, body)).await;
     assert_eq!(accepted.status, 202, "{accepted:?}");
@@ -141,7 +141,8 @@ async fn without_a_verdict_a_report_is_not_finished_without_score_and_its_warnin
         assert_eq!((&found["status"], &found["score"]), (&json!("Not Finished"), &Value::Null));
         let expected: Vec<_> = expected.into_iter().map(|(risk, data)| json!([risk, data, "error"])).collect();
         let warnings = found["warnings"].as_array().unwrap().iter();
-        let warnings: Vec<_> = warnings.map(|it| json!([it["risk"], it["additional_data"], it["log_type"]])).collect();
+        let warnings: Vec<_> =
+            warnings.map(|warning| json!([warning["risk"], warning["additional_data"], warning["log_type"]])).collect();
         assert_eq!(warnings, expected);
     }
     let claim = {
@@ -187,11 +188,13 @@ async fn warnings_have_the_fields_of_the_contract_and_an_error_never_ends_as_app
         (&required, None, "In Review", Some("LIVENESS_NOT_PERFORMED"), "information"),
         (&required, Some((0.9, Judgement::Live)), "Approved", None, ""),
     ] {
-        let evidence = Evidence { liveness: liveness.map(|(score, it)| live(score, it)), ..compared(0.9) };
+        let evidence =
+            Evidence { liveness: liveness.map(|(score, judgement)| live(score, judgement)), ..compared(0.9) };
         let found = report(&world, api, &good(), evidence).await;
         assert_eq!(found["status"], status, "{liveness:?}");
         let warnings = found["warnings"].as_array().unwrap();
-        let found = warnings.first().map(|it| (it["risk"].as_str().unwrap(), it["log_type"].as_str().unwrap()));
+        let found =
+            warnings.first().map(|warning| (warning["risk"].as_str().unwrap(), warning["log_type"].as_str().unwrap()));
         assert_eq!(found, risk.map(|risk| (risk, log_type)), "{liveness:?}");
     }
     let grave = Evidence { comparison: compared(0.9).comparison, ..seen(unreadable("invalid_image"), picture(1)) };
@@ -243,7 +246,7 @@ async fn bad_input_is_a_problem_that_names_the_field() {
     assert_eq!(answer(api.request(Method::POST, PATH).body(body)).await.problem(), (413, "body_too_large"));
     assert_eq!(world.count("SELECT count(*) FROM jobs").await, 0);
 
-    // Another kind has no report, and another organisation none of ours.
+    // Jobs of another kind have no report, and another organisation cannot read ours.
     let check = json!({ "photo": good()["source_image"], "probe_image": good()["target_image"] });
     let check = answer(api.post("/likeness_check", &check).header("prefer", "wait=0")).await;
     let id = check.body["id"].as_str().unwrap().to_owned();

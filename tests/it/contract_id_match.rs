@@ -35,7 +35,7 @@ fn with(field: &str, value: Option<Value>) -> Value {
     body
 }
 
-/// What every error of this face looks like; its message and its request id are for people.
+/// Checks the shape of an error. Its message and its request id are for people.
 fn assert_refused(answer: &Answer, status: u16, code: &str) {
     assert_eq!((answer.status, answer.header("content-type")), (status, "application/json"), "{answer:?}");
     assert!(!answer.body["message"].as_str().unwrap().is_empty());
@@ -84,7 +84,7 @@ async fn a_confirmed_match_has_the_whole_envelope_on_both_paths() {
         assert_eq!(answer.body, expected, "{path}");
         request_ids.push(claim.summary.request_id.to_string());
     }
-    assert!(request_ids.iter().all(|it| it.len() == 12) && request_ids[0] != request_ids[1], "{request_ids:?}");
+    assert!(request_ids.iter().all(|id| id.len() == 12) && request_ids[0] != request_ids[1], "{request_ids:?}");
     let number = "SELECT count(*) FROM sealed_records WHERE purpose = 'id_number'";
     assert_eq!(world.count(number).await, 2, "the number is kept sealed");
 }
@@ -102,7 +102,7 @@ async fn the_verdict_falls_on_the_unrounded_score_and_the_tier_follows_it() {
         (Some(json!(0.85)), 0.85, "CONFIRMED", 0.85, "STRONG_MATCH", "MATCH_SUCCESS"),
         (Some(json!(0.60)), 0.60, "CONFIRMED", 0.6, "MATCH", "MATCH_SUCCESS"),
         (Some(json!(0.60)), 0.599_999, "MISMATCH", 0.6, "NO_MATCH", "SCORE_BELOW_THRESHOLD"),
-        // A stricter threshold than the tier's: the verdict wins.
+        // The threshold is stricter than the tier: the verdict wins.
         (Some(json!(0.95)), 0.90, "MISMATCH", 0.9, "NO_MATCH", "SCORE_BELOW_THRESHOLD"),
         (Some(json!(0)), 0.0, "CONFIRMED", 0.0, "MATCH", "MATCH_SUCCESS"),
         (Some(json!(1)), 1.0, "CONFIRMED", 1.0, "STRONG_MATCH", "MATCH_SUCCESS"),

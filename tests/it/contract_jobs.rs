@@ -1,4 +1,5 @@
-//! The contract of the job itself: the native request over HTTP and AMQP, and the list of jobs. See `docs/contracts.md`.
+//! The contract of the job itself: the native request over HTTP and AMQP, and the list of jobs. See
+//! `docs/contracts.md`.
 
 use std::collections::HashSet;
 
@@ -72,7 +73,7 @@ async fn a_repetition_gets_the_first_answer_even_when_the_job_is_over() {
     assert_eq!((again.status, &again.body, again.header("idempotent-replayed")), (202, &first.body, "true"));
     assert_eq!(again.header("location"), first.header("location"));
     assert_eq!(call(&native("face_match")).await.problem(), (409, "idempotency_conflict"));
-    // The same bytes are another request at another door.
+    // The same bytes on another path are another request.
     let other_door = answer(api.post("/likeness_check", &native("likeness_check")).header("idempotency-key", &key));
     assert_eq!(other_door.await.status, 400);
     for key in ["k".repeat(256), String::new()] {
@@ -138,12 +139,12 @@ async fn jobs_are_listed_page_by_page_the_newest_first() {
     while let Some(path) = next {
         let (status, page) = api.get(&path).await;
         assert_eq!(status, 200);
-        listed.extend(page["jobs"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap().to_owned()));
+        listed.extend(page["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned()));
         pages += 1;
         next = page["links"]["next"].as_str().map(ToOwned::to_owned);
-        // What comes meanwhile is newer than every further page.
+        // A job that arrives now is newer than every page to come.
         api.submit(None, &native("likeness_check")).await;
-        assert!(next.as_ref().is_none_or(|it| it.contains("kind=likeness_check")), "filters stay: {next:?}");
+        assert!(next.as_ref().is_none_or(|path| path.contains("kind=likeness_check")), "filters stay: {next:?}");
     }
     assert_eq!((pages, listed), (3, submitted));
     let (_, theirs) = stranger.get("/v1/jobs").await;
@@ -183,7 +184,7 @@ async fn the_list_is_filtered_by_status_state_kind_and_time() {
         }
     }
     api.submit(None, &native("id_match")).await;
-    // One day apart, the first one the oldest; so that times need no clock.
+    // One day apart, oldest first, so that the test needs no clock.
     let dated = "UPDATE jobs SET created_at = '2026-01-01T12:00:00Z'::timestamptz
                      + make_interval(days => (SELECT count(*)::int FROM jobs AS older WHERE older.id < jobs.id))";
     assert_eq!(world.execute(dated).await, 8);
@@ -206,7 +207,7 @@ async fn the_list_is_filtered_by_status_state_kind_and_time() {
     ] {
         let (status, page) = api.get(&format!("/v1/jobs?{query}")).await;
         assert_eq!(status, 200, "{query}: {page}");
-        let found: Vec<_> = page["jobs"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap()).collect();
+        let found: Vec<_> = page["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap()).collect();
         let expected: Vec<_> = expected.iter().map(|i| ids[*i].as_str()).collect();
         assert_eq!(found, expected, "{query}");
     }
@@ -260,10 +261,10 @@ async fn all_four_kinds_are_accepted_over_amqp_and_completed() {
         assert_eq!((claim.summary.id.to_string(), claim.params.kind()), (id.clone(), kind));
         let completed = producer.reply(kind, "completed").await;
         assert_eq!((&completed.body["id"], &completed.body["status"]), (&json!(id), &json!("Rejected")));
-        // The same message once more is told so.
+        // A repetition of the same message is answered as a duplicate.
         producer.submit(kind, &body).await;
         eventually("the repetition is answered", std::time::Duration::from_secs(30), async || {
-            producer.replies().await.iter().any(|it| it.correlation_id == kind && it.body["duplicate"] == true)
+            producer.replies().await.iter().any(|reply| reply.correlation_id == kind && reply.body["duplicate"] == true)
         })
         .await;
         ids.insert(id);

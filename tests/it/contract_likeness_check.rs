@@ -43,7 +43,7 @@ async fn the_answer_has_the_fields_of_the_contract_and_no_other() {
     });
     assert_eq!(answer.body, expected, "the similarity is not rounded, the reference is a UUID");
     let lane: String = world.scalar("SELECT lane FROM jobs WHERE id = $1", claim.summary.id).await;
-    assert_eq!(lane, "interactive", "somebody waits");
+    assert_eq!(lane, "interactive", "the caller waits");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,7 +216,7 @@ async fn the_same_key_and_body_give_the_same_answer_again() {
     let conflict = answer(call(&with("similarity_threshold", Some(json!(0.8))))).await;
     assert_eq!(conflict.problem(), (409, "idempotency_conflict"));
     assert_eq!(world.count("SELECT count(*) FROM jobs").await, 1);
-    // An error of the images is an answer as well.
+    // An error about an image is stored like any other answer.
     let call = || api.post(PATH, &good()).header("idempotency-key", "other key");
     let (first, _) = answered(&world, call(), seen(picture(0), picture(1))).await;
     let again = answer(call()).await;

@@ -1,4 +1,4 @@
-//! Synchronous calls: how they wait, and what they leave free meanwhile. See `docs/contracts.md`.
+//! Synchronous calls: how they wait, and that they hold no database connection meanwhile. See `docs/contracts.md`.
 
 use std::time::{Duration, Instant};
 
@@ -39,13 +39,16 @@ async fn thirty_calls_wait_on_two_connections_and_leave_them_free() {
         }
         let transactions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'visavis'
                             AND datname = current_database() AND state LIKE 'idle in transaction%'";
-        assert_eq!(world.count(transactions).await, 0, "nobody holds one while waiting");
+        assert_eq!(world.count(transactions).await, 0, "no call holds a transaction while it waits");
         for _ in 0..WAITING {
             end_next(&world, compared(0.8).into()).await;
         }
     };
     let (answers, ()) = tokio::join!(calls, meanwhile);
-    assert!(answers.iter().all(|it| it.status == 200 && it.body["result"]["similarity"] == 0.8), "{answers:?}");
+    assert!(
+        answers.iter().all(|answer| answer.status == 200 && answer.body["result"]["similarity"] == 0.8),
+        "{answers:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,9 +60,9 @@ async fn however_many_wait_the_database_is_asked_by_one_query_at_a_time() {
     let since = Instant::now();
     let answers = join_all((0..WAITING).map(|_| call())).await;
     let waited = since.elapsed();
-    assert!(answers.iter().all(|it| it.status == 202 && !it.header("location").is_empty()), "{answers:?}");
+    assert!(answers.iter().all(|answer| answer.status == 202 && !answer.header("location").is_empty()), "{answers:?}");
     assert!(waited >= Duration::from_secs(2), "the wait is the caller's: {waited:?}");
-    // The database's statistics are whole once the sessions that made them are over.
+    // The statistics of the database are complete once its sessions have ended.
     assert!(process.terminate().await.success());
     let sessions = "SELECT count(*) FROM pg_stat_activity
                     WHERE application_name = 'visavis' AND datname = current_database()";
@@ -67,8 +70,8 @@ async fn however_many_wait_the_database_is_asked_by_one_query_at_a_time() {
     let asked = world.count("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()").await;
     let calls = i64::try_from(WAITING).unwrap();
     assert!(asked >= calls, "what is counted is counted: {asked}");
-    // One look in 40 ms for all of them, a handful of transactions for each call, and the migrations; a poll for each
-    // call would be thirty looks in 40 ms.
+    // One query every 40 ms for all calls, a few transactions for each call, and the migrations. A poll for each call
+    // would be thirty queries every 40 ms.
     let looks = i64::try_from(waited.as_millis() / 40).unwrap();
     assert!(asked <= looks + 8 * calls + 150, "{asked} transactions in {waited:?}");
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use visavis::domain::ids::JobId;
+use visavis::domain::job::Verdict;
 use visavis::domain::review::{LEASE, Opinion, ReviewDecision};
 use visavis::store::cases::CaseFilter;
 use visavis::store::jobs::Change;
@@ -237,5 +238,5 @@ async fn a_case_that_nobody_decides_lapses_when_its_pictures_are_erased() {
     let state: String = world.scalar("SELECT state FROM review_cases WHERE job_id = $1", case).await;
     assert_eq!(state, "lapsed");
     let job = world.store().find_job(ada.account, case).await.unwrap().unwrap();
-    assert_eq!(job.verdict.unwrap().status(), "In Review", "nobody decided");
+    assert_eq!(job.verdict.unwrap(), Verdict::InReview, "nobody decided");
 }

@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use visavis::domain::ids::JobId;
+use visavis::domain::job::Verdict;
 use visavis::domain::review::{Opinion, Reason, ReviewDecision, Reviewer, UNDO};
 use visavis::domain::tenant::{Account, TenantSettings};
 use visavis::store::decisions::DecisionFilter;
@@ -217,7 +218,7 @@ async fn above_the_organisations_limit_two_must_agree_and_a_lead_settles_dispute
     settle(&world).await;
     assert_eq!(world.case_state(case).await, "decided");
     let job = store.find_job(live(&world), case).await.unwrap().unwrap();
-    assert_eq!(job.verdict.unwrap().status(), "Rejected");
+    assert_eq!(job.verdict.unwrap(), Verdict::Rejected);
     let totals = store.count_reviews(live(&world)).await.unwrap();
     assert_eq!((totals.opened, totals.decided, totals.doubled, totals.agreed), (2, 2, 2, 1));
     let people = store.count_reviewers(live(&world)).await.unwrap();

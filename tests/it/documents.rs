@@ -1,4 +1,5 @@
-//! The documents and the page to try the API in: served by us, whole, and without a word to anybody else.
+//! The start page, the documents and the page to try the API: all assets are ours, and no third party learns of a
+//! visit.
 
 use reqwest::{Method, StatusCode, header};
 use serde_json::Value;
@@ -13,7 +14,11 @@ async fn text(api: &Api, path: &str) -> String {
 
 /// The values of `src` and `href` in a page.
 fn assets(page: &str) -> Vec<&str> {
-    ["src=\"", "href=\""].iter().flat_map(|it| page.split(it).skip(1)).map(|it| it.split('"').next().unwrap()).collect()
+    ["src=\"", "href=\""]
+        .iter()
+        .flat_map(|name| page.split(name).skip(1))
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -25,7 +30,7 @@ async fn the_page_and_each_of_its_assets_come_from_us() {
     let assets = assets(&page);
     assert!(assets.len() >= 5, "{page}");
     for asset in assets {
-        assert!(!asset.contains("//"), "{asset} is somebody else's");
+        assert!(!asset.contains("//"), "{asset} comes from another server");
         let content = text(&api, &format!("/docs/{}", asset.trim_start_matches("./"))).await;
         assert!(!content.is_empty(), "{asset}");
     }
@@ -44,7 +49,7 @@ async fn the_page_may_talk_to_us_alone() {
         let response = api.request(Method::GET, path).send().await.unwrap();
         let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'"), "{path}: {policy}");
-        assert!(["*", "http", "unsafe"].iter().all(|it| !policy.contains(it)), "{path}: {policy}");
+        assert!(["*", "http", "unsafe"].iter().all(|word| !policy.contains(word)), "{path}: {policy}");
         assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
     }
 }

@@ -1,4 +1,4 @@
-//! The HTTP face: who may see what, how long a poll waits, and what a bad request is told.
+//! The HTTP API: who may see what, how long a poll waits, and which error a bad request gets.
 
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,7 @@ async fn another_organisations_job_does_not_exist() {
         assert_eq!(status, StatusCode::NOT_FOUND);
         assert_eq!(problem, nothing, "the answer does not tell that it exists");
     }
-    // The same key of two organisations means two jobs.
+    // The same idempotency key of two organisations means two jobs.
     let body = request("face_match", photos::blank(), photos::blank());
     let (_, one) = owner.submit(Some("key"), &body).await;
     let (_, two) = other.submit(Some("key"), &body).await;
@@ -120,7 +120,7 @@ async fn bad_requests_get_a_problem_document_with_code_and_field() {
             (Some(u64::from(status)), field),
             "{problem}"
         );
-        assert!(problem["detail"].as_str().is_some_and(|it| !it.is_empty()), "{problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
     }
 }
 
@@ -129,7 +129,7 @@ async fn readiness_tells_where_a_worker_computes() {
     let world = World::new().await;
     let process = world.spawn(&["api", "worker"]).await;
     let api = Api::of(&process, &world.tenant.api_key);
-    // It is ready when it is connected, which may be a moment after it started.
+    // It is ready once it is connected, which may be a moment after its start.
     let answer = obtain("the worker is ready", Duration::from_secs(30), async || {
         let (status, answer) = api.get("/readyz").await;
         (status == StatusCode::OK).then_some(answer)
@@ -152,4 +152,36 @@ async fn readiness_tells_what_is_missing() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer["parts"], json!({ "database": "ok", "broker": "not ready" }));
     assert_eq!(api.request(Method::GET, "/livez").send().await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_another_type_is_refused_with_what_was_found_and_what_to_send() {
+    const PATHS: [&str; 7] = [
+        "/v1/jobs",
+        "/v1/face-match",
+        "/likeness_check",
+        "/v1/face/id-match/",
+        "/v2/face-recognition/compare-with-liveness",
+        "/v1/webhooks",
+        "/v1/images",
+    ];
+    let world = World::without_broker().await;
+    let process = world.spawn(&["api"]).await;
+    let api = Api::of(&process, &world.tenant.api_key);
+    for path in PATHS {
+        for (declared, found) in [
+            ("multipart/form-data; boundary=x", "multipart/form-data (curl -F sends that)"),
+            ("application/x-www-form-urlencoded", "application/x-www-form-urlencoded (curl -d sends that unless"),
+            ("text/plain", "text/plain, which this path does not take"),
+        ] {
+            let request = api.request(Method::POST, path).header("content-type", declared).body("--x--");
+            let (status, problem) = api::send(request).await;
+            let detail = problem["detail"].as_str().unwrap();
+            assert_eq!((status.as_u16(), &problem["code"]), (415, &json!("unsupported_media_type")), "{path}");
+            assert!(detail.contains(found) && detail.contains("curl -H 'Content-Type: "), "{path}: {detail}");
+        }
+    }
+    let (status, problem) = api::send(api.request(Method::POST, "/v1/images").body("x")).await;
+    assert_eq!(status.as_u16(), 415);
+    assert!(problem["detail"].as_str().unwrap().starts_with("the request has no Content-Type, "), "{problem}");
 }

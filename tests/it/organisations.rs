@@ -1,4 +1,4 @@
-//! Organisations by the admin API and by the command line: what is set, which keys live, and what they may do.
+//! Organisations over the admin API and the command line: their settings, their keys, and what the keys may do.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -59,7 +59,8 @@ async fn an_organisation_is_made_changed_and_obeyed_by_every_door() {
     let (_, own) = bank.get("/v1/organisation").await;
     assert_eq!((&own["name"], &own["sandbox"], &own["approved"]), (&json!("bank"), &json!(false), &json!(true)));
     let (_, page) = admin.get("/admin/v1/organisations").await;
-    let names: Vec<_> = page["organisations"].as_array().unwrap().iter().map(|it| it["name"].clone()).collect();
+    let names: Vec<_> =
+        page["organisations"].as_array().unwrap().iter().map(|organisation| organisation["name"].clone()).collect();
     assert_eq!(names, ["acme", "bank"]);
 }
 
@@ -120,7 +121,7 @@ async fn a_key_is_rotated_with_two_live_and_ends_when_it_is_revoked_or_its_time_
     let (status, problem) = call(&admin, Method::POST, &rotate(&second), &json!({})).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("two_live_keys")));
     let (_, listed) = admin.get(&keys).await;
-    let found = listed.as_array().unwrap().iter().find(|it| it["id"] == second["id"]).unwrap();
+    let found = listed.as_array().unwrap().iter().find(|key| key["id"] == second["id"]).unwrap();
     assert_eq!(
         (&found["scopes"], &found["label"]),
         (&json!(["read"]), &json!("poller")),

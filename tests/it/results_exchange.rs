@@ -1,4 +1,5 @@
-//! The results exchange: every event of a live account, under its organisation's routing key, for nobody else to read.
+//! The results exchange: every event of a live account goes out with the routing key of its organisation, and no other
+//! organisation can read it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -26,7 +27,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// The organisation's broker user, with a queue of its own.
+    /// The broker user of the organisation, with a queue of its own.
     async fn connect(world: &World) -> Self {
         let url = world.producer_url();
         let connection = Connection::connect(url.as_str(), ConnectionProperties::default()).await.unwrap();
@@ -52,7 +53,8 @@ impl Reader {
 /// The next message's routing key, id, type and body.
 async fn next(consumer: &mut Consumer) -> (String, String, String, Value) {
     let delivery = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("a result comes").unwrap().unwrap();
-    let text = |it: &Option<lapin::types::ShortString>| it.as_ref().map(ToString::to_string).unwrap_or_default();
+    let text =
+        |property: &Option<lapin::types::ShortString>| property.as_ref().map(ToString::to_string).unwrap_or_default();
     let (id, kind) = (text(delivery.properties.message_id()), text(delivery.properties.kind()));
     (delivery.routing_key.to_string(), id, kind, serde_json::from_slice(&delivery.data).unwrap())
 }
@@ -72,7 +74,7 @@ async fn events_come_under_their_organisation_s_key_those_before_the_relay_s_sta
     let stored: uuid::Uuid = world.scalar("SELECT id FROM events WHERE job_id = $1", early).await;
     assert_eq!(id, stored.to_string());
 
-    // Of the sandbox, and of a kind that is not bound: nothing comes. What comes next is what is bound.
+    // Events of the sandbox and of a kind that is not bound do not come. The next message is of a bound kind.
     let sandbox = world.submit_pair("face_match", photos::blank(), photos::blank()).await;
     world.execute("UPDATE jobs SET sandbox = true WHERE state = 'queued'").await;
     finish(&world, sandbox).await;
@@ -82,7 +84,7 @@ async fn events_come_under_their_organisation_s_key_those_before_the_relay_s_sta
     let last = event(&world).await;
     assert_eq!(next(&mut results).await.3["data"]["id"], json!(last));
 
-    // Whoever relays after it goes on behind what was published.
+    // The next relay continues after the last published event.
     relay.kill9();
     world.execute("UPDATE event_tails SET lease_until = now()").await;
     let _relay = world.spawn(&["relay"]).await;
@@ -94,8 +96,9 @@ async fn events_come_under_their_organisation_s_key_those_before_the_relay_s_sta
     while !missing.is_empty() {
         let (key, id, ..) = next(&mut results).await;
         assert_eq!(key, "acme.face_match.not_finished");
-        // The last one again, when the relay was killed before it noted that the broker has it; none from before.
-        assert!(missing.remove(&id) || new.iter().chain(&old[3..]).any(|it| it.to_string() == id), "{id} was noted");
+        // The last event may come again, if the relay was killed before it noted the confirmation. Earlier ones may
+        // not.
+        assert!(missing.remove(&id) || new.iter().chain(&old[3..]).any(|job| job.to_string() == id), "{id} was noted");
     }
 }
 
@@ -124,7 +127,7 @@ async fn a_queue_that_is_full_and_refuses_more_stops_no_other_s_results() {
     while !missing.is_empty() {
         missing.remove(next(&mut results).await.3["data"]["id"].as_str().unwrap());
     }
-    // And those that come after the refusals.
+    // Events after the refusals come too.
     let last = event(&world).await.to_string();
     while next(&mut results).await.3["data"]["id"] != json!(last) {}
 }

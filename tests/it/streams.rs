@@ -1,4 +1,4 @@
-//! Streams of events: as they happen, each once, in one order, and whoever comes back misses none.
+//! Streams of events: as they happen, each once, in one order. A client that resumes misses none.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -22,12 +22,12 @@ async fn a_job_s_stream_tells_all_that_happened_to_it_and_the_account_s_what_hap
     let (id, kind, data) = stream.event().await;
     assert_eq!((kind.as_str(), &data["id"], &data["verdict"]), ("job.completed", &json!(job), &json!("not_finished")));
     let before: Uuid = world.scalar("SELECT id FROM events WHERE job_id = $1", first).await;
-    let mut heard = account.event().await.0;
-    if heard == before.to_string() {
-        // It was a moment old, and a transaction from before it still ran, of another test perhaps.
-        heard = account.event().await.0;
+    let mut received = account.event().await.0;
+    if received == before.to_string() {
+        // The earlier event: an older transaction, perhaps of another test, was still open when the stream began.
+        received = account.event().await.0;
     }
-    assert_eq!(heard, id);
+    assert_eq!(received, id);
     assert_eq!(api.delete(&format!("/v1/jobs/{job}")).await.0, StatusCode::OK);
     let (erased, kind, _) = stream.event().await;
     assert_eq!(kind, "image.erased");
@@ -57,7 +57,7 @@ async fn another_account_s_events_are_not_told_and_what_is_wrong_is_named() {
     let foreign = tenant_of(&world, "stranger").await;
     let accounts = [(&test_key, world.tenant.id.0, true), (&stranger, foreign, false)];
     for (listener, (other, tenant, sandbox)) in deaf.iter_mut().zip(accounts) {
-        // The next thing that it hears is its own.
+        // The next event of the stream is its own.
         let insert =
             "INSERT INTO events (id, tenant_id, sandbox, type, payload) VALUES ($1, $2, $3, 'endpoint.disabled', '{}')";
         let own = Uuid::now_v7();
@@ -93,7 +93,7 @@ async fn what_is_committed_late_is_told_first_and_what_came_after_it_waits() {
     let mut late = world.pool.begin().await.unwrap();
     let second = write(&mut late, &world).await;
     late.commit().await.unwrap();
-    // A reader that went by what is committed would now read the second, and never the first.
+    // A reader that trusts committed events alone would now read the second and later skip the first.
     assert_eq!(world.count("SELECT count(*) FROM events").await, 1);
     assert!(world.store().list_events(from, 10).await.unwrap().is_empty());
     early.commit().await.unwrap();
@@ -104,22 +104,22 @@ async fn what_is_committed_late_is_told_first_and_what_came_after_it_waits() {
 async fn a_client_that_is_cut_off_again_and_again_gets_every_event_once() {
     const EVENTS: i32 = 300;
     let (world, _process, api) = World::with_api().await;
-    let mut heard: Vec<String> = Vec::new();
+    let mut received: Vec<String> = Vec::new();
     let mut stream = Stream::open(&api, "/v1/events", None).await;
     let count = usize::try_from(EVENTS).unwrap();
     let listening = async {
-        while heard.len() < count {
-            for _ in 0..(heard.len() % 7 + 1).min(count - heard.len()) {
-                heard.push(stream.event().await.0);
+        while received.len() < count {
+            for _ in 0..(received.len() % 7 + 1).min(count - received.len()) {
+                received.push(stream.event().await.0);
             }
-            stream = Stream::open(&api, "/v1/events", heard.last().map(String::as_str)).await;
+            stream = Stream::open(&api, "/v1/events", received.last().map(String::as_str)).await;
         }
     };
     tokio::join!(listening, events(&world, EVENTS));
-    let distinct: HashSet<_> = heard.iter().collect();
+    let distinct: HashSet<_> = received.iter().collect();
     assert_eq!(distinct.len(), count, "none twice");
     let missed =
-        world.store().find_cursor(live(&world), heard.last().unwrap().parse().unwrap()).await.unwrap().unwrap();
+        world.store().find_cursor(live(&world), received.last().unwrap().parse().unwrap()).await.unwrap().unwrap();
     assert!(world.store().list_events(missed, 1).await.unwrap().is_empty(), "none after the last");
 }
 

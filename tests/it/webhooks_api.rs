@@ -1,4 +1,5 @@
-//! Webhook endpoints by the API: made, shown, changed, rotated, deleted; what is wrong is named; nobody sees another's.
+//! Webhook endpoints over the API: created, shown, changed, rotated, deleted. Errors name the field. No account sees
+//! the endpoints of another.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

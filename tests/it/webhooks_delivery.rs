@@ -1,5 +1,5 @@
-//! Deliveries: signed, repeated on schedule, given up, kept apart; whoever is slow, dead or hostile harms itself alone. The
-//! clock is stepped by moving rows.
+//! Deliveries are signed, repeated on schedule, given up and kept apart: a slow, dead or hostile endpoint harms only
+//! itself. The tests step the clock by moving rows.
 
 use std::io;
 use std::net::IpAddr;
@@ -32,14 +32,15 @@ use crate::support::search::{self, Needle};
 use crate::support::world::request;
 use crate::support::{World, eventually, photos};
 
-/// Whether one of the header's signatures is the secret's, and one the public key's.
+/// Whether the header has a signature by the secret and one by the public key.
 fn signed(header: &str, secret: &str, public_key: &[u8], message: &str) -> (bool, bool) {
     let [id, timestamp, body] = message.splitn(3, '.').collect::<Vec<_>>()[..] else { panic!("{message}") };
     let symmetric = Secret::parse(secret).unwrap().sign(id, timestamp.parse().unwrap(), body);
     let key = UnparsedPublicKey::new(&ED25519, public_key);
-    let is_theirs = |it: &str| key.verify(message.as_bytes(), &BASE64_STANDARD.decode(it).unwrap()).is_ok();
+    let is_theirs =
+        |signature: &str| key.verify(message.as_bytes(), &BASE64_STANDARD.decode(signature).unwrap()).is_ok();
     let signatures: Vec<_> = header.split(' ').collect();
-    let asymmetric = signatures.iter().filter_map(|it| it.strip_prefix("v1a,")).any(is_theirs);
+    let asymmetric = signatures.iter().filter_map(|signature| signature.strip_prefix("v1a,")).any(is_theirs);
     (signatures.contains(&symmetric.as_str()), asymmetric)
 }
 
@@ -54,14 +55,14 @@ async fn an_event_arrives_thin_and_signed_and_while_secrets_rotate_by_both() {
     let job = world.submit(None, body.to_string().as_bytes()).await.unwrap().summary.id;
     finish(&world, job).await;
     let seen = receiver.await_seen(1).await.remove(0);
-    let told = seen.json();
-    assert_eq!(told.as_object().unwrap().keys().collect::<Vec<_>>(), ["type", "timestamp", "data"]);
-    assert_eq!((&told["type"], &told["data"]["id"]), (&json!("job.completed"), &json!(job)));
+    let sent = seen.json();
+    assert_eq!(sent.as_object().unwrap().keys().collect::<Vec<_>>(), ["type", "timestamp", "data"]);
+    assert_eq!((&sent["type"], &sent["data"]["id"]), (&json!("job.completed"), &json!(job)));
     assert_eq!(
-        (&told["data"]["verdict"], &told["data"]["metadata"]),
+        (&sent["data"]["verdict"], &sent["data"]["metadata"]),
         (&json!("not_finished"), &json!({ "case": "7" }))
     );
-    assert_eq!(told["data"]["links"]["self"], format!("/v1/jobs/{job}"));
+    assert_eq!(sent["data"]["links"]["self"], format!("/v1/jobs/{job}"));
     assert!(seen.body.len() < 1024, "thin: {}", seen.body);
     let stored: Uuid = world.scalar("SELECT id FROM events WHERE job_id = $1", job).await;
     assert_eq!(seen.id, stored.to_string());
@@ -75,7 +76,8 @@ async fn an_event_arrives_thin_and_signed_and_while_secrets_rotate_by_both() {
     event(&world).await;
     let third = receiver.await_seen(3).await.remove(2);
     let [new_key, old_key] = &rotated.endpoint.public_keys[..] else { panic!() };
-    let message = |it: &crate::support::receiver::Seen| format!("{}.{}.{}", it.id, it.timestamp, it.body);
+    let message =
+        |request: &crate::support::receiver::Seen| format!("{}.{}.{}", request.id, request.timestamp, request.body);
     for (seen, by_old, by_new, count) in [(&seen, true, false, 2), (&second, true, true, 4), (&third, false, true, 2)] {
         let of = |secret: &str, key: &[u8]| signed(&seen.signature, secret, key, &message(seen));
         assert_eq!(of(&first.secret, old_key), (by_old, by_old), "{}", seen.signature);
@@ -109,7 +111,7 @@ async fn an_endpoint_is_told_what_it_subscribed_to_of_its_own_account_alone() {
     assert_eq!(world.count("SELECT count(*) FROM deliveries").await, 3, "both subscribe to erasures");
     let _dispatcher = Running::start(&world, QUICK);
     let seen = receiver.await_seen(3).await;
-    let erased: Vec<_> = seen.iter().filter(|it| it.json()["type"] == "image.erased").collect();
+    let erased: Vec<_> = seen.iter().filter(|request| request.json()["type"] == "image.erased").collect();
     assert_eq!(erased.len(), 2);
     assert_eq!(erased[0].id, erased[1].id, "one event, two endpoints");
 }
@@ -128,12 +130,12 @@ async fn a_failed_delivery_is_attempted_ten_times_on_schedule_and_then_given_up(
             .await;
         let (least, most) = (wait.as_secs_f64() - 5.0, wait.as_secs_f64() * 1.2);
         assert!((least..=most).contains(&left), "after attempt {}: {left} of {wait:?}", index + 1);
-        // Not yet over five days of failure: that is another test's.
+        // Less than five days of failure: another test covers more.
         world.pass(wait.mul_f64(1.2)).await;
     }
     await_state(&world, "failed", 1).await;
     assert_eq!(receiver.seen().len(), 10);
-    assert!(receiver.seen().iter().all(|it| it.id == receiver.seen()[0].id), "one id");
+    assert!(receiver.seen().iter().all(|request| request.id == receiver.seen()[0].id), "one id");
     let longest = world.count("SELECT max(length(answer))::int8 FROM delivery_attempts").await;
     assert_eq!(longest, 1024, "the beginning of the answer is kept");
     assert_eq!(world.count("SELECT count(*) FROM delivery_attempts WHERE status = 500 AND error IS NULL").await, 10);
@@ -171,9 +173,9 @@ async fn one_that_is_gone_is_disabled_at_once_and_the_other_endpoints_are_told()
     event(&world).await;
     event(&world).await;
     let _dispatcher = Running::start(&world, QUICK);
-    let told = well.await_seen(1).await.remove(0).json();
-    assert_eq!((&told["type"], &told["data"]["endpoint_id"]), (&json!("endpoint.disabled"), &json!(first)));
-    assert_eq!(told["data"]["reason"], "gone");
+    let sent = well.await_seen(1).await.remove(0).json();
+    assert_eq!((&sent["type"], &sent["data"]["endpoint_id"]), (&json!("endpoint.disabled"), &json!(first)));
+    assert_eq!(sent["data"]["reason"], "gone");
     assert_eq!(disabled(&world, first).await.as_deref(), Some("gone"));
     await_state(&world, "failed", 2).await;
     event(&world).await;
@@ -182,7 +184,7 @@ async fn one_that_is_gone_is_disabled_at_once_and_the_other_endpoints_are_told()
     let on = EndpointChange { enabled: Some(true), ..EndpointChange::default() };
     assert!(world.store().change_endpoint(live(&world), first, &on).await.unwrap());
     event(&world).await;
-    assert_eq!(world.count("SELECT count(*) FROM deliveries").await, 4, "enabled, it begins anew");
+    assert_eq!(world.count("SELECT count(*) FROM deliveries").await, 4, "once enabled, it starts with new events");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,8 +211,8 @@ async fn after_five_days_without_a_success_an_endpoint_is_disabled_and_not_befor
     await_attempts(&world, 4).await;
     assert_eq!(disabled(&world, id).await, None, "the success in between counts");
     world.pass(FAILING).await;
-    let told = well.await_seen(1).await.remove(0).json();
-    assert_eq!(told["data"]["reason"], "failing");
+    let sent = well.await_seen(1).await.remove(0).json();
+    assert_eq!(sent["data"]["reason"], "failing");
     assert_eq!(disabled(&world, id).await.as_deref(), Some("failing"));
 }
 
@@ -282,7 +284,7 @@ async fn claims_take_turns_and_give_each_endpoint_what_it_has_room_for() {
     let store = world.store();
     let claim = async |room: &ClaimLimits<'_>| {
         let due = store.claim_deliveries(room, LEASE).await.unwrap();
-        let of = |id: EndpointId| due.iter().filter(|it| it.endpoint_id == id).count();
+        let of = |id: EndpointId| due.iter().filter(|delivery| delivery.endpoint_id == id).count();
         let counts = [of(busy), of(failing), of(fresh)];
         store.unclaim_deliveries(&due).await.unwrap();
         counts
@@ -324,7 +326,7 @@ async fn a_black_hole_slows_nobody_and_has_one_attempt_at_a_time_in_the_end() {
     assert!(found.failing_since.is_some());
 }
 
-/// A public address for whoever looks first, and this machine for everybody after.
+/// Resolves to a public address on the first query, and to this machine afterwards.
 struct Rebinding(AtomicUsize);
 
 impl Lookup for Rebinding {
@@ -346,9 +348,9 @@ async fn a_name_that_rebinds_to_this_machine_is_refused_at_delivery() {
     let guard = Guard::strict();
     assert!(guard.check(url).is_ok(), "registered in good faith");
     let seen = lookup.lookup("rebinding.example").await.unwrap();
-    assert!(seen.iter().all(|it| visavis::net::address::is_public(*it)));
+    assert!(seen.iter().all(|address| visavis::net::address::is_public(*address)));
     endpoint(&world, url).await;
-    // One that got into the database in some other way is refused as well.
+    // A URL that got into the database in another way is refused too.
     endpoint(&world, "http://127.0.0.1:9/").await;
     event(&world).await;
     let client = Client::with_lookup(guard, Arc::clone(&lookup) as Arc<dyn Lookup>).unwrap();
@@ -386,7 +388,7 @@ async fn an_endpoint_is_called_no_more_often_than_its_owner_allows() {
     let since = Instant::now();
     let _dispatcher = Running::start(&world, QUICK);
     receiver.await_seen(60).await;
-    // The first second's worth comes at once.
+    // The deliveries of the first second come immediately.
     assert!(since.elapsed() >= Duration::from_millis(1950), "{:?}", since.elapsed());
 }
 
@@ -423,7 +425,7 @@ async fn an_answer_that_repeats_what_it_was_told_is_erased_with_the_job() {
     dispatcher.stop().await;
     let needle = [Needle::text("metadata", "case-90210")];
     let found = search::database(&world.pool, &needle).await;
-    assert!(found.iter().any(|it| it.contains("delivery_attempts.answer")), "{found:?}");
+    assert!(found.iter().any(|column| column.contains("delivery_attempts.answer")), "{found:?}");
     let images = visavis::images::Images::new(world.store().clone(), world.intake.media.clone(), "http://localhost");
     images.unwrap().erase_job(live(&world), job).await.unwrap().expect("the job is there");
     assert_eq!(search::database(&world.pool, &needle).await, Vec::<String>::new());

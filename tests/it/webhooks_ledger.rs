@@ -1,4 +1,4 @@
-//! The ledger by the API: what was delivered and when, page by page, and replays.
+//! The delivery ledger over the API: what was delivered and when, by page, and replays.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ async fn replay(api: &Api, path: &str, body: &Value) -> (StatusCode, Value) {
     api::send(api.post(&format!("{path}/replay"), body)).await
 }
 
-/// A receiver that answers 500 until it is told to be well.
+/// A receiver that answers 500 until the test makes it healthy.
 async fn moody() -> (Receiver, Arc<AtomicBool>) {
     let well = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&well);
@@ -43,7 +43,7 @@ async fn deliveries_are_listed_page_by_page_with_all_their_attempts() {
     let (_, second) = api.get(next).await;
     assert_eq!(second["links"]["next"], Value::Null);
     let of = |page: &Value| -> Vec<String> {
-        page["deliveries"].as_array().unwrap().iter().map(|it| text(it, "event_id").to_owned()).collect()
+        page["deliveries"].as_array().unwrap().iter().map(|delivery| text(delivery, "event_id").to_owned()).collect()
     };
     let ids = [of(&first), of(&second)].concat();
     assert!(ids.len() == 3 && ids.is_sorted_by(|one, other| one > other), "the newest first: {ids:?}");
@@ -65,10 +65,12 @@ async fn deliveries_are_listed_page_by_page_with_all_their_attempts() {
         "{delivered}"
     );
     let history = delivered["history"].as_array().unwrap();
-    let facts: Vec<_> =
-        history.iter().map(|it| (it["status"].clone(), it["answer"].clone(), it["error"].clone())).collect();
+    let facts: Vec<_> = history
+        .iter()
+        .map(|attempt| (attempt["status"].clone(), attempt["answer"].clone(), attempt["error"].clone()))
+        .collect();
     assert_eq!(facts, [(json!(500), json!(""), Value::Null), (json!(200), json!("thanks"), Value::Null)]);
-    assert!(history.iter().all(|it| it["duration_ms"].is_u64() && it["at"].is_string()), "{history:?}");
+    assert!(history.iter().all(|attempt| attempt["duration_ms"].is_u64() && attempt["at"].is_string()), "{history:?}");
     assert_eq!(api.get(&format!("{path}/deliveries?status=pending")).await.1["deliveries"], json!([]));
 
     for (query, field) in [
@@ -110,9 +112,9 @@ async fn one_delivery_all_that_failed_or_those_of_a_time_are_made_once_more() {
     let (_, answer) = replay(&api, &path, &json!({ "failed": true })).await;
     assert_eq!(answer["replayed"], 0, "none has failed");
 
-    // The event before the endpoint was made, too.
+    // The event from before the endpoint existed is included.
     let now = world.store().now().await.unwrap();
-    let day = |it: i64| DateTime::from_timestamp_secs(now + it * 86_400).unwrap().to_rfc3339();
+    let day = |days: i64| DateTime::from_timestamp_secs(now + days * 86_400).unwrap().to_rfc3339();
     let between = json!({ "since": day(-15), "until": day(15) });
     let (status, answer) = replay(&api, &path, &between).await;
     assert_eq!((status, &answer["replayed"]), (StatusCode::ACCEPTED, &json!(2)), "{answer}");
@@ -149,7 +151,7 @@ async fn a_replay_that_is_not_clear_is_refused_and_the_field_named() {
     assert_eq!(off.0, StatusCode::OK);
     let (status, problem) = replay(&api, &path, &json!({ "failed": true })).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("webhook_disabled")));
-    // Another's endpoint and its deliveries do not exist.
+    // The endpoint and deliveries of another account do not exist.
     event(&world).await;
     let stranger = Api::of(&process, &world.make_tenant("stranger", None).await.api_key);
     let test_key = Api::of(&process, &world.make_test_key().await);

@@ -114,21 +114,26 @@ impl From<Threshold> for f64 {
 }
 
 /// A model's judgement whether a living person was in front of the camera.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = LivenessResult)]
 pub struct Liveness {
     /// In [0, 1]. The model's operating point is 0.5: uncertain results and attacks lie below it.
+    #[schema(value_type = f64, minimum = 0.0, maximum = 1.0)]
     pub score: Similarity,
     pub judgement: Judgement,
     /// `name@version`.
     pub model: String,
     /// The score before the context was taken into account, in [0, 1].
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0.0, maximum = 1.0)]
     pub raw_score: Option<f64>,
     /// The side of the largest crop around the face that the picture allows, in sides of the face.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub context: Option<f64>,
     /// The context that the model needs, in sides of the face.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub least_context: Option<f64>,
 }
 

@@ -243,17 +243,6 @@ impl Verdict {
     pub fn name(self) -> &'static str {
         self.into()
     }
-
-    /// The status of the report.
-    #[must_use]
-    pub fn status(self) -> &'static str {
-        match self {
-            Self::Approved => "Approved",
-            Self::InReview => "In Review",
-            Self::Rejected => "Rejected",
-            Self::NotFinished => "Not Finished",
-        }
-    }
 }
 
 /// A request that was parsed and found valid. `intake` stores it.

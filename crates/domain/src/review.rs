@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -149,19 +148,6 @@ pub struct Review {
     /// 1 for the first entry; a correction has a higher one.
     pub revision: i32,
     pub decided_at: DateTime<Utc>,
-}
-
-impl Review {
-    /// As jobs and events show it.
-    #[must_use]
-    pub fn shown(&self) -> Value {
-        json!({
-            "decision": self.choice,
-            "reasons": self.reasons,
-            "revision": self.revision,
-            "decided_at": self.decided_at.to_rfc3339_opts(SecondsFormat::Millis, true),
-        })
-    }
 }
 
 /// Why a reviewer's entry is refused.

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
 use uuid::Uuid;
 
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{EndpointId, TenantId};
+use visavis_domain::notice;
 use visavis_domain::tenant::Account;
 use visavis_domain::webhook::{Disabled, EventType, TEST};
 
@@ -340,7 +340,7 @@ impl Store {
             account.tenant_id.0,
             account.sandbox,
             TEST,
-            json!({ "endpoint_id": id }),
+            notice::test(id),
             id.0,
         )
         .execute(&mut *tx.inner)
@@ -412,11 +412,7 @@ impl Tx {
             return Ok(());
         }
         let account = Account { tenant_id: TenantId(row.tenant_id), sandbox: row.sandbox };
-        let data = json!({
-            "endpoint_id": id,
-            "reason": why.name(),
-            "links": { "self": format!("/v1/webhooks/{id}") },
-        });
+        let data = notice::disabled(id, why);
         self.insert_event(account, None, EventType::EndpointDisabled.name(), &data).await
     }
 }

@@ -1,4 +1,5 @@
-//! `POST /v2/face-recognition/compare-with-liveness`: is the person on the selfie one of the gallery, and alive?
+//! `POST /v2/face-recognition/compare-with-liveness`: is the person on the selfie in the gallery, and is the selfie
+//! live?
 
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
@@ -17,9 +18,9 @@ use crate::api::ApiContext;
 use crate::api::auth::Caller;
 use crate::api::body::JsonBody;
 use crate::api::error::{ApiError, Problem};
-use crate::api::jobs::time;
 use crate::api::submit::Submitted;
 use crate::api::sync::{LIVENESS_UNAVAILABLE, liveness_unavailable, submit_and_wait};
+use crate::api::time::time;
 use crate::domain::capture_os::CaptureOs;
 use crate::domain::evidence::{Mode, Similarity, Threshold};
 use crate::domain::ids::JobId;
@@ -39,8 +40,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     OpenApiRouter::new().routes(routes!(compare)).layer(limit)
 }
 
-/// A probe and a gallery: images are JPEG, PNG or WebP in Base64 or as a data URL, 10 MB each at most once decoded; the whole body at most 80 MiB.
-/// Fields that are not listed are ignored.
+/// A probe and a gallery. Images are JPEG, PNG or WebP in Base64 or as a data URL, at most 10 MB each once decoded; the
+/// whole body has at most 80 MiB. Unknown fields are ignored.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the API's document alone")]
 struct CompareRequest {
@@ -55,10 +56,10 @@ struct CompareRequest {
     /// `FAST` or `ACCURATE`.
     #[schema(pattern = "^(FAST|ACCURATE)$")]
     search_mode: String,
-    /// Below it liveness is not tested; 0.85 when left out.
+    /// If the best score is below it, liveness is not tested. Default: 0.85.
     #[schema(minimum = 0.67, maximum = 0.95)]
     compare_min_score: Option<f64>,
-    /// The organisation's for this `os`, or for all, or 0.60 when left out.
+    /// Default: the organisation's for this `os`, else its general one, else 0.60.
     #[schema(minimum = 0.52, maximum = 1.0)]
     liveness_min_score: Option<f64>,
 }
@@ -68,9 +69,9 @@ struct CompareAnswer {
     #[schema(value_type = CompareData)]
     data: Value,
     signature: Signature,
-    /// 5 letters to quote.
+    /// 5 letters for people to quote.
     id: String,
-    /// Made up for a test key.
+    /// The result is made up, because the API key is a test key.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     sandbox: bool,
 }
@@ -85,14 +86,14 @@ struct CompareData {
 
 #[derive(Serialize, ToSchema)]
 struct ComparisonRecord {
-    /// The organisation.
+    /// The id of the organisation.
     client: String,
     r#type: &'static str,
     #[schema(value_type = String)]
     search_mode: Mode,
-    /// No image is echoed.
+    /// Always empty: no image is sent back.
     gallery: [String; 0],
-    /// No image is echoed.
+    /// Always empty: no image is sent back.
     probe: [String; 0],
     status: &'static str,
     #[serde(rename = "_id")]
@@ -110,17 +111,17 @@ struct ComparisonRecord {
 
 #[derive(Serialize, ToSchema)]
 struct ComparisonResult {
-    /// The best one, in [0, 1].
+    /// The best score of the gallery, in [0, 1].
     #[schema(value_type = f64)]
     score: Similarity,
-    /// One an image of the gallery, in its order; null where no face was found.
+    /// One score for each gallery image, in the order of the request; null if no face was found in it.
     #[schema(value_type = Vec<Option<f64>>)]
     gallery_scores: Vec<Option<Similarity>>,
 }
 
 #[derive(Serialize, ToSchema)]
 struct LivenessRecord {
-    /// The organisation.
+    /// The id of the organisation.
     client: String,
     r#type: &'static str,
     status: &'static str,
@@ -132,7 +133,7 @@ struct LivenessRecord {
     liveness_min_score: Threshold,
     #[serde(rename = "_id")]
     id: String,
-    result: LivenessResult,
+    result: LivenessRecordResult,
     #[serde(rename = "updatedAt")]
     updated_at: String,
     #[serde(rename = "createdAt")]
@@ -142,8 +143,8 @@ struct LivenessRecord {
 }
 
 #[derive(Serialize, ToSchema)]
-struct LivenessResult {
-    /// In [0, 1]; below 0.5 where the model was uncertain.
+struct LivenessRecordResult {
+    /// In [0, 1]; below 0.5 if the model was uncertain.
     #[schema(value_type = f64)]
     liveness_score: Similarity,
     /// Whether the score is at or above the minimum.
@@ -158,7 +159,7 @@ struct Signature {
     #[serde(rename = "dateTime")]
     date_time: String,
     message: String,
-    /// Detached signature over `data`, to be verified with the keys at `/.well-known/jwks.json`.
+    /// Detached JWS over `data`. The keys to verify it are at `/.well-known/jwks.json`.
     #[serde(skip_serializing_if = "Option::is_none")]
     jws: Option<String>,
 }
@@ -174,11 +175,11 @@ struct CompareError {
 /// Compares a selfie with a gallery, and tests whether a living person took it.
 #[utoipa::path(post, path = PATH, operation_id = "compare_with_liveness", tag = "compare with liveness", request_body = CompareRequest,
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key and body give the same answer again"),
-        ("Prefer" = Option<String>, Header, description = "`wait=N`: seconds to wait for the result, 0 to 60; else 30")),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters. The same key and body get the same answer again."),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: seconds to wait for the result, 0 to 60. Default: 30.")),
     responses(
         (status = 200, body = CompareAnswer),
-        (status = 202, body = Submitted, description = "the wait ended first: read `Location`"),
+        (status = 202, body = Submitted, description = "The wait ended first: read the job at `Location`."),
         (status = 400, body = CompareError, description = "InvalidParameter"),
         (status = 401, body = CompareError, description = "Unauthorized"),
         (status = 409, content(
@@ -188,7 +189,7 @@ struct CompareError {
         (status = 422, body = CompareError, description = "FaceNotFound"),
         (status = 503, content(
             (CompareError = "application/json"),
-            (Problem = "application/problem+json")), description = "LivenessUnavailable, or too much at once")))]
+            (Problem = "application/problem+json")), description = "LivenessUnavailable, or the service is overloaded.")))]
 async fn compare(
     State(context): State<ApiContext>,
     caller: Caller,
@@ -200,7 +201,7 @@ async fn compare(
     Ok(waited.answer(|job, outcome| render(&context, &client, job, outcome)))
 }
 
-/// A function of the stored job alone: asked again, it answers the same.
+/// The answer depends only on the stored job, so a repetition gets the same answer.
 fn render(context: &ApiContext, client: &str, job: &JobView, outcome: &Outcome) -> Result<Response, ApiError> {
     let JobParams::CompareWithLiveness { liveness_min, os, mode, .. } = outcome.params else {
         return Err(ApiError::no_such_job());
@@ -234,31 +235,34 @@ fn render(context: &ApiContext, client: &str, job: &JobView, outcome: &Outcome) 
                 os,
                 liveness_min_score: liveness_min,
                 id: object_id(job.summary.id, "liveness"),
-                result: LivenessResult { liveness_score: tested.score, passed, min_score: liveness_min },
+                result: LivenessRecordResult { liveness_score: tested.score, passed, min_score: liveness_min },
                 updated_at,
                 created_at,
                 version: 0,
             })
         }
-        // An answer without liveness would read as one whose score was too low.
+        // An answer without liveness would say that the score was too low.
         None => {
             return Err(liveness_unavailable());
         }
     };
     let data = json(&CompareData { comparison, liveness });
-    let signature =
-        Signature { date_time: spoken(ended_at), message: format!("Certified by {ISSUER}"), jws: context.sign(&data) };
+    let signature = Signature {
+        date_time: in_words(ended_at),
+        message: format!("Certified by {ISSUER}"),
+        jws: context.sign(&data),
+    };
     let (id, sandbox) = (letters(job.summary.id), job.summary.sandbox);
     Ok(Json(CompareAnswer { data, signature, id, sandbox }).into_response())
 }
 
-/// The probe first: without its face no image of the gallery can be compared.
+/// Why nothing could be compared. The probe comes first: without its face no gallery image can be compared.
 fn unusable(outcome: &Outcome) -> ApiError {
     let no_face = |field| ApiError {
         status: StatusCode::UNPROCESSABLE_ENTITY,
         ..ApiError::of_field("no_face_found", field, &format!("no face was found in {field}"))
     };
-    let probe = outcome.image(ImageRole::Probe, 0).map(|it| &it.seen);
+    let probe = outcome.image(ImageRole::Probe, 0).map(|report| &report.seen);
     match probe {
         Some(ImageFinding::Unreadable { reason, .. }) => {
             return ApiError::of_field("invalid_image", "probe", &format!("probe cannot be read: {reason}"));
@@ -266,21 +270,21 @@ fn unusable(outcome: &Outcome) -> ApiError {
         Some(ImageFinding::Picture { faces: 0, .. }) => return no_face("probe"),
         _ => {}
     }
-    let mut gallery = outcome.images.iter().filter(|it| it.role == ImageRole::Reference).peekable();
+    let mut gallery = outcome.images.iter().filter(|report| report.role == ImageRole::Reference).peekable();
     let all_unreadable =
-        gallery.peek().is_some() && gallery.all(|it| matches!(it.seen, ImageFinding::Unreadable { .. }));
+        gallery.peek().is_some() && gallery.all(|report| matches!(report.seen, ImageFinding::Unreadable { .. }));
     if all_unreadable {
         return ApiError::of_field("invalid_image", "gallery", "no image of gallery can be read");
     }
     no_face("gallery")
 }
 
-/// 24 hexadecimal characters, of the job and the part that they name.
+/// 24 hexadecimal characters derived from the job and the part of the answer.
 fn object_id(job: JobId, part: &str) -> String {
     hex::encode(&hashed(job, part)[..12])
 }
 
-/// 5 upper-case letters, of the job.
+/// 5 upper-case letters derived from the job.
 fn letters(job: JobId) -> String {
     hashed(job, "letters")[..5].iter().map(|byte| char::from(b'A' + byte % 26)).collect()
 }
@@ -289,14 +293,15 @@ fn hashed(job: JobId, part: &str) -> Vec<u8> {
     digest(&SHA256, &[part.as_bytes(), job.0.as_bytes()].concat()).as_ref().to_vec()
 }
 
-fn spoken(instant: DateTime<Utc>) -> String {
+fn in_words(instant: DateTime<Utc>) -> String {
     instant.format("%B %-d, %Y %-I:%M %p").to_string()
 }
 
-pub(super) fn spell(error: &ApiError) -> Option<(StatusCode, Value)> {
+/// The error in this product's shape, for the statuses that it knows.
+pub(super) fn translate(error: &ApiError) -> Option<(StatusCode, Value)> {
     let detail = error.detail.clone();
     let (status, code, message) = match (error.status, error.code, &error.field) {
-        // Status and line end are that product's.
+        // The status 409 and the trailing newline are that product's.
         (StatusCode::BAD_REQUEST, "missing_field", Some(field)) => {
             (StatusCode::CONFLICT, "MissingParameter", format!("missing {field}\n"))
         }
@@ -314,13 +319,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_spoken_as_that_product_does() {
+    fn dates_are_written_as_that_product_does() {
         for (instant, expected) in [
             ("2024-09-15T03:13:59Z", "September 15, 2024 3:13 AM"),
             ("2026-01-05T12:05:00Z", "January 5, 2026 12:05 PM"),
             ("2026-12-31T00:00:00Z", "December 31, 2026 12:00 AM"),
         ] {
-            assert_eq!(spoken(instant.parse().unwrap()), expected);
+            assert_eq!(in_words(instant.parse().unwrap()), expected);
         }
     }
 

@@ -1,4 +1,4 @@
-//! `POST /v1/face/id-match/`: is this the holder of that identity number?
+//! `POST /v1/face/id-match/`: is the person on the selfie the holder of this identity number?
 
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};
@@ -40,16 +40,16 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     OpenApiRouter::new().routes(routes!(check)).route(PATH_WITHOUT_SLASH, post(check)).layer(limit)
 }
 
-/// A selfie and an identity number. Fields that are not listed are ignored.
+/// A selfie and an identity number. Unknown fields are ignored.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the API's document alone")]
 struct IdMatchRequest {
-    /// One face: JPEG, PNG or WebP in Base64 or as a data URL, 10 MB at most once decoded, at least 224 x 224 pixels.
+    /// One face: a JPEG, PNG or WebP in Base64 or as a data URL, at most 10 MB once decoded, at least 224 x 224 pixels.
     #[schema(min_length = 1)]
     selfie: String,
     #[schema(min_length = 1, max_length = 64)]
     id_number: String,
-    /// `nin`, `BVN`, `vnin`, `drivers_license` or `passport`, whatever the case.
+    /// `nin`, `BVN`, `vnin`, `drivers_license` or `passport`, in upper or lower case.
     #[schema(example = "BVN")]
     id_type: String,
     /// 0.85 strict, 0.75 balanced, 0.60 permissive.
@@ -57,35 +57,35 @@ struct IdMatchRequest {
     threshold: Option<f64>,
 }
 
-/// Around every answer.
+/// The envelope of every answer.
 #[derive(Serialize, ToSchema)]
-struct Envelope {
-    /// Whether the call came to a result; which one is in `data.match_result`.
+struct IdMatchEnvelope {
+    /// Whether the call reached a result. The result itself is in `data.match_result`.
     success: bool,
     /// `SUCCESS`, or the code of an error.
     code: &'static str,
     message: String,
     /// Always `ID_FACE_MATCH`.
     verification_type: &'static str,
-    data: Option<IdMatch>,
+    data: Option<IdMatchData>,
     meta: Meta,
 }
 
 #[derive(Serialize, ToSchema)]
 struct Meta {
-    /// 12 characters to quote.
+    /// 12 characters for people to quote.
     request_id: String,
-    /// Made up for a test key.
+    /// The result is made up, because the API key is a test key.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     sandbox: bool,
 }
 
 #[derive(Serialize, ToSchema)]
-struct IdMatch {
+struct IdMatchData {
     /// `CONFIRMED` or `MISMATCH`.
     match_result: &'static str,
     confidence: Confidence,
-    /// The full record of the source; null once it was erased.
+    /// The full record of the identity source; null once it was erased.
     identity: Value,
     details: Details,
 }
@@ -104,28 +104,28 @@ struct Confidence {
 struct Details {
     /// `MATCH_SUCCESS` or `SCORE_BELOW_THRESHOLD`.
     reason_code: &'static str,
-    /// For an audit log.
+    /// A sentence for an audit log.
     remarks: String,
 }
 
-/// Compares a selfie with the portrait that the source of the ID type holds.
+/// Compares a selfie with the portrait that the identity source has for a number, while the caller waits.
 #[utoipa::path(post, path = PATH, operation_id = "match_id", tag = "ID face match", request_body = IdMatchRequest,
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key and body give the same answer again"),
-        ("Prefer" = Option<String>, Header, description = "`wait=N`: seconds to wait for the result, 0 to 60; else 30")),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters. The same key and body get the same answer again."),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: seconds to wait for the result, 0 to 60. Default: 30.")),
     responses(
-        (status = 200, body = Envelope),
-        (status = 202, body = Submitted, description = "the wait ended first: read `Location`"),
-        (status = 400, body = Envelope, description = "VALIDATION_ERROR, INVALID_THRESHOLD, INVALID_THRESHOLD_RANGE, INVALID_INPUT"),
-        (status = 401, body = Envelope, description = "UNAUTHORIZED"),
-        (status = 402, body = Envelope, description = "INSUFFICIENT_FUNDS"),
-        (status = 403, body = Envelope, description = "FORBIDDEN, SUBSCRIPTION_REQUIRED"),
-        (status = 404, body = Envelope, description = "ID_NOT_FOUND"),
+        (status = 200, body = IdMatchEnvelope),
+        (status = 202, body = Submitted, description = "The wait ended first: read the job at `Location`."),
+        (status = 400, body = IdMatchEnvelope, description = "VALIDATION_ERROR, INVALID_THRESHOLD, INVALID_THRESHOLD_RANGE, INVALID_INPUT"),
+        (status = 401, body = IdMatchEnvelope, description = "UNAUTHORIZED"),
+        (status = 402, body = IdMatchEnvelope, description = "INSUFFICIENT_FUNDS"),
+        (status = 403, body = IdMatchEnvelope, description = "FORBIDDEN, SUBSCRIPTION_REQUIRED"),
+        (status = 404, body = IdMatchEnvelope, description = "ID_NOT_FOUND"),
         (status = 409, body = Problem, content_type = "application/problem+json"),
         (status = 410, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Envelope, description = "LANDMARKS_NOT_FOUND"),
-        (status = 429, body = Envelope, description = "RATE_LIMITED"),
-        (status = 500, body = Envelope, description = "SERVICE_ERROR")))]
+        (status = 422, body = IdMatchEnvelope, description = "LANDMARKS_NOT_FOUND"),
+        (status = 429, body = IdMatchEnvelope, description = "RATE_LIMITED"),
+        (status = 500, body = IdMatchEnvelope, description = "SERVICE_ERROR")))]
 async fn check(
     State(context): State<ApiContext>,
     caller: Caller,
@@ -133,33 +133,33 @@ async fn check(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     let waited = submit_and_wait(&context, &caller, Form::IdMatch, &headers, body).await?;
-    let compared = waited.job.outcome.as_ref().is_some_and(|it| it.comparison.is_some());
+    let compared = waited.job.outcome.as_ref().is_some_and(|outcome| outcome.comparison.is_some());
     let identity =
         if compared { identity(&context, caller.account, waited.job.summary.id).await? } else { Value::Null };
     Ok(waited.answer(|job, outcome| render(job, outcome, identity)))
 }
 
-/// The record that the source had, as long as it is kept.
+/// The record from the identity source; null once it was erased.
 async fn identity(context: &ApiContext, account: Account, id: JobId) -> Result<Value, ApiError> {
     let tenant_id = account.tenant_id;
     let record = context.store.find_sealed(tenant_id, id, SealPurpose::Identity).await?;
     let Some(record) = record else { return Ok(Value::Null) };
     let unreadable = |why: &dyn std::fmt::Display| {
         error!(job = %id, %why, "an identity record cannot be read");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an unexpected fault of ours")
+        ApiError::internal()
     };
     let key = WrappedKey { master_key_id: record.master_key_id, wrapped: record.wrapped_key };
     let place = SealPurpose::Identity.place(tenant_id, id);
     let plain = context.intake.media.keyring().open(&place, &key, record.sealed).map_err(|why| unreadable(&why))?;
-    // What does not parse is quoted nowhere.
+    // The error of the parser might quote the record, so it is dropped.
     serde_json::from_slice(&plain).map_err(|_| unreadable(&"it is not JSON"))
 }
 
 fn render(job: &JobView, outcome: &Outcome, identity: Value) -> Result<Response, ApiError> {
     let JobParams::IdMatch { threshold, .. } = outcome.params else { return Err(ApiError::no_such_job()) };
     let Some(comparison) = &outcome.comparison else { return Err(unusable(outcome)) };
-    let data = weigh(comparison.similarity, threshold, outcome.verdict == Verdict::Approved, identity);
-    let envelope = Envelope {
+    let data = explain(comparison.similarity, threshold, outcome.verdict == Verdict::Approved, identity);
+    let envelope = IdMatchEnvelope {
         success: true,
         code: "SUCCESS",
         message: "The ID face match was completed.".to_owned(),
@@ -172,8 +172,8 @@ fn render(job: &JobView, outcome: &Outcome, identity: Value) -> Result<Response,
 
 const VERIFICATION_TYPE: &str = "ID_FACE_MATCH";
 
-/// The verdict stands; the rest tells how it came about, always on the score that was not rounded.
-fn weigh(similarity: Similarity, threshold: Threshold, confirmed: bool, identity: Value) -> IdMatch {
+/// Explains the verdict, which is given. All comparisons use the unrounded score.
+fn explain(similarity: Similarity, threshold: Threshold, confirmed: bool, identity: Value) -> IdMatchData {
     let (score, limit) = (similarity.get(), threshold.get());
     let (match_result, status, reason_code, remarks) = if confirmed {
         let status = if policy::is_strong_match(similarity) { "STRONG_MATCH" } else { "MATCH" };
@@ -188,20 +188,22 @@ fn weigh(similarity: Similarity, threshold: Threshold, confirmed: bool, identity
         ("MISMATCH", "NO_MATCH", "SCORE_BELOW_THRESHOLD", remarks)
     };
     let confidence = Confidence { score: (score * 1e2).round() / 1e2, threshold, status };
-    IdMatch { match_result, confidence, identity, details: Details { reason_code, remarks } }
+    IdMatchData { match_result, confidence, identity, details: Details { reason_code, remarks } }
 }
 
+/// Why there is no comparison.
 fn unusable(outcome: &Outcome) -> ApiError {
     if outcome.has(Risk::IdNotFound) {
         let detail = "the source of this ID type has no photo for this number";
         return ApiError::new(StatusCode::NOT_FOUND, "id_not_found", detail);
     }
-    if let Some(ImageFinding::Unreadable { reason, .. }) = outcome.image(ImageRole::Probe, 0).map(|it| &it.seen) {
+    if let Some(ImageFinding::Unreadable { reason, .. }) = outcome.image(ImageRole::Probe, 0).map(|report| &report.seen)
+    {
         return ApiError::of_field("invalid_image", outcome.params.field(ImageRole::Probe), reason);
     }
     let without_face = [ImageRole::Probe, ImageRole::Reference].into_iter().filter(|role| {
         let report = outcome.image(*role, 0);
-        report.is_some_and(|it| it.seen.faces() == 0)
+        report.is_some_and(|report| report.seen.faces() == 0)
     });
     let names: Vec<_> =
         without_face.map(|role| if role == ImageRole::Probe { "selfie" } else { "photo on record" }).collect();
@@ -210,7 +212,8 @@ fn unusable(outcome: &Outcome) -> ApiError {
     ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "landmarks_not_found", &detail)
 }
 
-pub(super) fn spell(error: &ApiError) -> Option<(StatusCode, Value)> {
+/// The error in this product's shape, for the statuses that it knows.
+pub(super) fn translate(error: &ApiError) -> Option<(StatusCode, Value)> {
     let (status, code) = match (error.status, error.code) {
         (StatusCode::BAD_REQUEST, "invalid_threshold") => (error.status, "INVALID_THRESHOLD"),
         (StatusCode::BAD_REQUEST, "threshold_out_of_range") => (error.status, "INVALID_THRESHOLD_RANGE"),
@@ -223,12 +226,12 @@ pub(super) fn spell(error: &ApiError) -> Option<(StatusCode, Value)> {
         (StatusCode::NOT_FOUND, "id_not_found") => (error.status, "ID_NOT_FOUND"),
         (StatusCode::UNPROCESSABLE_ENTITY, _) => (error.status, "LANDMARKS_NOT_FOUND"),
         (StatusCode::TOO_MANY_REQUESTS, _) => (error.status, "RATE_LIMITED"),
-        // Its clients know one status for our faults.
+        // That product's clients know only this status for faults of the server.
         (status, _) if status.is_server_error() => (StatusCode::INTERNAL_SERVER_ERROR, "SERVICE_ERROR"),
         _ => return None,
     };
     let request_id = error.request_id.clone().unwrap_or_else(|| RequestId::from_bits(rand::random()));
-    let envelope = Envelope {
+    let envelope = IdMatchEnvelope {
         success: false,
         code,
         message: error.detail.clone(),

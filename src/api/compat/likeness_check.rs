@@ -36,14 +36,14 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "for the API's document alone")]
 struct LikenessRequest {
-    /// The reference image, usually the portrait on the ID document: JPEG or PNG in Base64 or as a data URL, 5 MB at
-    /// most once decoded.
+    /// The reference image, usually the portrait on the ID document. A JPEG or PNG in Base64 or as a data URL; at most
+    /// 5 MB once decoded.
     #[schema(min_length = 1)]
     photo: String,
-    /// The probe, usually a live selfie; the same rule.
+    /// The probe, usually a live selfie. The same rules apply.
     #[schema(min_length = 1)]
     probe_image: String,
-    /// In place of the default for this request.
+    /// Replaces the default for this request.
     #[schema(minimum = 0.0, maximum = 1.0)]
     similarity_threshold: Option<f64>,
 }
@@ -53,7 +53,7 @@ struct LikenessAnswer {
     result: LikenessResult,
     /// Quote it to ask about this call.
     reference_id: Uuid,
-    /// Made up for a test key.
+    /// The result is made up, because the API key is a test key.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     sandbox: bool,
 }
@@ -63,7 +63,7 @@ struct LikenessResult {
     /// In [0, 1]; higher is more similar. Not rounded.
     #[schema(value_type = f64)]
     similarity: Similarity,
-    /// The one that was applied.
+    /// The threshold that was applied.
     #[schema(value_type = f64)]
     threshold: Threshold,
     /// Whether the similarity is at or above the threshold.
@@ -81,14 +81,14 @@ struct LikenessError {
     field: Option<String>,
 }
 
-/// Compares two faces.
+/// Compares a photo with a probe while the caller waits.
 #[utoipa::path(post, path = PATH, operation_id = "check_likeness", tag = "likeness check", request_body = LikenessRequest,
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; the same key and body give the same answer again"),
-        ("Prefer" = Option<String>, Header, description = "`wait=N`: seconds to wait for the result, 0 to 60; else 30")),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters. The same key and body get the same answer again."),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: seconds to wait for the result, 0 to 60. Default: 30.")),
     responses(
         (status = 200, body = LikenessAnswer),
-        (status = 202, body = Submitted, description = "the wait ended first: read `Location`"),
+        (status = 202, body = Submitted, description = "The wait ended first: read the job at `Location`."),
         (status = 400, body = LikenessError),
         (status = 401, body = LikenessError),
         (status = 409, body = Problem, content_type = "application/problem+json"),
@@ -119,7 +119,7 @@ fn render(job: &JobView, outcome: &Outcome) -> Result<Response, ApiError> {
 fn unusable(outcome: &Outcome) -> ApiError {
     for role in [ImageRole::Reference, ImageRole::Probe] {
         let field = outcome.params.field(role);
-        match outcome.image(role, 0).map(|it| &it.seen) {
+        match outcome.image(role, 0).map(|report| &report.seen) {
             Some(ImageFinding::Unreadable { code, reason }) => {
                 let code = match code.as_str() {
                     "unsupported_image_format" | "animated_image" => "unsupported_image_format",
@@ -129,7 +129,11 @@ fn unusable(outcome: &Outcome) -> ApiError {
                 return ApiError::of_field(code, field, reason);
             }
             Some(ImageFinding::Picture { faces: 0, .. }) => {
-                return ApiError::of_field("no_face_found", field, "no face was found in this image");
+                return ApiError::of_field(
+                    "no_face_found",
+                    field,
+                    "no face was found in this image: take the photo again, with the whole face in view",
+                );
             }
             _ => {}
         }
@@ -137,7 +141,8 @@ fn unusable(outcome: &Outcome) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "no_face_found", "no usable face was found in one of the images")
 }
 
-pub(super) fn spell(error: &ApiError) -> Option<(StatusCode, Value)> {
+/// The error in this product's shape, for the statuses that it knows.
+pub(super) fn translate(error: &ApiError) -> Option<(StatusCode, Value)> {
     let message = match (error.status, error.code, error.field.as_deref()) {
         (StatusCode::UNAUTHORIZED, ..) => "unauthorized",
         (StatusCode::BAD_REQUEST, "missing_field", Some("photo")) => "missing_photo",

@@ -12,8 +12,8 @@ use visavis::domain::webhook::EventType;
 use visavis::lifecycle::Lifecycle;
 use visavis::net::{Client, Guard};
 use visavis::store::jobs::Change;
-use visavis::webhooks::endpoints::Wanted;
-use visavis::webhooks::{Dispatcher, DispatcherSettings, Endpoints, Fresh};
+use visavis::webhooks::endpoints::EndpointSpec;
+use visavis::webhooks::{Dispatcher, DispatcherSettings, EndpointAndSecret, Endpoints};
 
 use super::outcomes::{outcome, success};
 use super::{World, eventually, photos};
@@ -60,12 +60,12 @@ pub fn endpoints(world: &World) -> Endpoints {
 }
 
 /// An endpoint of the live account for every type of event.
-pub async fn endpoint(world: &World, url: &str) -> Fresh {
+pub async fn endpoint(world: &World, url: &str) -> EndpointAndSecret {
     endpoint_of(world, live(world), url, EventType::ALL).await
 }
 
-pub async fn endpoint_of(world: &World, account: Account, url: &str, event_types: &[EventType]) -> Fresh {
-    let wanted = Wanted { url, description: "", event_types, rate_limit: None };
+pub async fn endpoint_of(world: &World, account: Account, url: &str, event_types: &[EventType]) -> EndpointAndSecret {
+    let wanted = EndpointSpec { url, description: "", event_types, rate_limit: None };
     endpoints(world).create(account, &wanted).await.unwrap().expect("the account may have one more")
 }
 
