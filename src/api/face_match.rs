@@ -21,7 +21,7 @@ use super::submit::{Submitted, accepted, submit};
 use super::sync::outcome;
 use crate::docs::requests;
 use crate::domain::evidence::Mode;
-use crate::domain::job::{JobParams, Lane, Verdict};
+use crate::domain::job::{JobParams, Verdict};
 use crate::domain::notice::ReportStatus;
 use crate::domain::request::Form;
 use crate::domain::tenant::Scope;
@@ -95,7 +95,7 @@ async fn start(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    Ok(accepted(submit(&context, &caller, (Form::FaceMatch, Lane::Bulk), &headers, body).await?))
+    Ok(accepted(submit(&context, &caller, Form::FaceMatch, &headers, body).await?))
 }
 
 /// Reads the facial similarity report of a job.

@@ -20,7 +20,6 @@ use super::job_answer::JobAnswer;
 use super::submit::{Submitted, accepted, submit};
 use crate::docs::requests::JobRequest;
 use crate::domain::ids::JobId;
-use crate::domain::job::Lane;
 use crate::domain::request::Form;
 use crate::domain::tenant::{Account, Scope};
 use crate::store::jobs::JobView;
@@ -42,7 +41,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
 
 /// Submits a job of any kind and answers as soon as it is stored.
 ///
-/// The `links` of the answer say where to read the job.
+/// The `links` of the answer say where to read the job. The job waits in the lane `interactive` unless the request says
+/// `bulk`.
 #[utoipa::path(post, path = "/v1/jobs", operation_id = "submit_job", tag = "jobs", request_body = JobRequest,
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = r"^[!-~]([ -~]*[!-~])?$",
         description = "The same key and body get the first answer again. The same key with another body is refused with 409.")),
@@ -61,7 +61,7 @@ async fn start(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
-    Ok(accepted(submit(&context, &caller, (Form::Native, Lane::Bulk), &headers, body).await?))
+    Ok(accepted(submit(&context, &caller, Form::Native, &headers, body).await?))
 }
 
 /// Reads a job. With `wait`, the answer comes when the job has ended or the wait is over.

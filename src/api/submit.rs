@@ -40,11 +40,12 @@ pub(super) struct Submitted {
     sandbox: bool,
 }
 
-/// Submits a request.
+/// Submits a request. Callers over HTTP usually wait for the result, so a request that names no lane goes to the
+/// lane `interactive`.
 pub(super) async fn submit(
     context: &ApiContext,
     caller: &Caller,
-    (form, lane): (Form, Lane),
+    form: Form,
     headers: &HeaderMap,
     body: Bytes,
 ) -> Result<AcceptedJob, ApiError> {
@@ -64,7 +65,7 @@ pub(super) async fn submit(
         form,
         idempotency_key: key.transpose()?,
         reply: None,
-        lane,
+        lane: Lane::Interactive,
     };
     let accepted = context.intake.submit(origin, body).await?;
     caller.body_taken_in();

@@ -12,7 +12,6 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::jobs::MAX_WAIT;
 use super::submit::{in_progress, mark_replayed, submit};
-use crate::domain::job::Lane;
 use crate::domain::outcome::Outcome;
 use crate::domain::request::Form;
 use crate::domain::tenant::Scope;
@@ -41,7 +40,7 @@ pub(super) async fn submit_and_wait(
     // The answer holds the result, so the key must be allowed to read it.
     caller.may(Scope::Read)?;
     let prefer = Prefer::read(headers);
-    let accepted = submit(context, caller, (form, Lane::Interactive), headers, body).await?;
+    let accepted = submit(context, caller, form, headers, body).await?;
     let id = accepted.summary.id;
     let find = async || context.store.find_job(caller.account, id).await?.ok_or_else(ApiError::no_such_job);
     // The job of a repeated request may have ended already.

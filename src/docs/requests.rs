@@ -270,7 +270,7 @@ fn envelope(service: Service) -> RefOr<Schema> {
     let lane = OneOfBuilder::new()
         .item(ObjectBuilder::new().schema_type(Type::Null))
         .item(Ref::from_schema_name("Lane"))
-        .description(Some("Default: bulk."));
+        .description(Some("Default: `interactive` for requests over HTTP, `bulk` for submissions over AMQP."));
     let metadata =
         OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::Null)).item(Ref::from_schema_name("Metadata"));
     ObjectBuilder::new()

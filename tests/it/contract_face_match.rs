@@ -57,7 +57,7 @@ async fn a_request_is_accepted_at_once_and_its_report_has_the_root_of_the_contra
 
     let claim = claim_next(&world).await;
     let lane: String = world.scalar("SELECT lane FROM jobs WHERE id = $1", claim.summary.id).await;
-    assert_eq!(lane, "bulk", "nobody waits");
+    assert_eq!(lane, "interactive", "callers over HTTP wait");
     let evidence = Evidence { liveness: Some(live(0.9, Judgement::Live)), ..compared(0.876_54) };
     end(&world, &claim, evidence.into()).await;
     let (status, found) = api.get(&format!("{PATH}/{id}")).await;

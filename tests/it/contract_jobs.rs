@@ -55,7 +55,7 @@ async fn every_kind_is_accepted_with_the_fields_of_the_contract_and_waits_in_its
             assert_eq!(uuid::Uuid::parse_str(&id).unwrap().get_version_num(), 7);
             assert_eq!(accepted.body["request_id"].as_str().unwrap().len(), 12);
             let (_, job) = api.get(&format!("/v1/jobs/{id}")).await;
-            assert_eq!((&job["lane"], &job["metadata"]), (&json!(lane.unwrap_or("bulk")), &body["metadata"]));
+            assert_eq!((&job["lane"], &job["metadata"]), (&json!(lane.unwrap_or("interactive")), &body["metadata"]));
         }
     }
     assert_eq!(world.count("SELECT count(*) FROM jobs").await, 12);
