@@ -13,6 +13,7 @@ mod error;
 mod face_match;
 mod feed;
 mod health;
+mod home;
 mod images;
 mod job_answer;
 mod jobs;
@@ -97,6 +98,7 @@ pub fn router(context: ApiContext, origins: &[HeaderValue]) -> Router {
     let (operations, document) = documented();
     let router = operations
         .merge(pages::routes(document))
+        .merge(home::routes())
         .merge(context.desk.clone().routes())
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)

@@ -205,7 +205,7 @@ impl From<images::Error> for ApiError {
 }
 
 pub(super) async fn not_found() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path: / leads to the documentation")
 }
 
 pub(super) async fn method_not_allowed() -> ApiError {

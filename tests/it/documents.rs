@@ -66,3 +66,27 @@ async fn the_documents_need_no_key_and_are_those_that_the_command_prints() {
         assert_eq!(served, printed);
     }
 }
+
+#[tokio::test]
+async fn the_start_page_leads_to_docs_desk_and_health_and_is_json_for_clients_that_ask() {
+    let world = World::without_broker().await;
+    let process = world.spawn(&["api"]).await;
+    let nobody = Api::of(&process, "");
+    let response = nobody.request(Method::GET, "/").header("accept", "text/html,*/*;q=0.8").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
+    let page = response.text().await.unwrap();
+    let links = assets(&page);
+    for path in ["/docs/", "/desk", "/readyz", "/openapi.json", "/asyncapi.json"] {
+        assert!(links.contains(&path), "{path} is missing: {page}");
+        let status = nobody.request(Method::GET, path).send().await.unwrap().status();
+        assert!(status.is_success() || status.is_redirection(), "{path}: {status}");
+    }
+    assert!(links.iter().all(|link| link.starts_with('/') && !link.starts_with("//")), "{links:?}");
+
+    let response = nobody.request(Method::GET, "/").header("accept", "application/json").send().await.unwrap();
+    assert_eq!(response.headers()[header::VARY].to_str().unwrap(), "accept");
+    let found: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+    assert_eq!((found["name"].as_str(), found["links"]["docs"].as_str()), (Some("visavis"), Some("/docs/")));
+}
