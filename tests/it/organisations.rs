@@ -189,7 +189,7 @@ async fn the_command_line_does_what_the_admin_api_does() {
             && shown.contains("retention_hours=2\n")
     );
     let (ok, _, error) = run(&["set", "--name", "shop", "requests=5"]).await;
-    assert!(!ok && error.contains("requests is no setting"), "{error}");
+    assert!(!ok && error.contains("requests is not a setting"), "{error}");
     let (ok, test, _) = run(&["key", "--name", "shop", "--test", "--scopes", "submit,read", "--label", "ci"]).await;
     assert!(ok && test.starts_with("vv_test_"));
     let (_, listed, _) = run(&["keys", "--name", "shop"]).await;
