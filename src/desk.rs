@@ -80,7 +80,7 @@ impl Desk {
         is_secure: bool,
         life: &Lifecycle,
     ) -> Self {
-        let live = live::LiveUpdates::start(store.clone(), life);
+        let updates = live::LiveUpdates::start(store.clone(), life);
         life.spawn("desk's decisions", settle(store.clone(), life.clone()));
         let state = DeskState {
             store,
@@ -90,7 +90,7 @@ impl Desk {
             is_secure,
             password_turns: Arc::new(Semaphore::new(PASSWORD_TURNS)),
             password_queue: Semaphore::new(PASSWORD_QUEUE),
-            live,
+            live: updates,
             figures: dashboard::FigureCache::new(life),
         };
         Self(Arc::new(state))

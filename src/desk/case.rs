@@ -236,11 +236,7 @@ fn rule_words(case: &CaseView, for_two: bool) -> Option<String> {
 }
 
 fn reasons(choice: ReviewDecision) -> Vec<(&'static str, &'static str)> {
-    Reason::ALL
-        .into_iter()
-        .filter(|reason| reason.is_for(choice))
-        .map(|reason| (reason.name(), reason.words()))
-        .collect()
+    Reason::ALL.iter().filter(|reason| reason.is_for(choice)).map(|reason| (reason.name(), reason.words())).collect()
 }
 
 /// One side of the comparison; `None` if there is no picture any more.
