@@ -23,7 +23,7 @@ use crate::identity::{Registry, Sources};
 use crate::intake::Intake;
 use crate::keys::Keyring;
 use crate::media::{BlobStore, Media, S3Settings};
-use crate::net::Guard;
+use crate::net::{Guard, trust};
 use crate::queue::connection::Broker;
 use crate::store::Store;
 use crate::telemetry::LogFormat;
@@ -63,6 +63,9 @@ impl DatabaseArgs {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn connect(&self) -> anyhow::Result<Store> {
+        if self.database_url.contains("sslmode=verify-") && !self.database_url.contains("sslrootcert=") {
+            trust::check().context("DATABASE_URL asks for a verified TLS connection")?;
+        }
         let store = Store::connect(&self.database_url, self.database_connections).await;
         store.context("cannot use the database that DATABASE_URL names")
     }
@@ -83,7 +86,12 @@ impl BrokerArgs {
     /// # Errors
     /// When the URL is malformed.
     pub fn broker(&self) -> anyhow::Result<Broker> {
-        Ok(Broker::parse(&self.amqp_url)?)
+        let broker = Broker::parse(&self.amqp_url)?;
+        // Without TLS no certificates are needed.
+        if self.amqp_url.starts_with("amqps:") {
+            trust::check().context("AMQP_URL asks for a TLS connection")?;
+        }
+        Ok(broker)
     }
 }
 
@@ -144,6 +152,7 @@ impl IntakeArgs {
         if bucket.is_empty() {
             bail!("VISAVIS_BLOBS must name a bucket: s3://bucket/prefix");
         }
+        trust::check().context("VISAVIS_BLOBS names a bucket, which is reached by TLS")?;
         let given = |value: &Option<String>, name| value.clone().with_context(|| format!("{name} is not set"));
         Ok(BlobStore::s3(&S3Settings {
             bucket: bucket.to_owned(),

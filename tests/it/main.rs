@@ -40,6 +40,7 @@ mod liveness;
 mod media_urls;
 mod migrations;
 mod net_guard;
+mod no_certificates;
 mod organisations;
 mod packs;
 mod pages_of_docs;
