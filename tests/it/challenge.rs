@@ -1,4 +1,4 @@
-//! Liveness challenges: issued, answered once and in time, and met by a face alone.
+//! Liveness challenges: they are issued, can be answered once and in time, and only a face passes them.
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -22,14 +22,14 @@ fn encoded(bytes: &[u8]) -> Value {
     json!(BASE64_STANDARD.encode(bytes))
 }
 
-/// As a phone shows a face at arm's length.
+/// A face as a phone at arm's length shows it.
 fn shot(pipeline: &mut Pipeline, name: &str) -> Shot {
     let large = Shot::of(pipeline, &photo(name)).unwrap();
     resized(pipeline, &large, 80.0).unwrap()
 }
 
-async fn issued(api: &Api, wish: &Value) -> (String, Vec<Action>) {
-    let issued = answer(api.post(CHALLENGES, wish)).await;
+async fn issued(api: &Api, wanted: &Value) -> (String, Vec<Action>) {
+    let issued = answer(api.post(CHALLENGES, wanted)).await;
     assert_eq!(issued.status, 201, "{issued:?}");
     let steps = issued.body["actions"].as_array().unwrap();
     let actions = steps.iter().map(|step| serde_json::from_value(step["action"].clone()).unwrap()).collect();
@@ -42,7 +42,7 @@ fn request(frames: &[Vec<u8>], challenge: &str) -> Value {
     json!({ "source_image": source, "target_frames": frames, "challenge": challenge, "search_mode": "FAST" })
 }
 
-/// What a test key sends: nobody looks at it.
+/// Frames for a test key, which nobody analyses.
 fn some_frames(challenge: &str) -> Value {
     request(&vec![thumbnail("obama.jpg", 64); 12], challenge)
 }
@@ -71,7 +71,7 @@ async fn a_challenge_is_random_signed_and_lives_two_minutes() {
     let steps = answered.body["actions"].as_array().unwrap();
     assert_eq!(steps.len(), 6);
     assert!(steps.iter().all(|step| step["instruction"].as_str().unwrap().ends_with('.')));
-    // Of 2,490 equally likely ones, five are all the same once in 38 million million times.
+    // There are 2,490 equally likely challenges. Five equal ones have a chance of 1 in 38 million million.
     let mut others = Vec::new();
     for _ in 0..5 {
         others.push(issued(&api, &json!({ "length": 6 })).await.1);
@@ -86,12 +86,12 @@ async fn a_challenge_is_random_signed_and_lives_two_minutes() {
     let header: Value = serde_json::from_slice(&header).unwrap();
     assert_eq!((&header["kid"], &header["alg"]), (&key["kid"], &json!("EdDSA")));
 
-    for (wish, code, field) in [
+    for (wanted, code, field) in [
         (json!({ "length": 7 }), "invalid_length", "length"),
         (json!({ "actions": ["open_mouth"] }), "invalid_actions", "actions"),
         (json!({ "steps": 4 }), "unknown_field", "steps"),
     ] {
-        let refused = answer(api.post(CHALLENGES, &wish)).await;
+        let refused = answer(api.post(CHALLENGES, &wanted)).await;
         assert_eq!((refused.problem(), &refused.body["field"]), ((400, code), &json!(field)));
     }
 }
@@ -103,7 +103,7 @@ async fn a_challenge_is_answered_once_in_time_and_by_whom_it_was_issued_to() {
     let field = json!("challenge");
     let (token, asked) = issued(&api, &json!({})).await;
 
-    // Bad ones, before anything is taken.
+    // Forged challenges are refused, and nothing is stored.
     let mut altered = token.clone();
     altered.replace_range(
         token.len() - 9..token.len() - 8,
@@ -119,7 +119,7 @@ async fn a_challenge_is_answered_once_in_time_and_by_whom_it_was_issued_to() {
                          "challenge": token });
     assert_eq!(refused(&api, &single).await, ("conflicting_fields".to_owned(), field.clone()));
 
-    // The same request again is the same job; another one finds the challenge used.
+    // The same request again gives the same job. Another request finds the challenge used.
     let post = |key: &'static str, body: Value| {
         let request = api.post(PATH, &body).header("idempotency-key", key);
         async move { answer(request).await }
@@ -134,7 +134,7 @@ async fn a_challenge_is_answered_once_in_time_and_by_whom_it_was_issued_to() {
     let again = post("two", some_frames(&token)).await;
     assert_eq!((again.problem(), &again.body["field"]), ((400, "challenge_used"), &field));
 
-    // Of many at once one gets it.
+    // One of many parallel requests gets the challenge.
     let (token, _) = issued(&api, &json!({})).await;
     let body = some_frames(&token);
     let racing = (0..8).map(|_| answer(api.post(PATH, &body)));
@@ -142,7 +142,7 @@ async fn a_challenge_is_answered_once_in_time_and_by_whom_it_was_issued_to() {
     assert_eq!(statuses.iter().filter(|status| **status == 202).count(), 1, "{statuses:?}");
     assert_eq!(statuses.iter().filter(|status| **status == 400).count(), 7, "{statuses:?}");
 
-    // Two minutes later, by the database's clock; what it is held against is signed.
+    // An expired challenge, by the database's clock. Its expiry is signed, so that the test signs a challenge itself.
     assert_eq!(world.count("SELECT count(*) FROM spent_challenges").await, 2);
     let (token, _) = issued(&api, &json!({})).await;
     let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
@@ -158,7 +158,7 @@ async fn a_challenge_is_answered_once_in_time_and_by_whom_it_was_issued_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_challenge_that_was_not_met_is_told_and_never_approved() {
+async fn a_challenge_that_was_not_met_is_warned_about_and_never_approved() {
     let (world, process, _) = World::new().await.serving(&["all"]).await;
     let api = Api::of(&process, &world.make_test_key().await);
     let (token, _) = issued(&api, &json!({ "actions": ["turn_left", "turn_right", "open_mouth"], "length": 3 })).await;
@@ -175,17 +175,17 @@ async fn a_challenge_that_was_not_met_is_told_and_never_approved() {
     );
 }
 
-/// One sharp frame to be compared with the document, somebody else for the actions.
+/// One sharp frame is compared with the document; another person makes the actions in blurred frames.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_s_actions_beside_a_photo_answer_nothing_however_badly_they_are_seen() {
     let (_world, _process, api) = World::new().await.serving(&["all"]).await;
-    let wish = json!({ "length": 3, "actions": ["turn_left", "turn_right", "open_mouth"] });
+    let wanted = json!({ "length": 3, "actions": ["turn_left", "turn_right", "open_mouth"] });
     let shots = tokio::task::block_in_place(|| {
         let mut pipeline = vision_support::pipeline();
         ["obama.jpg", "astronaut.png"].map(|name| shot(&mut pipeline, name))
     });
     let [victim, actor] = &shots;
-    let (token, asked) = issued(&api, &wish).await;
+    let (token, asked) = issued(&api, &wanted).await;
     let head = Subject::head(&actor.picture, &actor.face);
     let poses = performed(&asked, &MANNER, 3);
     let blurred = poses.iter().map(|pose| jpeg(&image::imageops::blur(&head.frame(pose), 3.0)));
@@ -196,23 +196,23 @@ async fn another_s_actions_beside_a_photo_answer_nothing_however_badly_they_are_
     assert!(found["least_similarity"].as_f64().unwrap() < 0.5, "{found}");
 }
 
-/// Real models, real queue: a head passes, a photo of it that is tilted does not.
+/// With real models and a real queue a head passes, and a tilted photo of it does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_does_what_is_asked_passes_and_a_tilted_photo_of_it_does_not() {
     let (_world, _process, api) = World::new().await.serving(&["all"]).await;
-    let wish = json!({ "length": 3, "actions": ["turn_left", "turn_right", "open_mouth"] });
+    let wanted = json!({ "length": 3, "actions": ["turn_left", "turn_right", "open_mouth"] });
     let shot = tokio::task::block_in_place(|| shot(&mut vision_support::pipeline(), "obama.jpg"));
     let (head, sheet) = (Subject::head(&shot.picture, &shot.face), Subject::sheet(&shot.picture, &shot.face));
 
-    let (token, asked) = issued(&api, &wish).await;
+    let (token, asked) = issued(&api, &wanted).await;
     let frames: Vec<_> = performed(&asked, &MANNER, 3).iter().map(|pose| jpeg(&head.frame(pose))).collect();
     let job = finished(&api, &answer(api.post(PATH, &request(&frames, &token))).await).await;
     assert_eq!(job["result"]["challenge"], json!({ "asked": asked, "passed": true }), "{job}");
-    let told: Vec<_> =
+    let risks: Vec<_> =
         job["warnings"].as_array().unwrap().iter().map(|warning| warning["risk"].as_str().unwrap()).collect();
-    assert!(!told.contains(&"CHALLENGE_FAILED") && !told.contains(&"FRAMES_INCONSISTENT"), "{told:?}");
+    assert!(!risks.contains(&"CHALLENGE_FAILED") && !risks.contains(&"FRAMES_INCONSISTENT"), "{risks:?}");
 
-    let (token, asked) = issued(&api, &wish).await;
+    let (token, asked) = issued(&api, &wanted).await;
     let frames: Vec<_> = Attack::Tilted.poses(&asked, 0.5, 3).iter().map(|pose| jpeg(&sheet.frame(pose))).collect();
     let job = finished(&api, &answer(api.post(PATH, &request(&frames, &token))).await).await;
     assert_eq!(job["result"]["challenge"]["passed"], json!(false), "{job}");

@@ -1,4 +1,4 @@
-//! The same picture sent as another's face, and files that say that no camera made them.
+//! Warnings about a picture that was sent with another reference before, and about files that no camera made.
 
 use std::io::Cursor;
 
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::support::photos::photo;
 use crate::support::{Api, World};
 
-/// What the job of that pair ends with: the weight and data of the warning about the target.
-async fn told(api: &Api, risk: &str, source: &[u8], target: &[u8]) -> Option<(String, String)> {
+/// Runs a job and returns the weight and data of its warning about the target, if there is one.
+async fn warned(api: &Api, risk: &str, source: &[u8], target: &[u8]) -> Option<(String, String)> {
     let images = [source, target].map(|file| BASE64_STANDARD.encode(file));
     let request = json!({ "source_image": images[0], "target_image": images[1], "search_mode": "FAST" });
     let native = json!({ "version": 1, "kind": "face_match", "lane": "interactive", "request": request });
@@ -43,12 +43,12 @@ fn saved_again(file: &[u8], share: f64, quality: u8, metadata: Option<&[u8]>) ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_picture_that_was_another_s_face_before_is_told_within_its_organisation_for_as_long_as_it_is_kept() {
+async fn a_picture_sent_with_another_reference_before_is_warned_about_within_its_organisation_while_it_is_kept() {
     let (world, process, api) = World::new().await.serving(&["all"]).await;
     let stranger = Api::of(&process, &world.make_tenant("stranger", None).await.api_key);
     let [obama, again, biden] = ["obama.jpg", "obama2.jpg", "biden.jpg"].map(photo);
     let duplicated =
-        async |api: &Api, source: &[u8], target: &[u8]| told(api, "DUPLICATED_IMAGE", source, target).await;
+        async |api: &Api, source: &[u8], target: &[u8]| warned(api, "DUPLICATED_IMAGE", source, target).await;
     assert_eq!(duplicated(&api, &obama, &again).await, None);
     assert_eq!(duplicated(&api, &obama, &again).await, None, "the same pair once more is a repetition");
     let better = saved_again(&obama, 0.8, 80, None);
@@ -62,7 +62,7 @@ async fn a_picture_that_was_another_s_face_before_is_told_within_its_organisatio
     assert_eq!(duplicated(&api, &biden, &obama).await, None, "another picture");
     assert_eq!(duplicated(&stranger, &biden, &again).await, None, "another organisation's");
 
-    // Nothing of it outlives the images: neither by retention nor by request.
+    // The hash is deleted with the images, by retention and by request.
     assert_eq!(world.count("SELECT count(*) FROM probe_prints").await, 7);
     let (_, listed) = api.get("/v1/jobs?limit=100").await;
     let newest = listed["jobs"][0]["id"].as_str().unwrap().to_owned();
@@ -74,7 +74,7 @@ async fn a_picture_that_was_another_s_face_before_is_told_within_its_organisatio
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_say_they_were_edited_or_are_screenshots_are_told_and_decide_nothing() {
+async fn edited_files_and_screenshots_are_warned_about_and_decide_nothing() {
     let (_world, _process, api) = World::new().await.serving(&["all"]).await;
     let (obama, again) = (photo("obama.jpg"), photo("obama2.jpg"));
     // A TIFF header, one entry (0x0131, Software, ASCII, 20 characters at offset 26), and no further directory.
@@ -89,7 +89,7 @@ async fn files_that_say_they_were_edited_or_are_screenshots_are_told_and_decide_
         let marked = saved_again(&again, 1.0, 90, Some(&exif(software)));
         for other in ["IMAGE_EDITED", "SCREENSHOT"] {
             let expected = (risk == Some(other)).then(|| ("information".to_owned(), "image=target_image".to_owned()));
-            assert_eq!(told(&api, other, &obama, &marked).await, expected, "{software}");
+            assert_eq!(warned(&api, other, &obama, &marked).await, expected, "{software}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who floods the queue waits behind itself only.
+//! An organisation that floods the queue delays only its own jobs.
 
 use visavis::domain::ids::{JobId, TenantId};
 use visavis::domain::job::Lane;

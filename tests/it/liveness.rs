@@ -1,5 +1,5 @@
-//! Liveness in its place: what the default pack says of real photos, what is told without a model, and, where the optional pack
-//! is at hand, what both say.
+//! Liveness in the whole service: results of the default pack on real photos, answers without a model, and results of
+//! the optional pack where it is present.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -26,7 +26,7 @@ async fn post(api: &Api, body: &Value) -> (StatusCode, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_liveness_model_the_answer_is_a_clear_error_whoever_is_in_the_pictures() {
+async fn without_a_liveness_model_the_answer_is_a_clear_error_for_any_pictures() {
     let world = World::new().await;
     let models = models_without_liveness();
     let process = world.spawn_with(&["all"], &[("VISAVIS_MODELS", models.path().to_str().unwrap())]).await;
@@ -58,7 +58,7 @@ async fn the_default_pack_tests_liveness_after_a_match_and_asks_for_more_than_a_
     let (status, answer) = post(&api, &compare(&again, &[&biden])).await;
     assert_eq!((status, answer["data"].get("liveness")), (StatusCode::OK, None), "{answer}");
 
-    // Of the same photo little more than the face: from above the hair to the collar.
+    // The same photo, cropped to little more than the face: from above the hair to the collar.
     let close = image::load_from_memory(&obama).unwrap().crop_imm(320, 10, 345, 490).to_rgb8();
     let close = photos::encode(&close.into(), image::ImageFormat::Jpeg);
     let (status, answer) = post(&api, &compare(&close, &[&again])).await;
@@ -111,7 +111,7 @@ async fn the_least_liveness_score_is_the_requests_then_the_organisations_for_its
             "{os} {asked:?}"
         );
     }
-    // A report does not say on what a selfie was taken: what holds for all holds for it.
+    // A report does not name the system of a selfie, so that the general minimum applies.
     let report = request("face_match", photos::blank(), photos::blank());
     assert_eq!(api.submit(None, &report).await.0, StatusCode::ACCEPTED);
     let least = "SELECT (params->>'liveness_min')::float8 FROM jobs WHERE kind = 'face_match'";
@@ -137,7 +137,7 @@ async fn a_pack_is_pulled_only_with_its_licence_accepted_and_only_as_described()
     }
     let (ok, error) = pull(&[&accepted[..], &["--mirror", mirror.path().to_str().unwrap()]].concat()).await;
     assert!(!ok && error.contains("sha256"), "{error}");
-    assert!(!packs.path().join("minifasnet").exists(), "nothing of it is left behind");
+    assert!(!packs.path().join("minifasnet").exists(), "nothing is left behind");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,7 +165,7 @@ async fn with_minifasnet_a_match_is_followed_by_a_test_of_both_and_a_mismatch_is
     assert_eq!((status, answer["data"].get("liveness")), (StatusCode::OK, None), "{answer}");
 }
 
-/// A server of one file that takes `Range` as servers do, and breaks down where it is told to.
+/// A server of one file that understands `Range`, and fails at chosen requests.
 struct Ranged {
     file: Vec<u8>,
     down_from: std::sync::atomic::AtomicUsize,
@@ -228,7 +228,7 @@ async fn a_download_that_broke_off_goes_on_where_it_was_and_another_file_is_refu
     ranged.down_from.store(usize::MAX, std::sync::atomic::Ordering::SeqCst);
     let (ok, error) = pull().await;
     assert!(ok, "{error}");
-    assert_eq!(*ranged.starts.lock().unwrap(), [PIECE, 2 * PIECE], "what came before is not fetched again");
+    assert_eq!(*ranged.starts.lock().unwrap(), [PIECE, 2 * PIECE], "earlier pieces are not fetched again");
     assert!(std::fs::read(packs.path().join("tiny/tiny.onnx")).unwrap() == ranged.file);
     describe(&"0".repeat(64));
     let (ok, error) = pull().await;

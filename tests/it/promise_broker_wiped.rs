@@ -1,4 +1,4 @@
-//! Promise: a broker that lost everything costs a delay and no job.
+//! Promise: when the broker loses everything, jobs are delayed, and none is lost.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn all_jobs_finish_after_the_broker_lost_everything_with_a_thousand_of_the
     world.management.make_vhost(&world.vhost).await;
     let queue = "visavis.work.bulk.v1";
     eventually("the topology is back", SOON, async || world.management.has_queue(&world.vhost, queue).await).await;
-    // Step the clock past the sweeper's patience: the doorbells that the broker had are lost.
+    // The broker's doorbells are lost. The clock is moved until the sweeper sends new ones.
     world.execute("UPDATE outbox SET published_at = published_at - interval '121 seconds'").await;
     eventually("all jobs finish", Duration::from_mins(3), async || world.count(succeeded).await == 1_000).await;
     assert_eq!(world.count("SELECT count(*) FROM usage").await, 1_000);

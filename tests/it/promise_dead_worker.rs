@@ -1,4 +1,4 @@
-//! Promise: a dead worker's job runs again within 45 s, and a worker that was only thought dead changes nothing.
+//! Promise: a dead worker's job runs again within 45 s. A worker that only seemed dead changes nothing afterwards.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn a_job_whose_worker_is_killed_is_finished_by_another_and_takes_effect_on
     })
     .await;
 
-    // Nobody rings before the relay runs: the image hangs from the first attempt on.
+    // No doorbell comes before the relay runs, so that the image hangs from the first attempt on.
     let image = world.hang(job).await;
     let _relay = world.spawn(&["relay"]).await;
     let doomed = world.spawn(&["worker"]).await;
@@ -40,7 +40,8 @@ async fn a_job_whose_worker_is_killed_is_finished_by_another_and_takes_effect_on
     assert_eq!((world.state(job).await.as_str(), world.attempt(job).await), ("succeeded", 2));
     assert_eq!(world.count("SELECT count(*) FROM usage").await, 1);
     assert_eq!(world.count("SELECT count(*) FROM events").await, 1);
-    eventually("nothing is left to tell", SOON, async || world.count("SELECT count(*) FROM outbox").await == 0).await;
+    eventually("all replies and events are sent", SOON, async || world.count("SELECT count(*) FROM outbox").await == 0)
+        .await;
     let kinds: Vec<_> = producer.replies().await.iter().map(|reply| reply.kind.as_str()).collect();
     assert_eq!(kinds, ["accepted", "completed"]);
 }
@@ -56,12 +57,12 @@ async fn a_worker_that_lost_its_lease_changes_nothing_and_a_finished_job_never_c
     let world = World::without_broker().await;
     let job = world.submit_pair("likeness_check", photos::blank(), photos::blank()).await;
     let store = world.store();
-    let zombie = store.claim_job(job).await.unwrap().expect("the job is to be had");
-    assert!(store.claim_job(job).await.unwrap().is_none(), "nobody else gets it meanwhile");
+    let zombie = store.claim_job(job).await.unwrap().expect("the job can be claimed");
+    assert!(store.claim_job(job).await.unwrap().is_none(), "no other worker gets it meanwhile");
     world.expire_leases().await;
     assert_eq!(store.sweep(Duration::from_mins(2)).await.unwrap().revived, 1);
     world.pass_backoff().await;
-    let owner = store.claim_job(job).await.unwrap().expect("the job is to be had again");
+    let owner = store.claim_job(job).await.unwrap().expect("the job can be claimed again");
     assert!(owner.epoch > zombie.epoch);
 
     let before = row(&world, job).await;

@@ -1,4 +1,4 @@
-//! Promise: however often and however parallel a request is sent under one key, there is one job.
+//! Promise: a request that is sent many times under one key, in parallel or not, makes one job.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::support::world::request;
 use crate::support::{Api, World, blobs, photos};
 
 const PARALLEL: usize = 64;
-/// In this process; over HTTP a few rounds show that the key arrives.
+/// Many rounds run in this process. A few rounds over HTTP show that the key is passed on.
 const ROUNDS: usize = 100;
 const HTTP_ROUNDS: usize = 3;
 
@@ -51,7 +51,7 @@ async fn sixty_four_parallel_posts_of_one_key_make_one_job_and_another_body_is_a
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &"idempotency_conflict".into()));
     let other = world.make_tenant("other", None).await;
     let foreign = answer(Api::of(&process, &other.api_key).post("/v1/jobs", &body).header("idempotency-key", "key 0"));
-    assert_eq!(foreign.await.header("idempotent-replayed"), "", "a key is its owner's alone");
+    assert_eq!(foreign.await.header("idempotent-replayed"), "", "a key belongs to its organisation");
     assert_eq!(rows(&world).await, [4, 8, 4]);
     assert_eq!(blobs::count(&world.blobs), 8, "no image without a job is left behind");
 }
@@ -78,7 +78,7 @@ async fn of_two_bodies_that_race_under_one_key_one_wins_and_every_other_is_told(
     assert_eq!(blobs::count(&world.blobs), 2);
 }
 
-/// Jobs, images, doorbells.
+/// The numbers of jobs, images and doorbells.
 async fn rows(world: &World) -> [i64; 3] {
     [
         world.count("SELECT count(*) FROM jobs").await,

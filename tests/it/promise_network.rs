@@ -1,4 +1,4 @@
-//! Promise: a network that dies is noticed, and everything that hung on it is built again.
+//! Promise: a dead network is noticed, and all its connections are rebuilt.
 
 use std::time::{Duration, Instant};
 
@@ -6,16 +6,17 @@ use crate::support::network::Network;
 use crate::support::world::request;
 use crate::support::{World, eventually, photos};
 
-/// Consumers of submissions, unrouted messages, dead letters and two lanes; the relay's two connections come when needed.
+/// Connections of consumers: submissions, unrouted messages, dead letters and two lanes. The relay opens its own two
+/// when it needs them.
 const CONSUMERS: usize = 5;
-/// The promise is 25 s; a busy machine may be a little late.
+/// The promise is 25 s. A busy machine may be a little late.
 const NOTICED: Duration = Duration::from_secs(40);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_cut_and_after_silence_every_connection_is_rebuilt_and_work_goes_on() {
     let world = World::new().await;
     let network = Network::before(world.broker_address().await).await;
-    // The producer goes round the bad network: only visavis loses its connections.
+    // The producer avoids the bad network, so that only visavis loses its connections.
     let mut producer = world.producer().await;
     let mut visavis = world.spawn_with(&["all"], &[("AMQP_URL", &world.amqp_at(network.address))]).await;
     let pair = request("likeness_check", photos::blank(), photos::blank());
@@ -43,7 +44,7 @@ async fn after_a_cut_and_after_silence_every_connection_is_rebuilt_and_work_goes
     .await;
     visavis.ask_to_stop();
     assert!(visavis.exit().await.success());
-    assert!(visavis.log().contains("stopped orderly=true"), "no future hung");
+    assert!(visavis.log().contains("stopped orderly=true"), "every task ended");
 }
 
 #[tokio::test(flavor = "multi_thread")]

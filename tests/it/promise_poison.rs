@@ -1,4 +1,5 @@
-//! Promise: a job that kills its worker at each attempt ends after its attempts, and the jobs beside it succeed.
+//! Promise: a job that kills its worker at each attempt fails when its attempts are used up. The jobs beside it
+//! succeed.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::support::{Api, World, eventually, photos};
 
 const SOON: Duration = Duration::from_mins(1);
 const GOOD: usize = 100;
-/// From this attempt on it runs alone: the jobs beside it were charged two attempts at most.
+/// From this attempt on a job runs alone. Until then the jobs beside it are charged two attempts at most.
 const IN_DOUBT: i32 = 3;
 
 #[tokio::test(flavor = "multi_thread")]

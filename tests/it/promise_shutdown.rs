@@ -1,4 +1,4 @@
-//! Promise: a process that is asked to stop does so within 30 s, charges no attempt, loses and doubles nothing.
+//! Promise: a process that is asked to stop does so within 30 s. It charges no attempt, and loses or doubles no job.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ async fn twenty_workers_that_are_stopped_under_load_charge_no_attempt_and_lose_n
     for stop in 0..STOPS {
         let before = world.count(succeeded).await;
         let worker = world.spawn(&["worker"]).await;
-        // Not always at the same moment of a job.
+        // Each worker is stopped at another moment of its jobs.
         let some = i64::try_from(stop % 4).unwrap();
         eventually("the worker works", SOON, async || world.count(succeeded).await >= before + some).await;
         let since = Instant::now();

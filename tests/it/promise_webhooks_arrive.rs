@@ -1,5 +1,5 @@
-//! The promise: webhooks arrive. 1,000 events to a receiver that answers three of ten attempts with 5xx and lets one of ten
-//! time out: every one arrives, under one id. Two dispatchers work side by side; the clock is moved by moving rows.
+//! Promise: webhooks arrive. A receiver answers three of ten attempts with 5xx and lets one of ten time out. All 1,000
+//! events arrive, each under one id. Two dispatchers work side by side. The test moves the clock by moving rows.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -17,7 +17,7 @@ const EVENTS: i32 = 1000;
 const SETTINGS: DispatcherSettings =
     DispatcherSettings { places: NonZeroU32::new(64).unwrap(), timeout: Duration::from_millis(150) };
 
-/// What the receiver saw and said, by id.
+/// The attempts that the receiver saw for one id, and its answers.
 #[derive(Default, Clone, Copy)]
 struct Tally {
     accepted: usize,
@@ -34,7 +34,7 @@ async fn of_a_thousand_events_every_one_arrives_under_one_id() {
         let mut tallies = kept.lock().unwrap();
         let tally = tallies.entry(seen.id.clone()).or_default();
         let attempt = tally.accepted + tally.refused + tally.hung;
-        // As good as chance, and the same each time: 7 and 10 have no common divisor.
+        // Looks random, and is the same each time: 7 and 10 have no common divisor.
         let mut hash = DefaultHasher::new();
         seen.id.hash(&mut hash);
         match (hash.finish() % 10 + 7 * attempt as u64) % 10 {

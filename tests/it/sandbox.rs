@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Api, World, photos};
 
-/// The smallest picture with a directive behind its end.
+/// The smallest picture, with a directive after its end.
 fn image(directive: &str) -> String {
     BASE64_STANDARD.encode([photos::blank(), directive.as_bytes()].concat())
 }
@@ -28,7 +28,7 @@ fn gallery(directives: [&str; 2], probe: &str) -> Value {
     json!({"version": 1, "kind": "compare_with_liveness", "request": request})
 }
 
-/// Where the documentation names it: the state, verdict, score and attempt that come out, and a risk or failure code.
+/// Each documented input with the resulting state, verdict, score and attempt, and a risk or failure code.
 const DIRECTIVES: &[(&str, &str, &str, i64, &str)] = &[
     ("none", "succeeded", "approved", 1, ""),
     ("visavis:similarity=0.42", "succeeded", "rejected", 1, "LOW_FACE_MATCH_SIMILARITY"),
@@ -87,7 +87,7 @@ async fn every_magic_input_gives_what_is_documented_and_costs_nothing() {
     for (id, (_, input, state, verdict, score, attempt, reason)) in jobs.iter().zip(&expected) {
         let done = async || {
             let (_, job) = api.get(&format!("/v1/jobs/{id}?wait=1")).await;
-            // The waits between attempts are as for real: the clock is stepped.
+            // The waits between attempts are the usual ones, so that the test moves the clock.
             world.pass_backoff().await;
             (!matches!(job["state"].as_str(), Some("queued" | "running"))).then_some(job)
         };
@@ -95,8 +95,8 @@ async fn every_magic_input_gives_what_is_documented_and_costs_nothing() {
         let text = |field: &str| job[field].as_str().unwrap_or_default().to_owned();
         assert_eq!((text("state").as_str(), text("verdict").as_str()), (*state, *verdict), "{input}: {job}");
         assert_eq!((&job["attempt"], &job["sandbox"]), (&json!(attempt), &json!(true)), "{input}: {job}");
-        let told = format!("{}{}", job["warnings"], job["failure"]);
-        assert!(told.contains(reason), "{input}: {told} does not say {reason}");
+        let messages = format!("{}{}", job["warnings"], job["failure"]);
+        assert!(messages.contains(reason), "{input}: {messages} does not say {reason}");
         if let Some(found) = job["result"]["score"].as_f64() {
             assert_eq!(found.to_string(), score.to_string(), "{input}: {job}");
             assert_eq!(job["result"]["model"], "sandbox@1");

@@ -131,17 +131,17 @@ fn a_picture_without_surroundings_is_asked_for_uncropped_and_its_score_not_spoke
         least_context: Some(least),
         ..live(0.4, Judgement::Uncertain)
     };
-    let told = |params, liveness| {
+    let warned = |params, liveness| {
         let evidence = Evidence { liveness: Some(liveness), ..evidence([1, 1], Some(comparison(0.9))) };
         let outcome = decide(params, evidence);
         let warnings = outcome.warnings.into_iter().filter(|warning| warning.risk != Risk::LowResolution);
         (outcome.verdict, warnings.map(|warning| (warning.risk, warning.additional_data.unwrap())).collect::<Vec<_>>())
     };
     let lacking = vec![(Risk::InsufficientContext, "image=target_image context=1.42 wanted=2.00".to_owned())];
-    assert_eq!(told(band(), liveness(1.42, 2.0)), (Verdict::InReview, lacking));
+    assert_eq!(warned(band(), liveness(1.42, 2.0)), (Verdict::InReview, lacking));
     let enough = vec![(Risk::LowLivenessScore, "image=target_image liveness_score=0.40 threshold=0.50".to_owned())];
-    assert_eq!(told(band(), liveness(2.0, 2.0)), (Verdict::InReview, enough));
-    let (verdict, warnings) = told(gallery(), liveness(1.42, 2.0));
+    assert_eq!(warned(band(), liveness(2.0, 2.0)), (Verdict::InReview, enough));
+    let (verdict, warnings) = warned(gallery(), liveness(1.42, 2.0));
     assert_eq!((verdict, warnings[0].0), (Verdict::Rejected, Risk::InsufficientContext));
 }
 
@@ -203,21 +203,21 @@ fn a_low_score_is_warned_about_with_both_numbers() {
 }
 
 #[test]
-fn a_target_image_below_720p_is_told_about_in_a_report_alone() {
+fn a_target_image_below_720p_is_warned_about_in_a_report_alone() {
     let sized = |width, height| {
         let mut found = evidence([1, 1], Some(comparison(0.9)));
         found.images[1].seen =
             ImageFinding::Picture { width, height, faces: 1, face: None, quality: None, provenance: None };
         found
     };
-    let told =
+    let warned =
         |params, found| decide(params, found).warnings.into_iter().find(|warning| warning.risk == Risk::LowResolution);
-    assert_eq!(told(band(), sized(1280, 720)), None);
-    let warning = told(band(), sized(719, 2000)).unwrap();
+    assert_eq!(warned(band(), sized(1280, 720)), None);
+    let warning = warned(band(), sized(719, 2000)).unwrap();
     assert_eq!(warning.additional_data.as_deref(), Some("image=target_image width=719 height=2000 wanted=720"));
     assert_eq!(warning.log_type, LogType::Information);
     assert_eq!(decide(band(), sized(719, 2000)).verdict, Verdict::Approved);
-    assert_eq!(told(single(), sized(719, 2000)), None);
+    assert_eq!(warned(single(), sized(719, 2000)), None);
 }
 
 #[test]
@@ -250,15 +250,15 @@ fn of_frames_the_one_that_was_compared_is_warned_about_and_whether_they_belong_t
     assert_eq!(worse, [(Risk::Blurred, "image=target_frames[2] sharpness=0.10 limit=0.16".to_owned())]);
     let data = |rest: &str| format!("image=target_frames frames=3 {rest}");
     let cut = decided(FrameSummary { cuts: 1, ..frames.clone() });
-    let told = data("without_face=0 other_person=0 cuts=1");
-    assert_eq!(cut, (Verdict::Approved, vec![(Risk::FramesInconsistent, told)]));
+    let expected = data("without_face=0 other_person=0 cuts=1");
+    assert_eq!(cut, (Verdict::Approved, vec![(Risk::FramesInconsistent, expected)]));
     let swapped = decided(FrameSummary { other_person: 1, ..frames });
-    let told = data("without_face=0 other_person=1 cuts=0");
-    assert_eq!(swapped, (Verdict::InReview, vec![(Risk::FramesInconsistent, told)]));
+    let expected = data("without_face=0 other_person=1 cuts=0");
+    assert_eq!(swapped, (Verdict::InReview, vec![(Risk::FramesInconsistent, expected)]));
 }
 
 #[test]
-fn a_challenge_that_is_not_met_is_told_and_never_approved() {
+fn a_challenge_that_is_not_met_is_warned_about_and_never_approved() {
     let asked = vec![Action::TurnLeft, Action::OpenMouth, Action::TurnRight];
     let met = FrameSummary { best: Some(0), looked_at: 20, actions: asked.clone(), ..FrameSummary::default() };
     let met = FrameSummary { parallax: Some(MotionLimits::default().solid), least_similarity: Some(0.9), ..met };
@@ -269,8 +269,8 @@ fn a_challenge_that_is_not_met_is_told_and_never_approved() {
             framed(challenge.to_vec()),
             Evidence { images, frames, comparison: Some(comparison(0.9)), ..Evidence::default() },
         );
-        let is_told = outcome.has(Risk::ChallengeFailed);
-        (outcome.verdict, outcome.challenge.map(|answer| answer.passed), is_told)
+        let has_warning = outcome.has(Risk::ChallengeFailed);
+        (outcome.verdict, outcome.challenge.map(|answer| answer.passed), has_warning)
     };
     assert_eq!(decided(&asked, &met), (Verdict::Approved, Some(true), false));
     assert_eq!(decided(&[], &met), (Verdict::Approved, None, false));

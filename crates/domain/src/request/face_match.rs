@@ -74,7 +74,7 @@ fn challenge(request: &mut Fields<'_>, target: LiveCapture) -> Result<Option<Sen
     Ok(Some(SentChallenge { field, token }))
 }
 
-/// The live capture that was sent. Where none was, the caller is told that an image is missing.
+/// The live capture that was sent. Without any, the error names the missing image.
 fn target(request: &Fields<'_>) -> Result<LiveCapture, RequestFault> {
     let sent: Vec<_> = LiveCapture::ALL.iter().filter(|capture| request.has(capture.field())).collect();
     match sent.as_slice() {
