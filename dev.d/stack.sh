@@ -21,7 +21,8 @@ bootstrap() {
   key=$("$BIN" tenant create --organisation demo --amqp-user "$user" --if-missing 2>"$LOGS/tenant.log") ||
     fail_with_log tenant 'visavis tenant create failed'
   if [[ -z $key && ! -s $(key_file) ]]; then
-    key=$("$BIN" tenant key --organisation demo 2>"$LOGS/tenant.log") || fail_with_log tenant 'visavis tenant key failed'
+    key=$("$BIN" tenant key --organisation demo 2>"$LOGS/tenant.log") ||
+      fail_with_log tenant 'visavis tenant key failed'
   fi
   if [[ -n $key ]]; then replace "$(key_file)" <<<"$key"; fi
   if [[ ! -s $(key_file).test ]]; then
