@@ -1,8 +1,9 @@
-//! A video to still frames, by ffmpeg in a process of its own: strangers' videos are decoded by nothing in this one.
+//! Extracts still frames from a video with ffmpeg, which runs in a process of its own. This process never decodes a
+//! stranger's video.
 //!
-//! The process has limits on time, memory and what it may write, no environment, and one file: its standard input, an
-//! anonymous one in memory. It reads with the demuxer of the format that the bytes show and a few decoders, and opens
-//! nothing else, neither file nor network. Nothing of the video touches a disk.
+//! The child process has limits on time, memory and written bytes. It has no environment. It has one file, an anonymous
+//! file in memory that is its standard input. ffmpeg may use only the demuxer of the format that the bytes show, and a
+//! few decoders. It opens no other file and no network connection. Nothing of the video is written to a disk.
 
 use std::io::{Seek as _, Write as _};
 use std::path::PathBuf;
@@ -19,29 +20,29 @@ use multipart::Multipart;
 
 mod multipart;
 
-/// What a video may have, and what decoding one may cost.
+/// Limits for videos, and for decoding them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VideoParams {
-    /// Seconds.
+    /// Longest video, in seconds.
     pub max_length: f64,
-    /// Pixels of a frame as it is stored.
+    /// Most pixels of a stored frame.
     pub max_pixels: u32,
-    /// Frames a second that are looked at.
+    /// Frames for each second that are extracted.
     pub rate: f64,
-    /// Frames that are kept, evenly spread over the length; at least two.
+    /// Most frames that are kept, evenly spread over the video; at least two.
     pub max_frames: usize,
-    /// Pixels of a kept frame's longer side, at most.
+    /// Most pixels of the longer side of a kept frame.
     pub long_side: u32,
-    /// For all of it.
+    /// Time limit for the whole extraction.
     pub patience: Duration,
-    /// Seconds of computing.
+    /// CPU seconds.
     pub cpu_seconds: u64,
     /// Bytes of address space.
     pub memory: u64,
 }
 
-/// 60 s is the contract's; 4K is what phones film. Five frames a second find a moment without blur between two blinks. A
-/// report shows 1920 pixels. A minute of 4K takes some 20 s on a core and 600 MB.
+/// The contract allows 60 s, and phones film in 4K. Five frames a second include one without blur between two blinks. A
+/// report shows 1920 pixels. A minute of 4K takes about 20 s on one core and 600 MB.
 impl Default for VideoParams {
     fn default() -> Self {
         Self {
@@ -60,9 +61,9 @@ impl Default for VideoParams {
 /// A frame of a video.
 #[derive(Clone)]
 pub struct Frame {
-    /// Seconds from the beginning.
+    /// Seconds since the beginning.
     pub at: f64,
-    /// Upright, all but lossless.
+    /// The upright frame as a JPEG of high quality.
     pub jpeg: Bytes,
 }
 
@@ -84,7 +85,7 @@ pub enum VideoFault {
 }
 
 impl VideoFault {
-    /// The word for programs, stable across releases.
+    /// The machine-readable code. It is stable across releases.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -97,10 +98,10 @@ impl VideoFault {
     }
 }
 
-/// Why there are no frames.
+/// Why no frames were extracted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The fault lies in the bytes that were sent.
+    /// The sent bytes are at fault.
     #[error(transparent)]
     Video(#[from] VideoFault),
     #[error("no ffmpeg is installed here")]
@@ -109,7 +110,7 @@ pub enum Error {
     Run(#[from] std::io::Error),
 }
 
-/// Takes frames out of videos; clones share nothing but settings.
+/// Extracts frames from videos. Clones share only settings.
 #[derive(Debug, Clone)]
 pub struct Frames {
     ffmpeg: Option<PathBuf>,
@@ -117,16 +118,16 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// With the program at that path; without one, every video is refused.
+    /// Uses the program at this path. Without one, every video is refused.
     #[must_use]
     pub fn new(ffmpeg: Option<PathBuf>, params: VideoParams) -> Self {
         Self { ffmpeg, params }
     }
 
-    /// Frames of a video in their order, at least one.
+    /// The frames of a video in their order; at least one.
     ///
     /// # Errors
-    /// When the video is at fault, or ffmpeg cannot be run.
+    /// When the video is at fault, or ffmpeg cannot run.
     pub async fn of(&self, video: Bytes) -> Result<Vec<Frame>, Error> {
         let program = self.ffmpeg.as_ref().ok_or(Error::Missing)?;
         let format = VideoFormat::sniff(&video).ok_or(VideoFault::UnsupportedFormat)?;
@@ -149,7 +150,7 @@ impl Frames {
         let mut said = Vec::new();
         let (frames, ()) = tokio::try_join!(self.collect(&mut output), async {
             (&mut errors).take(MAX_SAID).read_to_end(&mut said).await?;
-            // To the end, or a child with much to say would wait for ever.
+            // Read to the end. Otherwise a child with many messages would wait for ever.
             tokio::io::copy(&mut errors, &mut tokio::io::sink()).await?;
             Ok(())
         })?;
@@ -157,7 +158,7 @@ impl Frames {
         if !frames.is_empty() {
             return Ok(frames);
         }
-        // Never passed on: what ffmpeg says may quote the file.
+        // ffmpeg's messages are never passed on, because they may quote the file.
         let said = String::from_utf8_lossy(&said);
         if said.contains("exceeds specified max pixel count") {
             Err(VideoFault::TooManyPixels(self.params.max_pixels).into())
@@ -168,7 +169,7 @@ impl Frames {
         }
     }
 
-    /// Keeps every frame until there are too many, then every second one, and so on.
+    /// Keeps every frame until there are too many, then every second frame, and so on.
     async fn collect(&self, output: &mut (impl tokio::io::AsyncRead + Unpin)) -> Result<Vec<Frame>, Error> {
         let mut parts = Multipart::new(output);
         let (mut kept, mut stride, mut count) = (Vec::new(), 1, 0_u32);
@@ -198,7 +199,7 @@ impl Frames {
         let scale = format!("min({long_side},iw)");
         let filter =
             format!("fps={rate},scale='{scale}':'{}':force_original_aspect_ratio=decrease", scale.replace("iw", "ih"));
-        // One second more than is allowed, to see that it is more.
+        // One second more than allowed, to notice longer videos.
         let length = max_length + 1.0;
         let text = format!(
             "-nostdin -hide_banner -loglevel error -protocol_whitelist file -codec_whitelist {decoders} \
@@ -209,10 +210,10 @@ impl Frames {
     }
 }
 
-/// Bytes of what ffmpeg says that are looked at.
+/// How many bytes of ffmpeg's messages are read.
 const MAX_SAID: u64 = 8 << 10;
 
-/// A file without a name that holds `bytes`, to be read from its beginning.
+/// An anonymous file in memory that contains `bytes`, positioned at its beginning.
 fn in_memory(bytes: &[u8]) -> std::io::Result<std::fs::File> {
     let mut file = std::fs::File::from(memfd_create("video", MemfdFlags::CLOEXEC)?);
     file.write_all(bytes)?;
@@ -220,7 +221,7 @@ fn in_memory(bytes: &[u8]) -> std::io::Result<std::fs::File> {
     Ok(file)
 }
 
-/// At most `count` of them, the first and the last among them.
+/// At most `count` of the frames, including the first and the last.
 fn evenly(frames: Vec<Frame>, count: usize) -> Vec<Frame> {
     if frames.len() <= count {
         return frames;
@@ -236,7 +237,8 @@ mod tests {
     #[test]
     fn kept_frames_are_spread_evenly_with_the_first_and_the_last() {
         let frame = |i: u32| Frame { at: f64::from(i), jpeg: Bytes::new() };
-        let times = |n, count| evenly((0..n).map(frame).collect(), count).iter().map(|it| it.at).collect::<Vec<_>>();
+        let times =
+            |n, count| evenly((0..n).map(frame).collect(), count).iter().map(|frame| frame.at).collect::<Vec<_>>();
         assert_eq!(times(9, 5), [0.0, 2.0, 4.0, 6.0, 8.0]);
         assert_eq!(times(3, 5), [0.0, 1.0, 2.0]);
         assert_eq!(times(4, 2), [0.0, 3.0]);

@@ -1,14 +1,14 @@
-//! The stream of JPEG files that ffmpeg's `mpjpeg` muxer writes: each with a head that says how long it is.
+//! Reads the stream of JPEG files that ffmpeg's `mpjpeg` muxer writes. A header before each file states its length.
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// Bytes of a head.
+/// Most bytes of a header.
 const MAX_HEAD: usize = 4 << 10;
-/// Bytes of a JPEG: more than nine megapixels of noise take.
+/// Most bytes of a JPEG: more than nine megapixels of noise need.
 const MAX_PART: usize = 32 << 20;
 
-/// The parts of a stream, one by one.
+/// The parts of a stream, one after the other.
 pub(super) struct Multipart<'a, R> {
     stream: &'a mut R,
     buffer: BytesMut,
@@ -19,13 +19,13 @@ impl<'a, R: AsyncRead + Unpin> Multipart<'a, R> {
         Self { stream, buffer: BytesMut::new() }
     }
 
-    /// The next JPEG; none at the stream's end, or where it breaks off within one.
+    /// The next JPEG; `None` at the end of the stream, even if it ends inside a JPEG.
     ///
     /// # Errors
-    /// When the stream cannot be read or is of another form.
+    /// When the stream cannot be read, or has another form.
     pub(super) async fn next(&mut self) -> std::io::Result<Option<Bytes>> {
         let head = loop {
-            if let Some(end) = self.buffer.windows(4).position(|it| it == b"\r\n\r\n") {
+            if let Some(end) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 break self.buffer.split_to(end + 4);
             }
             if self.buffer.len() > MAX_HEAD {
@@ -35,7 +35,7 @@ impl<'a, R: AsyncRead + Unpin> Multipart<'a, R> {
                 return Ok(None);
             }
         };
-        let length = content_length(&head).filter(|it| *it <= MAX_PART).ok_or_else(malformed)?;
+        let length = content_length(&head).filter(|length| *length <= MAX_PART).ok_or_else(malformed)?;
         while self.buffer.len() < length {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Ok(None);
@@ -70,14 +70,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn parts_come_whole_whatever_bytes_are_in_them() {
+    async fn parts_are_read_whole_whatever_bytes_they_contain() {
         let stream = b"--ffmpeg\r\nContent-type: image/jpeg\r\nContent-length: 6\r\n\r\n\r\n\r\n--\r\n\
                        --ffmpeg\r\nContent-type: image/jpeg\r\nContent-length: 2\r\n\r\nab\r\n--ffmpeg\r\n";
         assert_eq!(parts(stream).await.unwrap(), [b"\r\n\r\n--".as_slice(), b"ab"]);
     }
 
     #[tokio::test]
-    async fn what_breaks_off_is_left_out_and_another_form_is_refused() {
+    async fn an_incomplete_part_is_left_out_and_another_form_is_refused() {
         assert_eq!(parts(b"").await.unwrap(), Vec::<Bytes>::new());
         assert_eq!(parts(b"--f\r\nContent-length: 9\r\n\r\nabc").await.unwrap(), Vec::<Bytes>::new());
         for stream in ["--f\r\nContent-type: x\r\n\r\nabc", "--f\r\nContent-length: 99999999999\r\n\r\nabc"] {

@@ -1,4 +1,5 @@
-//! Reports of several frames and of videos: the best frame is compared, and what does not belong together is told.
+//! Reports on several frames and on videos: the best frame is compared, and frames that do not belong together are
+//! reported.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ fn request(target: &str, value: &Value) -> Value {
     json!({ "source_image": encoded(&photo("obama.jpg")), target: value, "search_mode": "FAST" })
 }
 
-/// The report of that request, and the job.
+/// The finished report of that request, and its job.
 async fn finished(api: &Api, body: &Value) -> (Value, Value) {
     let accepted = answer(api.post(PATH, body)).await;
     assert_eq!(accepted.status, 202, "{accepted:?}");
@@ -31,16 +32,20 @@ async fn finished(api: &Api, body: &Value) -> (Value, Value) {
     (report["face_match"].clone(), job)
 }
 
-/// Risk, weight and data of each warning, but for those that every report here has.
+/// Risk, weight and data of each warning, without those that every report here has.
 fn warnings(report: &Value) -> Vec<(&str, &str, &str)> {
-    let told = report["warnings"].as_array().unwrap().iter().map(|it| {
-        (it["risk"].as_str().unwrap(), it["log_type"].as_str().unwrap(), it["additional_data"].as_str().unwrap_or(""))
+    let all = report["warnings"].as_array().unwrap().iter().map(|warning| {
+        (
+            warning["risk"].as_str().unwrap(),
+            warning["log_type"].as_str().unwrap(),
+            warning["additional_data"].as_str().unwrap_or(""),
+        )
     });
-    told.filter(|it| !matches!(it.0, "LIVENESS_NOT_PERFORMED" | "LOW_RESOLUTION" | "IMAGE_EDITED")).collect()
+    all.filter(|warning| !matches!(warning.0, "LIVENESS_NOT_PERFORMED" | "LOW_RESOLUTION" | "IMAGE_EDITED")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_several_frames_the_best_is_compared_and_shown() {
+async fn the_best_of_several_frames_is_compared_and_shown() {
     let (_world, _process, api) = World::new().await.serving(&["all"]).await;
     let blurred = encoded(&videos::blurred("obama2.jpg"));
     let frames = json!([blurred, encoded(&photo("obama2.jpg")), blurred]);
@@ -58,7 +63,7 @@ async fn of_several_frames_the_best_is_compared_and_shown() {
     let composite = |at: usize| job["result"]["images"][at]["composite_quality"].as_f64().unwrap();
     assert_eq!(job["result"]["images"][2]["image"], "target_frames[1]");
     assert!(composite(2) > composite(1) && composite(2) > composite(3), "{job}");
-    // The URL leads to the frame that was compared.
+    // The URL shows the compared frame.
     let shown = api.anonymous(Method::GET, report["target_image"].as_str().unwrap()).send().await.unwrap();
     let shown = image::load_from_memory(&shown.bytes().await.unwrap()).unwrap();
     let best = image::load_from_memory(&photo("obama2.jpg")).unwrap();
@@ -66,10 +71,10 @@ async fn of_several_frames_the_best_is_compared_and_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frames_that_do_not_belong_together_are_told_and_another_person_is_not_approved() {
+async fn inconsistent_frames_are_reported_and_another_person_is_not_approved() {
     let (_world, _process, api) = World::new().await.serving(&["all"]).await;
     let [obama, again, nobody] = ["obama.jpg", "obama2.jpg", "no-face.png"].map(photo);
-    // In fewer pixels than the others, so that it is not the best.
+    // It has fewer pixels than the others, so it is not the best frame.
     let biden = thumbnail("biden.jpg", 300);
     let told = |status: &str, frames: [&[u8]; 3]| {
         let (api, status) = (api.clone(), status.to_owned());
@@ -78,8 +83,9 @@ async fn frames_that_do_not_belong_together_are_told_and_another_person_is_not_a
             let (report, _) = finished(&api, &request("target_frames", &frames)).await;
             assert_eq!(report["status"], status, "{report}");
             let found = warnings(&report);
-            let found: Vec<_> = found.iter().filter(|it| it.0 == "FRAMES_INCONSISTENT" || it.1 == "error").collect();
-            found.iter().map(|it| format!("{} {} {}", it.0, it.1, it.2)).collect::<Vec<_>>()
+            let found: Vec<_> =
+                found.iter().filter(|warning| warning.0 == "FRAMES_INCONSISTENT" || warning.1 == "error").collect();
+            found.iter().map(|(risk, weight, data)| format!("{risk} {weight} {data}")).collect::<Vec<_>>()
         }
     };
     let data = |rest: &str| format!("image=target_frames frames=3 {rest}");
@@ -103,7 +109,7 @@ async fn frames_that_do_not_belong_together_are_told_and_another_person_is_not_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_video_the_best_frame_is_compared_kept_and_erased_with_it() {
+async fn the_best_frame_of_a_video_is_compared_stored_and_erased_with_it() {
     let (world, _process, api) = World::new().await.serving(&["all"]).await;
     for (ending, lane) in [("mp4", "interactive"), ("webm", "bulk")] {
         let video = videos::face("obama2.jpg", 4, 2, ending);
@@ -127,7 +133,7 @@ async fn of_a_video_the_best_frame_is_compared_kept_and_erased_with_it() {
         let shown = api.anonymous(Method::GET, &url).send().await.unwrap().bytes().await.unwrap();
         assert_eq!(image::load_from_memory(&shown).unwrap().height(), 900);
 
-        // Document, video, frame and the frame's rendition.
+        // The document, the video, the frame and the frame's rendition.
         assert_eq!(blobs::count(&world.blobs), 4);
         assert_eq!(
             world.count("SELECT count(*) FROM images WHERE purge_at > now() AND wrapped_key IS NOT NULL").await,
@@ -159,7 +165,7 @@ async fn a_video_that_cannot_be_used_says_why_and_shows_what_it_can() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_is_cancelled_while_its_video_is_looked_at_leaves_nothing() {
+async fn a_job_that_is_cancelled_while_its_video_is_analysed_leaves_nothing() {
     let (world, _process, api) = World::new().await.serving(&["all"]).await;
     let video = request("target_video", &encoded(&videos::face("obama2.jpg", 8, 0, "webm")));
     let accepted = answer(api.post(PATH, &video)).await;
@@ -174,7 +180,7 @@ async fn a_job_that_is_cancelled_while_its_video_is_looked_at_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uploads_are_videos_or_images_and_are_named_as_what_they_are() {
+async fn uploads_are_videos_or_images_and_are_reported_as_such() {
     let (world, _process, api) = World::new().await.serving(&["all"]).await;
     let video = videos::face("obama2.jpg", 1, 0, "webm");
     let upload = async |kind: &str, bytes: Vec<u8>| -> Answer {
@@ -199,7 +205,7 @@ async fn uploads_are_videos_or_images_and_are_named_as_what_they_are() {
     let (report, _) = finished(&api, &request("target_video", &json!({ "image_id": id }))).await;
     assert_eq!(report["status"], "Approved", "{report}");
 
-    // A worker holds all of a job in memory: seven uploads of 10 MB are too much.
+    // A worker keeps all files of a job in memory, so seven uploads of 10 MB are too much.
     let large = upload("image/jpeg", crate::support::photos::padded(photo("obama.jpg"), 10_000_000)).await;
     let named = json!({ "image_id": large.body["id"] });
     let frames: Vec<_> = (0..6).map(|_| named.clone()).collect();
