@@ -1,7 +1,8 @@
-//! Who passes a liveness challenge: `cargo bench --bench challenge -- LIST.csv [EVERY]` (column `image`, paths relative to the
-//! list; every so manieth) renders, from each photo, heads that answer challenges and sheets that are moved, tilted, bent and
-//! brought closer to answer them, and prints the table of `docs/understand/challenges.md`; without a list, from the
-//! photos of `tests/photos`. It measures no time.
+//! Measures who passes a liveness challenge: `cargo bench --bench challenge -- LIST.csv [EVERY]`. It measures no time.
+//!
+//! From each photo it renders heads that answer challenges, and sheets of paper that are moved, tilted, bent and
+//! brought closer to answer them. It prints the table of `docs/understand/challenges.md`. The list has a column `image`
+//! with paths relative to it; only every EVERYth photo is used. Without a list, the photos of `tests/photos` are used.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +10,7 @@
     clippy::panic,
     clippy::print_stdout,
     dead_code,
+    unused_imports,
     reason = "a program for developers"
 )]
 
@@ -19,28 +21,30 @@ use visavis::domain::challenge::{DEFAULT_LENGTH, draw};
 use visavis::domain::evidence::Mode;
 use visavis::domain::motion::{MotionLimits, Parallax, actions, is_answer};
 use visavis::vision::pipeline::Analyse as _;
-use visavis::vision::{Analysis, Pack, Params, Pipeline, Runtime, motion};
+use visavis::vision::{Analysis, Pack, Params, Pass, Pipeline, Runtime, motion};
 
-#[path = "../tests/it/support/rendered.rs"]
-mod rendered;
-#[path = "../tests/it/support/spoilt.rs"]
-mod spoilt;
+#[path = "../tests/it/support"]
+mod support {
+    pub mod renderer;
+    pub mod spoilt;
+}
 
-use rendered::{Attack, Manner, Noise, Subject, jpeg, performed, resized};
-use spoilt::Shot;
+use support::renderer::performance::Noise;
+use support::renderer::{Attack, Manner, Subject, jpeg, performed, resized};
+use support::spoilt::Shot;
 
 /// Challenges that each photo answers.
 const CHALLENGES: u64 = 2;
-/// Pixels between the eyes, at most: what a phone shows at arm's length.
+/// Most pixels between the eyes: as a phone records at arm's length.
 const INTER_EYE: f64 = 80.0;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let every = arguments.get(1).map_or(1, |it| it.parse().expect("EVERY is a number"));
+    let every = arguments.get(1).map_or(1, |every| every.parse().expect("EVERY is a number"));
     let photos: Vec<PathBuf> = match arguments.first() {
         None => ["obama.jpg", "obama2.jpg", "biden.jpg", "astronaut.png"]
-            .map(|it| root.join("tests/photos").join(it))
+            .map(|name| root.join("tests/photos").join(name))
             .into(),
         Some(list) => listed(Path::new(list)).into_iter().step_by(every).collect(),
     };
@@ -50,7 +54,7 @@ fn main() {
     let mut pipeline = Pipeline::open(&pack, &Runtime::load(&library).unwrap(), Params::default()).unwrap();
 
     let mut tallies = vec![("head".to_owned(), Tally::default())];
-    tallies.extend(Attack::ALL.map(|it| (format!("sheet, {it:?}").to_lowercase(), Tally::default())));
+    tallies.extend(Attack::ALL.map(|attack| (format!("sheet, {attack:?}").to_lowercase(), Tally::default())));
     for (number, path) in (0..).zip(&photos) {
         let Some(shot) = Shot::of(&mut pipeline, &std::fs::read(path).unwrap()) else { continue };
         let shot = if shot.inter_eye() > INTER_EYE { resized(&mut pipeline, &shot, INTER_EYE) } else { Some(shot) };
@@ -72,10 +76,10 @@ fn main() {
                 tremor: 2.0,
             };
             let poses = performed(&asked, &manner, number);
-            tallies[0].1.count(&mut pipeline, &asked, poses.iter().map(|it| jpeg(&head.frame(it))));
+            tallies[0].1.count(&mut pipeline, &asked, poses.iter().map(|pose| jpeg(&head.frame(pose))));
             for (attack, (_, tally)) in Attack::ALL.iter().zip(&mut tallies[1..]) {
                 let poses = attack.poses(&asked, share(&mut noise), number);
-                tally.count(&mut pipeline, &asked, poses.iter().map(|it| jpeg(&sheet.frame(it))));
+                tally.count(&mut pipeline, &asked, poses.iter().map(|pose| jpeg(&sheet.frame(pose))));
             }
         }
     }
@@ -85,7 +89,7 @@ fn main() {
     }
 }
 
-/// In [0, 1).
+/// A pseudo-random number in [0, 1).
 fn share(noise: &mut Noise) -> f64 {
     f64::midpoint(noise.next(), 1.0).min(0.999_999)
 }
@@ -93,7 +97,8 @@ fn share(noise: &mut Noise) -> f64 {
 fn listed(list: &Path) -> Vec<PathBuf> {
     let folder = list.parent().unwrap();
     let mut rows = csv::Reader::from_path(list).unwrap();
-    let column = rows.headers().unwrap().iter().position(|it| it == "image").expect("the list has a column `image`");
+    let column =
+        rows.headers().unwrap().iter().position(|header| header == "image").expect("the list has a column `image`");
     rows.records().map(|row| folder.join(&row.unwrap()[column])).collect()
 }
 
@@ -108,10 +113,10 @@ struct Tally {
 impl Tally {
     fn count(&mut self, pipeline: &mut Pipeline, asked: &[Action], files: impl Iterator<Item = Vec<u8>>) {
         let frames: Vec<Option<Analysis>> =
-            files.map(|it| pipeline.analyse(&it, Mode::Fast, &|| Ok(())).ok()).collect();
+            files.map(|file| pipeline.analyse(&file, Mode::Fast, &mut Pass::default()).ok()).collect();
         let limits = MotionLimits::default();
         let depth = motion::parallax(&frames).unwrap_or_default();
-        let is_answered = is_answer(&actions(&motion::glimpses(&frames), &limits), asked);
+        let is_answered = is_answer(&actions(&motion::frame_measures(&frames), &limits), asked);
         self.solid += usize::from(depth.is_solid(&limits));
         self.answered += usize::from(is_answered);
         self.passed += usize::from(is_answered && depth.is_solid(&limits));
@@ -122,7 +127,11 @@ impl Tally {
         let n = self.depths.len();
         #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
         let share = |count: usize| 100.0 * count as f64 / n as f64;
-        let figures = [|it: &Parallax| it.nose_shift, |it: &Parallax| it.unexplained, |it: &Parallax| it.protrusion];
+        let figures = [
+            |depth: &Parallax| depth.nose_shift,
+            |depth: &Parallax| depth.unexplained,
+            |depth: &Parallax| depth.protrusion,
+        ];
         let figures = figures.map(|figure| {
             let mut values: Vec<f64> = self.depths.iter().map(figure).collect();
             values.sort_by(f64::total_cmp);

@@ -1,4 +1,5 @@
-//! Each stage on one thread: `cargo bench --bench vision`. Needs the models and the ONNX Runtime, as the tests do.
+//! Times each stage on one thread: `cargo bench --bench vision`. Like the tests, it needs the models and the ONNX
+//! Runtime.
 
 #![expect(clippy::expect_used, reason = "a benchmark without its files cannot run")]
 
@@ -10,14 +11,15 @@ use image::imageops;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use visavis::domain::evidence::Mode;
 use visavis::vision::decode::{DecodeParams, decode, decode_reduced};
-use visavis::vision::detect::{Detection, Detector};
+use visavis::vision::detect::Detector;
+use visavis::vision::detect::detection::Detection;
 use visavis::vision::embed::Embedder;
 use visavis::vision::landmarks::Landmarker;
 use visavis::vision::picture::Picture;
 use visavis::vision::pipeline::Analyse as _;
 use visavis::vision::resample::shrink;
 use visavis::vision::view::View;
-use visavis::vision::{Pack, Params, Pipeline, Runtime};
+use visavis::vision::{Pack, Params, Pass, Pipeline, Runtime};
 
 const PHOTOS: [&str; 3] = ["astronaut.png", "obama.jpg", "biden.jpg"];
 
@@ -71,8 +73,8 @@ fn stage_1_decode(bencher: Bencher, photo: &str) {
 const IN_FULL: &str = "in full";
 const AS_NEEDED: &str = "as far as needed";
 
-/// Items are pixels of the file, so that their rates tell how many times as fast one is as the other. One megapixel is
-/// needed in full.
+/// Items are pixels of the file, so their rates show how much faster one way is. A file of one megapixel is decoded in
+/// full either way.
 #[divan::bench(args = [IN_FULL, AS_NEEDED], consts = [1, 5, 12])]
 fn stage_1_decode_of_megapixels<const MEGAPIXELS: u32>(bencher: Bencher, how: &str) {
     let (file, limits) = (camera_photo(MEGAPIXELS), DecodeParams::default());
@@ -80,8 +82,8 @@ fn stage_1_decode_of_megapixels<const MEGAPIXELS: u32>(bencher: Bencher, how: &s
     bencher.counter(ItemsCount::new(MEGAPIXELS * 1_000_000)).bench(|| decode_reduced(&file, &limits, first_side));
 }
 
-/// A test photo of so many megapixels, of 3 to 4, as a camera writes it. Enlarged alone it would be smoother than what
-/// comes from a sensor, a file of half the size, and decoded sooner.
+/// A test photo of so many megapixels, at an aspect of 3 to 4, as a camera writes it. The noise matters: without it, an
+/// enlarged photo would be smoother than that of a sensor, have half the size, and take less time to decode.
 fn camera_photo(megapixels: u32) -> Vec<u8> {
     let photo = image::load_from_memory(&file("obama.jpg")).expect("the test photos are sound").into_rgb8();
     let unit = (megapixels * 1_000_000 / 12).isqrt();
@@ -89,21 +91,22 @@ fn camera_photo(megapixels: u32) -> Vec<u8> {
     let mut photo = imageops::resize(&photo, width, height, imageops::FilterType::CatmullRom);
     let mut state = 1_u32;
     let mut noise = || {
-        // Marsaglia's xorshift; the sum of its bytes is about normal, with a deviation of 5 levels once divided.
+        // Marsaglia's xorshift. The sum of its bytes is about normal, and has a deviation of 5 levels after the
+        // division.
         state ^= state << 13;
         state ^= state >> 17;
         state ^= state << 5;
-        let sum: i32 = state.to_le_bytes().iter().map(|it| i32::from(*it)).sum();
+        let sum: i32 = state.to_le_bytes().iter().map(|byte| i32::from(*byte)).sum();
         (sum - 510) / 30
     };
     for pixel in photo.pixels_mut() {
         let grain = noise();
-        pixel.0 = pixel.0.map(|it| u8::try_from((i32::from(it) + grain).clamp(0, 255)).unwrap_or(0));
+        pixel.0 = pixel.0.map(|value| u8::try_from((i32::from(value) + grain).clamp(0, 255)).unwrap_or(0));
     }
     let mut file = Vec::new();
     let mut encoder = Encoder::new(&mut file, 90);
     encoder.set_sampling_factor(SamplingFactor::F_2_2);
-    let side = |it: u32| u16::try_from(it).expect("a side of a photo");
+    let side = |pixels: u32| u16::try_from(pixels).expect("a side of a photo");
     encoder.encode(photo.as_raw(), side(width), side(height), ColorType::Rgb).expect("the photo is a picture");
     file
 }
@@ -151,12 +154,12 @@ fn stage_5_embed<const EMBEDDER: usize>(bencher: Bencher) {
     bencher.bench_local(|| embedder.embed(&chip));
 }
 
-/// Crops and networks, without the second decoding of the probe.
+/// The crops and networks, without decoding the probe again.
 #[divan::bench(args = PHOTOS)]
 fn stage_6_liveness(bencher: Bencher, photo: &str) {
     let (picture, pack) = (picture(photo), pack());
     let mut pipeline = Pipeline::open(&pack, &runtime(), Params::default()).expect("the pack opens");
-    let analysis = pipeline.analyse(&file(photo), Mode::Fast, &|| Ok(())).expect("the test photos are sound");
+    let analysis = pipeline.analyse(&file(photo), Mode::Fast, &mut Pass::default()).expect("the test photos are sound");
     let face = analysis.primary_face().expect("the test photos show faces");
     let mut tester = pack.liveness().expect("the default pack tests it").open(&runtime()).expect("the networks open");
     let picture = View::from(picture);
@@ -176,10 +179,10 @@ fn whole_accurate(bencher: Bencher, photo: &str) {
 fn whole(bencher: Bencher, photo: &str, mode: Mode) {
     let mut pipeline = Pipeline::open(&pack(), &runtime(), Params::default()).expect("the pack opens");
     let file = file(photo);
-    bencher.bench_local(|| pipeline.analyse(&file, mode, &|| Ok(())));
+    bencher.bench_local(|| pipeline.analyse(&file, mode, &mut Pass::default()));
 }
 
-/// What a phone's photo costs before the detector sees it.
+/// Resizing a phone's photo for the detector.
 #[divan::bench]
 fn shrink_12_megapixels_to_128(bencher: Bencher) {
     let mut photo = Picture::black(4000, 3000);

@@ -28,7 +28,7 @@ use crate::queue::connection::Broker;
 use crate::store::Store;
 use crate::telemetry::LogFormat;
 use crate::video::{Frames, VideoParams};
-use crate::vision::provider::{self, ProviderChoice};
+use crate::vision::provider_choice::{ProviderChoice, choose};
 use crate::vision::{Pack, PackRegistry, Runtime};
 use crate::webhooks::DispatcherSettings;
 use places::Places;
@@ -248,7 +248,7 @@ impl VisionArgs {
         let library = library.canonicalize().with_context(|| {
             format!("cannot use {} as ONNX Runtime: set VISAVIS_ONNXRUNTIME to the library", library.display())
         })?;
-        Ok(provider::choose(self.provider, &Runtime::load(&library)?, pack)?)
+        Ok(choose(self.provider, &Runtime::load(&library)?, pack)?)
     }
 
     /// The false match rates that the calibrations in use were measured at. `None` without a usable pack: a process

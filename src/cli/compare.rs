@@ -19,7 +19,7 @@ use crate::vision::decode::{self, DecodeParams};
 use crate::vision::embed::EmbedderSpec;
 use crate::vision::pipeline::Analyse as _;
 use crate::vision::view::View;
-use crate::vision::{Analysis, Error, FaceComparison, Params, Pipeline};
+use crate::vision::{Analysis, Error, FaceComparison, Params, Pass, Pipeline};
 
 /// Both images show the same person.
 const MATCH: u8 = 0;
@@ -153,7 +153,7 @@ fn read(path: &Path) -> Result<Vec<u8>, CompareFault> {
 }
 
 fn side(pipeline: &mut Pipeline, path: &Path, file: Vec<u8>, mode: Mode) -> Result<Side, CompareFault> {
-    let analysis = pipeline.analyse(&file, mode, &|| Ok(())).map_err(|error| match error {
+    let analysis = pipeline.analyse(&file, mode, &mut Pass::default()).map_err(|error| match error {
         Error::Image(fault) => CompareFault::Image(anyhow::Error::new(fault).context(path.display().to_string())),
         other => CompareFault::Machine(other.into()),
     })?;

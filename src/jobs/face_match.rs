@@ -17,7 +17,7 @@ use crate::domain::outcome::{ImageFinding, ImageReport};
 use crate::domain::policy::{self, Evidence};
 use crate::video::{self, VideoFault};
 use crate::vision::best_frame::{self, FrameParams};
-use crate::vision::motion::{glimpses, parallax};
+use crate::vision::motion::{frame_measures, parallax};
 
 /// One frame of the live capture.
 struct LiveFrame {
@@ -58,7 +58,7 @@ pub(super) async fn run(
     let alike = |a: &_, b: &_| context.engine.compare(a, b, Mode::Fast);
     let mut summary =
         best_frame::consistency(&analyses, best, &FrameParams::default(), alike).map_err(JobError::Retry)?;
-    summary.actions = motion::actions(&glimpses(&analyses), &MotionLimits::default());
+    summary.actions = motion::actions(&frame_measures(&analyses), &MotionLimits::default());
     summary.parallax = parallax(&analyses);
     // Without a face in any frame, reviewers are shown the middle one.
     let shown = best.unwrap_or(frames.len() / 2);

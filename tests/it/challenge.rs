@@ -10,7 +10,7 @@ use visavis::vision::Pipeline;
 
 use crate::support::api::{Answer, answer};
 use crate::support::photos::{photo, thumbnail};
-use crate::support::rendered::{Attack, MANNER, Subject, jpeg, performed, resized};
+use crate::support::renderer::{Attack, MANNER, Subject, jpeg, performed, resized};
 use crate::support::spoilt::Shot;
 use crate::support::{Api, World};
 use crate::vision_support;

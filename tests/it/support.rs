@@ -17,7 +17,7 @@ pub mod process;
 pub mod producer;
 pub mod property;
 pub mod receiver;
-pub mod rendered;
+pub mod renderer;
 pub mod s3;
 pub mod search;
 pub mod seat;

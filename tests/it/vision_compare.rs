@@ -1,4 +1,4 @@
-//! `visavis compare` as people run it: what it prints and its exit status.
+//! `visavis compare`: its output and its exit status.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -41,7 +41,7 @@ fn two_people_do_not_match() {
 }
 
 #[test]
-fn a_stricter_threshold_turns_the_verdict() {
+fn a_stricter_threshold_changes_the_verdict() {
     let output = photos("obama.jpg", "obama2.jpg", &["--threshold", "0.999"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("outside the range for which a false match rate was measured"));
@@ -71,7 +71,7 @@ fn a_photo_without_a_face_is_named_and_ends_with_its_own_status() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named() {
+fn an_unreadable_file_is_named() {
     let folder = photo_path("");
     for (path, words) in [
         (photo_path("not-an-image.jpg"), "is not a JPEG, PNG or WebP file"),

@@ -1,5 +1,5 @@
-//! The engine's promises under load, cancellation and panic, with analysers that wait for a word of the test; and once
-//! with the real networks.
+//! The engine under load, cancellation and panic, with analysers that wait until the test releases them; and once with
+//! the real networks.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,13 +13,14 @@ use visavis::vision::engine::MakeAnalyser;
 use visavis::vision::picture::Picture;
 use visavis::vision::pipeline::Analyse;
 use visavis::vision::scene::Scene;
-use visavis::vision::{Analysis, Engine, EngineSettings, Error, RuntimeFault, Timings};
+use visavis::vision::{Analysis, Engine, EngineSettings, Error, Pass, RuntimeFault, Timings};
 
 use super::vision_support::{pack, photo, pipeline, runtime};
 
 const ONE: NonZeroUsize = NonZeroUsize::MIN;
 
-/// An engine of one thread and a queue of one, whose analyser reports what it begins and waits until told to go on.
+/// An engine with one thread and a queue of one. Its analyser reports what it begins, and waits until the test releases
+/// it.
 struct Stage {
     engine: Engine,
     began: mpsc::Receiver<Bytes>,
@@ -33,22 +34,17 @@ struct Fake {
 }
 
 impl Analyse for Fake {
-    fn analyse(
-        &mut self,
-        image: &[u8],
-        _: Mode,
-        checkpoint: &dyn Fn() -> Result<(), Error>,
-    ) -> Result<Analysis, Error> {
+    fn analyse(&mut self, image: &[u8], _: Mode, pass: &mut Pass<'_>) -> Result<Analysis, Error> {
         self.began.send(Bytes::copy_from_slice(image)).unwrap();
         match image {
             b"panic" => panic!("as the test asked"),
             b"until the deadline" => loop {
-                checkpoint()?;
+                pass.checkpoint()?;
                 std::thread::yield_now();
             },
             _ => self.go.lock().unwrap().recv().unwrap(),
         }
-        checkpoint()?;
+        pass.checkpoint()?;
         Ok(Analysis {
             width: 1,
             height: 1,
@@ -101,13 +97,13 @@ async fn a_deadline_stops_a_picture_between_two_stages() {
     let soon = Instant::now() + Duration::from_millis(20);
     let answer = stage.engine.analyse(image("until the deadline"), Mode::Fast, soon).await;
     assert!(matches!(answer, Err(Error::Deadline)));
-    // The thread is free again: it did not go on for a caller who was told that time is up.
+    // The thread is free again. It did not continue after the deadline.
     stage.go.send(()).unwrap();
     assert!(stage.engine.analyse(image("next"), Mode::Fast, later()).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_picture_whose_caller_has_gone_is_skipped() {
+async fn a_picture_whose_caller_went_away_is_skipped() {
     let stage = stage();
     let mut a = Box::pin(stage.engine.analyse(image("a"), Mode::Fast, later()));
     assert!((&mut a).now_or_never().is_none());
@@ -123,7 +119,7 @@ async fn a_picture_whose_caller_has_gone_is_skipped() {
 }
 
 #[tokio::test]
-async fn callers_beyond_the_queue_wait_outside() {
+async fn callers_wait_while_the_queue_is_full() {
     let stage = stage();
     assert_eq!(stage.engine.free_places(), 1);
     let mut a = Box::pin(stage.engine.analyse(image("a"), Mode::Fast, later()));
@@ -154,7 +150,7 @@ async fn a_panic_ends_one_picture_and_the_thread_goes_on_with_a_fresh_analyser()
 }
 
 #[tokio::test]
-async fn a_shutdown_finishes_what_is_queued_and_refuses_the_rest() {
+async fn a_shutdown_finishes_queued_pictures_and_refuses_new_ones() {
     let stage = stage();
     let mut a = Box::pin(stage.engine.analyse(image("a"), Mode::Fast, later()));
     assert!((&mut a).now_or_never().is_none());
@@ -180,10 +176,10 @@ fn the_pipeline_asks_before_each_stage_whether_to_go_on() {
     for stages in 0..5 {
         let asked = AtomicUsize::new(0);
         let checkpoint = || if asked.fetch_add(1, Ordering::SeqCst) < stages { Ok(()) } else { Err(Error::Deadline) };
-        assert!(matches!(pipeline.analyse(&photo, Mode::Accurate, &checkpoint), Err(Error::Deadline)));
+        assert!(matches!(pipeline.analyse(&photo, Mode::Accurate, &mut Pass::new(&checkpoint)), Err(Error::Deadline)));
         assert_eq!(asked.load(Ordering::SeqCst), stages + 1);
     }
-    assert!(pipeline.analyse(&photo, Mode::Accurate, &|| Ok(())).is_ok());
+    assert!(pipeline.analyse(&photo, Mode::Accurate, &mut Pass::default()).is_ok());
 }
 
 #[tokio::test]
@@ -210,7 +206,7 @@ async fn a_fast_template_is_not_compared_accurately() {
 }
 
 #[tokio::test]
-async fn a_photo_without_a_face_is_an_answer_and_a_file_that_is_no_image_a_fault() {
+async fn a_photo_without_a_face_is_a_result_and_a_file_that_is_no_image_is_an_error() {
     let engine = Engine::start(EngineSettings { threads: ONE, queue: ONE }, pack(), runtime()).unwrap();
     let found = engine.analyse(photo("no-face.png").into(), Mode::Fast, later()).await.unwrap();
     assert!(found.primary.is_none() && found.template.is_none() && found.faces.is_empty());

@@ -1,5 +1,5 @@
-//! The Rust pipeline against the vectors that the Python reference wrote (`models/golden`), and the networks against the
-//! runtimes that they were converted from.
+//! Compares the Rust pipeline with the vectors of the Python reference (`models/golden`), and the networks with the
+//! runtimes from which they were converted.
 
 #![expect(clippy::cast_precision_loss, reason = "sums over small pictures")]
 
@@ -16,23 +16,24 @@ use visavis::vision::picture::Picture;
 use visavis::vision::pipeline::Analyse as _;
 use visavis::vision::resample::warp;
 use visavis::vision::view::View;
-use visavis::vision::{Analysis, Face};
+use visavis::vision::{Analysis, Face, Pass};
 
 use super::vision_support::{models, pack, photo, pipeline, runtime};
 
-/// What a lossless photo may differ by: where an area mean lies on a tie, f32 and f64 sums round it differently (0.5 % of
-/// the pixels when the ratio is a small fraction). Measured: 0.046 px where the small face is found, 0.012 px elsewhere.
+/// Tolerance for lossless photos. If an area mean is a tie, f32 and f64 sums round it differently (0.5 % of the pixels
+/// when the ratio is a small fraction). Measured: 0.046 px for the small face, 0.012 px for the others.
 const PNG: Tolerance = Tolerance { pixels: 0.05, score: 1e-3, cosine: 0.999_9 };
-/// The reference decodes JPEG with libjpeg-turbo, we with zune-jpeg: inverse DCT and chroma upsampling differ by a few
-/// levels. Measured on four photos: 0.23 px, 3e-4, 0.99987.
+/// Tolerance for JPEGs. The reference decodes them with libjpeg-turbo, and we use zune-jpeg. Their inverse DCT and
+/// chroma upsampling differ by a few levels. Measured on four photos: 0.23 px, 3e-4, 0.99987.
 const JPEG: Tolerance = Tolerance { pixels: 0.35, score: 1e-3, cosine: 0.999_8 };
-/// Mean difference of a network's input picture to the reference's, in levels of 255: one pixel in a hundred by one level.
+/// The mean difference between a network's input picture and the reference's, in levels of 255: one pixel in a hundred
+/// differs by one level.
 const CHIP_LEVELS: f64 = 0.01;
 
 struct Tolerance {
-    /// Of boxes and points, in pixels.
+    /// Distance of boxes and points, in pixels.
     pixels: f64,
-    /// Of detection score and presence.
+    /// Difference of detection score and presence.
     score: f64,
     /// Least cosine of embeddings.
     cosine: f64,
@@ -109,7 +110,7 @@ fn picture(name: &str) -> Picture {
 }
 
 fn analyse(name: &str, mode: Mode) -> Analysis {
-    pipeline().analyse(&photo(name), mode, &|| Ok(())).unwrap()
+    pipeline().analyse(&photo(name), mode, &mut Pass::default()).unwrap()
 }
 
 fn largest<I: IntoIterator<Item = f64>>(differences: I) -> f64 {
@@ -159,7 +160,7 @@ fn assert_like_golden(stem: &str, tolerance: &Tolerance) {
     assert!(off <= tolerance.pixels, "{stem}: landmarks off by {off} px");
     let off = largest(face.five_points.iter().zip(&expected.five_points).map(|(p, q)| apart(*p, *q)));
     assert!(off <= tolerance.pixels, "{stem}: five points off by {off} px");
-    // ACCURATE averages dlib's embedding with that of the mirrored chip: `pairs.json` covers it.
+    // ACCURATE averages dlib's embeddings of the chip and its mirror image. `pairs.json` covers it.
     let plain = analyse(&golden.photo, Mode::Fast).template.unwrap();
     let fused = found.template.unwrap();
     for (template, model, golden) in
@@ -190,10 +191,11 @@ fn pairs_of_photos_get_the_references_scores() {
     let mut templates = std::collections::HashMap::new();
     let pairs: Vec<Pair> = golden("pairs.json");
     for pair in &pairs {
-        for (name, mode) in [&pair.a, &pair.b].into_iter().flat_map(|it| [(it, Mode::Fast), (it, Mode::Accurate)]) {
-            templates
-                .entry((name.clone(), mode))
-                .or_insert_with(|| pipeline.analyse(&photo(name), mode, &|| Ok(())).unwrap().template.unwrap());
+        for (name, mode) in [&pair.a, &pair.b].into_iter().flat_map(|name| [(name, Mode::Fast), (name, Mode::Accurate)])
+        {
+            templates.entry((name.clone(), mode)).or_insert_with(|| {
+                pipeline.analyse(&photo(name), mode, &mut Pass::default()).unwrap().template.unwrap()
+            });
         }
     }
     let pack = pack();
@@ -204,7 +206,8 @@ fn pairs_of_photos_get_the_references_scores() {
         ] {
             let template = |name: &String| &templates[&(name.clone(), mode)];
             let found = pack.scorers().of(mode).compare(template(&pair.a), template(&pair.b)).unwrap();
-            // Pairs with a JPEG, measured: raw 1.3e-3, similarity 6.6e-3 (the calibration is up to nine times as steep).
+            // Measured for pairs with a JPEG: raw 1.3e-3, similarity 6.6e-3. The calibration is up to nine times as
+            // steep.
             let off = (found.raw.get() - raw).abs();
             assert!(off < 2e-3, "{} and {} in {mode:?}: raw off by {off}", pair.a, pair.b);
             let off = (found.similarity.get() - calibrated).abs();
@@ -255,7 +258,7 @@ fn golden_chip(stem: &str, network: &Network<EmbedderSpec>) -> String {
     format!("{stem}_{short}{}.png", network.spec.input.side)
 }
 
-/// A test that nothing can fail proves nothing: the mistakes that are easily made must exceed the tolerances above.
+/// Shows that the tests above can fail: likely mistakes exceed their tolerances.
 #[test]
 fn a_shift_by_a_pixel_or_swapped_channels_exceed_the_tolerances() {
     let golden: Golden = golden("astronaut.json");
@@ -286,9 +289,9 @@ fn swapped(picture: &Picture) -> Picture {
     Picture::new(picture.width(), picture.height(), pixels).unwrap()
 }
 
-/// The vectors are what each network's own runtime (`LiteRT`, dlib, `TensorFlow.js`) returned.
+/// The vectors come from each network's own runtime (`LiteRT`, dlib, `TensorFlow.js`).
 #[test]
-fn converted_networks_answer_as_their_sources_do() {
+fn converted_networks_give_the_results_of_their_sources() {
     let conversion: Conversion = golden("conversion.json");
     let numbers = std::fs::read(models().join("golden").join(&conversion.file)).unwrap();
     let numbers: Vec<f32> = numbers.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
@@ -322,7 +325,7 @@ fn opened() -> Vec<(String, InputSpec, Box<dyn Model>)> {
     detectors.chain(embedders).chain(landmarks).collect()
 }
 
-/// The generator that `conversion.json` describes.
+/// Noise from the generator that `conversion.json` describes.
 fn noise(seed: u32, side: usize) -> Picture {
     let mut state = seed;
     let mut next = || {

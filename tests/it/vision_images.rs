@@ -1,4 +1,4 @@
-//! What people send: every kind of image that is read, every kind that is refused, and bytes that are neither.
+//! Every kind of image that is read, every kind that is refused, and bytes that are no image.
 
 use std::io::Cursor;
 
@@ -9,21 +9,22 @@ use image::{DynamicImage, ExtendedColorType, ImageEncoder as _, ImageFormat as F
 use jpeg_encoder::{ColorType as JpegColour, Encoder as OtherJpegEncoder, SamplingFactor};
 use proptest::prelude::*;
 use visavis::domain::image::ImageFormat;
-use visavis::vision::decode::{DecodeParams, ImageFault, decode};
+use visavis::vision::ImageFault;
+use visavis::vision::decode::{DecodeParams, decode};
 use visavis::vision::picture::Picture;
 
 use crate::support::property::property;
 
 const WIDTH: u32 = 48;
 const HEIGHT: u32 = 32;
-/// Levels by which a JPEG of best quality may differ from its source.
+/// Levels (0-255) by which a JPEG of the best quality may differ from its source.
 const JPEG_LEVELS: u8 = 6;
 
 fn read(bytes: &[u8]) -> Result<Picture, ImageFault> {
     decode(bytes, &DecodeParams::default())
 }
 
-/// Four flat fields of 24 x 16: no two corners alike, so that every turn and mirror shows.
+/// Four flat fields in a picture of 24 x 16. All corners differ, so that every turn and mirroring shows.
 fn fields() -> RgbImage {
     let colours = [[220, 30, 40], [30, 200, 60], [40, 60, 210], [230, 220, 50]];
     RgbImage::from_fn(WIDTH, HEIGHT, |x, y| {
@@ -135,7 +136,7 @@ fn a_palette_png_is_read() {
 fn all_eight_exif_orientations_show_the_same_upright_picture() {
     for orientation in 1..=8 {
         let stored = DynamicImage::from(fields());
-        // What a camera stores so that the viewer's turn (2-8) makes it upright again.
+        // The stored picture that the orientation (2-8) turns upright again.
         let stored = match orientation {
             2 => stored.fliph(),
             3 => stored.rotate180(),
@@ -168,7 +169,7 @@ fn bytes_after_the_end_of_the_image_are_ignored() {
 #[test]
 fn a_file_cut_short_is_refused() {
     for (format, bytes) in [(ImageFormat::Jpeg, jpeg()), (ImageFormat::Png, png()), (ImageFormat::Webp, webp())] {
-        // A PNG's last chunk is empty and without meaning: it may be missing.
+        // The last chunk of a PNG is empty. It may be missing.
         let whole = if format == ImageFormat::Png { bytes.len() - 12 } else { bytes.len() };
         for length in 12..whole {
             let fault = read(&bytes[..length]).expect_err(&format!("{format:?} cut to {length} of {whole}"));
@@ -192,7 +193,7 @@ fn animated_files_are_refused_with_a_request_for_a_still_one() {
 }
 
 #[test]
-fn nothing_and_other_files_are_refused() {
+fn empty_and_other_files_are_refused() {
     assert_eq!(read(b"").unwrap_err().code(), "empty_image");
     for other in [b"GIF89a".as_slice(), b"%PDF-1.7", b"<svg xmlns=\"\"/>", b"\0", b"BM\0\0"] {
         assert_eq!(read(other).unwrap_err().code(), "unsupported_image_format");
@@ -209,7 +210,7 @@ fn a_file_of_too_many_bytes_is_refused_by_its_size_alone() {
     assert_eq!(fault.to_string(), "the image file has 10.0 MB; at most 10.0 MB are accepted");
 }
 
-/// The headers promise up to 3.6 gigapixels, the files hold a few bytes: what is refused here was never allocated.
+/// The headers claim up to 3.6 gigapixels, and the files have a few bytes. Refusing them allocates no pixels.
 #[test]
 fn pictures_of_too_many_pixels_are_refused_by_their_header() {
     for (name, bytes) in [("PNG", huge_png(60_000, 60_000)), ("JPEG", huge_jpeg(60_000, 60_000)), ("WebP", huge_webp())]
@@ -268,13 +269,15 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_behind_a_magic_number_never_panic(kind in 0..3usize, tail in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn random_bytes_after_a_magic_number_never_panic(
+        kind in 0..3usize, tail in prop::collection::vec(any::<u8>(), 0..400),
+    ) {
         let magic: &[u8] = [b"\xFF\xD8\xFF".as_slice(), b"\x89PNG\r\n\x1a\n", b"RIFF\x90\x01\0\0WEBPVP8 "][kind];
         let _ = read(&[magic, &tail].concat());
     }
 }
 
-/// The JPEG with an APP1 segment that holds nothing but the orientation (EXIF 2.3, tag 0x0112).
+/// The JPEG with an APP1 segment that has only the orientation (EXIF 2.3, tag 0x0112).
 pub fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
     let tiff =
         [b"II*\0".as_slice(), &[8, 0, 0, 0, 1, 0, 0x12, 0x01, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0, 0, 0, 0, 0]];
@@ -289,7 +292,7 @@ fn png_chunk(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
     [length.as_slice(), &kind, body, &crc.to_be_bytes()].concat()
 }
 
-/// PNG specification, annex D.
+/// The checksum of a PNG chunk (PNG specification, annex D).
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { 0xEDB8_8320 ^ (c >> 1) } else { c >> 1 })
@@ -306,7 +309,7 @@ pub fn huge_png(width: u32, height: u32) -> Vec<u8> {
     [PNG_SIGNATURE, &ihdr(width, height, 2), &png_chunk(*b"IDAT", &[0x78, 0x9C]), &png_chunk(*b"IEND", &[])].concat()
 }
 
-/// Two pixels of a palette of two; zlib stream with one stored block.
+/// A PNG of two pixels with a palette of two colours. Its zlib stream has one stored block.
 fn palette_png() -> Vec<u8> {
     let row = [0, 0, 1];
     let adler = row.iter().fold((1u32, 0u32), |(a, b), v| (a + v, b + a + v));
@@ -337,7 +340,7 @@ fn riff_chunk(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
     [&kind, length.as_slice(), body, &[0][..body.len() % 2]].concat()
 }
 
-/// Two frames, each the still picture.
+/// A WebP with two frames that both show the still picture.
 pub fn animated_webp() -> Vec<u8> {
     let mut still = Vec::new();
     WebPEncoder::new_lossless(&mut still).encode(fields().as_raw(), WIDTH, HEIGHT, ExtendedColorType::Rgb8).unwrap();
@@ -348,7 +351,7 @@ pub fn animated_webp() -> Vec<u8> {
     riff(&[riff_chunk(*b"VP8X", &canvas), animation, frame.clone(), frame].concat())
 }
 
-/// Nearly lossless WebP's largest: 16383 x 16383.
+/// A lossless WebP of 16383 x 16383 pixels, nearly the largest possible.
 fn huge_webp() -> Vec<u8> {
     riff(&riff_chunk(*b"VP8L", &[0x2F, 0xFE, 0xBF, 0xFF, 0x0F, 0, 0, 0, 0, 0]))
 }

@@ -1,5 +1,5 @@
-//! The liveness networks against what the Python reference says of the test photos (`models/golden/liveness.json`), alone and,
-//! where its files are at hand, with the pack `minifasnet`.
+//! Compares the liveness networks with the Python reference on the test photos (`models/golden/liveness.json`): alone,
+//! and with the pack `minifasnet` if its files are installed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,15 +12,16 @@ use visavis::vision::geometry::Rect;
 use visavis::vision::pack::registry::PackRegistry;
 use visavis::vision::picture::Picture;
 use visavis::vision::pipeline::Analyse as _;
-use visavis::vision::{Pack, Pipeline};
+use visavis::vision::{Pack, Pass, Pipeline};
 
 use super::support::environment::model_mirror;
 use super::support::photos::encode;
 use super::vision_support::{models, pack, photo, pipeline, runtime};
 
-/// Rounding of the golden numbers, and sums in another order. Measured: 1.3e-5.
+/// The golden numbers are rounded, and sums have another order. Measured: 1.3e-5.
 const LOGIT: f64 = 1e-3;
-/// Mean difference of a chip to the reference's, in levels of 255: a pixel in a hundred by one level.
+/// The mean difference between our chip and the reference's, in levels of 255: one pixel in a hundred differs by one
+/// level.
 const CHIP_LEVELS: f64 = 0.01;
 
 /// The default pack's networks.
@@ -51,14 +52,14 @@ fn rect([left, top, right, bottom]: [f64; 4]) -> Rect {
     Rect { left, top, right, bottom }
 }
 
-/// As the product tests it: its own faces, its own boxes.
+/// The result of the product, with its own faces and boxes.
 fn tested(pipeline: &mut Pipeline, file: &[u8]) -> Liveness {
-    let analysis = pipeline.analyse(file, Mode::Fast, &|| Ok(())).unwrap();
+    let analysis = pipeline.analyse(file, Mode::Fast, &mut Pass::default()).unwrap();
     let face = analysis.primary_face().unwrap();
-    pipeline.liveness(file, face, &|| Ok(())).unwrap().unwrap()
+    pipeline.liveness(file, face, &mut Pass::default()).unwrap().unwrap()
 }
 
-/// `wide` or `tight`: which of the two windows a network sees.
+/// The window that a network sees: `wide` or `tight`.
 fn window(network: &str) -> &str {
     network.split('_').nth(2).unwrap()
 }
@@ -71,8 +72,8 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// A shelf on which `minifasnet` lies pulled, where its files are at hand.
-fn shelf(models: &Path, pulled: &Path) -> Option<PackRegistry> {
+/// A registry in which `minifasnet` was pulled, if its files are installed.
+fn registry(models: &Path, pulled: &Path) -> Option<PackRegistry> {
     let Some(mirror) = model_mirror() else {
         eprintln!("not run: VISAVIS_MODEL_MIRROR names no folder with the files of the pack minifasnet");
         return None;
@@ -85,14 +86,14 @@ fn shelf(models: &Path, pulled: &Path) -> Option<PackRegistry> {
     Some(PackRegistry::new(models, pulled))
 }
 
-/// The default pack with `minifasnet`, where its files are at hand.
+/// The default pack with `minifasnet`, if its files are installed.
 fn fused() -> Option<Pack> {
     let pulled = tempfile::tempdir().unwrap();
-    shelf(&models(), pulled.path()).map(|it| it.load(&[]).unwrap())
+    registry(&models(), pulled.path()).map(|registry| registry.load(&[]).unwrap())
 }
 
 #[test]
-fn the_networks_say_of_a_chip_what_they_say_in_the_reference() {
+fn the_networks_give_the_logits_of_the_reference_for_the_same_chip() {
     let (pack, golden) = (pack(), golden());
     for network in pack.liveness().unwrap().networks() {
         let name = network.onnx.name.as_str();
@@ -128,7 +129,7 @@ fn photos_get_the_probabilities_of_the_reference_and_the_score_of_the_manifest()
     let mut tester = pack().liveness().unwrap().open(&runtime()).unwrap();
     for (name, golden) in golden() {
         let file = photo(&name);
-        // JPEG decoders differ by a few levels; between lossless photos only the last places of sums do.
+        // JPEG decoders differ by a few levels. For lossless photos only the last digits of sums differ.
         let tolerance = if name == "obama.jpg" { 0.01 } else { 1e-3 };
         let probability = tester.probabilities(&picture(&file), rect(golden.tight_box)).unwrap();
         assert!((probability[0] - golden.live).abs() < tolerance, "{name}: {probability:?}, {}", golden.live);
@@ -181,10 +182,10 @@ fn with_minifasnet_both_tests_make_one_score() {
 }
 
 #[test]
-fn a_liveness_test_that_is_not_fused_replaces_the_default_packs_where_it_is_named() {
+fn a_named_liveness_test_that_is_not_fused_replaces_the_default_one() {
     let (folder, pulled) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let Some(shelf) = shelf(folder.path(), pulled.path()) else { return };
-    for entry in std::fs::read_dir(models()).unwrap().map(Result::unwrap).filter(|it| it.file_name() != "packs") {
+    let Some(registry) = registry(folder.path(), pulled.path()) else { return };
+    for entry in std::fs::read_dir(models()).unwrap().map(Result::unwrap).filter(|entry| entry.file_name() != "packs") {
         std::os::unix::fs::symlink(entry.path(), folder.path().join(entry.file_name())).unwrap();
     }
     let description = std::fs::read_to_string(models().join("packs/minifasnet.toml")).unwrap();
@@ -196,7 +197,7 @@ fn a_liveness_test_that_is_not_fused_replaces_the_default_packs_where_it_is_name
         (&[][..], "default", OURS),
         (&["minifasnet".to_owned()], "default+minifasnet", "minifasnet_v2@1+minifasnet_v1se@1"),
     ] {
-        let loaded = shelf.load(named).unwrap();
+        let loaded = registry.load(named).unwrap();
         assert_eq!((loaded.name(), loaded.liveness().unwrap().name()), (pack, model));
     }
 }
@@ -209,9 +210,9 @@ struct Reference {
 }
 
 #[test]
-fn minifasnet_says_what_it_says_in_its_own_implementation() {
+fn minifasnet_gives_the_results_of_its_own_implementation() {
     let Some(pack) = fused() else { return };
-    // Photos of LFW, which are not ours to hand on; where they are at hand they lie beside the mirror.
+    // The photos are from LFW, which we may not redistribute. If they are installed, they lie beside the mirror.
     let folder = Path::new(&model_mirror().unwrap()).join("../eval");
     let Ok(text) = std::fs::read_to_string(folder.join("reference_liveness.jsonl")) else {
         eprintln!("not run: beside the mirror there is no eval/reference_liveness.jsonl");
@@ -228,6 +229,7 @@ fn minifasnet_says_what_it_says_in_its_own_implementation() {
     apart.sort_by(f64::total_cmp);
     let at = |share: usize| apart[(apart.len() - 1) * share / 100];
     println!("apart by {:.1e} (median), {:.1e} (95 %), {:.1e} (all)", at(50), at(95), at(100));
-    // What is left is the JPEG decoder: of the same photos as PNGs of the reference's pixels see models/packs/README.md.
+    // The remaining difference comes from the JPEG decoder. models/packs/README.md has figures for PNGs of the same
+    // pixels.
     assert!(at(50) < 2e-3 && at(95) < 3e-2 && at(100) < 6e-2, "{} {} {}", at(50), at(95), at(100));
 }

@@ -1,12 +1,13 @@
-//! Motion, measured on rendered frames: heads in three dimensions that act, and photos that are moved in front of a camera.
+//! Motion on rendered frames: three-dimensional heads that perform actions, and photos that are moved in front of a
+//! camera.
 
 use visavis::domain::action::Action;
 use visavis::domain::evidence::Mode;
 use visavis::domain::motion::{MotionLimits, Parallax, actions, is_answer};
 use visavis::vision::pipeline::Analyse as _;
-use visavis::vision::{Analysis, Pipeline, motion};
+use visavis::vision::{Analysis, Pass, Pipeline, motion};
 
-use super::support::rendered::{Attack, MANNER, Manner, Pose, Subject, jpeg, performed, resized};
+use super::support::renderer::{Attack, MANNER, Manner, Pose, Subject, jpeg, performed, resized};
 use super::support::spoilt::Shot;
 use super::vision_support::{photo, pipeline};
 
@@ -17,9 +18,9 @@ fn shot(pipeline: &mut Pipeline, name: &str) -> Shot {
 }
 
 fn seen(pipeline: &mut Pipeline, subject: &Subject<'_>, poses: &[Pose]) -> (Vec<Action>, Parallax) {
-    let frame = |pose| pipeline.analyse(&jpeg(&subject.frame(pose)), Mode::Fast, &|| Ok(())).ok();
+    let frame = |pose| pipeline.analyse(&jpeg(&subject.frame(pose)), Mode::Fast, &mut Pass::default()).ok();
     let frames: Vec<Option<Analysis>> = poses.iter().map(frame).collect();
-    let found = actions(&motion::glimpses(&frames), &MotionLimits::default());
+    let found = actions(&motion::frame_measures(&frames), &MotionLimits::default());
     (found, motion::parallax(&frames).unwrap())
 }
 
@@ -45,7 +46,7 @@ fn a_head_that_turns_is_solid_and_its_actions_are_seen_in_their_order() {
 }
 
 #[test]
-fn eyes_that_close_for_a_moment_are_seen_to_and_a_blink_is_not() {
+fn closed_eyes_are_seen_and_a_blink_is_not() {
     let mut pipeline = pipeline();
     for name in ["obama.jpg", "astronaut.png"] {
         let shot = shot(&mut pipeline, name);
@@ -57,7 +58,7 @@ fn eyes_that_close_for_a_moment_are_seen_to_and_a_blink_is_not() {
     }
 }
 
-/// The bar is that none of them is taken for a face that answers; that none is solid is more.
+/// It would suffice that none of them passes for a face that answers. None of them is solid either.
 #[test]
 fn a_photo_that_is_moved_tilted_bent_or_brought_closer_is_neither_solid_nor_an_answer() {
     let mut pipeline = pipeline();

@@ -1,4 +1,4 @@
-//! Packs that must not be loaded.
+//! Packs that must be refused.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use visavis::vision::{Pack, PackFault, Params, Pipeline, Runtime, RuntimeFault};
 
 use super::vision_support::{library, models, pack, runtime};
 
-/// A copy of the pack in which `change` may alter files; the networks are links until then.
+/// Loads a copy of the pack in which `change` altered files. Unchanged networks are links.
 fn altered(change: impl Fn(&Path)) -> (TempDir, Result<Pack, PackFault>) {
     let folder = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(models()).unwrap() {
@@ -85,7 +85,7 @@ fn a_manifest_that_names_an_unknown_model_or_task_is_refused() {
 
 #[test]
 fn a_network_that_does_not_fit_its_task_is_refused_when_it_is_opened() {
-    // The manifest is consistent and the hash right, but the file is another network.
+    // The manifest is consistent and the hash is right, but the file is another network.
     let (_folder, loaded) = altered(|pack| {
         let manifest = pack.join("manifest.toml");
         replace(&manifest, "width = 150\nheight = 150", "width = 160\nheight = 160");
@@ -134,7 +134,7 @@ fn a_liveness_test_with_wrong_numbers_is_refused_and_the_number_named() {
     }
 }
 
-/// The fault of opening the pack once `blazeface_short.onnx` is what `change` makes of it, with a manifest that has its hash.
+/// The fault of opening the pack after `change` altered `blazeface_short.onnx`. The manifest has the new hash.
 fn opened_with(change: impl Fn(&mut Vec<u8>)) -> RuntimeFault {
     let (_folder, loaded) = altered(|pack| {
         let file = pack.join("blazeface_short.onnx");
@@ -150,31 +150,31 @@ fn opened_with(change: impl Fn(&mut Vec<u8>)) -> RuntimeFault {
 }
 
 #[test]
-fn a_network_of_an_opset_that_the_runtime_does_not_know_is_refused_with_what_to_do() {
-    // The file ends with its opset: field 8, of 4 bytes: an empty domain, and the version in the last byte.
+fn a_network_with_an_unknown_opset_is_refused_with_advice() {
+    // The file ends with its opset: field 8 with 4 bytes, an empty domain, and the version in the last byte.
     let fault = opened_with(|bytes| {
         assert!(bytes.ends_with(&[0x42, 4, 0x0a, 0, 0x10, 17]));
         *bytes.last_mut().unwrap() = 99;
     });
     let said = fault.to_string();
-    assert!(said.contains("does not open model blazeface_short on cpu: it is of a newer version of ONNX"), "{said}");
+    assert!(said.contains("does not open model blazeface_short on cpu: its ONNX version is too new"), "{said}");
     assert!(said.contains("set VISAVIS_ONNXRUNTIME to a newer runtime"), "{said}");
     let cause = std::error::Error::source(&fault).unwrap().to_string();
     assert!(cause.contains("Opset 99"), "{cause}");
 }
 
 #[test]
-fn a_file_that_is_no_network_is_refused_with_what_to_do() {
+fn a_file_that_is_no_network_is_refused_with_advice() {
     for other in [&b""[..], b"something else", &[0; 4096]] {
         let said = opened_with(|bytes| *bytes = other.to_vec()).to_string();
-        assert!(said.contains("model blazeface_short on cpu: it is no ONNX file; restore it"), "{said}");
+        assert!(said.contains("model blazeface_short on cpu: the file is not an ONNX model; restore it"), "{said}");
     }
     let said = opened_with(|bytes| bytes.truncate(bytes.len() / 2)).to_string();
-    assert!(said.contains("it is no ONNX file"), "{said}");
+    assert!(said.contains("the file is not an ONNX model"), "{said}");
 }
 
 #[test]
-fn the_modes_are_those_of_the_manifest() {
+fn the_manifest_defines_the_modes() {
     let pack = pack();
     assert_eq!(pack.scorers().fast.model(), "dlib_resnet@1");
     assert_eq!(pack.scorers().accurate.model(), "dlib_resnet@1+faceres@3.3.6");

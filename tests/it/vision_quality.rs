@@ -1,4 +1,4 @@
-//! Real photos, each spoilt in one way: the warning of that defect is given and no other, and none for the clean photo.
+//! Real photos that are spoilt in one way each get the warning for that defect and no other. Clean photos get none.
 
 use image::imageops;
 use visavis::domain::warning::Risk;
@@ -18,9 +18,9 @@ fn each_warning_is_given_for_its_own_defect_and_not_for_the_clean_photo() {
         let glare = (1.1 / shot.quality.brightness) as f32;
         let spoilt = [
             ("out of focus", Risk::Blurred, shot.blurred(0.08)),
-            ("dark", Risk::PoorLighting, shot.each(|it| it * 0.15)),
-            ("glaring", Risk::PoorLighting, shot.each(|it| it * glare)),
-            ("hazy", Risk::PoorLighting, shot.each(|it| 128.0 + (it - 128.0) * 0.15)),
+            ("dark", Risk::PoorLighting, shot.each(|level| level * 0.15)),
+            ("glaring", Risk::PoorLighting, shot.each(|level| level * glare)),
+            ("hazy", Risk::PoorLighting, shot.each(|level| 128.0 + (level - 128.0) * 0.15)),
             ("far away", Risk::FaceTooSmall, shot.scaled_to(14.0)),
             ("dark glasses", Risk::FaceOccluded, shot.painted([28, 26, 25], glasses)),
             ("a blue mask", Risk::FaceOccluded, shot.painted([130, 170, 200], mask)),
@@ -36,13 +36,13 @@ fn each_warning_is_given_for_its_own_defect_and_not_for_the_clean_photo() {
 }
 
 #[test]
-fn a_head_that_is_turned_away_is_told_by_as_many_degrees() {
+fn the_pose_of_a_turned_head_changes_by_as_many_degrees() {
     let mut pipeline = pipeline();
     for name in PHOTOS {
         let shot = Shot::of(&mut pipeline, &photo(name)).unwrap();
         for (yaw, pitch) in [(45.0, 0.0), (-45.0, 0.0), (0.0, 45.0), (0.0, -45.0)] {
             let turned = shot.turned(yaw, pitch);
-            // Of the other angle nothing is said: a head that is tilted already turns about other axes than its own.
+            // The other angle is not checked, because a tilted head does not turn around its own axes.
             let (found, asked) = if pitch == 0.0 {
                 (turned.yaw_deg - shot.quality.yaw_deg, yaw)
             } else {
@@ -55,7 +55,7 @@ fn a_head_that_is_turned_away_is_told_by_as_many_degrees() {
 }
 
 #[test]
-fn roll_is_that_of_the_picture() {
+fn roll_is_measured_in_the_picture() {
     let mut pipeline = pipeline();
     let shot = Shot::of(&mut pipeline, &photo("biden.jpg")).unwrap();
     let quarter = analyse(&mut pipeline, &imageops::rotate90(&shot.picture)).quality.unwrap();
@@ -64,13 +64,13 @@ fn roll_is_that_of_the_picture() {
 }
 
 #[test]
-fn closed_lids_and_an_open_mouth_of_the_mesh_are_told() {
+fn closed_lids_and_an_open_mouth_of_the_mesh_are_measured() {
     const UPPER: [usize; 6] = [160, 159, 158, 387, 386, 385];
     const LOWER: [usize; 6] = [144, 145, 153, 373, 374, 380];
     let mut pipeline = pipeline();
     let shot = Shot::of(&mut pipeline, &photo("biden.jpg")).unwrap();
     let lids = |share: f64| {
-        shot.with_mesh(|i, p| match UPPER.iter().position(|it| *it == i) {
+        shot.with_mesh(|i, p| match UPPER.iter().position(|upper| *upper == i) {
             Some(at) => {
                 let below = shot.face.landmarks[LOWER[at]];
                 std::array::from_fn(|c| below[c] + (p[c] - below[c]) * share)

@@ -1,16 +1,16 @@
-//! Portraits on cards: a small face, perhaps printed in grey, or under a hologram, in the photo of a whole card.
+//! Portraits on cards: the photo of a whole card has a small face, which may be grey or under a hologram.
 
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 use visavis::domain::evidence::{Mode, Threshold};
 use visavis::domain::policy;
-use visavis::vision::Analysis;
 use visavis::vision::pipeline::Analyse as _;
+use visavis::vision::{Analysis, Pass};
 
 use super::vision_support::{pack, photo, pipeline};
 
 const PHOTOS: [&str; 4] = ["obama.jpg", "obama2.jpg", "biden.jpg", "astronaut.png"];
-/// Pixels of the photo of the card.
+/// Width and height of the photo of the card.
 const SCENE: (u32, u32) = (1_600, 1_200);
 
 #[derive(Clone, Copy)]
@@ -22,7 +22,7 @@ enum Print {
 
 #[derive(Clone, Copy)]
 struct Card {
-    /// Pixels across of the card.
+    /// Pixels across the card.
     width: u32,
     print: Print,
     portrait: bool,
@@ -34,18 +34,18 @@ fn png(picture: &RgbImage) -> Vec<u8> {
     file.into_inner()
 }
 
-/// The head and shoulders of the photo, four to five.
+/// The head and shoulders in the photo, at an aspect of four to five.
 fn portrait(analysis: &Analysis, name: &str) -> RgbImage {
     let photo = image::load_from_memory(&photo(name)).unwrap().into_rgb8();
     let face = analysis.primary_face().unwrap();
     let (centre, side) = (face.bbox.centre(), face.bbox.width());
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in the photo")]
     let [left, top, width, height] =
-        [centre.x - 0.9 * side, centre.y - 1.1 * side, 1.8 * side, 2.25 * side].map(|it| it.max(0.0) as u32);
+        [centre.x - 0.9 * side, centre.y - 1.1 * side, 1.8 * side, 2.25 * side].map(|pixels| pixels.max(0.0) as u32);
     imageops::crop_imm(&photo, left, top, width, height).to_image()
 }
 
-/// The photo of a card with the portrait on its left, rows of dark strokes for text on its right, on a table.
+/// The photo of a card on a table. The portrait is on the left; rows of dark strokes on the right look like text.
 fn scene(portrait: &RgbImage, card: Card) -> RgbImage {
     let (width, height) = (card.width, card.width * 54 / 86);
     let corner = ((SCENE.0 - width) / 2, (SCENE.1 - height) / 2);
@@ -83,15 +83,15 @@ fn scene(portrait: &RgbImage, card: Card) -> RgbImage {
 }
 
 #[test]
-fn a_portrait_on_a_card_is_recognised_by_the_photo_that_it_was_made_of() {
+fn a_portrait_on_a_card_matches_the_photo_that_it_was_made_from() {
     let (mut pipeline, pack) = (pipeline(), pack());
     for name in PHOTOS {
-        let selfie = pipeline.analyse(&photo(name), Mode::Accurate, &|| Ok(())).unwrap();
+        let selfie = pipeline.analyse(&photo(name), Mode::Accurate, &mut Pass::default()).unwrap();
         let portrait = portrait(&selfie, name);
         for (print, what) in [(Print::Colour, "colour"), (Print::Grey, "grey"), (Print::Hologram, "hologram")] {
             for width in [900, 640] {
                 let file = png(&scene(&portrait, Card { width, print, portrait: true }));
-                let card = pipeline.analyse(&file, Mode::Accurate, &|| Ok(())).unwrap();
+                let card = pipeline.analyse(&file, Mode::Accurate, &mut Pass::default()).unwrap();
                 let template = card.template.as_ref().unwrap_or_else(|| panic!("{name}, {what}, {width}: no face"));
                 let similarity = pack
                     .scorers()
@@ -113,7 +113,7 @@ fn a_card_without_a_portrait_shows_no_face() {
     let nobody = RgbImage::new(4, 5);
     for print in [Print::Colour, Print::Hologram] {
         let file = png(&scene(&nobody, Card { width: 900, print, portrait: false }));
-        let analysis = pipeline().analyse(&file, Mode::Fast, &|| Ok(())).unwrap();
+        let analysis = pipeline().analyse(&file, Mode::Fast, &mut Pass::default()).unwrap();
         assert!(analysis.faces.is_empty(), "{} faces", analysis.faces.len());
     }
 }

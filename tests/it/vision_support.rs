@@ -1,4 +1,4 @@
-//! Where the models, the photos and the ONNX Runtime lie.
+//! Finds the models, the photos and the ONNX Runtime.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -14,7 +14,7 @@ pub fn models() -> PathBuf {
     root().join("models")
 }
 
-/// A copy of the models folder whose pack tests no liveness; the networks are links.
+/// A copy of the models folder without the liveness test. The networks are links.
 pub fn models_without_liveness() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(models()).unwrap() {

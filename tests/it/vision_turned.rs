@@ -1,10 +1,11 @@
-//! Photos of a camera that did not say how it was held: the face is found, and compared, however it lies.
+//! Photos from cameras that do not record how they were held. The face is found and compared in every orientation.
 
 use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat};
 use visavis::domain::evidence::{Mode, Threshold};
 use visavis::domain::policy;
+use visavis::vision::Pass;
 use visavis::vision::geometry::Point;
 use visavis::vision::pipeline::Analyse as _;
 
@@ -12,7 +13,7 @@ use super::vision_support::{pack, photo, pipeline};
 
 const PHOTOS: [&str; 4] = ["obama.jpg", "obama2.jpg", "biden.jpg", "astronaut.png"];
 
-/// The photo upright, and by 90, 180 and 270 degrees clockwise, without a word about it in the file.
+/// The photo, upright and turned by 90, 180 and 270 degrees clockwise. The files do not say so.
 fn turns(name: &str) -> [DynamicImage; 4] {
     let upright = image::load_from_memory(&photo(name)).unwrap();
     [upright.clone(), upright.rotate90(), upright.rotate180(), upright.rotate270()]
@@ -24,7 +25,7 @@ fn png(picture: &DynamicImage) -> Vec<u8> {
     file.into_inner()
 }
 
-/// Where a point of the picture comes to lie when it is turned clockwise.
+/// Where a point of the picture lies after a turn clockwise.
 fn turned(point: Point, quarters: usize, (width, height): (f64, f64)) -> Point {
     match quarters {
         0 => point,
@@ -35,10 +36,11 @@ fn turned(point: Point, quarters: usize, (width, height): (f64, f64)) -> Point {
 }
 
 #[test]
-fn a_face_is_found_where_it_is_and_recognised_however_the_photo_lies() {
+fn a_face_is_found_and_recognised_in_every_orientation_of_the_photo() {
     let mut pipeline = pipeline();
     for name in PHOTOS {
-        let analyses = turns(name).map(|it| pipeline.analyse(&png(&it), Mode::Accurate, &|| Ok(())).unwrap());
+        let analyses =
+            turns(name).map(|photo| pipeline.analyse(&png(&photo), Mode::Accurate, &mut Pass::default()).unwrap());
         let upright = &analyses[0];
         #[expect(clippy::cast_precision_loss, reason = "sides of pictures")]
         let sides = (upright.width as f64, upright.height as f64);
@@ -61,10 +63,10 @@ fn a_face_is_found_where_it_is_and_recognised_however_the_photo_lies() {
 }
 
 #[test]
-fn a_picture_without_a_face_shows_none_in_any_direction() {
+fn a_picture_without_a_face_shows_none_in_any_orientation() {
     let mut pipeline = pipeline();
     for (quarters, picture) in turns("no-face.png").iter().take(3).enumerate() {
-        let analysis = pipeline.analyse(&png(picture), Mode::Fast, &|| Ok(())).unwrap();
+        let analysis = pipeline.analyse(&png(picture), Mode::Fast, &mut Pass::default()).unwrap();
         assert!(analysis.faces.is_empty(), "turned by {quarters}");
     }
 }

@@ -1,10 +1,11 @@
-//! Colours of a picture that came with a profile. Phones store Display P3; shown as sRGB without a word, faces turn grey.
+//! Converts pictures with an ICC profile to sRGB. Phones store Display P3; displayed as sRGB without conversion, faces
+//! look grey.
 
 use moxcms::{ColorProfile, DataColorSpace, Layout, TransformOptions};
 
 use super::picture::Picture;
 
-/// The picture in sRGB; `None` where the profile is not one of RGB, or cannot be read.
+/// The picture in sRGB; `None` if the profile is not an RGB profile, or cannot be read.
 #[must_use]
 pub fn to_srgb(picture: &Picture, profile: &[u8]) -> Option<Picture> {
     let profile = ColorProfile::new_from_slice(profile).ok()?;
@@ -28,7 +29,7 @@ mod tests {
     }
 
     #[test]
-    fn a_red_of_display_p3_is_a_stronger_red_in_srgb_and_grey_stays_grey() {
+    fn a_red_in_display_p3_is_a_stronger_red_in_srgb_and_grey_stays_grey() {
         let profile = ColorProfile::new_display_p3().encode().unwrap();
         let shown = to_srgb(&grey_and_red(), &profile).unwrap();
         let [grey, red] = [&shown.pixels()[..3], &shown.pixels()[3..]];
@@ -37,14 +38,14 @@ mod tests {
     }
 
     #[test]
-    fn srgb_stays_as_it_is() {
+    fn srgb_stays_unchanged() {
         let profile = ColorProfile::new_srgb().encode().unwrap();
         let shown = to_srgb(&grey_and_red(), &profile).unwrap();
         assert!(shown.pixels().iter().zip(grey_and_red().pixels()).all(|(a, b)| a.abs_diff(*b) <= 1));
     }
 
     #[test]
-    fn a_profile_of_other_colours_or_of_nonsense_is_left_out() {
+    fn a_grey_or_broken_profile_is_not_used() {
         let grey = ColorProfile::new_gray_with_gamma(2.2).encode().unwrap();
         assert!(to_srgb(&grey_and_red(), &grey).is_none());
         assert!(to_srgb(&grey_and_red(), b"not a profile").is_none());
@@ -52,7 +53,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_altered_profile_makes_it_panic(at in any::<prop::sample::Index>(), value in any::<u8>(), cut in any::<prop::sample::Index>()) {
+        fn no_altered_profile_makes_it_panic(
+            at in any::<prop::sample::Index>(), value in any::<u8>(), cut in any::<prop::sample::Index>(),
+        ) {
             let mut profile = ColorProfile::new_display_p3().encode().unwrap();
             let at = at.index(profile.len());
             profile[at] = value;

@@ -1,11 +1,11 @@
-//! Two templates to one score: the weighted sum of the embedders' cosines, then the calibration of that sum.
+//! Compares two templates: the weighted sum of the embedders' cosines is calibrated to a similarity.
 
-use super::model::RuntimeFault;
+use super::fault::RuntimeFault;
 use super::template::Template;
 use visavis_domain::calibration::Calibration;
 use visavis_domain::evidence::{Mode, RawScore, Similarity};
 
-/// How alike two faces are, and who says so.
+/// How similar two faces are, and which models and calibration say so.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FaceComparison {
     /// The weighted sum of cosines.
@@ -18,12 +18,12 @@ pub struct FaceComparison {
     pub calibration: String,
 }
 
-/// How one mode scores: which embedders, at which weights, under which calibration.
+/// How one mode compares templates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scorer {
-    /// Embedders that take part.
+    /// The embedders that take part.
     pub parts: Vec<ScorePart>,
-    /// From their weighted sum to a similarity.
+    /// Maps their weighted sum to a similarity.
     pub calibration: Calibration,
 }
 
@@ -34,17 +34,17 @@ pub struct ScorePart {
     pub model: String,
     /// Version of the model.
     pub version: String,
-    /// Factor of its cosine.
+    /// Weight of its cosine.
     pub weight: f64,
-    /// Whether the embedding of the mirrored face is averaged in.
+    /// Whether the embeddings of the face and of its mirror image are averaged.
     pub mirrored: bool,
 }
 
 impl Scorer {
-    /// Compares two templates; pure, and the same whichever comes first.
+    /// Compares two templates. Their order does not matter.
     ///
     /// # Errors
-    /// When a template lacks a vector that this mode compares, or a vector is not of finite numbers.
+    /// When a template lacks a vector that this mode compares, or a vector has numbers that are not finite.
     pub fn compare(&self, a: &Template, b: &Template) -> Result<FaceComparison, RuntimeFault> {
         let mut sum = 0.0;
         for part in &self.parts {
@@ -64,13 +64,13 @@ impl Scorer {
     /// The embedders, `name@version` joined by `+`.
     #[must_use]
     pub fn model(&self) -> String {
-        self.parts.iter().map(|p| format!("{}@{}", p.model, p.version)).collect::<Vec<_>>().join("+")
+        self.parts.iter().map(|part| format!("{}@{}", part.model, part.version)).collect::<Vec<_>>().join("+")
     }
 
-    /// The part that `model` takes, if any.
+    /// The part of `model`, if it takes part.
     #[must_use]
     pub fn part(&self, model: &str) -> Option<&ScorePart> {
-        self.parts.iter().find(|p| p.model == model)
+        self.parts.iter().find(|part| part.model == model)
     }
 }
 
@@ -94,7 +94,7 @@ impl Scorers {
     }
 }
 
-/// Of unit vectors: their dot product.
+/// The cosine of two unit vectors: their dot product.
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }

@@ -1,30 +1,29 @@
-//! Faces in a picture: letterbox, network, decoding, suppression of what overlaps. How a network's numbers are decoded is a
-//! matter of its variety; each has a file of its own.
+//! Finds faces in a picture: letterbox, network, decoding, non-maximum suppression. Each variety of detector decodes
+//! its outputs in a file of its own.
 
+use super::fault::RuntimeFault;
 use super::geometry::{Point, Rect};
-use super::model::{InputSpec, Model, Outputs, RuntimeFault};
+use super::model::{InputSpec, Model, Outputs};
 use super::network::NetworkSpec;
 use super::picture::{CHANNELS, Picture};
 use super::resample;
+use blazeface::Grid;
+use detection::{Detection, Selection, small};
 
 pub mod blazeface;
+pub mod detection;
 pub mod yunet;
-
-use blazeface::Grid;
-
-/// Beyond this a logit's sigmoid is 0 or 1 anyway, and `exp` overflows.
-const LOGIT_LIMIT: f64 = 80.0;
 
 /// A detector and its operating point.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DetectorSpec {
-    /// How the letterboxed picture is fed.
+    /// How the network receives the letterboxed picture.
     pub input: InputSpec,
     /// How its outputs are read.
     pub decoding: Decoding,
-    /// Least score of a detection, in [0, 1].
+    /// The lowest score of a detection, in [0, 1].
     pub score: f64,
-    /// Boxes that overlap a better one by more than this (intersection over union) are of the same face.
+    /// Boxes that overlap a better one by more than this (intersection over union) belong to the same face.
     pub overlap: f64,
 }
 
@@ -34,50 +33,28 @@ pub struct DetectorSpec {
 pub enum Decoding {
     /// Offsets from anchors.
     BlazeFace {
-        /// In the order of the outputs' rows.
+        /// The grids of anchors, in the order of the outputs' rows.
         anchors: Vec<Grid>,
     },
     /// Offsets from the cells of grids.
     YuNet {
-        /// Pixels of the input that a cell of each grid spans, a side.
+        /// For each grid, the pixels of the input that a cell spans, a side.
         strides: Vec<usize>,
-        /// From the network's tight boxes to boxes as [`Detection::bbox`] has them; see [`Rect::shifted`].
+        /// Turns the network's tight boxes into boxes like [`Detection::bbox`]; see [`Rect::shifted`].
         #[serde(rename = "box")]
         shifts: [f64; 4],
     },
 }
 
-/// What the scores of a pack's detectors mean for the question how a picture lies. All in [0, 1].
+/// How the scores of a pack's detectors tell whether a picture lies on its side. All in [0, 1].
 #[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize)]
 pub struct Certainty {
-    /// From here on the most prominent face need not be looked for in other directions.
+    /// If the most prominent face scores this much, no other directions are searched.
     pub sure: f64,
-    /// What a face needs which lies on a side or on its head.
+    /// The lowest score of a face that lies on its side or upside down.
     pub turned: f64,
-    /// By how much it must exceed a face that stands.
+    /// By how much its score must exceed that of an upright face.
     pub lead: f64,
-}
-
-/// A face that a detector found, in pixels of the picture.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Detection {
-    /// From forehead to chin, about; it may reach beyond the picture.
-    pub bbox: Rect,
-    /// The detector's certainty in [0, 1].
-    pub score: f64,
-    /// The subject's right eye, and left eye.
-    pub eyes: [Point; 2],
-}
-
-impl Detection {
-    /// With every point moved by `map`, a turn, shift or scaling that keeps right angles to the axes.
-    #[must_use]
-    pub fn mapped(&self, map: impl Fn(Point) -> Point) -> Self {
-        let (a, b) =
-            (map(Point::new(self.bbox.left, self.bbox.top)), map(Point::new(self.bbox.right, self.bbox.bottom)));
-        let bbox = Rect { left: a.x.min(b.x), top: a.y.min(b.y), right: a.x.max(b.x), bottom: a.y.max(b.y) };
-        Self { bbox, score: self.score, eyes: self.eyes.map(map) }
-    }
 }
 
 impl NetworkSpec for DetectorSpec {
@@ -94,11 +71,12 @@ impl NetworkSpec for DetectorSpec {
 }
 
 impl DetectorSpec {
-    /// The detections in `outputs` of `model`, in pixels of the network's square; each face once.
+    /// The detections in `outputs` of `model`, in pixels of the network's square. Each face appears once.
     fn decode(&self, model: &str, outputs: &mut Outputs) -> Result<Vec<Detection>, RuntimeFault> {
+        let selection = Selection { side: self.input.side, score: self.score, overlap: self.overlap };
         match &self.decoding {
-            Decoding::BlazeFace { anchors } => blazeface::decode(self, anchors, model, outputs),
-            Decoding::YuNet { strides, shifts } => yunet::decode(self, strides, *shifts, model, outputs),
+            Decoding::BlazeFace { anchors } => blazeface::decode(selection, anchors, model, outputs),
+            Decoding::YuNet { strides, shifts } => yunet::decode(selection, strides, *shifts, model, outputs),
         }
     }
 }
@@ -110,19 +88,19 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// `model`: the outputs that `spec` needs.
+    /// `model` must have the outputs that `spec` names.
     #[must_use]
     pub fn new(model: Box<dyn Model>, spec: DetectorSpec) -> Self {
         Self { model, spec }
     }
 
-    /// Pixels that it sees of a pixel of a picture that fills `frame`.
+    /// Pixels of the network's input for each pixel of a picture that fills `frame`.
     #[must_use]
     pub fn scale(&self, frame: &Rect) -> f64 {
         small(self.spec.input.side) / frame.width().max(frame.height())
     }
 
-    /// The faces of `picture`, the most certain first.
+    /// The faces of `picture`, the best score first.
     ///
     /// # Errors
     /// When the network fails or its outputs have other shapes.
@@ -130,14 +108,8 @@ impl Detector {
         let (square, letterbox) = letterbox(picture, self.spec.input.side);
         let mut outputs = self.spec.input.run(self.model.as_mut(), &square)?;
         let found = self.spec.decode(self.model.name(), &mut outputs)?;
-        Ok(found.iter().map(|it| letterbox.undo(it)).collect())
+        Ok(found.iter().map(|detection| letterbox.undo(detection)).collect())
     }
-}
-
-/// The logistic function.
-#[must_use]
-pub fn sigmoid(logit: f64) -> f64 {
-    1.0 / (1.0 + (-logit.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)).exp())
 }
 
 /// Where [`letterbox`] put the picture: `square = picture * scale + (left, top)`.
@@ -148,7 +120,7 @@ pub struct Letterbox {
     top: f64,
 }
 
-/// `picture` fitted into the middle of a black square.
+/// `picture`, scaled to fit and centred in a black square of `side` pixels.
 #[must_use]
 #[expect(
     clippy::cast_possible_truncation,
@@ -175,39 +147,13 @@ impl Letterbox {
     }
 }
 
-/// The best detection and all that overlap it by more than `overlap`, then the best of the rest, and so on.
-pub(super) fn groups(mut found: Vec<Detection>, overlap: f64) -> impl Iterator<Item = (Detection, Vec<Detection>)> {
-    found.sort_by(|a, b| b.score.total_cmp(&a.score));
-    std::iter::from_fn(move || {
-        let mut rest = std::mem::take(&mut found).into_iter();
-        let best = rest.next()?;
-        let (others, apart) = rest.partition(|it| it.bbox.iou(&best.bbox) > overlap);
-        found = apart;
-        Some((best, others))
-    })
-}
-
-fn around(centre: Point, width: f64, height: f64) -> Rect {
-    Rect {
-        left: centre.x - width / 2.0,
-        top: centre.y - height / 2.0,
-        right: centre.x + width / 2.0,
-        bottom: centre.y + height / 2.0,
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "picture sides and indices of anchors and cells, far below 2^52")]
-fn small(value: usize) -> f64 {
-    value as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::Colour;
     use ndarray::{ArrayD, ArrayView4};
 
-    /// Answers with the same tensors whatever it sees.
+    /// Returns the same tensors for every picture.
     struct Canned(Outputs);
 
     impl Model for Canned {
@@ -219,23 +165,37 @@ mod tests {
         }
     }
 
-    /// A detector that answers with `outputs` whatever it sees.
-    pub(super) fn canned(spec: DetectorSpec, outputs: Vec<(String, ArrayD<f32>)>) -> Detector {
-        Detector::new(Box::new(Canned(Outputs::new(outputs))), spec)
-    }
-
-    pub(super) fn input(side: usize) -> InputSpec {
-        InputSpec { side, colour: Colour::Rgb, mean: [127.5; 3], std: [127.5; 3] }
-    }
-
-    fn at(x: f64, score: f64) -> Detection {
-        Detection { bbox: around(Point::new(x, 50.0), 20.0, 20.0), score, eyes: [Point::default(); 2] }
+    /// A YuNet of 64 pixels a side and one grid of 8 x 8 cells. Cell 10 (column 2, row 1) sees a face of 16 x 32
+    /// pixels.
+    fn detector() -> Detector {
+        let input = InputSpec { side: 64, colour: Colour::Rgb, mean: [127.5; 3], std: [127.5; 3] };
+        let decoding = Decoding::YuNet { strides: vec![8], shifts: [0.0; 4] };
+        let spec = DetectorSpec { input, decoding, score: 0.6, overlap: 0.3 };
+        let tensors = spec.outputs().into_iter().map(|(name, shape)| {
+            let mut tensor = ArrayD::zeros([&[1], shape.as_slice()].concat());
+            let values: &[f32] = match name.as_str() {
+                "cls_8" | "obj_8" => &[1.0],
+                "bbox_8" => &[0.5, 1.0, std::f32::consts::LN_2, 2.0 * std::f32::consts::LN_2],
+                _ => &[0.0, 1.5, 1.0, 1.5],
+            };
+            for (at, value) in values.iter().enumerate() {
+                tensor[[0, 10, at]] = *value;
+            }
+            (name, tensor)
+        });
+        let outputs = Outputs::new(tensors.collect());
+        Detector::new(Box::new(Canned(outputs)), spec)
     }
 
     #[test]
-    fn a_group_is_the_best_and_what_overlaps_it() {
-        let found = vec![at(50.0, 0.7), at(10.0, 0.8), at(12.0, 0.9), at(13.0, 0.6)];
-        let groups: Vec<_> = groups(found, 0.3).map(|(best, others)| (best.score, others.len())).collect();
-        assert_eq!(groups, [(0.9, 2), (0.7, 0)]);
+    fn detections_come_back_in_pixels_of_the_picture() {
+        // 128 x 64 fits at scale 0.5 with 16 rows of black above.
+        let found = detector().detect(&Picture::black(128, 64)).unwrap();
+        assert_eq!(found.len(), 1);
+        let Rect { left, top, right, bottom } = found[0].bbox;
+        for (found, expected) in [(left, 24.0), (right, 56.0), (top, -32.0), (bottom, 32.0)] {
+            assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
+        }
+        assert_eq!(found[0].eyes, [Point::new(32.0, 8.0), Point::new(48.0, 8.0)]);
     }
 }

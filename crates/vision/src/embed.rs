@@ -1,17 +1,20 @@
-//! A face to a vector: alignment of the five points on the embedder's template, the chip, the network.
+//! Turns a face into a vector: the five points are aligned with the embedder's template, and the network embeds the
+//! chip.
 
+use super::fault::RuntimeFault;
 use super::geometry::{Point, Transform};
-use super::model::{InputSpec, Model, RuntimeFault};
+use super::model::{InputSpec, Model};
 use super::network::NetworkSpec;
 use super::picture::Picture;
 use super::view::View;
 
-/// What an embedder wants to see, and what it returns.
+/// The inputs and outputs of an embedder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EmbedderSpec {
-    /// How the chip is fed.
+    /// How the network receives the chip.
     pub input: InputSpec,
-    /// Where the five points lie in the chip: the subject's right eye, left eye, nose, right and left corner of the mouth.
+    /// Where the five points lie in the chip: the subject's right eye, left eye, nose, right and left corner of the
+    /// mouth.
     pub template: [Point; 5],
     /// Numbers in the embedding.
     pub dimensions: usize,
@@ -28,7 +31,7 @@ impl NetworkSpec for EmbedderSpec {
 }
 
 impl EmbedderSpec {
-    /// The face of `picture` at `five_points`, moved onto the template; `None` when the points coincide.
+    /// The chip: the face of `picture` with `five_points` moved onto the template; `None` when the points coincide.
     #[must_use]
     pub fn align(&self, picture: &View, five_points: &[Point; 5]) -> Option<Picture> {
         let to_chip = Transform::umeyama(five_points, &self.template)?;
@@ -43,7 +46,7 @@ pub struct Embedder {
 }
 
 impl Embedder {
-    /// `model`: output `embedding` [1, dimensions].
+    /// `model` must have the output `embedding` [1, dimensions].
     #[must_use]
     pub fn new(model: Box<dyn Model>, spec: EmbedderSpec) -> Self {
         Self { model, spec }
@@ -55,13 +58,13 @@ impl Embedder {
         self.model.name()
     }
 
-    /// What it wants to see.
+    /// Its inputs and outputs.
     #[must_use]
     pub fn spec(&self) -> &EmbedderSpec {
         &self.spec
     }
 
-    /// The raw embedding of an aligned chip; its length carries no meaning.
+    /// The raw embedding of an aligned chip. Its length has no meaning.
     ///
     /// # Errors
     /// When the network fails or its output has another shape.

@@ -1,4 +1,5 @@
-//! Compute threads behind a bounded channel: async callers in, one pipeline a thread, back-pressure when all are busy.
+//! Compute threads behind a bounded queue. Each thread has its own pipeline. Async callers wait while the queue is
+//! full.
 
 use std::any::Any;
 use std::num::NonZeroUsize;
@@ -11,13 +12,14 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tracing::Span;
 
-use super::Error;
+use super::analysis::Analysis;
 use super::compare::{FaceComparison, Scorers};
 use super::face::Face;
-use super::model::RuntimeFault;
+use super::fault::{Error, RuntimeFault};
 use super::pack::Pack;
 use super::params::Params;
-use super::pipeline::{Analyse, Analysis, Pipeline};
+use super::pass::Pass;
+use super::pipeline::{Analyse, Pipeline};
 use super::session::Runtime;
 use super::template::Template;
 use visavis_domain::evidence::{Liveness, Mode};
@@ -27,11 +29,11 @@ use visavis_domain::evidence::{Liveness, Mode};
 pub struct EngineSettings {
     /// Compute threads, each with its own sessions (about 100 MB).
     pub threads: NonZeroUsize,
-    /// Pictures that may wait for a thread; further callers wait to get in.
+    /// Pictures that may wait for a thread. Further callers wait until there is room.
     pub queue: NonZeroUsize,
 }
 
-/// One thread a core, and as many waiting: a thread that falls free finds its next picture ready.
+/// One thread for each core, and as many waiting pictures: a thread that becomes free finds its next picture ready.
 impl Default for EngineSettings {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -39,11 +41,11 @@ impl Default for EngineSettings {
     }
 }
 
-/// Makes the analyser of one thread; called on that thread, and again after a panic.
+/// Makes the analyser of one thread. It is called on that thread, and again after a panic.
 pub type MakeAnalyser = dyn Fn() -> Result<Box<dyn Analyse>, RuntimeFault> + Send + Sync;
 
-/// The vision engine of a process. Dropping it, or [`shutdown`](Self::shutdown), finishes what is queued and joins the
-/// threads.
+/// The vision engine of a process. Dropping it, or calling [`shutdown`](Self::shutdown), finishes the queued pictures
+/// and joins the threads.
 pub struct Engine {
     jobs: Mutex<Option<mpsc::Sender<EngineJob>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -58,7 +60,7 @@ struct EngineJob {
     span: Span,
 }
 
-/// What is asked of a thread, and where the answer goes.
+/// A task for a thread, and where the result goes.
 enum EngineTask {
     Analyse(Mode, ReplySender<Analysis>),
     Liveness(Box<Face>, ReplySender<Option<Liveness>>),
@@ -67,8 +69,8 @@ enum EngineTask {
 type ReplySender<T> = oneshot::Sender<Result<T, Error>>;
 
 impl EngineTask {
-    /// Nobody waits any more.
-    fn is_forsaken(&self) -> bool {
+    /// Whether the caller went away.
+    fn is_abandoned(&self) -> bool {
         match self {
             Self::Analyse(_, reply) => reply.is_closed(),
             Self::Liveness(_, reply) => reply.is_closed(),
@@ -80,17 +82,17 @@ impl Engine {
     /// Starts the threads and warms them up; blocks until all are ready (about half a second).
     ///
     /// # Errors
-    /// When a network does not load, does not fit the code or does not run.
+    /// When a network does not load, does not fit the code, or does not run.
     pub fn start(settings: EngineSettings, pack: Pack, runtime: Runtime) -> Result<Self, Error> {
         let scorers = pack.scorers().clone();
-        let liveness = pack.liveness().map(|it| it.name().to_owned());
+        let liveness = pack.liveness().map(|liveness| liveness.name().to_owned());
         let make: Arc<MakeAnalyser> =
             Arc::new(move || Ok(Box::new(Pipeline::open(&pack, &runtime, Params::default())?)));
         Self::start_with(settings, scorers, liveness, &make)
     }
 
-    /// As [`start`](Self::start), with analysers that `make` makes: tests put fakes here. `liveness` names the model with
-    /// which they test liveness, if they do.
+    /// As [`start`](Self::start), with analysers from `make`. Tests pass fakes. `liveness` names the model that tests
+    /// liveness, if there is one.
     ///
     /// # Errors
     /// When `make` or a warm-up fails, or a thread cannot be started.
@@ -109,7 +111,7 @@ impl Engine {
             let thread = std::thread::Builder::new().name(format!("vision-{i}"));
             let thread = thread.spawn(move || match EngineThread::start(make) {
                 Ok(worker) => {
-                    // The starter hangs up early when another thread failed; then the channel is closed as well.
+                    // If another thread failed, the starter no longer listens. Then the channel is closed, too.
                     let _ = ready.send(Ok(()));
                     drop(ready);
                     worker.serve(&receiver);
@@ -122,83 +124,84 @@ impl Engine {
         }
         drop(ready);
         for _ in 0..settings.threads.get() {
-            // A thread that died before it could report panicked while loading.
+            // A thread that ended without a report panicked while loading.
             let report = started.recv().unwrap_or_else(|_| Err(RuntimeFault::Panicked("at start".to_owned())));
             report?;
         }
         Ok(engine)
     }
 
-    /// Analyses one file. Waits while the queue is full. Dropping the future takes the picture out of the queue.
+    /// Analyses one file. Waits while the queue is full. Dropping the future removes the picture from the queue.
     ///
     /// # Errors
-    /// [`Error::Image`] for a fault of the file, [`Error::Runtime`] for one of this machine, [`Error::Deadline`] once
-    /// `deadline` has passed, [`Error::Closed`] after a shutdown.
+    /// [`Error::Image`] when the file is at fault, [`Error::Runtime`] when this machine is, [`Error::Deadline`] once
+    /// `deadline` has passed, and [`Error::Closed`] after a shutdown.
     pub async fn analyse(&self, image: Bytes, mode: Mode, deadline: Instant) -> Result<Analysis, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(image, EngineTask::Analyse(mode, reply), answer, deadline).await
+        let (reply, result) = oneshot::channel();
+        self.submit(image, EngineTask::Analyse(mode, reply), result, deadline).await
     }
 
-    /// Tests whether the face, which an analysis of the same file found, is a living person's; `None` where no liveness
-    /// model is installed. The file is decoded again: holding the pictures of all jobs would cost 70 MB each.
+    /// Tests whether `face` is a living person's. An analysis of the same file must have found it. `None` if no
+    /// liveness model is installed. The file is decoded again, because keeping the pictures of all jobs would take 70
+    /// MB each.
     ///
     /// # Errors
     /// As [`analyse`](Self::analyse).
     pub async fn liveness(&self, image: Bytes, face: Face, deadline: Instant) -> Result<Option<Liveness>, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(image, EngineTask::Liveness(Box::new(face), reply), answer, deadline).await
+        let (reply, result) = oneshot::channel();
+        self.submit(image, EngineTask::Liveness(Box::new(face), reply), result, deadline).await
     }
 
-    /// The model that tests liveness, `name@version`, where one is installed.
+    /// The model that tests liveness, `name@version`, if one is installed.
     #[must_use]
     pub fn liveness_model(&self) -> Option<&str> {
         self.liveness.as_deref()
     }
 
-    async fn ask<T>(
+    async fn submit<T>(
         &self,
         image: Bytes,
         task: EngineTask,
-        answer: oneshot::Receiver<Result<T, Error>>,
+        result: oneshot::Receiver<Result<T, Error>>,
         deadline: Instant,
     ) -> Result<T, Error> {
         let sender = lock(&self.jobs).clone().ok_or(Error::Closed)?;
         let job = EngineJob { image, task, deadline, span: Span::current() };
-        let answer = async move {
+        let result = async move {
             sender.send(job).await.map_err(|_| Error::Closed)?;
             drop(sender);
-            answer.await.map_err(|_| Error::Closed)?
+            result.await.map_err(|_| Error::Closed)?
         };
-        tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or(Err(Error::Deadline))
+        tokio::time::timeout_at(deadline.into(), result).await.unwrap_or(Err(Error::Deadline))
     }
 
-    /// Compares two templates that this engine made in `mode`; takes microseconds, on the caller's thread.
+    /// Compares two templates that this engine made in `mode`. This takes microseconds, on the caller's thread.
     ///
     /// # Errors
-    /// When a template was made in a mode that lacks an embedder of this one.
+    /// When a template was made in a mode that lacks an embedder of `mode`.
     pub fn compare(&self, a: &Template, b: &Template, mode: Mode) -> Result<FaceComparison, Error> {
         Ok(self.scorers.of(mode).compare(a, b)?)
     }
 
-    /// Places left in the queue, of those that the settings gave it; 0 when new callers would wait, and after a shutdown.
+    /// Free places in the queue; 0 when new callers would have to wait, and after a shutdown.
     #[must_use]
     pub fn free_places(&self) -> usize {
         lock(&self.jobs).as_ref().map_or(0, mpsc::Sender::capacity)
     }
 
-    /// How templates are compared, with the calibrations.
+    /// How templates are compared, and the calibrations.
     #[must_use]
     pub fn scorers(&self) -> &Scorers {
         &self.scorers
     }
 
-    /// Takes no more pictures, finishes those that are queued and joins the threads. Blocks meanwhile: on an async
-    /// runtime, call it by `spawn_blocking`. A second call does nothing.
+    /// Accepts no more pictures, finishes the queued ones and joins the threads. This blocks: on an async runtime, call
+    /// it in `spawn_blocking`. A second call does nothing.
     pub fn shutdown(&self) {
         lock(&self.jobs).take();
         let threads = std::mem::take(&mut *lock(&self.threads));
         for thread in threads {
-            // A panic ends the job it happened in, never the thread; there is nothing to do about one elsewhere.
+            // A panic ends its job and never the thread. Elsewhere there is nothing that we could do about one.
             let _ = thread.join();
         }
     }
@@ -210,10 +213,10 @@ impl Drop for Engine {
     }
 }
 
-/// One compute thread's state.
+/// The state of one compute thread.
 struct EngineThread {
     make: Arc<MakeAnalyser>,
-    /// `None` after a panic: the old one's state may be half-changed, so the next job gets a fresh one.
+    /// `None` after a panic. The old analyser may be in an inconsistent state, so the next job gets a fresh one.
     analyser: Option<Box<dyn Analyse>>,
 }
 
@@ -225,28 +228,28 @@ impl EngineThread {
     }
 
     fn serve(mut self, jobs: &Mutex<mpsc::Receiver<EngineJob>>) {
-        // The lock is held while waiting: whoever has it takes the next job and lets the next thread wait.
+        // A waiting thread holds the lock. It takes the next job and then lets the next thread wait.
         while let Some(job) = { lock(jobs).blocking_recv() } {
-            if job.task.is_forsaken() {
+            if job.task.is_abandoned() {
                 continue;
             }
             let span = job.span.clone();
-            span.in_scope(|| self.answer(job));
+            span.in_scope(|| self.process(job));
         }
     }
 
-    fn answer(&mut self, job: EngineJob) {
+    fn process(&mut self, job: EngineJob) {
         let (image, deadline) = (&job.image, job.deadline);
-        // The caller may have gone meanwhile: then nobody hears the answer.
+        // Sending fails if the caller went away. Nobody needs the result then.
         match job.task {
             EngineTask::Analyse(mode, reply) => {
-                let go_on = || checkpoint(&reply, deadline);
-                let result = self.run(&go_on, |analyser| analyser.analyse(image, mode, &go_on));
+                let checkpoint = || checkpoint(&reply, deadline);
+                let result = self.run(&checkpoint, |analyser, pass| analyser.analyse(image, mode, pass));
                 let _ = reply.send(result);
             }
             EngineTask::Liveness(face, reply) => {
-                let go_on = || checkpoint(&reply, deadline);
-                let result = self.run(&go_on, |analyser| analyser.liveness(image, &face, &go_on));
+                let checkpoint = || checkpoint(&reply, deadline);
+                let result = self.run(&checkpoint, |analyser, pass| analyser.liveness(image, &face, pass));
                 let _ = reply.send(result);
             }
         }
@@ -255,15 +258,16 @@ impl EngineThread {
     fn run<T>(
         &mut self,
         checkpoint: &dyn Fn() -> Result<(), Error>,
-        task: impl FnOnce(&mut dyn Analyse) -> Result<T, Error>,
+        task: impl FnOnce(&mut dyn Analyse, &mut Pass<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        checkpoint()?;
+        let mut pass = Pass::new(checkpoint);
+        pass.checkpoint()?;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let mut analyser = match self.analyser.take() {
                 Some(analyser) => analyser,
                 None => (self.make)()?,
             };
-            let result = task(analyser.as_mut());
+            let result = task(analyser.as_mut(), &mut pass);
             self.analyser = Some(analyser);
             result
         }));
@@ -275,7 +279,7 @@ impl EngineThread {
     }
 }
 
-/// Whether it still makes sense to compute.
+/// Fails once the result is no longer needed.
 fn checkpoint<T>(reply: &ReplySender<T>, deadline: Instant) -> Result<(), Error> {
     if reply.is_closed() {
         Err(Error::Closed)
@@ -291,7 +295,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
 
-/// What these locks guard is whole between any two statements, so a panic elsewhere does not spoil it.
+/// The guarded values are consistent after every statement, so a panic of another thread does no harm.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

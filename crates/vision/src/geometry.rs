@@ -1,4 +1,4 @@
-//! Points, boxes and similarity transforms in the plane. Pixel centres lie on whole numbers, y points down.
+//! Points, boxes and transforms in the plane. Pixel centres have integer coordinates. y points down.
 
 #![expect(clippy::many_single_char_names, reason = "the names of matrix entries")]
 
@@ -7,9 +7,9 @@ use serde::Serialize;
 /// A place in a picture, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Point {
-    /// To the right.
+    /// Distance to the right.
     pub x: f64,
-    /// Down.
+    /// Distance down.
     pub y: f64,
 }
 
@@ -20,7 +20,7 @@ impl Point {
         Self { x, y }
     }
 
-    /// The centre of `points`; no number at all when there are none.
+    /// The centre of `points`; NaN when there are none.
     #[must_use]
     pub fn mean(points: &[Self]) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a handful of points")]
@@ -36,7 +36,7 @@ impl Point {
     }
 }
 
-/// A box with its sides along the axes, in pixels; it may reach beyond the picture.
+/// A box with sides parallel to the axes, in pixels. It may reach beyond the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Rect {
     /// x of the left side.
@@ -50,7 +50,7 @@ pub struct Rect {
 }
 
 impl Rect {
-    /// With left, top, right and bottom moved by so many widths or heights.
+    /// The box with left, top, right and bottom moved by these multiples of its width or height.
     #[must_use]
     pub fn shifted(&self, [left, top, right, bottom]: [f64; 4]) -> Self {
         let (width, height) = (self.width(), self.height());
@@ -86,14 +86,14 @@ impl Rect {
         Point::new(f64::midpoint(self.left, self.right), f64::midpoint(self.top, self.bottom))
     }
 
-    /// Whether `p` lies within.
+    /// Whether `p` lies inside.
     #[must_use]
     pub fn contains(&self, p: Point) -> bool {
         (self.left..=self.right).contains(&p.x) && (self.top..=self.bottom).contains(&p.y)
     }
 
-    /// How much of a `width` x `height` picture's attention the box has: its area within the picture, times the share of
-    /// its area that lies there.
+    /// How prominent the box is in a picture of `width` x `height`: its area inside the picture, times the share of its
+    /// area that lies inside.
     #[must_use]
     pub fn prominence(&self, width: usize, height: usize) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "picture sides")]
@@ -126,16 +126,16 @@ impl Rect {
 pub struct Transform(pub [[f64; 3]; 2]);
 
 impl Transform {
-    /// Turns by `angle` (radians, clockwise on the screen) and scales about `from`, and moves `from` to `to`.
+    /// Turns by `angle` (radians, clockwise on the screen) and scales around `from`, and moves `from` to `to`.
     #[must_use]
     pub fn about(from: Point, angle: f64, scale: f64, to: Point) -> Self {
         let (sin, cos) = (angle.sin() * scale, angle.cos() * scale);
         Self([[cos, -sin, to.x - cos * from.x + sin * from.y], [sin, cos, to.y - sin * from.x - cos * from.y]])
     }
 
-    /// The similarity (turn, scale, shift, no mirror) that brings `from` closest to `to` in the least-squares sense:
-    /// S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns", TPAMI 1991, in
-    /// its closed form for the plane. `None` when the points of `from` coincide or a number is not finite.
+    /// The similarity (turn, scale, shift, no mirroring) that brings `from` closest to `to` in the least-squares sense,
+    /// in the closed form for the plane (S. Umeyama, "Least-squares estimation of transformation parameters between two
+    /// point patterns", TPAMI 1991). `None` when the points of `from` coincide, or a number is not finite.
     #[must_use]
     pub fn umeyama<const N: usize>(from: &[Point; N], to: &[Point; N]) -> Option<Self> {
         let (from_mean, to_mean) = (Point::mean(from), Point::mean(to));
@@ -156,24 +156,24 @@ impl Transform {
         usable.then_some(map)
     }
 
-    /// What leaves every point where it is.
+    /// Leaves every point unchanged.
     pub const IDENTITY: Self = Self([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]);
 
-    /// First `first`, then this.
+    /// Applies `first`, then this.
     #[must_use]
     pub fn after(&self, first: &Self) -> Self {
         let ([[a, b, c], [d, e, f]], [[g, h, i], [j, k, l]]) = (self.0, first.0);
         Self([[a * g + b * j, a * h + b * k, a * i + b * l + c], [d * g + e * j, d * h + e * k, d * i + e * l + f]])
     }
 
-    /// Where `p` goes.
+    /// The image of `p`.
     #[must_use]
     pub fn apply(&self, p: Point) -> Point {
         let [[a, b, c], [d, e, f]] = self.0;
         Point::new(a * p.x + b * p.y + c, d * p.x + e * p.y + f)
     }
 
-    /// The way back; `None` when the map folds the plane onto a line.
+    /// The inverse map; `None` when the map collapses the plane onto a line.
     #[must_use]
     pub fn inverse(&self) -> Option<Self> {
         let [[a, b, c], [d, e, f]] = self.0;
@@ -185,7 +185,7 @@ impl Transform {
         Some(Self([[ia, ib, -(ia * c + ib * f)], [id, ie, -(id * c + ie * f)]]))
     }
 
-    /// How many pixels one pixel becomes along a side.
+    /// The factor by which lengths grow, on average over directions.
     #[must_use]
     pub fn scale(&self) -> f64 {
         self.determinant().abs().sqrt()
@@ -225,7 +225,9 @@ mod tests {
         }
 
         #[test]
-        fn the_inverse_leads_back(angle in -3.1..3.1f64, scale in 0.05..20.0f64, x in -500.0..500.0f64, y in -500.0..500.0f64) {
+        fn the_inverse_leads_back(
+            angle in -3.1..3.1f64, scale in 0.05..20.0f64, x in -500.0..500.0f64, y in -500.0..500.0f64,
+        ) {
             let map = Transform::about(Point::new(3.0, -4.0), angle, scale, Point::new(x, y));
             let back = map.inverse().unwrap();
             for p in FACE {

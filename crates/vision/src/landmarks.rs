@@ -1,9 +1,11 @@
-//! 468 points on a face, whether there is a face at all, and the five points that alignment needs (Kartynnik et al.,
-//! "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", 2019).
+//! The landmark network: it tells whether a crop shows a face, and finds 468 points on it (Kartynnik et al., "Real-time
+//! Facial Surface Geometry from Monocular Video on Mobile GPUs", 2019). Five of them, or means of them, align the face.
 
-use super::detect::{Detection, sigmoid};
+use super::detect::detection::Detection;
+use super::fault::RuntimeFault;
 use super::geometry::{Point, Transform};
-use super::model::{InputSpec, Model, RuntimeFault};
+use super::logit::sigmoid;
+use super::model::{InputSpec, Model};
 use super::network::NetworkSpec;
 use super::view::View;
 
@@ -12,25 +14,27 @@ pub const LANDMARKS: usize = 468;
 /// Numbers of a point: x, y, z.
 pub const COORDINATES: usize = 3;
 
-/// How the landmark network is fed and read.
+/// The inputs and outputs of the landmark network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LandmarkSpec {
-    /// How the crop is fed.
+    /// How the network receives the crop.
     pub input: InputSpec,
-    /// Side of the crop in longer sides of the face's box.
+    /// Side of the crop, as a multiple of the longer side of the face's box.
     pub crop: f64,
-    /// Least presence, in [0, 1], at which a detection is a face.
+    /// The lowest presence, in [0, 1], at which a detection counts as a face.
     pub presence: f64,
-    /// The mesh indices whose means are the subject's right eye, left eye, nose tip, right and left corner of the mouth.
+    /// The mesh indices whose means give the subject's right eye, left eye, nose tip, right and left corner of the
+    /// mouth.
     pub five_points: [Vec<usize>; 5],
 }
 
-/// What the landmark network said of one detection.
+/// The landmark network's result for one detection.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Landmarks {
     /// Certainty in [0, 1] that the crop shows a face.
     pub presence: f64,
-    /// x and y in pixels of the picture; z on the same scale, towards the camera negative, its origin arbitrary.
+    /// x and y in pixels of the picture. z has the same scale and an arbitrary origin; it is smaller closer to the
+    /// camera.
     pub mesh: Vec<[f64; COORDINATES]>,
 }
 
@@ -45,7 +49,7 @@ impl NetworkSpec for LandmarkSpec {
 }
 
 impl LandmarkSpec {
-    /// Right eye, left eye (the subject's), nose tip, right and left corner of the mouth, from a mesh.
+    /// The subject's right eye, left eye, nose tip, right and left corner of the mouth, computed from a mesh.
     #[must_use]
     pub fn five_points(&self, mesh: &[[f64; COORDINATES]]) -> [Point; 5] {
         self.five_points.each_ref().map(|indices| {
@@ -62,13 +66,13 @@ pub struct Landmarker {
 }
 
 impl Landmarker {
-    /// `model`: outputs `landmarks` [1, 468, 3] in input pixels and `presence` [1, 1], a logit.
+    /// `model` must have the outputs `landmarks` [1, 468, 3], in input pixels, and `presence` [1, 1], a logit.
     #[must_use]
     pub fn new(model: Box<dyn Model>, spec: LandmarkSpec) -> Self {
         Self { model, spec }
     }
 
-    /// How it is fed and read.
+    /// Its inputs and outputs.
     #[must_use]
     pub fn spec(&self) -> &LandmarkSpec {
         &self.spec
@@ -81,7 +85,7 @@ impl Landmarker {
     pub fn measure(&mut self, picture: &View, face: &Detection) -> Result<Landmarks, RuntimeFault> {
         let side = self.spec.input.side;
         let to_crop = crop_transform(face, self.spec.crop, side);
-        // A box without area has no crop, and no face.
+        // A box without area has no crop and shows no face.
         let Some(back) = to_crop.inverse() else { return Ok(Landmarks { presence: 0.0, mesh: Vec::new() }) };
         let mut outputs = self.spec.input.run(self.model.as_mut(), &picture.warp(&to_crop, side))?;
         let name = self.model.name();
@@ -99,7 +103,7 @@ impl Landmarker {
     }
 }
 
-/// Picture to crop: a square about the box's centre, turned so that the eyes are level.
+/// Maps the picture to the crop: a square around the box's centre, turned so that the eyes are level.
 #[must_use]
 pub fn crop_transform(face: &Detection, margin: f64, side: usize) -> Transform {
     #[expect(clippy::cast_precision_loss, reason = "a network's input side")]
@@ -118,7 +122,7 @@ mod tests {
     use crate::picture::Picture;
     use ndarray::{ArrayD, ArrayView4};
 
-    /// Says that every landmark lies at one place of the crop.
+    /// Puts every landmark at the same place of the crop.
     struct Fixed([f32; 3]);
 
     impl Model for Fixed {

@@ -1,7 +1,8 @@
-//! Whether a single picture shows a living person: networks that see the face with different shares of its surroundings.
+//! Tests whether a single picture shows a living person. The networks see the face with more or less of its
+//! surroundings.
 //!
-//! The surroundings decide: edges of a sheet of paper or of a screen lie outside the face. A picture that was cropped
-//! tightly cannot be judged.
+//! The surroundings matter, because the edges of a photo or a screen lie outside the face. A tightly cropped picture
+//! cannot be judged.
 
 mod sample;
 mod scorer;
@@ -12,8 +13,9 @@ use serde::Deserialize;
 pub use self::scorer::LivenessScorer;
 use self::window::{Window, context, tight_box};
 use super::face::Face;
+use super::fault::RuntimeFault;
 use super::geometry::Rect;
-use super::model::{InputSpec, Model, RuntimeFault};
+use super::model::{InputSpec, Model};
 use super::network::{Network, NetworkSpec};
 use super::picture::Picture;
 use super::resample;
@@ -21,27 +23,27 @@ use super::session::Runtime;
 use super::view::View;
 use visavis_domain::evidence::{Liveness, Similarity};
 
-/// What one network is fed and how it is read.
+/// The inputs and outputs of one network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LivenessSpec {
     pub input: InputSpec,
-    /// Sides of the crop in sides of the face box.
+    /// Side of the crop, as a multiple of the side of the face box.
     pub scale: f64,
-    /// How the crop becomes the input.
+    /// How the crop is resized to the input.
     pub resize: Resize,
     /// Numbers in the output.
     pub classes: usize,
-    /// Which of them is `live`.
+    /// Index of the number for `live`.
     pub live: usize,
 }
 
-/// As a network's training resized its crops.
+/// How crops were resized when the network was trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Resize {
-    /// Each pixel the mean of what it covers.
+    /// Each pixel is the mean of the area that it covers.
     Area,
-    /// Bilinear as `cv2.resize` does it, aliasing included.
+    /// Bilinear like `cv2.resize`, with the same aliasing.
     Bilinear,
 }
 
@@ -56,7 +58,7 @@ impl NetworkSpec for LivenessSpec {
 }
 
 impl LivenessSpec {
-    /// What the network is fed of `picture`.
+    /// The part of `picture` that the network receives.
     #[must_use]
     pub fn chip(&self, picture: &Picture, tight: Rect) -> Picture {
         let crop = Window::around(tight, self.scale, picture.width(), picture.height()).cut(picture);
@@ -70,11 +72,11 @@ impl LivenessSpec {
 
 const LOGITS: &str = "logits";
 
-/// Networks of one making, whose probabilities of `live` are averaged.
+/// Networks that were trained together. Their probabilities of `live` are averaged.
 pub struct Ensemble<N> {
-    /// Each with its weight in the mean; the weights add up to 1.
+    /// Each network with its weight in the mean. The weights add up to 1.
     pub networks: Vec<(N, f64)>,
-    /// Of the mean's logit in the score.
+    /// Weight of the mean's logit in the score.
     pub weight: f64,
 }
 
@@ -82,14 +84,15 @@ pub struct Ensemble<N> {
 pub struct LivenessPack {
     name: String,
     ensembles: Vec<Ensemble<Network<LivenessSpec>>>,
-    judge: LivenessScorer,
+    scorer: LivenessScorer,
 }
 
 impl LivenessPack {
     #[must_use]
-    pub fn new(ensembles: Vec<Ensemble<Network<LivenessSpec>>>, judge: LivenessScorer) -> Self {
-        let labels = ensembles.iter().flat_map(|it| &it.networks).map(|(it, _)| it.onnx.label());
-        Self { name: labels.collect::<Vec<_>>().join("+"), ensembles, judge }
+    pub fn new(ensembles: Vec<Ensemble<Network<LivenessSpec>>>, scorer: LivenessScorer) -> Self {
+        let networks = ensembles.iter().flat_map(|ensemble| &ensemble.networks);
+        let labels: Vec<_> = networks.map(|(network, _)| network.onnx.label()).collect();
+        Self { name: labels.join("+"), ensembles, scorer }
     }
 
     /// `name@version` of each network, as stored with every result.
@@ -98,15 +101,15 @@ impl LivenessPack {
         &self.name
     }
 
-    /// How their probabilities are judged.
+    /// How their probabilities become a score and a judgement.
     #[must_use]
-    pub fn judge(&self) -> LivenessScorer {
-        self.judge
+    pub fn scorer(&self) -> LivenessScorer {
+        self.scorer
     }
 
     /// Every network.
     pub fn networks(&self) -> impl Iterator<Item = &Network<LivenessSpec>> {
-        self.ensembles.iter().flat_map(|it| &it.networks).map(|(it, _)| it)
+        self.ensembles.iter().flat_map(|ensemble| &ensemble.networks).map(|(network, _)| network)
     }
 
     /// Opens a session for each network, for the calling thread.
@@ -114,13 +117,15 @@ impl LivenessPack {
     /// # Errors
     /// When the runtime refuses a network or it does not fit.
     pub fn open(&self, runtime: &Runtime) -> Result<LivenessTester, RuntimeFault> {
-        let network = |(it, weight): &(Network<LivenessSpec>, f64)| Ok(((it.open(runtime)?, it.spec.clone()), *weight));
-        let ensemble = |it: &Ensemble<_>| {
-            let networks = it.networks.iter().map(network).collect::<Result<_, RuntimeFault>>()?;
-            Ok(Ensemble { networks, weight: it.weight })
+        let open_network = |(network, weight): &(Network<LivenessSpec>, f64)| {
+            Ok(((network.open(runtime)?, network.spec.clone()), *weight))
         };
-        let ensembles = self.ensembles.iter().map(ensemble).collect::<Result<_, RuntimeFault>>()?;
-        Ok(LivenessTester { name: self.name.clone(), ensembles, judge: self.judge })
+        let open_ensemble = |ensemble: &Ensemble<_>| {
+            let networks = ensemble.networks.iter().map(open_network).collect::<Result<_, RuntimeFault>>()?;
+            Ok(Ensemble { networks, weight: ensemble.weight })
+        };
+        let ensembles = self.ensembles.iter().map(open_ensemble).collect::<Result<_, RuntimeFault>>()?;
+        Ok(LivenessTester { name: self.name.clone(), ensembles, scorer: self.scorer })
     }
 }
 
@@ -131,14 +136,14 @@ type OpenNetwork = (Box<dyn Model>, LivenessSpec);
 pub struct LivenessTester {
     name: String,
     ensembles: Vec<Ensemble<OpenNetwork>>,
-    judge: LivenessScorer,
+    scorer: LivenessScorer,
 }
 
 impl LivenessTester {
-    /// With networks of the caller's: tests put fakes here.
+    /// Uses the caller's networks. Tests pass fakes.
     #[must_use]
-    pub fn new(name: &str, ensembles: Vec<Ensemble<OpenNetwork>>, judge: LivenessScorer) -> Self {
-        Self { name: name.to_owned(), ensembles, judge }
+    pub fn new(name: &str, ensembles: Vec<Ensemble<OpenNetwork>>, scorer: LivenessScorer) -> Self {
+        Self { name: name.to_owned(), ensembles, scorer }
     }
 
     /// Tests the face of `picture`.
@@ -155,21 +160,21 @@ impl LivenessTester {
     /// When a network fails.
     pub fn test_box(&mut self, picture: &Picture, tight: Rect) -> Result<Liveness, RuntimeFault> {
         let probabilities = self.probabilities(picture, tight)?;
-        let weights = self.ensembles.iter().map(|it| it.weight);
-        let raw = self.judge.score(weights.zip(probabilities));
+        let weights = self.ensembles.iter().map(|ensemble| ensemble.weight);
+        let raw = self.scorer.score(weights.zip(probabilities));
         let context = context(tight, picture.width(), picture.height());
-        let (judgement, score) = self.judge.judge(raw, context);
+        let (judgement, score) = self.scorer.judge(raw, context);
         Ok(Liveness {
             score: Similarity::new(score).map_err(|_| RuntimeFault::Score)?,
             judgement,
             model: self.name.clone(),
             raw_score: Some(raw),
             context: Some(context),
-            least_context: Some(self.judge.least_context),
+            least_context: Some(self.scorer.least_context),
         })
     }
 
-    /// The probability of `live` that each ensemble gives, in [0, 1], before anything is made of it.
+    /// The raw probability of `live`, in [0, 1], that each ensemble gives.
     ///
     /// # Errors
     /// When a network fails.
@@ -192,7 +197,7 @@ fn softmax_of(logits: &[f32], of: usize) -> f64 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exponential = |logit: &f32| f64::from(logit - largest).exp();
     let sum: f64 = logits.iter().map(exponential).sum();
-    logits.get(of).map_or(0.0, |it| exponential(it) / sum)
+    logits.get(of).map_or(0.0, |logit| exponential(logit) / sum)
 }
 
 #[cfg(test)]
@@ -204,7 +209,7 @@ mod tests {
     use std::rc::Rc;
     use visavis_domain::evidence::Judgement;
 
-    /// Gives fixed logits, and keeps what it was fed.
+    /// Returns fixed logits, and keeps its inputs.
     struct Fake {
         logits: [f32; 3],
         fed: Rc<RefCell<Vec<Vec<f32>>>>,
@@ -223,7 +228,7 @@ mod tests {
 
     const FACE: Rect = Rect { left: 25.0, top: 25.0, right: 35.0, bottom: 35.0 };
 
-    /// Two networks, of 2.7 and 1.2 boxes and weights 0.6 and 0.4, with what they are fed.
+    /// Two networks with crops of 2.7 and 1.2 boxes and weights 0.6 and 0.4, and a record of their inputs.
     fn tester(logits: [[f32; 3]; 2], resize: Resize) -> (LivenessTester, Rc<RefCell<Vec<Vec<f32>>>>) {
         let fed = Rc::new(RefCell::new(Vec::new()));
         let input = InputSpec { side: 2, colour: Colour::Bgr, mean: [0.0; 3], std: [1.0; 3] };
@@ -232,8 +237,8 @@ mod tests {
             ((fake, LivenessSpec { input: input.clone(), scale, resize, classes: 3, live: 1 }), weight)
         };
         let networks = [(2.7, 0.6, logits[0]), (1.2, 0.4, logits[1])].into_iter().map(network).collect();
-        let judge = LivenessScorer { shift: 0.0, spoof_below: 0.4, least_context: 2.0 };
-        (LivenessTester::new("fake@1", vec![Ensemble { networks, weight: 1.0 }], judge), fed)
+        let scorer = LivenessScorer { shift: 0.0, spoof_below: 0.4, least_context: 2.0 };
+        (LivenessTester::new("fake@1", vec![Ensemble { networks, weight: 1.0 }], scorer), fed)
     }
 
     #[test]

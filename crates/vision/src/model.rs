@@ -1,104 +1,16 @@
-//! What the stages know of a neural network: a picture in, named tensors out. Tests put a fake here.
+//! The stages' view of a neural network: a picture goes in, named tensors come out. Tests use a fake.
 
 use ndarray::{ArrayD, ArrayView4};
 
+use super::fault::RuntimeFault;
 use super::picture::{CHANNELS, Picture};
-use super::provider::Provider;
-
-/// Why the machinery below the stages failed.
-#[derive(Debug, thiserror::Error)]
-pub enum RuntimeFault {
-    /// The ONNX Runtime library could not be loaded or is not a version that serves.
-    #[error("cannot load the ONNX Runtime from {path}")]
-    Library {
-        /// The file that was tried.
-        path: String,
-        /// What the loader said.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A library was asked for after another had been loaded; there is one a process.
-    #[error("the ONNX Runtime was already loaded from {loaded}, so it cannot be loaded from {asked}")]
-    SecondLibrary {
-        /// The one in use.
-        loaded: String,
-        /// The one that was asked for.
-        asked: String,
-    },
-    /// A provider that is no cargo feature of this binary.
-    #[error(
-        "this binary was built without the provider {provider}: build it with `cargo build --release --features {provider}`"
-    )]
-    NotBuilt {
-        /// The one that was asked for.
-        provider: Provider,
-    },
-    /// A provider that the ONNX Runtime does not have, or that lacks something of its own.
-    #[error(
-        "the ONNX Runtime at {path} does not give the provider {provider}: set VISAVIS_ONNXRUNTIME to one that does"
-    )]
-    Provider {
-        /// The one that was asked for.
-        provider: Provider,
-        /// The library.
-        path: String,
-        /// What the runtime said.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The ONNX Runtime refused a model.
-    #[error("the ONNX Runtime does not open model {model} on {provider}: {advice}")]
-    Load {
-        /// Name of the model in the manifest.
-        model: String,
-        /// Where it was to compute.
-        provider: Provider,
-        /// What to do.
-        advice: &'static str,
-        /// What the runtime said.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The ONNX Runtime failed to run a model.
-    #[error("model {model} failed to {what}")]
-    Model {
-        /// Name of the model in the manifest.
-        model: String,
-        /// `run`, or what came before.
-        what: &'static str,
-        /// What the runtime said.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A model's inputs or outputs are not those that the code feeds and reads.
-    #[error("model {model} does not fit: {found}, but {expected} is needed")]
-    Interface {
-        /// Name of the model in the manifest.
-        model: String,
-        /// What the model has.
-        found: String,
-        /// What the code needs.
-        expected: String,
-    },
-    /// A template lacks the vector that the mode compares.
-    #[error("a template holds no vector of {model}; it was made in another mode or with another pack")]
-    Template {
-        /// Name of the model whose vector is missing.
-        model: String,
-    },
-    /// A score came out as no number.
-    #[error("the comparison gave a score that is no number")]
-    Score,
-    /// The stage panicked; the thread went on with fresh sessions.
-    #[error("the vision code panicked: {0}")]
-    Panicked(String),
-    /// A compute thread could not be started.
-    #[error("cannot start a compute thread")]
-    Thread(#[source] std::io::Error),
-}
 
 /// A network with one image input of shape [1, 3, side, side].
 pub trait Model {
-    /// Name in the manifest, for errors.
+    /// Name in the manifest. Errors contain it.
     fn name(&self) -> &str;
 
-    /// Runs `input`, f32 in channel, row, column order.
+    /// Runs the network on `input`: f32 in channel, row, column order.
     ///
     /// # Errors
     /// When the runtime fails, or an output is not f32.
@@ -112,9 +24,9 @@ pub struct InputSpec {
     pub side: usize,
     /// Order of the channels.
     pub colour: Colour,
-    /// Taken off each channel, in the network's order, of values 0-255.
+    /// Subtracted from each channel's values (0-255), in the network's order of channels.
     pub mean: [f32; CHANNELS],
-    /// What each channel is then divided by.
+    /// Each channel is then divided by this.
     pub std: [f32; CHANNELS],
 }
 
@@ -144,7 +56,7 @@ impl InputSpec {
         model.run(input)
     }
 
-    /// The channel planes of `picture`, in the network's order and range.
+    /// The channel planes of `picture`, in the network's order of channels and range of values.
     #[must_use]
     pub fn planes(&self, picture: &Picture) -> Vec<f32> {
         let source = match self.colour {
@@ -160,7 +72,7 @@ impl InputSpec {
     }
 }
 
-/// What a run returned: tensors by output name.
+/// The result of a run: tensors by output name.
 #[derive(Debug, Clone, Default)]
 pub struct Outputs(Vec<(String, ArrayD<f32>)>);
 
@@ -171,10 +83,10 @@ impl Outputs {
         Self(tensors)
     }
 
-    /// The values of output `name` of `model`, row-major.
+    /// Removes output `name` of `model` and returns its values, row-major.
     ///
     /// # Errors
-    /// When there is no such output or it does not hold `count` values.
+    /// When there is no such output, or it does not hold `count` values.
     pub fn take(&mut self, model: &str, name: &str, count: usize) -> Result<Vec<f32>, RuntimeFault> {
         let fault = |found: String| RuntimeFault::Interface {
             model: model.to_owned(),

@@ -1,11 +1,12 @@
-//! A verified network in memory, from which every compute thread opens its own session.
+//! A verified network in memory. Every compute thread opens its own session on it.
 
-use super::model::{InputSpec, Model, RuntimeFault};
+use super::fault::RuntimeFault;
+use super::model::{InputSpec, Model};
 use super::session::{Interface, Runtime};
 
-/// A network and how it is fed and read.
+/// A network, with its inputs and outputs described.
 pub struct Network<S> {
-    /// Sizes, thresholds, templates.
+    /// Its sizes, thresholds and templates.
     pub spec: S,
     /// Its file.
     pub onnx: Onnx,
@@ -17,17 +18,17 @@ pub struct Onnx {
     pub name: String,
     /// Version in the manifest.
     pub version: String,
-    /// What it must take and give.
+    /// The inputs and outputs that it must have.
     pub interface: Interface,
-    /// As read and verified.
+    /// The verified bytes.
     pub(super) bytes: Vec<u8>,
 }
 
-/// What the code needs of a network: checked against the file when its session opens.
+/// The inputs and outputs that the code expects of a network. They are checked when a session opens.
 pub trait NetworkSpec {
-    /// How its input is made.
+    /// How a picture becomes its input.
     fn input(&self) -> &InputSpec;
-    /// Names and shapes, the batch dimension left out, of the outputs that are read.
+    /// Names and shapes of the outputs that are read, without the batch dimension.
     fn outputs(&self) -> Vec<(String, Vec<usize>)>;
 }
 
@@ -45,7 +46,7 @@ impl Onnx {
     /// Opens a session for the calling thread.
     ///
     /// # Errors
-    /// When the runtime refuses the network, or its inputs and outputs are not those that are needed.
+    /// When the runtime refuses the network, or its inputs and outputs are not those that the code expects.
     pub fn open(&self, runtime: &Runtime) -> Result<Box<dyn Model>, RuntimeFault> {
         Ok(Box::new(runtime.open(&self.name, &self.bytes, &self.interface)?))
     }

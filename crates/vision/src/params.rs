@@ -1,37 +1,40 @@
-//! The numbers by which pictures are analysed, each with its reason.
+//! The parameters of the analysis, each with its reason.
 
 use super::decode::{DecodeParams, FIRST_SIDE};
 use super::face::Face;
 use super::view::View;
 
-/// The numbers that do not come with the models; those that do are in the pack's manifest.
+/// The parameters that do not belong to a model. Those that do are in the pack's manifest.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Params {
     /// Limits on the file.
     pub decode: DecodeParams,
-    /// Pixels of the longer side with which a large JPEG is decoded at first, at least.
+    /// A large JPEG is first decoded with at least this many pixels on its longer side.
     pub first_side: u32,
-    /// Pixels of what was decoded between the eyes of the face that is compared, at least; where there are fewer, and the
-    /// file has more, it is decoded again.
+    /// The compared face must have at least this many decoded pixels between its eyes. If it has fewer and the file has
+    /// more, the file is decoded again.
     pub least_eyes: f64,
-    /// At most so many detections of a picture are looked at, the most prominent first.
+    /// At most this many detections of a picture are measured, the most prominent first.
     pub max_faces: usize,
-    /// A face is small when its box has fewer pixels than this across, as the first detector sees the picture; it is looked at
-    /// again from nearby.
+    /// A face is small if its box is narrower than this many pixels of the first detector's input. It is then measured
+    /// again in a close-up.
     pub small_face: f64,
-    /// Pixels of the longer side with which the parts of a picture are looked at that seems to show no face, at most.
+    /// If a picture seems to show no face, its parts are searched with at most this many pixels on the picture's longer
+    /// side.
     pub parts_side: usize,
 }
 
-/// Sides: 640 pixels are more than three times what the detectors see of a picture, and more than is turned. Eyes: the
-/// embedders' chips have 53 and 63 pixels between them; with fewer, pixels would be made up that the file has. What 64 cost
-/// in accuracy is in `docs/understand/quality.md`: nothing that 324 pairs show.
+/// `first_side`: 640 pixels are more than three times what the detectors see, and more than the pictures that are
+/// turned.
 ///
-/// Each detection costs a run of the landmark network, 7 ms on one core: 16 bound the time that a group photo takes, and
-/// the most prominent face, which is the one compared, is among them.
+/// `least_eyes`: the embedders' chips have 53 and 63 pixels between the eyes. With fewer decoded pixels, detail in the
+/// file would be lost. 324 pairs show no loss of accuracy with 64 pixels (`docs/understand/quality.md`).
 ///
-/// Small faces: LFW's, a third to a sixth of their picture's width, are recognised no better after another look; portraits on
-/// cards, a twelfth to a twentieth of it, are (`models/README.md`).
+/// `max_faces`: each detection costs one run of the landmark network, 7 ms on one core. 16 of them limit the time for a
+/// group photo. The most prominent face, which is compared, is among them.
+///
+/// `small_face`: a close-up does not help with LFW's faces, which have a third to a sixth of their picture's width. It
+/// helps with portraits on cards, which have a twelfth to a twentieth (`models/README.md`).
 impl Default for Params {
     fn default() -> Self {
         Self {
@@ -46,8 +49,8 @@ impl Default for Params {
 }
 
 impl Params {
-    /// Pixels of the longer side with which the picture must be decoded again for the sake of its most prominent face;
-    /// `None` when what was decoded suffices, or is all there is.
+    /// The number of pixels on the longer side with which the picture must be decoded again for its most prominent
+    /// face; `None` when the decoded pixels suffice, or the file has no more.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a side of a picture, or all of it")]
     #[expect(clippy::cast_precision_loss, reason = "a side of a picture")]
     pub(super) fn side_needed(&self, picture: &View, face: Option<&Face>) -> Option<u32> {
@@ -59,7 +62,7 @@ impl Params {
             return (held < self.parts_side).then_some(self.parts_side as u32);
         };
         let (held, eyes) = (held as f64, face.five_points[0].distance(face.five_points[1]) / picture.reduction());
-        // One pixel more is another scale: whatever the rounding, no scale is tried twice.
+        // At least one pixel more, so that rounding never repeats a scale.
         (eyes < self.least_eyes).then(|| (held * self.least_eyes / eyes).ceil().max(held + 1.0) as u32)
     }
 }
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_more_than_all_of_a_picture() {
+    fn a_picture_that_was_decoded_in_full_is_not_decoded_again() {
         let all = View::from(Picture::black(64, 64));
         assert_eq!(Params::default().side_needed(&all, Some(&face(5.0))), None);
         assert_eq!(Params::default().side_needed(&all, None), None);
@@ -111,7 +114,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_needed_is_always_more_than_there_is(eyes in 0.0..256.0_f64) {
+        fn the_needed_side_is_always_larger_than_the_decoded_one(eyes in 0.0..256.0_f64) {
             prop_assert!(Params::default().side_needed(&quarter(), Some(&face(eyes))).unwrap() > 1_000);
         }
     }

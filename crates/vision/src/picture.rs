@@ -1,11 +1,11 @@
-//! A picture in memory: upright, RGB, eight bits a channel.
+//! A picture in memory: upright, RGB, eight bits for each channel.
 
 use std::fmt;
 
 /// Channels of a [`Picture`].
 pub const CHANNELS: usize = 3;
 
-/// Pixels in rows from the top, `width * height * 3` bytes, RGB 0-255. Neither side is zero.
+/// `width * height * 3` bytes: rows from the top, RGB, 0-255. Neither side is zero.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Picture {
     width: usize,
@@ -14,14 +14,14 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Takes `pixels` as they are; `None` when a side is zero or their number is not `width * height * 3`.
+    /// A picture of `pixels`; `None` when a side is zero, or their number is not `width * height * 3`.
     #[must_use]
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Option<Self> {
         let expected = width.checked_mul(height)?.checked_mul(CHANNELS)?;
         (expected > 0 && pixels.len() == expected).then_some(Self { width, height, pixels })
     }
 
-    /// A black picture. A side of zero is taken as one.
+    /// A black picture. A side of zero becomes one.
     #[must_use]
     pub fn black(width: usize, height: usize) -> Self {
         let (width, height) = (width.max(1), height.max(1));
@@ -46,7 +46,7 @@ impl Picture {
         &self.pixels
     }
 
-    /// All bytes, row by row, to write.
+    /// All bytes, row by row, for writing.
     pub fn pixels_mut(&mut self) -> &mut [u8] {
         &mut self.pixels
     }
@@ -58,7 +58,7 @@ impl Picture {
         &self.pixels[y * stride..(y + 1) * stride]
     }
 
-    /// Left and right exchanged.
+    /// The mirror image: left and right exchanged.
     #[must_use]
     pub fn mirrored(&self) -> Self {
         let mut mirrored = self.clone();
@@ -69,7 +69,7 @@ impl Picture {
         mirrored
     }
 
-    /// Turned clockwise by so many quarters: its right side comes down first.
+    /// The picture, turned clockwise by so many quarters.
     #[must_use]
     pub fn turned(&self, quarters: usize) -> Self {
         let (width, height) = (self.width, self.height);
@@ -90,7 +90,8 @@ impl Picture {
         turned
     }
 
-    /// The pixels from `left` and `top` on; `None` where there are none, or not as many.
+    /// The part of `width` x `height` pixels from `left` and `top` on; `None` where it has no pixels or reaches beyond
+    /// the picture.
     #[must_use]
     pub fn part(&self, left: usize, top: usize, width: usize, height: usize) -> Option<Self> {
         let columns = left * CHANNELS..left.checked_add(width)? * CHANNELS;
@@ -98,15 +99,9 @@ impl Picture {
         let pixels: Option<Vec<_>> = rows.map(|row| row.get(columns.clone())).collect();
         Self::new(width, height, pixels?.concat())
     }
-
-    /// The bytes alone.
-    #[must_use]
-    pub fn into_pixels(self) -> Vec<u8> {
-        self.pixels
-    }
 }
 
-/// Says the size only: a picture's content belongs in no log.
+/// Prints only the size, because a picture's content must not appear in logs.
 impl fmt::Debug for Picture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Picture({}x{})", self.width, self.height)
@@ -119,15 +114,15 @@ mod tests {
 
     /// Two rows of three pixels, each of one value.
     fn picture() -> Picture {
-        Picture::new(3, 2, [1, 2, 3, 4, 5, 6].iter().flat_map(|it| [*it; CHANNELS]).collect()).unwrap()
+        Picture::new(3, 2, [1, 2, 3, 4, 5, 6].iter().flat_map(|value| [*value; CHANNELS]).collect()).unwrap()
     }
 
     fn values(picture: &Picture) -> Vec<u8> {
-        picture.pixels().chunks_exact(CHANNELS).map(|it| it[0]).collect()
+        picture.pixels().chunks_exact(CHANNELS).map(|pixel| pixel[0]).collect()
     }
 
     #[test]
-    fn mirrored_is_left_for_right() {
+    fn mirroring_exchanges_left_and_right() {
         assert_eq!(values(&picture().mirrored()), [3, 2, 1, 6, 5, 4]);
         assert_eq!(picture().mirrored().mirrored(), picture());
     }

@@ -1,87 +1,45 @@
-//! One picture through all stages, on one thread: decode, detect, landmarks, align, embed.
+//! Takes one picture through all stages on one thread: decode, detect, landmarks, align, embed.
 
-use super::Error;
+use super::analysis::Analysis;
 use super::compare::Scorers;
 use super::decode::{decode_reduced, metadata};
 use super::embed::{Embedder, EmbedderSpec};
 use super::face::Face;
+use super::fault::{Error, RuntimeFault};
 use super::finder::Finder;
 use super::geometry::Rect;
 use super::liveness::LivenessTester;
-use super::model::RuntimeFault;
 use super::network::Network;
 use super::pack::Pack;
 use super::params::Params;
+use super::pass::{Pass, timed};
 use super::picture::Picture;
 use super::quality;
 use super::scene::Scene;
 use super::session::Runtime;
 use super::template::Template;
-use super::timings::{Timings, timed};
 use super::view::View;
 use visavis_domain::evidence::{Liveness, Mode};
 use visavis_domain::provenance::Provenance;
-use visavis_domain::quality::Quality;
 
-/// What a picture shows.
-#[derive(Debug, Clone)]
-pub struct Analysis {
-    /// Pixels across, once upright.
-    pub width: usize,
-    /// Pixels down, once upright.
-    pub height: usize,
-    /// All faces, the most prominent first: large and in full view.
-    pub faces: Vec<Face>,
-    /// Index in `faces` of the one that `template` is of; `None` when the picture shows no usable face.
-    pub primary: Option<usize>,
-    /// Present exactly when `primary` is.
-    pub template: Option<Template>,
-    /// How well the primary face was captured.
-    pub quality: Option<Quality>,
-    /// What the file says of its making, where that was not by a camera.
-    pub provenance: Option<Provenance>,
-    /// All of the picture, coarsely.
-    pub scene: Scene,
-    /// Time spent.
-    pub timings: Timings,
-}
-
-impl Analysis {
-    /// The face that the template is of.
-    #[must_use]
-    pub fn primary_face(&self) -> Option<&Face> {
-        self.primary.and_then(|i| self.faces.get(i))
-    }
-}
-
-/// Something that analyses pictures on one thread: a [`Pipeline`], or a fake in tests of the engine.
+/// Analyses pictures on one thread: a [`Pipeline`], or a fake in tests of the engine.
 pub trait Analyse {
-    /// Analyses the file `image`. `checkpoint` is asked before each stage whether to go on.
+    /// Analyses the file `image`.
     ///
     /// # Errors
-    /// When the image or the machine is at fault, or `checkpoint` says so.
-    fn analyse(
-        &mut self,
-        image: &[u8],
-        mode: Mode,
-        checkpoint: &dyn Fn() -> Result<(), Error>,
-    ) -> Result<Analysis, Error>;
+    /// When the image or the machine is at fault, or the pass ends early.
+    fn analyse(&mut self, image: &[u8], mode: Mode, pass: &mut Pass<'_>) -> Result<Analysis, Error>;
 
-    /// Tests whether the face, which an analysis of the same file found, is a living person's; `None` without a network
-    /// for it.
+    /// Tests whether `face` is a living person's. An analysis of the same file must have found it. `None` without a
+    /// liveness network.
     ///
     /// # Errors
     /// As [`Analyse::analyse`].
-    fn liveness(
-        &mut self,
-        _image: &[u8],
-        _face: &Face,
-        _checkpoint: &dyn Fn() -> Result<(), Error>,
-    ) -> Result<Option<Liveness>, Error> {
+    fn liveness(&mut self, _image: &[u8], _face: &Face, _pass: &mut Pass<'_>) -> Result<Option<Liveness>, Error> {
         Ok(None)
     }
 
-    /// Runs every network once, so that the first caller does not pay for lazy allocations.
+    /// Runs every network once, so that the first caller does not wait for lazy allocations.
     ///
     /// # Errors
     /// When a network fails.
@@ -105,56 +63,51 @@ impl Pipeline {
     /// # Errors
     /// When a network does not load or does not fit the code.
     pub fn open(pack: &Pack, runtime: &Runtime, params: Params) -> Result<Self, RuntimeFault> {
-        let embedder = |n: &Network<EmbedderSpec>| Ok(Embedder::new(n.open(runtime)?, n.spec.clone()));
+        let embedder =
+            |network: &Network<EmbedderSpec>| Ok(Embedder::new(network.open(runtime)?, network.spec.clone()));
         Ok(Self {
             params,
             finder: Finder::open(pack, runtime, params)?,
             embedders: pack.embedders().iter().map(embedder).collect::<Result<_, RuntimeFault>>()?,
             scorers: pack.scorers().clone(),
-            liveness: pack.liveness().map(|it| it.open(runtime)).transpose()?,
+            liveness: pack.liveness().map(|liveness| liveness.open(runtime)).transpose()?,
         })
     }
 
-    /// Decodes the file, at the smallest scale that suffices for the face that will be compared, and finds its faces.
-    fn look(
-        &mut self,
-        image: &[u8],
-        timings: &mut Timings,
-        checkpoint: &dyn Fn() -> Result<(), Error>,
-    ) -> Result<(View, Vec<Face>), Error> {
+    /// Decodes the file at the smallest scale that suffices for the face that will be compared, and finds its faces.
+    fn find_faces(&mut self, image: &[u8], pass: &mut Pass<'_>) -> Result<(View, Vec<Face>), Error> {
         let mut long_side = self.params.first_side;
         loop {
-            checkpoint()?;
-            let picture = timed(&mut timings.decode, || decode_reduced(image, &self.params.decode, long_side))?;
-            let found = self.finder.find(&picture, timings, checkpoint)?;
-            let Some(more) = self.params.side_needed(&picture, found.faces.first()) else {
-                let faces = self.finder.look_closer(found, &picture, timings, checkpoint)?;
+            pass.checkpoint()?;
+            let picture = timed(&mut pass.timings.decode, || decode_reduced(image, &self.params.decode, long_side))?;
+            let found = self.finder.find(&picture, pass)?;
+            let Some(larger) = self.params.side_needed(&picture, found.faces.first()) else {
+                let faces = self.finder.refine(found, &picture, pass)?;
                 return Ok((picture, faces));
             };
-            long_side = more;
+            long_side = larger;
         }
     }
 
-    /// `None` when the five points coincide, which no face's do.
+    /// The template of `face`; `None` when its five points coincide, which happens for no real face.
     fn template(
         &mut self,
         picture: &View,
         face: &Face,
         mode: Mode,
-        timings: &mut Timings,
-        checkpoint: &dyn Fn() -> Result<(), Error>,
+        pass: &mut Pass<'_>,
     ) -> Result<Option<Template>, Error> {
         let mut template = Template::default();
         let scorer = self.scorers.of(mode);
         for embedder in &mut self.embedders {
             let Some(part) = scorer.part(embedder.name()) else { continue };
-            checkpoint()?;
-            let chip = timed(&mut timings.align, || embedder.spec().align(picture, &face.five_points));
+            pass.checkpoint()?;
+            let chip = timed(&mut pass.timings.align, || embedder.spec().align(picture, &face.five_points));
             let Some(chip) = chip else { return Ok(None) };
-            let embedding = timed(&mut timings.embed, || embedder.embed(&chip))?;
+            let embedding = timed(&mut pass.timings.embed, || embedder.embed(&chip))?;
             if part.mirrored {
-                checkpoint()?;
-                let mirrored = timed(&mut timings.embed, || embedder.embed(&chip.mirrored()))?;
+                pass.checkpoint()?;
+                let mirrored = timed(&mut pass.timings.embed, || embedder.embed(&chip.mirrored()))?;
                 template.insert_mean(embedder.name(), embedding, mirrored);
             } else {
                 template.insert(embedder.name(), embedding);
@@ -165,37 +118,27 @@ impl Pipeline {
 }
 
 impl Analyse for Pipeline {
-    fn analyse(
-        &mut self,
-        image: &[u8],
-        mode: Mode,
-        checkpoint: &dyn Fn() -> Result<(), Error>,
-    ) -> Result<Analysis, Error> {
-        let mut timings = Timings::default();
-        let (picture, faces) = self.look(image, &mut timings, checkpoint)?;
+    fn analyse(&mut self, image: &[u8], mode: Mode, pass: &mut Pass<'_>) -> Result<Analysis, Error> {
+        let (picture, faces) = self.find_faces(image, pass)?;
         let template = match faces.first() {
-            Some(first) => self.template(&picture, first, mode, &mut timings, checkpoint)?,
+            Some(first) => self.template(&picture, first, mode, pass)?,
             None => None,
         };
         let primary = template.as_ref().map(|_| 0);
-        checkpoint()?;
-        let quality = timed(&mut timings.quality, || quality::measure(&picture, &faces, primary?));
-        let scene = timed(&mut timings.quality, || Scene::of(picture.held()));
-        let provenance = timed(&mut timings.quality, || Provenance::read(&metadata(image, &self.params.decode)));
+        pass.checkpoint()?;
+        let quality = timed(&mut pass.timings.quality, || quality::measure(&picture, &faces, primary?));
+        let scene = timed(&mut pass.timings.quality, || Scene::of(picture.held()));
+        let provenance = timed(&mut pass.timings.quality, || Provenance::read(&metadata(image, &self.params.decode)));
         let (width, height) = (picture.width(), picture.height());
+        let timings = pass.timings;
         Ok(Analysis { width, height, faces, primary, template, quality, provenance, scene, timings })
     }
 
-    fn liveness(
-        &mut self,
-        image: &[u8],
-        face: &Face,
-        checkpoint: &dyn Fn() -> Result<(), Error>,
-    ) -> Result<Option<Liveness>, Error> {
+    fn liveness(&mut self, image: &[u8], face: &Face, pass: &mut Pass<'_>) -> Result<Option<Liveness>, Error> {
         let Some(tester) = &mut self.liveness else { return Ok(None) };
-        checkpoint()?;
+        pass.checkpoint()?;
         let picture = decode_reduced(image, &self.params.decode, face.decoded_side)?;
-        checkpoint()?;
+        pass.checkpoint()?;
         Ok(Some(tester.test(&picture, face)?))
     }
 

@@ -1,5 +1,5 @@
-//! Whether a face was captured well: what ISO/IEC 29794-5 measures of a face image, on one face, each as a number with a
-//! unit. Which numbers are bad is `domain::policy`'s to say.
+//! Measures how well a face was captured, following ISO/IEC 29794-5. Every measure is a number with a unit.
+//! `visavis_domain` decides which values are bad.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -17,10 +17,10 @@ use super::picture::{CHANNELS, Picture};
 use super::view::View;
 use visavis_domain::quality::Quality;
 
-/// Side of the upright square in which colours and edges are measured.
+/// Side of the upright square chip in which colours and edges are measured.
 const CHIP: usize = 112;
-/// Where the eyes, the nose tip and the corners of the mouth come to lie in it: an inter-eye distance of 40 pixels, which
-/// is what the embedders see of a face.
+/// Where the eyes, the nose tip and the corners of the mouth lie in the chip. The inter-eye distance is 40 pixels, as
+/// in the chips of the embedders.
 const PLACES: [Point; 5] = [
     Point::new(36.0, 46.0),
     Point::new(76.0, 46.0),
@@ -30,7 +30,7 @@ const PLACES: [Point; 5] = [
 ];
 const INTER_EYE: f64 = 40.0;
 
-// Points of the mesh, by its published topology. Right and left are the subject's.
+// Indices of the mesh, by its published topology. Right and left are the subject's.
 const OVAL: [usize; 36] = [
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
     136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
@@ -40,7 +40,7 @@ const CHIN: usize = 152;
 /// Outer and inner corner.
 pub(super) const RIGHT_EYE: [usize; 2] = [33, 133];
 pub(super) const LEFT_EYE: [usize; 2] = [263, 362];
-/// Upper lid above lower lid, three times along the eye.
+/// Upper lid and the lower lid below it, at three places along the eye.
 const RIGHT_LIDS: [[usize; 2]; 3] = [[160, 144], [159, 145], [158, 153]];
 const LEFT_LIDS: [[usize; 2]; 3] = [[387, 373], [386, 374], [385, 380]];
 /// Inner edges of the lips.
@@ -48,15 +48,15 @@ const LIPS: [usize; 2] = [13, 14];
 /// Sides of the face, right and left.
 const SIDES: [[usize; 2]; 3] = [[33, 263], [61, 291], [234, 454]];
 
-/// Measures the face number `primary` of the `faces` that were found in `picture`. `None` when its points make no face: they
-/// coincide, or a measure comes to no number.
+/// Measures face `primary` of the `faces` in `picture`. `None` when its points do not form a face: they coincide, or a
+/// measure is not finite.
 #[must_use]
 pub fn measure(picture: &View, faces: &[Face], primary: usize) -> Option<Quality> {
     let face = faces.get(primary)?;
     let mesh = Mesh(&face.landmarks);
     let [right_eye, left_eye] = [mesh.middle(&RIGHT_EYE)?, mesh.middle(&LEFT_EYE)?];
     let pose = mesh.pose()?;
-    // As seen from the front: a head that is turned shows its eyes closer together.
+    // In three dimensions, because the eyes of a turned head look closer together.
     let inter_eye = distance(right_eye, left_eye);
     let chip = Chip::of(picture, face, mesh)?;
     let light = chip.light();
@@ -84,12 +84,13 @@ pub fn measure(picture: &View, faces: &[Face], primary: usize) -> Option<Quality
     quality.is_finite().then_some(quality)
 }
 
-/// Share of the attention that the face has of the two most prominent ones, in [0.5, 1].
+/// The face's share of the prominence of itself and the next most prominent face. It is in [0.5, 1] for the most
+/// prominent face.
 fn dominance(picture: &View, faces: &[Face], primary: usize) -> f64 {
-    let prominence = |it: &Face| it.bbox.prominence(picture.width(), picture.height());
+    let prominence = |face: &Face| face.bbox.prominence(picture.width(), picture.height());
     let own = faces.get(primary).map_or(0.0, prominence);
     let others = faces.iter().enumerate().filter(|(at, _)| *at != primary);
-    let second = others.map(|(_, it)| prominence(it)).fold(0.0, f64::max);
+    let second = others.map(|(_, face)| prominence(face)).fold(0.0, f64::max);
     if own > 0.0 { own / (own + second) } else { 0.0 }
 }
 
@@ -121,7 +122,7 @@ impl Mesh<'_> {
         Some(midpoint(self.at(of[0])?, self.at(of[1])?))
     }
 
-    /// Height of the gap between the lids in widths of the eye.
+    /// Height of the gap between the lids, as a multiple of the width of the eye.
     fn openness(self, corners: &[usize; 2], lids: &[[usize; 2]; 3]) -> Option<f64> {
         let mut gap = 0.0;
         for [upper, lower] in lids {
@@ -130,8 +131,8 @@ impl Mesh<'_> {
         Some(gap / distance(self.at(corners[0])?, self.at(corners[1])?))
     }
 
-    /// Yaw, pitch and roll in degrees, in this order from the upright frontal head: positive to the subject's left, up, and
-    /// clockwise on the screen.
+    /// Yaw, pitch and roll in degrees, applied in this order to an upright frontal head. Yaw is positive to the
+    /// subject's left, pitch upwards, and roll clockwise on the screen.
     fn pose(self) -> Option<[f64; 3]> {
         let mut across = [0.0; 3];
         for [right, left] in SIDES {
@@ -143,28 +144,28 @@ impl Mesh<'_> {
         let down = minus(self.at(CHIN)?, self.at(FOREHEAD)?);
         let roll = across[1].atan2(across[0]);
         let yaw = across[2].atan2(across[0].hypot(across[1]));
-        // Level the eyes first, then the chin moves in the plane of height and depth only.
+        // The eyes are levelled first. Then the chin moves only in height and depth.
         let level = down[1] * roll.cos() - down[0] * roll.sin();
         let pitch = down[2].atan2(level);
         Some([yaw.to_degrees(), CHIN_RECEDES - pitch.to_degrees(), roll.to_degrees()])
     }
 
-    /// Pixels from the mesh to the picture's nearest edge; negative where it reaches beyond.
+    /// Pixels from the mesh to the nearest edge of the picture; negative if the mesh reaches beyond it.
     fn margin(self, picture: &View) -> f64 {
         let (right, bottom) = (picture.width() as f64 - 1.0, picture.height() as f64 - 1.0);
         self.0.iter().map(|[x, y, _]| x.min(*y).min(right - x).min(bottom - y)).fold(f64::INFINITY, f64::min)
     }
 }
 
-/// Degrees by which the line from forehead to chin of the mesh leans when a head looks straight ahead: the median of LFW.
+/// The angle in degrees of the line from forehead to chin when a head looks straight ahead: the median on LFW.
 const CHIN_RECEDES: f64 = 5.2;
 
-/// The face, upright, at the scale of the embedders or its own if that is smaller.
+/// The upright face, at the scale of the embedders or at its own scale if that is smaller.
 struct Chip {
     picture: Picture,
-    /// One entry a pixel: whether it lies on the face.
+    /// For each pixel, whether it lies on the face.
     on_face: Vec<bool>,
-    /// Pixels of the chip that one of the places above is.
+    /// Pixels of this chip for each pixel of the chip that [`PLACES`] describes.
     scale: f64,
 }
 
@@ -187,7 +188,7 @@ impl Chip {
             let [x, y, _] = mesh.at(index)?;
             oval.push(upright.apply(Point::new(x, y)));
         }
-        // What lies outside the picture is black, and no part of the face.
+        // Pixels outside the picture are black and do not belong to the face.
         let back = upright.inverse()?;
         let (width, height) = (picture.width() as f64, picture.height() as f64);
         let on_face = (0..side * side).map(|at| {
@@ -205,8 +206,8 @@ impl Chip {
         0.299 * f64::from(p[0]) + 0.587 * f64::from(p[1]) + 0.114 * f64::from(p[2])
     }
 
-    /// Luminance on the face: its mean, the distance of its 5th and 95th percentile, and the shares that are next to white
-    /// and next to black, all in [0, 1].
+    /// The luminance on the face: its mean, the range from the 5th to the 95th percentile, and the shares of nearly
+    /// white and nearly black pixels, all in [0, 1].
     fn light(&self) -> Light {
         let mut values: Vec<_> =
             (0..self.on_face.len()).filter(|at| self.on_face[*at]).map(|at| self.luminance(at)).collect();
@@ -216,13 +217,13 @@ impl Chip {
         Light {
             mean: values.iter().sum::<f64>() / n / 255.0,
             range: (quantile(0.95) - quantile(0.05)) / 255.0,
-            over: values.iter().filter(|it| **it >= 247.0).count() as f64 / n,
-            under: values.iter().filter(|it| **it <= 25.0).count() as f64 / n,
+            over: values.iter().filter(|value| **value >= 247.0).count() as f64 / n,
+            under: values.iter().filter(|value| **value <= 25.0).count() as f64 / n,
         }
     }
 
-    /// How little a blur changes the face, in [0, 1]: F. Crete et al., "The blur effect: perception and estimation with a
-    /// new no-reference perceptual blur metric", 2007; the worse of both directions.
+    /// How little a further blur changes the face, in [0, 1], in the worse of both directions (F. Crete et al., "The
+    /// blur effect: perception and estimation with a new no-reference perceptual blur metric", 2007).
     fn blur(&self) -> f64 {
         let side = self.picture.width();
         let luminance: Vec<_> = (0..side * side).map(|at| self.luminance(at)).collect();
@@ -245,7 +246,7 @@ impl Chip {
         along(1).max(along(side))
     }
 
-    /// Means on a disc about one of the places of the chip.
+    /// The means on a disc around a place of the chip.
     fn patch(&self, (x, y): (f64, f64), radius: f64) -> Patch {
         let side = self.picture.width();
         let (x, y, radius) = (x * self.scale, y * self.scale, (radius * self.scale).max(1.0));
@@ -267,31 +268,34 @@ impl Chip {
         Patch { light: patch.light / n, blue: patch.blue / n, red: patch.red / n }
     }
 
-    /// Of the lighter eye and the lighter cheek: the other ones may lie in the shade, or behind the nose.
+    /// How much darker the eyes are than the cheeks. The lighter eye and the lighter cheek are compared, because the
+    /// others may be in the shade or behind the nose.
     fn eyes_darkness(&self) -> f64 {
         let lighter = |places: [(f64, f64); 2], radius| {
-            let [a, b] = places.map(|it| self.patch(it, radius).light);
+            let [a, b] = places.map(|place| self.patch(place, radius).light);
             a.max(b)
         };
         let (eyes, cheeks) = (lighter([(36.0, 46.0), (76.0, 46.0)], 8.0), lighter([(34.0, 66.0), (78.0, 66.0)], 5.0));
         (1.0 - eyes / cheeks.max(1.0)).max(0.0)
     }
 
+    /// The difference in colour between the upper and the lower half of the face.
     fn mouth_tint(&self) -> f64 {
         let mean = |places: [(f64, f64); 4], value: fn(&Patch) -> f64| {
-            places.iter().map(|it| value(&self.patch(*it, 4.0))).sum::<f64>() / 4.0
+            places.iter().map(|place| value(&self.patch(*place, 4.0))).sum::<f64>() / 4.0
         };
         let upper = [(56.0, 30.0), (56.0, 50.0), (34.0, 62.0), (78.0, 62.0)];
         let lower = [(56.0, 78.0), (36.0, 84.0), (76.0, 84.0), (56.0, 100.0)];
         let apart = |value: fn(&Patch) -> f64| mean(upper, value) - mean(lower, value);
-        apart(|it| it.blue).hypot(apart(|it| it.red))
+        apart(|patch| patch.blue).hypot(apart(|patch| patch.red))
     }
 
-    /// Mean difference of neighbours in luminance within a box of places.
+    /// The mean difference in luminance between neighbouring pixels in a box of the chip.
     fn detail(&self, across: Range<f64>, down: Range<f64>) -> f64 {
         let side = self.picture.width();
-        let span =
-            |it: &Range<f64>| ((it.start * self.scale) as usize).max(1)..((it.end * self.scale) as usize).min(side);
+        let span = |range: &Range<f64>| {
+            ((range.start * self.scale) as usize).max(1)..((range.end * self.scale) as usize).min(side)
+        };
         let (mut sum, mut n) = (0.0, 0.0);
         for y in span(&down) {
             for x in span(&across) {
@@ -314,14 +318,14 @@ impl Chip {
     }
 }
 
-/// Pixels on each side over which the blur is taken.
+/// The blur averages over this many pixels on each side.
 const BLUR: usize = 2;
-/// Differences of neighbours, 0-255, below which nothing is compared with nothing.
+/// The least detail (0-255) that others are divided by. Below it, a region has no edges to compare with.
 const FAINT: f64 = 0.1;
-/// No region has more times the edges of another: one of them is covered.
+/// The largest ratio of the detail of two regions. Beyond it, one of them is covered.
 const DETAIL_END: f64 = 10.0;
 
-/// Luminance 0-255, and the differences of blue and red from it.
+/// Luminance (0-255), and how much blue and red differ from it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Patch {
     light: f64,
@@ -329,7 +333,7 @@ struct Patch {
     red: f64,
 }
 
-/// Whether the polygon encloses `p`, by the count of its sides that a ray crosses.
+/// Whether the polygon encloses `p`. Counts the sides that a ray from `p` crosses.
 fn encloses(polygon: &[Point], p: Point) -> bool {
     let mut inside = false;
     for (i, a) in polygon.iter().enumerate() {

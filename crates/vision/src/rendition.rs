@@ -1,51 +1,53 @@
-//! What people look at: a JPEG of a stored image, or of the face in it, without anything else that the file held.
+//! Renders a stored image, or the face in it, as a JPEG for people to look at.
 //!
-//! The pixels are decoded, brought to sRGB, cut, scaled and encoded anew, so that no EXIF, XMP, ICC or comment survives.
+//! The pixels are decoded, converted to sRGB, cropped, scaled and encoded again. So the JPEG has no EXIF, XMP or ICC
+//! data and no comments.
 
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
-use super::decode::{DecodeParams, ImageFault, decode_srgb};
+use super::decode::{DecodeParams, decode_srgb};
+use super::fault::ImageFault;
 use super::geometry::Rect;
 use super::picture::Picture;
 use super::resample;
 use visavis_domain::image::ImageFormat;
 
-/// The numbers of a rendition.
+/// The parameters of a rendition.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RenditionParams {
-    /// Pixels of the longer side, at most.
+    /// Most pixels of the longer side.
     pub long_side: usize,
-    /// Pixels of the shorter side, at most.
+    /// Most pixels of the shorter side.
     pub short_side: usize,
-    /// A shorter side of so many pixels or more never falls below it.
+    /// A shorter side with at least this many pixels is never scaled below them.
     pub kept_short_side: usize,
-    /// What a portrait shows around the face's box, on each side, in box sides.
+    /// How much a portrait shows on each side of the face's box, as a multiple of the box's side.
     pub margin: f64,
-    /// Of the JPEG, 1 to 100.
+    /// Quality of the JPEG, 1 to 100.
     pub quality: u8,
 }
 
-/// 1920 x 1080 and 720p are the report's contract. The box reaches from forehead to chin: half as much again on each side
-/// shows hair, ears and neck, as an ID portrait does, and little of the document's text, which nobody needs to see. At
-/// quality 90 no block of the JPEG shows in a face.
+/// The contract of the report asks for 1920 x 1080 and 720p. The box reaches from forehead to chin. Half as much again
+/// on each side shows hair, ears and neck, like an ID portrait, but little of the document's text. At quality 90, JPEG
+/// blocks are not visible in a face.
 impl Default for RenditionParams {
     fn default() -> Self {
         Self { long_side: 1920, short_side: 1080, kept_short_side: 720, margin: 0.5, quality: 90 }
     }
 }
 
-/// What of an image is shown.
+/// Which part of an image is shown.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Crop {
-    /// All of it: within the long and the short side, whichever way it stands, but no shorter side is scaled below the
-    /// one to keep. Where both cannot be had, as in a panorama, the shorter side is kept.
+    /// The whole image, scaled to fit the long and the short side in portrait or landscape. The shorter side is not
+    /// scaled below `kept_short_side`, even if a panorama then does not fit.
     Whole,
-    /// The face in this box and its surroundings: at most as wide as the long side, as high as the short one.
+    /// The face in this box and its surroundings, scaled to fit the long side in width and the short side in height.
     Face(Rect),
 }
 
-/// The JPEG. Nothing is ever enlarged.
+/// Renders the image as a JPEG. It is never enlarged.
 ///
 /// # Errors
 /// When the image cannot be decoded.
@@ -78,7 +80,7 @@ fn whole_size(width: usize, height: usize, params: &RenditionParams) -> (usize, 
     (scaled(width, scale), scaled(height, scale))
 }
 
-/// The scale that brings `side` within `limit`; 1 where it is.
+/// The scale that brings `side` within `limit`; 1 if it already is.
 fn fit(side: usize, limit: usize) -> f64 {
     (pixels(limit) / pixels(side)).min(1.0)
 }
@@ -93,7 +95,7 @@ fn pixels(side: usize) -> f64 {
     side as f64
 }
 
-/// The part of the picture around the box; a box without a pixel of the picture gives its nearest pixel.
+/// The part of the picture around the box. A box outside of the picture gives the nearest pixel.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the picture's sides")]
 fn surroundings(picture: &Picture, face: &Rect, margin: f64) -> Picture {
     let span = |low: f64, high: f64, side: usize| {
@@ -109,7 +111,7 @@ fn surroundings(picture: &Picture, face: &Rect, margin: f64) -> Picture {
 }
 
 fn encode(picture: &Picture, quality: u8) -> Result<Vec<u8>, ImageFault> {
-    // Fails beyond JPEG's 65,535 pixels a side, which no decoded picture has.
+    // Encoding fails beyond 65,535 pixels a side, which no decoded picture has.
     let invalid = ImageFault::Invalid(ImageFormat::Jpeg);
     let side = |pixels: usize| u32::try_from(pixels).map_err(|_| invalid.clone());
     let (width, height) = (side(picture.width())?, side(picture.height())?);
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_image_fits_the_box_keeps_its_short_side_and_is_never_enlarged() {
+    fn a_whole_image_fits_the_limits_keeps_its_short_side_and_is_never_enlarged() {
         let params = RenditionParams::default();
         for (from, to) in [
             ((4000, 3000), (1440, 1080)),
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_portrait_is_the_face_with_half_its_box_around_it_cut_at_the_edges() {
+    fn a_portrait_shows_half_a_box_around_the_face_up_to_the_edges() {
         // A red face on blue: the centre is face, the corners are not.
         let inside = |x: u32, y: u32| (400..600).contains(&x) && (300..540).contains(&y);
         let bytes = png(1000, 800, |x, y| if inside(x, y) { Rgb([200, 0, 0]) } else { Rgb([0, 0, 200]) });
@@ -172,7 +174,7 @@ mod tests {
         assert_eq!(rendered(&bytes, Crop::Face(outside)).dimensions(), (1, 1));
     }
 
-    /// The markers of a JPEG up to its first scan.
+    /// The markers of a JPEG up to the first scan.
     fn markers(file: &[u8]) -> Vec<u8> {
         let (mut at, mut found) = (2, Vec::new());
         while found.last() != Some(&0xDA) {
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_pixels_is_left_of_a_file_and_they_are_srgb() {
+    fn a_rendition_has_no_metadata_and_its_pixels_are_srgb() {
         let picture: RgbImage = ImageBuffer::from_pixel(64, 64, Rgb([200, 60, 60]));
         let mut plain = Vec::new();
         let mut encoder = JpegEncoder::new_with_quality(&mut plain, 95);
@@ -203,7 +205,7 @@ mod tests {
             let shown = render(&file, crop, &DecodeParams::default(), &RenditionParams::default()).unwrap();
             // JFIF, tables, frame, scan.
             assert!(
-                markers(&shown).iter().all(|it| [0xE0, 0xDB, 0xC0, 0xC4, 0xDA].contains(it)),
+                markers(&shown).iter().all(|marker| [0xE0, 0xDB, 0xC0, 0xC4, 0xDA].contains(marker)),
                 "{:x?}",
                 markers(&shown)
             );
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_image_is_the_senders_fault() {
+    fn a_file_that_is_no_image_is_refused() {
         let limits = DecodeParams::default();
         let fault = render(b"\xFF\xD8\xFF\xE0 no more", Crop::Whole, &limits, &RenditionParams::default());
         assert!(matches!(fault, Err(ImageFault::Truncated(_) | ImageFault::Invalid(_))));

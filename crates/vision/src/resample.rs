@@ -1,5 +1,5 @@
-//! Pixels to other pixels: shrinking by area, bilinear growing, bilinear warping. A value is rounded once, to the
-//! nearest whole number, halves upwards; `models/convert/README.md` numbers these rules.
+//! Resamples pictures: shrinking by area, bilinear growing, bilinear warping. Every value is rounded once, to the
+//! nearest integer, and halves are rounded up. `models/convert/README.md` numbers these rules.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -14,12 +14,13 @@ use std::ops::Range;
 use super::geometry::{Point, Transform};
 use super::picture::{CHANNELS, Picture};
 
-/// Below this scale a bilinear warp skips source pixels; then the picture is first shrunk by area to twice the scale.
+/// Below this scale a bilinear warp would skip source pixels. Then the picture is first shrunk by area to twice the
+/// scale.
 const ALIASING_SCALE: f64 = 0.5;
-/// Rows of 255 whose sum still fits `u16`.
+/// The number of rows of 255 whose sum still fits `u16`.
 const ROWS_IN_U16: usize = 257;
 
-/// `source` at `width` x `height`: by area when it shrinks, bilinear when it grows.
+/// `source` at `width` x `height`: by area if it shrinks, bilinear if it grows.
 #[must_use]
 pub fn resize(source: &Picture, width: usize, height: usize) -> Picture {
     if (width, height) == (source.width(), source.height()) {
@@ -27,7 +28,7 @@ pub fn resize(source: &Picture, width: usize, height: usize) -> Picture {
     } else if width <= source.width() && height <= source.height() {
         shrink(source, width, height)
     } else {
-        // An axis that shrinks does so first; mostly there is none.
+        // If one axis shrinks, it shrinks first.
         let (narrow, low) = (width.min(source.width()), height.min(source.height()));
         if (narrow, low) == (source.width(), source.height()) {
             grow(source, width, height)
@@ -37,7 +38,7 @@ pub fn resize(source: &Picture, width: usize, height: usize) -> Picture {
     }
 }
 
-/// Each pixel is the mean of the source area that it covers, counting fractions of pixels.
+/// `source` at a smaller size. Each pixel is the mean of the source area that it covers, including fractions of pixels.
 #[must_use]
 pub fn shrink(source: &Picture, width: usize, height: usize) -> Picture {
     let (width, height) = (width.max(1), height.max(1));
@@ -45,7 +46,7 @@ pub fn shrink(source: &Picture, width: usize, height: usize) -> Picture {
     shrink_part(source, cell, 0..width, 0..height)
 }
 
-/// Bilinear between pixel centres, the border repeated.
+/// `source` at a larger size: bilinear between pixel centres. The border is repeated.
 fn grow(source: &Picture, width: usize, height: usize) -> Picture {
     let mut target = Picture::black(width, height);
     let taps = |from: usize, to: usize| -> Vec<(usize, usize, f32)> {
@@ -74,8 +75,9 @@ fn grow(source: &Picture, width: usize, height: usize) -> Picture {
     target
 }
 
-/// The `side` x `side` picture whose pixel `p` shows `source` at `to_target.inverse()(p)`; black outside the source. A
-/// map that shrinks by more than two first takes area means, or aliasing would cost recognition accuracy.
+/// The `side` x `side` picture whose pixel `p` shows `source` at `to_target.inverse()(p)`. It is black outside the
+/// source. If the map shrinks by more than two, area means are taken first, because aliasing would cost recognition
+/// accuracy.
 #[must_use]
 pub fn warp(source: &Picture, to_target: &Transform, side: usize) -> Picture {
     let Some(back) = to_target.inverse() else { return Picture::black(side, side) };
@@ -100,13 +102,14 @@ fn shrunk_side(side: usize, factor: f64) -> usize {
     ((side as f64 * factor + 0.5).floor() as usize).max(1)
 }
 
-/// The map from target to shrunk pixels, given the map from target to source pixels: the centre of source pixel `s` lies
-/// at `(s + 0.5) * factor - 0.5` of the shrunk picture.
+/// The map from target to shrunk pixels, from the map from target to source pixels. The centre of source pixel `s` lies
+/// at `(s + 0.5) * factor - 0.5` in the shrunk picture.
 fn shrunk_back(back: &Transform, factor: f64) -> Transform {
     Transform(back.0.map(|[a, b, c]| [a * factor, b * factor, (c + 0.5) * factor - 0.5]))
 }
 
-/// Columns and rows of a picture of size `shown` that a `side` x `side` target reaches through `back`; `None` if none.
+/// The columns and rows of a picture of size `shown` that a `side` x `side` target shows through `back`; `None` if
+/// there are none.
 fn visible(back: &Transform, side: usize, shown: (usize, usize)) -> Option<(Range<usize>, Range<usize>)> {
     let far = side as f64 - 1.0;
     let corners = [(0.0, 0.0), (far, 0.0), (0.0, far), (far, far)].map(|(x, y)| back.apply(Point::new(x, y)));
@@ -120,8 +123,8 @@ fn visible(back: &Transform, side: usize, shown: (usize, usize)) -> Option<(Rang
     (!columns.is_empty() && !rows.is_empty()).then_some((columns, rows))
 }
 
-/// Area means of the cells `columns` x `rows` of a grid over `source` whose cells measure `cell` source pixels. The
-/// last cell of a row or column may reach beyond the source; it is the mean of what lies within.
+/// The area means of the cells `columns` x `rows` of a grid over `source`. Each cell measures `cell` source pixels. If
+/// the last cell of a row or column reaches beyond the source, it is the mean of the part inside.
 fn shrink_part(source: &Picture, cell: (f64, f64), columns: Range<usize>, rows: Range<usize>) -> Picture {
     let mut target = Picture::black(columns.len(), rows.len());
     let across: Vec<Span> = columns.map(|i| Span::of(i, cell.0, source.width())).collect();
@@ -144,21 +147,21 @@ fn shrink_part(source: &Picture, cell: (f64, f64), columns: Range<usize>, rows: 
     target
 }
 
-/// The source pixels under one cell along one axis: a fraction of the first, whole ones, a fraction of the last.
+/// The source pixels under one cell along one axis: a fraction of the first, whole pixels, a fraction of the last.
 struct Span {
     start: usize,
     /// Weight of the pixel at `start`.
     first: f32,
-    /// How many whole pixels follow it.
+    /// The number of whole pixels after it.
     whole: usize,
-    /// Weight of the pixel after those; zero when there is none.
+    /// Weight of the pixel after those; zero if there is none.
     last: f32,
     length: f64,
 }
 
 impl Span {
     fn of(index: usize, cell: f64, size: usize) -> Self {
-        // A cell edge this close to a pixel edge lies on it: the rest is rounding of `index * cell`.
+        // A cell edge this close to a pixel edge lies on it. The difference is the rounding of `index * cell`.
         const SNAP: f64 = 1e-6;
         let snap = |v: f64| if (v - v.round()).abs() < SNAP { v.round() } else { v };
         let from = snap(index as f64 * cell).min(size as f64 - 1.0);
@@ -178,12 +181,12 @@ impl Span {
         }
     }
 
-    /// One past the last pixel touched.
+    /// Index after the last pixel of the span.
     fn end(&self) -> usize {
         self.start + 1 + self.whole + usize::from(self.last > 0.0)
     }
 
-    /// The weighted sum of this span's pixels in a row whose first pixel is `offset`.
+    /// The weighted sum of the span's pixels in a row that starts at pixel `offset`.
     fn weigh(&self, row: &[f32], offset: usize) -> [f32; CHANNELS] {
         let at = (self.start - offset) * CHANNELS;
         let (head, rest) = row[at..].split_at(CHANNELS);
@@ -206,8 +209,8 @@ impl Span {
     }
 }
 
-/// Sums of pixel rows. Whole rows are added as integers, eight at a time in a register: this is the one loop that sees
-/// every pixel of a large photo.
+/// Sums pixel rows. Whole rows are added as integers, eight at a time in a register, because this loop is the only one
+/// that visits every pixel of a large photo.
 struct Accumulator {
     whole: Vec<u16>,
     total: Vec<f32>,
@@ -218,7 +221,7 @@ impl Accumulator {
         Self { whole: vec![0; length], total: vec![0.0; length] }
     }
 
-    /// The weighted sum of the rows under `span`, of the bytes `used` of each row.
+    /// The weighted sum of the rows under `span`, for the bytes `used` of each row.
     fn sum(&mut self, source: &Picture, span: &Span, used: Range<usize>) -> &[f32] {
         self.total.fill(0.0);
         self.add(&source.row(span.start)[used.clone()], span.first);
@@ -251,7 +254,7 @@ fn bilinear(source: &Picture, origin: (usize, usize), back: &Transform, side: us
     bilinear_within(source, origin, (source.width(), source.height()), back, side)
 }
 
-/// Bilinear sampling of a picture of size `whole`, of which `part` holds the pixels from `origin` on; black beyond.
+/// Samples a picture of size `whole` bilinearly. `part` holds its pixels from `origin` on. Pixels outside are black.
 fn bilinear_within(
     part: &Picture,
     origin: (usize, usize),
@@ -268,7 +271,7 @@ fn bilinear_within(
         let (row_x, row_y) = (b * y as f64 + c, e * y as f64 + f);
         for (x, pixel) in out.chunks_exact_mut(CHANNELS).enumerate() {
             let at = Point::new(a * x as f64 + row_x, d * x as f64 + row_y);
-            // Also false for a coordinate that is no number.
+            // This is also false for NaN.
             let touches = at.x > -1.0 && at.y > -1.0 && at.x < width && at.y < height;
             if !touches {
                 continue;
@@ -297,7 +300,7 @@ fn bilinear_within(
     target
 }
 
-/// The value at whole coordinates, 0 outside.
+/// The value at integer coordinates; 0 outside.
 fn sample(source: &Picture, x: f64, y: f64, channel: usize) -> f32 {
     let inside = x >= 0.0 && y >= 0.0 && x < source.width() as f64 && y < source.height() as f64;
     if inside { f32::from(source.row(y as usize)[x as usize * CHANNELS + channel]) } else { 0.0 }
@@ -307,7 +310,7 @@ fn mix(from: f32, to: f32, share: f32) -> f32 {
     from + (to - from) * share
 }
 
-/// Halves upwards; `as` clamps to 0-255.
+/// Rounds halves up. `as` clamps to 0-255.
 fn round(value: f32) -> u8 {
     (value + 0.5) as u8
 }
@@ -329,7 +332,7 @@ mod tests {
         picture(width, height, |x, y, c| (((x * 7919 + y * 104_729 + c * 31) * 2_654_435_761) >> 13) as u8)
     }
 
-    /// The definition, pixel by pixel: slow and plain.
+    /// Computes the definition pixel by pixel: slow, but obviously right.
     fn shrink_by_definition(source: &Picture, width: usize, height: usize) -> Picture {
         let cover = |i: usize, cell: f64, j: usize| {
             ((i + 1) as f64 * cell).min(j as f64 + 1.0) - (i as f64 * cell).max(j as f64)
@@ -358,7 +361,7 @@ mod tests {
         ) {
             let source = noise(w, h);
             let fast = shrink(&source, tw, th);
-            // One level: the sums are f32 and a mean may lie on a tie.
+            // They may differ by one level, because the sums are f32 and a mean may be a tie.
             prop_assert!(largest_difference(&fast, &shrink_by_definition(&source, tw, th)) <= 1);
         }
 

@@ -1,15 +1,15 @@
-//! What a picture shows as a whole, coarsely: enough to tell whether two frames come from one take.
+//! A coarse copy of a whole picture, to tell whether two frames come from one take.
 
 use super::picture::{CHANNELS, Picture};
 
 /// Cells a side.
 const SIDE: usize = 16;
-/// Pixels that are looked at along a side of a cell: a large picture has no need of all of its own.
+/// Pixels that are sampled along a side of a cell. Large pictures have more, which are not needed.
 const SAMPLES: usize = 8;
-/// Cells by which a hand may move the camera, or a head the picture, between two frames.
+/// By how many cells the camera or the head may move between two frames.
 const SHIFT: isize = 3;
 
-/// Luminance, summed over samples, of 16 x 16 cells.
+/// The luminance of 16 x 16 cells, summed over samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scene([f32; SIDE * SIDE]);
 
@@ -30,23 +30,23 @@ impl Scene {
         Self(cells)
     }
 
-    /// The luminances, on a scale of their own.
+    /// The luminances: sums over 64 samples of 0-255, by rows from the top.
     #[must_use]
     pub fn cells(&self) -> &[f32; SIDE * SIDE] {
         &self.0
     }
 
-    /// The best normalised correlation of the two, in [-1, 1], over all shifts of up to three cells: what a moved camera or
-    /// a change of exposure leaves alike. 0 where one of them is flat.
+    /// The best normalised correlation of the two, in [-1, 1], over all shifts of up to three cells. A moved camera or
+    /// another exposure hardly changes it. 0 where one of them is flat.
     #[must_use]
     pub fn similarity(&self, other: &Self) -> f64 {
         let shifts = (-SHIFT..=SHIFT).flat_map(|y| (-SHIFT..=SHIFT).map(move |x| (x, y)));
         shifts.map(|(x, y)| self.correlation(other, x, y)).fold(-1.0, f64::max)
     }
 
-    /// Of the cells that both have when `other` is moved by so many cells.
+    /// The correlation of the overlapping cells when `other` is moved by so many cells.
     fn correlation(&self, other: &Self, right: isize, down: isize) -> f64 {
-        let moved = |at: usize, by: isize| at.checked_add_signed(by).filter(|it| *it < SIDE);
+        let moved = |at: usize, by: isize| at.checked_add_signed(by).filter(|cell| *cell < SIDE);
         let mut cells = Vec::with_capacity(SIDE * SIDE);
         for row in 0..SIDE {
             let Some(there) = moved(row, down) else { continue };
@@ -56,20 +56,20 @@ impl Scene {
         #[expect(clippy::cast_precision_loss, reason = "at most 256")]
         let count = cells.len() as f64;
         let sum = |value: &dyn Fn(&(f64, f64)) -> f64| cells.iter().map(value).sum::<f64>();
-        let (own, others) = (sum(&|it| it.0) / count, sum(&|it| it.1) / count);
-        let spread = sum(&|it| (it.0 - own).powi(2)) * sum(&|it| (it.1 - others).powi(2));
-        if spread > FLAT { sum(&|it| (it.0 - own) * (it.1 - others)) / spread.sqrt() } else { 0.0 }
+        let (own, others) = (sum(&|pair| pair.0) / count, sum(&|pair| pair.1) / count);
+        let spread = sum(&|pair| (pair.0 - own).powi(2)) * sum(&|pair| (pair.1 - others).powi(2));
+        if spread > FLAT { sum(&|pair| (pair.0 - own) * (pair.1 - others)) / spread.sqrt() } else { 0.0 }
     }
 }
 
-/// Below it rounding is all that is left of a flat picture's variance.
+/// Below this, the variance of a flat picture is only rounding.
 const FLAT: f64 = 1e-3;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Blots whose places follow from `seed`.
+    /// Blots in places that depend on `seed`.
     fn picture(seed: usize, shift: usize, gain: f32) -> Picture {
         let (width, height) = (160, 160);
         let mut picture = Picture::black(width, height);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moved_camera_and_another_exposure_leave_a_scene_alike_and_another_scene_is_not() {
+    fn a_moved_camera_or_another_exposure_keeps_a_scene_similar_and_another_scene_is_not() {
         let scene = Scene::of(&picture(1, 0, 1.0));
         assert!((scene.similarity(&scene) - 1.0).abs() < 1e-9);
         assert!(scene.similarity(&Scene::of(&picture(1, 20, 1.0))) > 0.99);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flat_picture_is_like_nothing() {
+    fn a_flat_picture_is_similar_to_nothing() {
         let flat = Scene::of(&Picture::black(8, 8));
         assert!(flat.similarity(&flat).abs() < 1e-12 && flat.similarity(&Scene::of(&picture(1, 0, 1.0))).abs() < 1e-12);
     }

@@ -1,5 +1,5 @@
-//! ONNX Runtime: the one place that imports `ort`. The library is loaded at run time, once a process; a session belongs
-//! to one thread, and on a CPU computes on that thread alone.
+//! ONNX Runtime. No other file imports `ort`. The library is loaded at run time, once in a process. A session belongs
+//! to one thread, and on the CPU it computes only on that thread.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -12,10 +12,11 @@ use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 use ort::value::{TensorElementType, TensorRef, ValueType};
 
-use super::model::{Model, Outputs, RuntimeFault};
+use super::fault::RuntimeFault;
+use super::model::{Model, Outputs};
 use super::provider::Provider;
 
-/// The loaded library, and where its sessions compute. Clones share it.
+/// The loaded library, and the provider of its sessions. Clones share the library.
 #[derive(Clone)]
 pub struct Runtime {
     environment: Environment,
@@ -26,16 +27,16 @@ pub struct Runtime {
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 impl Runtime {
-    /// Loads `libonnxruntime` from `path`, or returns it when that very file is loaded already. Sessions compute on the CPU.
+    /// Loads `libonnxruntime` from `path`, or returns it if that file is already loaded. Sessions compute on the CPU.
     ///
     /// # Errors
-    /// When the file is missing, no ONNX Runtime, too old, or another one is loaded.
+    /// When the file is missing, is not an ONNX Runtime or is too old, or when another library is loaded.
     pub fn load(path: &Path) -> Result<Self, RuntimeFault> {
         let library = |source: Box<dyn std::error::Error + Send + Sync>| RuntimeFault::Library {
             path: path.display().to_string(),
             source,
         };
-        // Links are resolved, so that `.so` and `.so.1` are one library.
+        // Links are resolved, so that `.so` and `.so.1` count as one library.
         let file = path.canonicalize().map_err(|e| library(Box::new(e)))?;
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = loaded.as_ref() {
@@ -56,7 +57,8 @@ impl Runtime {
         Ok(runtime)
     }
 
-    /// The same library, with sessions that compute on `provider`: every network whole, or it does not open.
+    /// The same library, with sessions that compute on `provider`. A network that does not run there completely does
+    /// not open.
     ///
     /// # Errors
     /// When this binary or the library was built without the provider.
@@ -67,7 +69,7 @@ impl Runtime {
             path: self.path.display().to_string(),
             source: source.into(),
         };
-        self.builder().and_then(|mut it| registered.register(&mut it)).map_err(missing)?;
+        self.builder().and_then(|mut builder| registered.register(&mut builder)).map_err(missing)?;
         Ok(Self { provider, ..self })
     }
 
@@ -77,16 +79,17 @@ impl Runtime {
         &self.path
     }
 
-    /// Where sessions compute.
+    /// The provider on which sessions compute.
     #[must_use]
     pub fn provider(&self) -> Provider {
         self.provider
     }
 
-    /// Opens a session on `onnx` and checks that it takes and gives what the code feeds and reads.
+    /// Opens a session on `onnx`, and checks its inputs and outputs.
     ///
     /// # Errors
-    /// When the runtime refuses the bytes, the provider does not run the whole network, or the interface differs.
+    /// When the runtime refuses the bytes, the provider does not run the whole network, or the inputs or outputs
+    /// differ.
     pub fn open(&self, model: &str, onnx: &[u8], interface: &Interface) -> Result<OrtModel, RuntimeFault> {
         let session = self.session(onnx, interface).map_err(|source| RuntimeFault::Load {
             model: model.to_owned(),
@@ -104,7 +107,7 @@ impl Runtime {
             builder = builder.with_dimension_override(dimension, *size)?;
         }
         if self.provider != Provider::Cpu {
-            // Whatever a provider leaves over, the runtime would otherwise compute on the CPU, and say nothing.
+            // Otherwise the runtime would silently run on the CPU whatever the provider does not support.
             builder = builder.with_disable_cpu_fallback()?;
         }
         if let Some(registered) = registration(self.provider) {
@@ -114,8 +117,8 @@ impl Runtime {
     }
 
     fn builder(&self) -> ort::Result<SessionBuilder> {
-        // One thread: two gained nothing per face on small networks and lost throughput. Without spinning, a session
-        // that waits costs its core nothing.
+        // One thread: a second one made small networks no faster and reduced the throughput. Without spinning, a
+        // waiting session does not use its core.
         Ok(Session::builder(&self.environment)?
             .with_intra_threads(1)?
             .with_inter_threads(1)?
@@ -124,7 +127,7 @@ impl Runtime {
     }
 }
 
-/// The provider as `ort` knows it; `None` when this binary was built without it.
+/// The provider in `ort`; `None` when this binary was built without it.
 fn registration(provider: Provider) -> Option<ExecutionProviderDispatch> {
     match provider {
         Provider::Cpu => Some(ep::CPU::default().with_arena_allocator(true).build()),
@@ -137,35 +140,35 @@ fn registration(provider: Provider) -> Option<ExecutionProviderDispatch> {
         #[cfg(feature = "migraphx")]
         Provider::MiGraphX => Some(ep::MIGraphX::default().build()),
         #[cfg_attr(
-            all(feature = "cuda", feature = "tensorrt", feature = "openvino", feature = "migraphx",),
+            all(feature = "cuda", feature = "tensorrt", feature = "openvino", feature = "migraphx"),
             expect(unreachable_patterns, reason = "with every provider built in, none is left")
         )]
         _ => None,
     }
 }
 
-/// What to do about a network that the runtime refuses.
+/// What the operator can do about a network that the runtime refuses.
 fn advice(error: &ort::Error, provider: Provider) -> &'static str {
     let said = error.message();
     if error.code() == ort::ErrorCode::InvalidProtobuf || said.contains("No graph") {
-        "it is no ONNX file; restore it, or pull its pack again"
+        "the file is not an ONNX model; restore it, or pull its pack again"
     } else if said.contains("opset") || said.contains("IR version") {
-        "it is of a newer version of ONNX than this runtime knows; set VISAVIS_ONNXRUNTIME to a newer runtime"
+        "its ONNX version is too new for this runtime; set VISAVIS_ONNXRUNTIME to a newer runtime"
     } else if provider == Provider::Cpu {
-        "set VISAVIS_ONNXRUNTIME to a runtime that can"
+        "set VISAVIS_ONNXRUNTIME to another version of the runtime"
     } else {
-        "it must run there whole, nothing falls back silently; mend that, or set VISAVIS_PROVIDER to cpu or auto"
+        "the provider must run the whole model; repair the provider, or set VISAVIS_PROVIDER to cpu or auto"
     }
 }
 
-/// What a network must take and give, the batch dimension left out.
+/// The inputs and outputs that a network must have, without the batch dimension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
-    /// What the file calls its input.
+    /// Name of the input in the file.
     pub input: String,
-    /// Pixels of the square input [_, 3, side, side].
+    /// Pixels of the square input [batch, 3, side, side], a side.
     pub side: usize,
-    /// Names and sizes of dimensions that the file leaves free.
+    /// Names and sizes of the dimensions that the file leaves free.
     pub free: Vec<(String, i64)>,
     /// The outputs that are read.
     pub outputs: Vec<OutputSpec>,
@@ -174,20 +177,32 @@ pub struct Interface {
 /// An output of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputSpec {
-    /// What the code calls it.
+    /// Name in the code.
     pub name: String,
-    /// What the file calls it.
+    /// Name in the file.
     pub tensor: String,
-    /// Without the batch dimension.
+    /// The shape, without the batch dimension.
     pub shape: Vec<usize>,
 }
 
 impl Interface {
     fn check(&self, model: &str, session: &Session) -> Result<(), RuntimeFault> {
         let input = vec![3, self.side, self.side];
-        expect(model, "input", &self.input, &input, session.inputs().iter().map(|o| (o.name(), o.dtype())))?;
+        expect(
+            model,
+            "input",
+            &self.input,
+            &input,
+            session.inputs().iter().map(|input| (input.name(), input.dtype())),
+        )?;
         for OutputSpec { tensor, shape, .. } in &self.outputs {
-            expect(model, "output", tensor, shape, session.outputs().iter().map(|o| (o.name(), o.dtype())))?;
+            expect(
+                model,
+                "output",
+                tensor,
+                shape,
+                session.outputs().iter().map(|output| (output.name(), output.dtype())),
+            )?;
         }
         Ok(())
     }
@@ -198,21 +213,21 @@ fn expect<'a>(
     side: &str,
     name: &str,
     shape: &[usize],
-    mut outlets: impl Iterator<Item = (&'a str, &'a ValueType)>,
+    mut found: impl Iterator<Item = (&'a str, &'a ValueType)>,
 ) -> Result<(), RuntimeFault> {
     let fault = |found: String| RuntimeFault::Interface {
         model: model.to_owned(),
         found,
         expected: format!("an {side} \"{name}\" of f32 [batch, {}]", join(shape)),
     };
-    let (_, dtype) = outlets.find(|(n, _)| *n == name).ok_or_else(|| fault(format!("it has no such {side}")))?;
+    let (_, dtype) = found.find(|(found, _)| *found == name).ok_or_else(|| fault(format!("it has no such {side}")))?;
     match dtype {
         ValueType::Tensor { ty: TensorElementType::Float32, shape: found, .. } if fits(found, shape) => Ok(()),
         other => Err(fault(format!("its {side} \"{name}\" is {other}"))),
     }
 }
 
-/// A batch dimension that is free or 1, then exactly `shape`.
+/// Whether `found` is a batch dimension that is free or 1, and then exactly `shape`.
 fn fits(found: &[i64], shape: &[usize]) -> bool {
     let Some((batch, rest)) = found.split_first() else { return false };
     matches!(batch, -1 | 1) && rest.iter().map(|&d| usize::try_from(d).ok()).eq(shape.iter().map(|&d| Some(d)))
@@ -243,8 +258,8 @@ impl Model for OrtModel {
 fn run(session: &mut Session, interface: &Interface, input: &ArrayView4<'_, f32>) -> ort::Result<Outputs> {
     let tensor = TensorRef::from_array_view(input.view())?;
     let outputs = session.run(ort::inputs![interface.input.as_str() => tensor])?;
-    let read = |it: &OutputSpec| -> ort::Result<(String, ArrayD<f32>)> {
-        Ok((it.name.clone(), outputs[it.tensor.as_str()].try_extract_array::<f32>()?.to_owned()))
+    let read = |output: &OutputSpec| -> ort::Result<(String, ArrayD<f32>)> {
+        Ok((output.name.clone(), outputs[output.tensor.as_str()].try_extract_array::<f32>()?.to_owned()))
     };
     Ok(Outputs::new(interface.outputs.iter().map(read).collect::<ort::Result<_>>()?))
 }

@@ -1,5 +1,5 @@
-//! What is kept of a face in order to compare it: one unit vector per embedder. Biometric data: held in memory for the
-//! length of a job, never written, never printed.
+//! A biometric template: one unit vector for each embedder. It is kept in memory while a job runs, and is never stored
+//! or printed.
 
 use std::fmt;
 
@@ -10,14 +10,14 @@ pub struct Template {
 }
 
 impl Template {
-    /// Adds the embedding that `model` made, scaled to length one. A vector of length zero stays as it is and matches
+    /// Adds the embedding that `model` made, scaled to length one. A vector of length zero stays unchanged and matches
     /// nothing.
     pub fn insert(&mut self, model: &str, mut embedding: Vec<f32>) {
         normalise(&mut embedding);
         self.vectors.push((model.to_owned(), embedding));
     }
 
-    /// Adds the middle of two embeddings that `model` made of one face.
+    /// Adds the mean of two embeddings that `model` made of one face.
     pub fn insert_mean(&mut self, model: &str, mut a: Vec<f32>, mut b: Vec<f32>) {
         normalise(&mut a);
         normalise(&mut b);
@@ -28,7 +28,7 @@ impl Template {
         self.insert(model, mean);
     }
 
-    /// The unit vector that `model` made.
+    /// The unit vector of `model`.
     #[must_use]
     pub fn vector(&self, model: &str) -> Option<&[f32]> {
         self.vectors.iter().find(|(name, _)| name == model).map(|(_, v)| v.as_slice())
@@ -46,13 +46,13 @@ fn normalise(embedding: &mut [f32]) {
     }
 }
 
-/// `black_box` keeps the compiler from leaving out writes that nothing reads.
+/// Overwrites the numbers. `black_box` keeps the compiler from removing writes that nothing reads.
 fn wipe(vector: &mut [f32]) {
     vector.fill(0.0);
     std::hint::black_box(&*vector);
 }
 
-/// Names the models, prints no number.
+/// Prints the models' names and no number.
 impl fmt::Debug for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.vectors.iter().map(|(model, _)| model)).finish()
@@ -85,7 +85,7 @@ mod tests {
         let mut template = Template::default();
         template.insert_mean("m", vec![10.0, 0.0], vec![0.0, 1.0]);
         let half = 0.5_f32.sqrt();
-        assert!(template.vector("m").unwrap().iter().all(|it| (it - half).abs() < 1e-6));
+        assert!(template.vector("m").unwrap().iter().all(|value| (value - half).abs() < 1e-6));
     }
 
     #[test]

@@ -1,21 +1,21 @@
-//! A picture of which perhaps fewer pixels are held than its file has.
+//! A picture that may be held in memory at a reduced size.
 
 use super::geometry::{Point, Rect, Transform};
 use super::picture::Picture;
 use super::resample;
 
-/// Pixels, and where they lie in the picture that they are of. All that is said of places and distances is said in pixels
-/// of that picture, whatever was held of it.
+/// Pixels, and where they lie in their picture. All places and distances are in pixels of the full picture, at whatever
+/// size it is held.
 #[derive(Debug, Clone)]
 pub struct View {
     held: Picture,
-    /// From pixels that are held to those of the picture.
+    /// Maps held pixels to those of the picture.
     to_full: Transform,
     width: usize,
     height: usize,
 }
 
-/// All of it.
+/// A picture that is held at its full size.
 impl From<Picture> for View {
     fn from(picture: Picture) -> Self {
         let (width, height) = (picture.width(), picture.height());
@@ -24,8 +24,8 @@ impl From<Picture> for View {
 }
 
 impl View {
-    /// `held`, each of whose pixels shows a square of `reduction` pixels a side of a picture of `width` x `height`; the
-    /// first one that at `origin`, which may lie a part of its side before the picture.
+    /// A picture of `width` x `height` pixels. Each pixel of `held` shows a square of `reduction` pixels a side. The
+    /// first square begins at `origin`, which may lie a few pixels outside of the picture.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a handful of pixels")]
     pub fn reduced(held: Picture, reduction: usize, origin: Point, (width, height): (usize, usize)) -> Self {
@@ -48,25 +48,25 @@ impl View {
         self.height
     }
 
-    /// What is held.
+    /// The held pixels.
     #[must_use]
     pub fn held(&self) -> &Picture {
         &self.held
     }
 
-    /// Pixels of the whole picture along a side of one that is held; 1 when all are.
+    /// Pixels of the full picture along the side of a held pixel; 1 when it is held at its full size.
     #[must_use]
     pub fn reduction(&self) -> f64 {
         self.to_full.scale()
     }
 
-    /// Where the edges of what is held lie.
+    /// Where the edges of the held pixels lie.
     #[must_use]
     pub fn frame(&self) -> Rect {
         self.place(0, 0, self.held.width(), self.held.height())
     }
 
-    /// As the picture, of which no more is held than makes a longer side of `side` pixels.
+    /// The same picture, held with at most `side` pixels on the longer side.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "sides of pictures")]
     pub fn shrunk(&self, side: usize) -> Self {
@@ -81,7 +81,7 @@ impl View {
         Self { held, to_full: self.to_full.after(&to_held), ..*self }
     }
 
-    /// The pixels that are held of `part`, and where these lie; `None` where none are.
+    /// The held pixels of `part`, and where they lie; `None` if there are none.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -90,7 +90,7 @@ impl View {
     )]
     pub fn part(&self, part: &Rect) -> Option<(Picture, Rect)> {
         let to_held = self.to_full.inverse()?;
-        // Edges lie half a pixel before the centres.
+        // A pixel's edge lies half a pixel before its centre.
         let edge = |x: f64, y: f64| {
             let p = to_held.apply(Point::new(x - 0.5, y - 0.5));
             ((p.x + 0.5).round() as usize, (p.y + 0.5).round() as usize)
@@ -101,7 +101,7 @@ impl View {
         Some((self.held.part(left, top, width, height)?, self.place(left, top, right, bottom)))
     }
 
-    /// Where held pixels from `left` and `top` up to `right` and `bottom` lie.
+    /// Where the held pixels from `left` and `top` up to `right` and `bottom` lie.
     #[expect(clippy::cast_precision_loss, reason = "sides of pictures")]
     fn place(&self, left: usize, top: usize, right: usize, bottom: usize) -> Rect {
         let edge = |x: usize, y: usize| self.to_full.apply(Point::new(x as f64 - 0.5, y as f64 - 0.5));
@@ -109,7 +109,7 @@ impl View {
         Rect { left: from.x + 0.5, top: from.y + 0.5, right: to.x + 0.5, bottom: to.y + 0.5 }
     }
 
-    /// The longer side with which [`super::decode::decode_reduced`] holds as much of the file again.
+    /// The `long_side` with which `decode_reduced` decodes the file to the same pixels again.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a side of a picture")]
     #[expect(clippy::cast_precision_loss, reason = "a side of a picture")]
@@ -117,7 +117,7 @@ impl View {
         (self.width.max(self.height) as f64 / self.reduction()) as u32
     }
 
-    /// Where a box of the picture lies in what is held.
+    /// Where a box of the picture lies in the held pixels.
     #[must_use]
     pub fn in_held(&self, of_picture: &Rect) -> Rect {
         let to_held = self.to_full.inverse().unwrap_or(Transform::IDENTITY);
@@ -128,7 +128,7 @@ impl View {
         Rect { left: from.x, top: from.y, right: to.x, bottom: to.y }
     }
 
-    /// As [`resample::warp`], of the whole picture.
+    /// As [`resample::warp`], with `to_target` applied to the full picture.
     #[must_use]
     pub fn warp(&self, to_target: &Transform, side: usize) -> Picture {
         resample::warp(&self.held, &to_target.after(&self.to_full), side)
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_of_the_whole_picture_is_found_in_what_is_held_of_it() {
+    fn a_warp_of_the_reduced_picture_equals_that_of_the_full_one() {
         let full = slope(96, 80);
         let held = resample::shrink(&full, 24, 20);
         let (full, reduced) = (View::from(full), View::reduced(held, 4, Point::default(), (96, 80)));
@@ -187,8 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_may_begin_before_the_picture() {
-        // Turned upside down, a picture of 7 pixels has its incomplete cell first.
+    fn held_pixels_may_begin_before_the_picture() {
+        // Upside down, the incomplete cell of a picture of 7 pixels comes first.
         let view = View::reduced(Picture::black(2, 1), 4, Point::new(-1.0, 0.0), (7, 4));
         assert_eq!(view.to_full.apply(Point::default()), Point::new(0.5, 1.5));
         assert!((view.reduction() - 4.0).abs() < 1e-12);

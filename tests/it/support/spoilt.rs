@@ -1,4 +1,4 @@
-//! Photos spoilt in one way each.
+//! Photos that are spoilt in one way each.
 
 use std::io::Cursor;
 
@@ -9,12 +9,12 @@ use visavis::domain::warning::Risk;
 use visavis::vision::geometry::Point;
 use visavis::vision::picture::Picture;
 use visavis::vision::pipeline::Analyse as _;
-use visavis::vision::{Analysis, Face, Pipeline, quality};
+use visavis::vision::{Analysis, Face, Pass, Pipeline, quality};
 
 pub fn analyse(pipeline: &mut Pipeline, picture: &RgbImage) -> Analysis {
     let mut file = Cursor::new(Vec::new());
     DynamicImage::ImageRgb8(picture.clone()).write_to(&mut file, ImageFormat::Png).unwrap();
-    pipeline.analyse(&file.into_inner(), Mode::Fast, &|| Ok(())).unwrap()
+    pipeline.analyse(&file.into_inner(), Mode::Fast, &mut Pass::default()).unwrap()
 }
 
 pub fn risks(quality: &Quality) -> Vec<Risk> {
@@ -43,10 +43,10 @@ impl Shot {
 
     pub fn each(&self, value: impl Fn(f32) -> f32) -> RgbImage {
         let mut picture = self.picture.clone();
-        for it in picture.iter_mut() {
+        for level in picture.iter_mut() {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
             {
-                *it = value(f32::from(*it)).clamp(0.0, 255.0) as u8;
+                *level = value(f32::from(*level)).clamp(0.0, 255.0) as u8;
             }
         }
         picture
@@ -58,10 +58,10 @@ impl Shot {
     }
 
     pub fn scaled_to(&self, inter_eye: f64) -> RgbImage {
-        let side = |it: u32| {
+        let side = |pixels: u32| {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sides of pictures")]
             {
-                (f64::from(it) * inter_eye / self.inter_eye()) as u32
+                (f64::from(pixels) * inter_eye / self.inter_eye()) as u32
             }
         };
         let (width, height) = self.picture.dimensions();
@@ -85,7 +85,7 @@ impl Shot {
         picture
     }
 
-    /// From below the brows on.
+    /// The photo from below the brows on.
     pub fn beheaded(&self) -> RgbImage {
         let (width, height) = self.picture.dimensions();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the picture")]
@@ -101,7 +101,7 @@ impl Shot {
         quality::measure(&picture.into(), &[Face { landmarks, ..self.face.clone() }], 0).unwrap()
     }
 
-    /// The mesh turned in space about its nose tip.
+    /// Measures the same photo with the mesh turned in space around the tip of the nose.
     pub fn turned(&self, yaw: f64, pitch: f64) -> Quality {
         let centre = self.face.landmarks[1];
         let ((ys, yc), (ps, pc)) = (yaw.to_radians().sin_cos(), pitch.to_radians().sin_cos());
@@ -123,7 +123,7 @@ pub fn mask(u: f64, v: f64) -> bool {
     v > 0.55 && v < 1.9 && u.abs() < 0.95 - (v - 1.2).max(0.0) * 0.6
 }
 
-/// Over the subject's left eye.
+/// A hand over the subject's left eye.
 pub fn hand(u: f64, v: f64) -> bool {
     ((u - 0.5) / 0.5).powi(2) + ((v - 0.1) / 0.5).powi(2) < 1.0
 }

@@ -1,10 +1,10 @@
-//! Bilinear sampling as `cv2.resize` does it (`INTER_LINEAR`, of bytes), to the last bit: networks that were trained behind it are
-//! sensitive to single grey levels.
+//! Bilinear sampling, bit for bit like `cv2.resize` on bytes with `INTER_LINEAR`. Networks that were trained on its
+//! output are sensitive to single grey levels.
 
 use crate::picture::{CHANNELS, Picture};
 use crate::resample;
 
-/// Bits behind the point of a weight.
+/// Fractional bits of a weight.
 const WEIGHT_BITS: u32 = 11;
 
 /// Two neighbours along one axis, and the weight of each.
@@ -13,7 +13,7 @@ struct Taps {
     weights: [u32; 2],
 }
 
-/// `source` at `side` x `side`, its pixels skipped where it is larger.
+/// `source` at `side` x `side`. Where it is larger, pixels are skipped.
 pub(super) fn sampled(source: &Picture, side: usize) -> Picture {
     if source.width() == 2 * side && source.height() == 2 * side {
         return resample::shrink(source, side, side); // so does OpenCV, at this one factor
@@ -26,7 +26,7 @@ pub(super) fn sampled(source: &Picture, side: usize) -> Picture {
         for (pixel, column) in out.chunks_exact_mut(CHANNELS).zip(&columns) {
             for (channel, value) in pixel.iter_mut().enumerate() {
                 let [above, below] = lines.map(|line| column.of_line(line, channel));
-                // Each product is cut down to two bits behind the point, their sum rounded.
+                // Each product keeps two fractional bits; their sum is rounded.
                 let cut = |line: u32, weight: u32| ((line >> 4) * weight) >> 16;
                 let sum = cut(above, rows.weights[0]) + cut(below, rows.weights[1]);
                 *value = u8::try_from((sum + 2) >> 2).unwrap_or(u8::MAX);

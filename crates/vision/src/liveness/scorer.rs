@@ -1,34 +1,36 @@
-//! From what networks say to a score and a verdict.
+//! Turns the networks' probabilities into a score and a judgement.
 
-use crate::detect::sigmoid;
+use crate::logit::{logit, sigmoid};
 use visavis_domain::evidence::Judgement;
 
-/// How a score is made, and where verdicts lie on it.
+/// How probabilities become a score, and which scores mean what.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LivenessScorer {
-    /// Added to the logit, so that 0.5 is the operating point.
+    /// Added to the logit, so that the operating point is 0.5.
     pub shift: f64,
-    /// A score below it is an attack's; between it and [`OPERATING_POINT`] it is uncertain. In [0, 0.5].
+    /// A score below this is an attack; from here up to [`OPERATING_POINT`] it is uncertain. In [0, 0.5].
     pub spoof_below: f64,
-    /// Sides of the largest crop in sides of the face's box: in a picture that shows less, nothing is judged.
+    /// The least context in which a picture can be judged: side of the largest possible crop, as a multiple of the side
+    /// of the face's box.
     pub least_context: f64,
 }
 
-/// The score from which a face is a living person's.
+/// From this score on, the face is a living person's.
 const OPERATING_POINT: f64 = 0.5;
-/// The most that a score says of a picture that cannot be judged: below the operating point and every minimum of a caller.
+/// The highest score of a picture that cannot be judged. It is below the operating point and below any minimum that a
+/// caller may set.
 const MOST_WITHOUT_CONTEXT: f64 = 0.49;
-/// A probability is taken to be this far from 0 and 1 at least, so that no network outvotes all others.
-const LEAST_DOUBT: f64 = 1e-6;
 
 impl LivenessScorer {
-    /// One score, in [0, 1], of probabilities of `live` and their weights: sigmoid(sum of weight * logit(p) + shift).
+    /// Combines weights and probabilities of `live` into one score in [0, 1]: sigmoid(sum of weight * logit(p) +
+    /// shift).
     #[must_use]
     pub fn score(&self, tests: impl Iterator<Item = (f64, f64)>) -> f64 {
         sigmoid(tests.map(|(weight, p)| weight * logit(p)).sum::<f64>() + self.shift)
     }
 
-    /// The three-way verdict on a score, and what becomes of the score where the picture shows too little.
+    /// The judgement on a score, and the score itself. Where the picture shows too little context, the judgement is
+    /// uncertain and the score is limited.
     #[must_use]
     pub fn judge(&self, score: f64, context: f64) -> (Judgement, f64) {
         if context < self.least_context {
@@ -41,11 +43,6 @@ impl LivenessScorer {
             (Judgement::Spoof, score)
         }
     }
-}
-
-fn logit(p: f64) -> f64 {
-    let p = p.clamp(LEAST_DOUBT, 1.0 - LEAST_DOUBT);
-    (p / (1.0 - p)).ln()
 }
 
 #[cfg(test)]
@@ -64,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn two_tests_are_fused_by_the_mean_of_their_logits_and_neither_outvotes_the_other() {
+    fn two_tests_are_fused_by_their_weighted_logits_and_neither_outvotes_the_other() {
         let score = |p: f64, q: f64| BOTH.score([(0.5, q), (0.5, p)].into_iter());
         // (ln 4 + ln 99) / 2 - 1.5 = 1.490707
         assert!((score(0.8, 0.99) - 0.816_184).abs() < 1e-6, "{}", score(0.8, 0.99));

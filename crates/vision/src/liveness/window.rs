@@ -1,11 +1,11 @@
-//! Where liveness networks look: the tight box of a face, and windows around it.
+//! The parts of a picture that liveness networks see: the tight box of a face, and windows around it.
 
 use crate::face::Face;
 use crate::geometry::Rect;
 use crate::picture::Picture;
 
-/// The box that the networks were trained around, from the mesh: from a little above the forehead's edge to the chin, from
-/// cheek to cheek. Fitted to a detector with tight boxes; see `packs/README.md`.
+/// The box around which the networks were trained, computed from the mesh: from a little above the forehead to the
+/// chin, and from cheek to cheek. It was fitted to a detector with tight boxes; see `packs/README.md`.
 pub(super) fn tight_box(face: &Face) -> Rect {
     let (mut left, mut top, mut right, mut bottom) =
         (f64::INFINITY, f64::INFINITY, f64::NEG_INFINITY, f64::NEG_INFINITY);
@@ -19,7 +19,7 @@ pub(super) fn tight_box(face: &Face) -> Rect {
     Rect { left, top, right, bottom }.shifted(MESH_TO_BOX)
 }
 
-/// Shifts of left, top, right and bottom, in sides of the mesh's box.
+/// Shifts of left, top, right and bottom, as multiples of the sides of the mesh's box.
 const MESH_TO_BOX: [f64; 4] = [0.008, -0.145, -0.015, 0.017];
 
 /// Pixels of a picture, all four sides inclusive.
@@ -29,11 +29,11 @@ pub(super) struct Window {
     pub top: usize,
     pub right: usize,
     pub bottom: usize,
-    /// Sides of the window in sides of the box: less than asked for where the picture ends.
+    /// Side of the window as a multiple of the box's side. It is smaller than requested where the picture ends.
     pub scale: f64,
 }
 
-/// The face's box in whole pixels, as in the networks' training: left and top, then the sides.
+/// The face's box in whole pixels, rounded as in the networks' training: left, top, width, height.
 #[expect(clippy::cast_precision_loss, reason = "sides of a picture")]
 fn whole(tight: Rect, width: usize, height: usize) -> [f64; 4] {
     let (x2, y2) = (tight.right.min(width as f64), tight.bottom.min(height as f64));
@@ -41,16 +41,18 @@ fn whole(tight: Rect, width: usize, height: usize) -> [f64; 4] {
     [x.trunc(), y.trunc(), (x2 - x).max(2.0).trunc(), (y2 - y).max(2.0).trunc()]
 }
 
-/// How much of its surroundings a picture shows: sides of the largest window in sides of the face's box, whatever a network
-/// looks at. The box counts in full where it reaches beyond the picture: half a face has not twice the surroundings.
+/// How much of the face's surroundings a picture shows: side of the largest possible window, as a multiple of the side
+/// of the face's box. Parts of the box beyond the picture count, because half a face does not have twice the
+/// surroundings.
 #[expect(clippy::cast_precision_loss, reason = "sides of a picture")]
 pub(super) fn context(tight: Rect, width: usize, height: usize) -> f64 {
-    let side = |it: f64| it.max(2.0).trunc();
-    ((height as f64 - 1.0) / side(tight.height())).min((width as f64 - 1.0) / side(tight.width()))
+    let whole = |side: f64| side.max(2.0).trunc();
+    ((height as f64 - 1.0) / whole(tight.height())).min((width as f64 - 1.0) / whole(tight.width()))
 }
 
 impl Window {
-    /// A window of `scale` boxes around the middle of `tight`, moved to lie within the picture, smaller where it cannot.
+    /// A window of `scale` boxes around the centre of `tight`. It is moved to lie within the picture, and shrunk where
+    /// it does not fit.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -106,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_context_is_the_pictures_whatever_a_network_looks_at() {
+    fn the_context_depends_on_the_picture_and_not_on_what_a_network_sees() {
         let face = rect(100.0, 100.0, 140.0, 150.0);
         assert!((context(face, 400, 400) - 399.0 / 50.0).abs() < 1e-9);
         assert!((context(face, 121, 400) - 120.0 / 40.0).abs() < 1e-9, "a box counts in full");

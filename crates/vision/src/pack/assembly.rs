@@ -1,10 +1,12 @@
-//! Puts a pack together: each part from the optional pack that brings it, or else from the default pack.
+//! Puts a pack together. Each part comes from the optional pack that brings it, or else from the default pack.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::manifest::{self, CalibrationFile, Manifest, ModelTask};
-use super::{Contents, MANIFEST, Pack, PackFault};
+use super::calibration_file::CalibrationFile;
+use super::fault::PackFault;
+use super::manifest::{self, MANIFEST, Manifest, ModelTask};
+use super::{Pack, PackParts};
 use crate::compare::{ScorePart, Scorer, Scorers};
 use crate::detect::DetectorSpec;
 use crate::embed::EmbedderSpec;
@@ -16,12 +18,12 @@ use visavis_domain::calibration::Calibration;
 
 mod liveness;
 
-/// A description, and where what it names lies.
+/// A pack's description, and where its files lie.
 pub struct PackSource {
     pub manifest: Manifest,
-    /// The description's file; calibrations lie beside it.
+    /// The file of the description. Calibrations lie beside it.
     path: PathBuf,
-    /// Folder of the networks' files.
+    /// The folder of the networks' files.
     weights: PathBuf,
 }
 
@@ -40,6 +42,16 @@ impl PackSource {
     }
 }
 
+impl Pack {
+    /// Reads and verifies the default pack in `folder`, without optional packs.
+    ///
+    /// # Errors
+    /// When a file is missing, has another hash than the manifest says, or the manifest is inconsistent.
+    pub fn load(folder: &Path) -> Result<Self, PackFault> {
+        Assembly::new(PackSource::default_pack(folder)?, Vec::new()).load()
+    }
+}
+
 /// The default pack, and the optional packs that are used with it.
 pub struct Assembly {
     default: PackSource,
@@ -51,40 +63,40 @@ impl Assembly {
         Self { default, optional }
     }
 
-    /// Reads and verifies every file that a part in use needs.
+    /// Reads and verifies every file that the parts in use need.
     pub fn load(&self) -> Result<Pack, PackFault> {
-        let (source, detection) = self.required("detectors", |it| it.detection.as_ref())?;
+        let (source, detection) = self.required("detectors", |manifest| manifest.detection.as_ref())?;
         let opened = detection.detectors.iter().map(|name| self.detector(source, name));
         let detectors = opened.collect::<Result<Vec<_>, _>>()?;
         if detectors.is_empty() {
-            return Err(source.inconsistent("the cascade names no detector"));
+            return Err(source.inconsistent("detection.detectors is empty"));
         }
         let certainty = detection.certainty;
-        let (source, landmarks) = self.required("landmarks", |it| it.landmarks.as_ref())?;
+        let (source, landmarks) = self.required("landmarks", |manifest| manifest.landmarks.as_ref())?;
         let landmarks = self.landmarks(source, &landmarks.model)?;
         let scorers = self.scorers()?;
-        let (source, _) = self.required("modes", |it| it.modes.as_ref())?;
+        let (source, _) = self.required("modes", |manifest| manifest.modes.as_ref())?;
         let mut embedders: Vec<Network<EmbedderSpec>> = Vec::new();
         for part in scorers.fast.parts.iter().chain(&scorers.accurate.parts) {
-            if !embedders.iter().any(|it| it.onnx.name == part.model) {
+            if !embedders.iter().any(|embedder| embedder.onnx.name == part.model) {
                 embedders.push(self.embedder(source, &part.model)?);
             }
         }
         let liveness = self.liveness()?;
-        let replacing = self.optional.iter().filter(|it| !it.manifest.only_adds());
-        let names = std::iter::once(&self.default).chain(replacing).map(|it| it.manifest.pack.as_str());
+        let replacing = self.optional.iter().filter(|source| !source.manifest.only_adds());
+        let names = std::iter::once(&self.default).chain(replacing).map(|source| source.manifest.pack.as_str());
         let name = names.collect::<Vec<_>>().join("+");
-        Ok(Pack(Arc::new(Contents { name, detectors, certainty, landmarks, embedders, scorers, liveness })))
+        Ok(Pack(Arc::new(PackParts { name, detectors, certainty, landmarks, embedders, scorers, liveness })))
     }
 
-    /// Reads the calibrations and none of the networks.
+    /// Reads the calibrations, but no networks.
     pub fn scorers(&self) -> Result<Scorers, PackFault> {
-        let (source, modes) = self.required("modes", |it| it.modes.as_ref())?;
+        let (source, modes) = self.required("modes", |manifest| manifest.modes.as_ref())?;
         let scorer = |name, mode| self.scorer(source, name, mode);
         Ok(Scorers { fast: scorer("fast", &modes.fast)?, accurate: scorer("accurate", &modes.accurate)? })
     }
 
-    /// Who brings a part; the default pack where no other does.
+    /// The pack that brings a part: an optional one, or else the default pack.
     fn part<'a, T>(
         &'a self,
         name: &'static str,
@@ -108,16 +120,18 @@ impl Assembly {
         name: &'static str,
         of: impl Fn(&'a Manifest) -> Option<&'a T>,
     ) -> Result<(&'a PackSource, &'a T), PackFault> {
-        self.part(name, of)?.ok_or_else(|| self.default.inconsistent(&format!("it says nothing of {name}")))
+        self.part(name, of)?.ok_or_else(|| self.default.inconsistent(&format!("the section for {name} is missing")))
     }
 
-    /// The network `name` of `source`, or else of the default pack.
+    /// The network `name` in `source`, or else in the default pack.
     fn model<'a>(
         &'a self,
         source: &'a PackSource,
         name: &str,
     ) -> Result<(&'a PackSource, &'a manifest::ModelEntry), PackFault> {
-        let find = |from: &'a PackSource| from.manifest.models.iter().find(|it| it.name == name).map(|it| (from, it));
+        let find = |from: &'a PackSource| {
+            from.manifest.models.iter().find(|model| model.name == name).map(|model| (from, model))
+        };
         find(source)
             .or_else(|| find(&self.default))
             .ok_or_else(|| source.inconsistent(&format!("no model is named {name}")))
@@ -154,31 +168,31 @@ impl Assembly {
     fn embedder(&self, source: &PackSource, name: &str) -> Result<Network<EmbedderSpec>, PackFault> {
         let (source, model) = self.model(source, name)?;
         let ModelTask::Embedder(params) = &model.task else { return Err(misplaced(source, model, "embedder")) };
-        let output = model.outputs.iter().find(|it| it.name == "embedding");
-        let Some([dimensions]) = output.map(|it| it.shape.as_slice()) else {
+        let output = model.outputs.iter().find(|output| output.name == "embedding");
+        let Some([dimensions]) = output.map(|output| output.shape.as_slice()) else {
             return Err(source.inconsistent(&format!("{name} has no output \"embedding\" of one dimension")));
         };
         let template = params.template.map(Into::into);
         network(source, model, EmbedderSpec { input: input(source, model)?, template, dimensions: *dimensions })
     }
 
-    fn scorer(&self, source: &PackSource, mode: &str, of: &manifest::ModeSection) -> Result<Scorer, PackFault> {
-        let path = source.path.with_file_name(&of.calibration);
-        let file = CalibrationFile::read(&path, &of.calibration_sha256)?;
+    fn scorer(&self, source: &PackSource, mode: &str, section: &manifest::ModeSection) -> Result<Scorer, PackFault> {
+        let path = source.path.with_file_name(&section.calibration);
+        let file = CalibrationFile::read(&path, &section.calibration_sha256)?;
         let version = format!("{}/{mode}@{}", source.manifest.pack, file.version);
         let calibration = Calibration::new(version, file.knots(), file.rates())
             .map_err(|fault| PackFault::Calibration { path, source: fault })?;
-        if file.mode != mode || of.embedders.is_empty() {
+        if file.mode != mode || section.embedders.is_empty() {
             return Err(
                 source.inconsistent(&format!("mode {mode} has no embedder, or the calibration of another mode"))
             );
         }
-        let part = |it: &manifest::EmbedderEntry| {
-            let (_, model) = self.model(source, &it.model)?;
-            let (model, version) = (it.model.clone(), model.version.clone());
-            Ok(ScorePart { model, version, weight: it.weight, mirrored: it.mirrored })
+        let part = |entry: &manifest::EmbedderEntry| {
+            let (_, model) = self.model(source, &entry.model)?;
+            let (model, version) = (entry.model.clone(), model.version.clone());
+            Ok(ScorePart { model, version, weight: entry.weight, mirrored: entry.mirrored })
         };
-        Ok(Scorer { parts: of.embedders.iter().map(part).collect::<Result<_, PackFault>>()?, calibration })
+        Ok(Scorer { parts: section.embedders.iter().map(part).collect::<Result<_, PackFault>>()?, calibration })
     }
 }
 
@@ -199,16 +213,16 @@ fn network<S: NetworkSpec>(
     model: &manifest::ModelEntry,
     spec: S,
 ) -> Result<Network<S>, PackFault> {
-    let outlet = |(name, shape): (String, Vec<usize>)| {
-        let described = model.outputs.iter().find(|it| it.name == name);
-        let tensor = described.and_then(|it| it.tensor.clone()).unwrap_or_else(|| name.clone());
+    let output = |(name, shape): (String, Vec<usize>)| {
+        let described = model.outputs.iter().find(|entry| entry.name == name);
+        let tensor = described.and_then(|entry| entry.tensor.clone()).unwrap_or_else(|| name.clone());
         OutputSpec { name, tensor, shape }
     };
     let interface = Interface {
         input: model.input.name.clone(),
         side: spec.input().side,
         free: model.input.free.clone().into_iter().collect(),
-        outputs: spec.outputs().into_iter().map(outlet).collect(),
+        outputs: spec.outputs().into_iter().map(output).collect(),
     };
     let bytes = model.read_in(&source.weights)?;
     let onnx = Onnx { name: model.name.clone(), version: model.version.clone(), interface, bytes };

@@ -1,22 +1,24 @@
-//! A pack as it is described: the default pack's `manifest.toml`, an optional pack's `packs/NAME.toml`, and calibration
-//! files. Both descriptions have one vocabulary; an optional pack leaves out the parts that it does not replace.
+//! The description of a pack: `manifest.toml` of the default pack, or `packs/NAME.toml` of an optional pack. Both have
+//! the same sections. An optional pack has only the sections that it replaces.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use ring::digest::{SHA256, digest};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use strum::IntoStaticStr;
 
-use super::PackFault;
+use super::fault::PackFault;
+use super::files::{parse, read, read_verified};
 use crate::detect::{Certainty, Decoding};
 use crate::geometry::Point;
 use crate::liveness::Resize;
 use crate::model::Colour;
-use visavis_domain::calibration::{Knot, MeasuredRate};
 
-/// A pack's parts, and the networks that they are made of.
+/// The file that describes the default pack.
+pub(super) const MANIFEST: &str = "manifest.toml";
+
+/// A pack's parts, and the networks that they use.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -24,13 +26,13 @@ pub struct Manifest {
     pub pack: String,
     /// Version of the pack.
     pub version: String,
-    /// Where faces are.
+    /// Finding faces.
     pub detection: Option<DetectionSection>,
-    /// Points on a face, and whether it is one.
+    /// Finding the points of a face.
     pub landmarks: Option<LandmarksSection>,
-    /// Whether two faces are one person's.
+    /// Comparing faces.
     pub modes: Option<ModesSection>,
-    /// Whether a face is a living person's.
+    /// Testing liveness.
     pub liveness: Option<LivenessSection>,
     /// The networks.
     pub models: Vec<ModelEntry>,
@@ -39,7 +41,7 @@ pub struct Manifest {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetectionSection {
-    /// Each is asked only when no face of the one before passes the presence gate.
+    /// Names of models. Each is used only if the one before it found no face that the landmark network confirms.
     pub detectors: Vec<String>,
     pub certainty: Certainty,
 }
@@ -60,10 +62,10 @@ pub struct ModesSection {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModeSection {
-    /// File, beside the description.
+    /// A file beside the description.
     pub calibration: String,
     pub calibration_sha256: String,
-    /// Of this pack or of the default one.
+    /// Models of this pack or of the default pack.
     pub embedders: Vec<EmbedderEntry>,
 }
 
@@ -79,15 +81,17 @@ pub struct EmbedderEntry {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LivenessSection {
-    /// Their probabilities of `live` are averaged by weight.
+    /// The models. The weighted mean of their probabilities of `live` is used.
     pub models: Vec<LivenessEntry>,
-    /// With it, this test does not replace the default pack's but is fused with it.
+    /// If present, this test is fused with the default pack's test instead of replacing it.
     pub fusion: Option<FusionSection>,
-    /// score = sigmoid(logit + shift), the logit being that of the mean, or with `fusion` the weighted sum of both tests'.
+    /// score = sigmoid(logit + shift). The logit is that of the mean probability, or with `fusion` the weighted sum of
+    /// the logits of both tests.
     pub shift: f64,
-    /// A score below it is an attack's.
+    /// A score below this is an attack.
     pub spoof_below: f64,
-    /// Sides of the largest crop in sides of the face's box, from which surroundings can be judged.
+    /// The least context in which a picture can be judged: side of the largest possible crop, as a multiple of the side
+    /// of the face's box.
     pub least_context: f64,
 }
 
@@ -98,13 +102,13 @@ pub struct LivenessEntry {
     pub weight: f64,
 }
 
-/// What the logits of two liveness tests weigh in one score.
+/// Weights of the logits of two liveness tests in one score.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FusionSection {
-    /// Of the pack's own test.
+    /// Weight of the pack's own test.
     pub own: f64,
-    /// Of the default pack's.
+    /// Weight of the default pack's test.
     pub default: f64,
 }
 
@@ -117,21 +121,22 @@ pub struct ModelEntry {
     pub version: String,
     /// Name of its file.
     pub file: String,
-    /// Of the file.
+    /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
-    /// To be accepted by name before an optional pack is fetched.
+    /// The licence. The user must accept it by name before an optional pack is downloaded.
     pub licence: String,
     /// Where it came from.
     pub origin: ModelOrigin,
     pub(super) input: InputEntry,
     pub(super) outputs: Vec<OutputEntry>,
-    /// `task`, and its `params`.
+    /// The fields `task` and `params`.
     #[serde(flatten)]
     pub(super) task: ModelTask,
 }
 
-/// What a network is for, with the numbers that its use needs.
-#[derive(Debug, Deserialize)]
+/// The purpose of a network, and the parameters for it.
+#[derive(Debug, Deserialize, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 #[serde(tag = "task", content = "params", rename_all = "lowercase")]
 pub(super) enum ModelTask {
     Detector(DetectorParams),
@@ -142,7 +147,7 @@ pub(super) enum ModelTask {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct InputEntry {
-    /// What the file calls it.
+    /// Name in the ONNX file.
     pub name: String,
     pub width: usize,
     pub height: usize,
@@ -150,16 +155,16 @@ pub(super) struct InputEntry {
     pub colour: Colour,
     pub mean: [f32; 3],
     pub std: [f32; 3],
-    /// What dimensions are here that the file leaves free under these names.
+    /// Sizes of the dimensions that the file leaves free, by their names in it.
     #[serde(default)]
     pub free: BTreeMap<String, i64>,
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct OutputEntry {
-    /// What the code calls it.
+    /// Name in the code.
     pub name: String,
-    /// What the file calls it, where that is something else.
+    /// Name in the ONNX file, if it differs.
     pub tensor: Option<String>,
     pub shape: Vec<usize>,
 }
@@ -193,7 +198,7 @@ pub(super) struct LivenessParams {
     pub live: usize,
 }
 
-/// x, then y.
+/// A point: x, then y.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(super) struct PointEntry([f64; 2]);
 
@@ -207,16 +212,16 @@ impl From<PointEntry> for Point {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum ModelOrigin {
-    /// A public repository; the file is fetched from `url`.
+    /// A public repository. The file is downloaded from `url`.
     Address {
-        /// Of the file.
+        /// Address of the file.
         url: String,
-        /// Of the repository.
+        /// Name of the repository.
         repository: String,
-        /// State of the repository.
+        /// Commit of the repository.
         commit: String,
     },
-    /// A registry's package, converted by the scripts in `convert/`.
+    /// A package from a registry. The scripts in `convert/` converted it.
     Package {
         /// `pypi` or `npm`.
         registry: String,
@@ -225,7 +230,7 @@ pub enum ModelOrigin {
         /// Version of the package.
         version: String,
     },
-    /// Trained here, by a script beside the manifest.
+    /// Trained by a script of this project.
     Trained {
         /// The script.
         trained_by: String,
@@ -254,10 +259,10 @@ impl Manifest {
         parse(path, &read(path)?)
     }
 
-    /// Whether it leaves the default pack's parts as they are, or is fused with them.
+    /// Whether the pack replaces no part of the default pack, and at most adds to its liveness test.
     #[must_use]
     pub fn only_adds(&self) -> bool {
-        let fused = self.liveness.as_ref().is_none_or(|it| it.fusion.is_some());
+        let fused = self.liveness.as_ref().is_none_or(|liveness| liveness.fusion.is_some());
         fused && self.detection.is_none() && self.landmarks.is_none() && self.modes.is_none()
     }
 
@@ -267,10 +272,10 @@ impl Manifest {
         format!("{}@{}", self.pack, self.version)
     }
 
-    /// The licences of its networks, each once.
+    /// The licences of its networks, without duplicates.
     #[must_use]
     pub fn licences(&self) -> Vec<&str> {
-        let mut licences: Vec<_> = self.models.iter().map(|it| it.licence.as_str()).collect();
+        let mut licences: Vec<_> = self.models.iter().map(|model| model.licence.as_str()).collect();
         licences.sort_unstable();
         licences.dedup();
         licences
@@ -281,7 +286,7 @@ impl Manifest {
     /// # Errors
     /// When one is missing or has another hash.
     pub fn verify_in(&self, folder: &Path) -> Result<(), PackFault> {
-        self.models.iter().try_for_each(|it| it.read_in(folder).map(drop))
+        self.models.iter().try_for_each(|model| model.read_in(folder).map(drop))
     }
 }
 
@@ -289,12 +294,7 @@ impl ModelEntry {
     /// `detector`, `landmarks`, `embedder` or `liveness`.
     #[must_use]
     pub fn task(&self) -> &'static str {
-        match self.task {
-            ModelTask::Detector(_) => "detector",
-            ModelTask::Landmarks(_) => "landmarks",
-            ModelTask::Embedder(_) => "embedder",
-            ModelTask::Liveness(_) => "liveness",
-        }
+        (&self.task).into()
     }
 
     /// The bytes of its file in `folder`.
@@ -304,55 +304,4 @@ impl ModelEntry {
     pub fn read_in(&self, folder: &Path) -> Result<Vec<u8>, PackFault> {
         read_verified(&folder.join(&self.file), &self.sha256)
     }
-}
-
-#[derive(Deserialize)]
-pub(super) struct CalibrationFile {
-    pub version: String,
-    pub mode: String,
-    /// Raw score, then similarity.
-    knots: Vec<[f64; 2]>,
-    operating_points: Vec<OperatingPoint>,
-}
-
-#[derive(Deserialize)]
-struct OperatingPoint {
-    fmr: f64,
-    calibrated: f64,
-    /// Too few impostor pairs lie above it to call it measured.
-    extrapolated: bool,
-}
-
-impl CalibrationFile {
-    pub fn read(path: &Path, sha256: &str) -> Result<Self, PackFault> {
-        parse(path, &read_verified(path, sha256)?)
-    }
-
-    pub fn knots(&self) -> Vec<Knot> {
-        self.knots.iter().map(|&[raw, similarity]| Knot { raw, similarity }).collect()
-    }
-
-    /// The measured ones: nothing is promised beyond them.
-    pub fn rates(&self) -> Vec<MeasuredRate> {
-        let measured = self.operating_points.iter().filter(|p| !p.extrapolated);
-        measured.map(|p| MeasuredRate { similarity: p.calibrated, fmr: p.fmr }).collect()
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, PackFault> {
-    std::fs::read(path).map_err(|source| PackFault::Read { path: path.to_owned(), source })
-}
-
-fn read_verified(path: &Path, expected: &str) -> Result<Vec<u8>, PackFault> {
-    let bytes = read(path)?;
-    let found = hex::encode(digest(&SHA256, &bytes));
-    if found == expected {
-        Ok(bytes)
-    } else {
-        Err(PackFault::Hash { path: path.to_owned(), expected: expected.to_owned(), found })
-    }
-}
-
-fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, PackFault> {
-    toml::from_slice(bytes).map_err(|e| PackFault::Parse { path: path.to_owned(), source: Box::new(e) })
 }

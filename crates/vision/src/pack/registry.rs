@@ -1,13 +1,14 @@
-//! Optional packs: which there are, which of them were pulled, and which are used.
+//! The optional packs: which exist, which were pulled, and which are used.
 
 use std::path::{Path, PathBuf};
 
+use super::Pack;
 use super::assembly::{Assembly, PackSource};
-use super::manifest::Manifest;
-use super::{MANIFEST, Pack, PackFault};
+use super::fault::PackFault;
+use super::manifest::{MANIFEST, Manifest};
 use crate::compare::Scorers;
 
-/// The default pack's folder, where `packs/NAME.toml` describe optional ones, and the folder of those that were pulled.
+/// The default pack's folder, in which `packs/NAME.toml` describe optional packs, and the folder of pulled packs.
 #[derive(Debug, Clone)]
 pub struct PackRegistry {
     models: PathBuf,
@@ -15,7 +16,7 @@ pub struct PackRegistry {
 }
 
 impl PackRegistry {
-    /// `models` is the default pack's folder, `pulled` has a folder for each optional pack that is there.
+    /// `models` is the default pack's folder. `pulled` has one folder for each pulled pack.
     #[must_use]
     pub fn new(models: &Path, pulled: &Path) -> Self {
         Self { models: models.to_owned(), pulled: pulled.to_owned() }
@@ -29,14 +30,14 @@ impl PackRegistry {
         Manifest::read(&self.models.join(MANIFEST))
     }
 
-    /// Every optional pack that is described, by name.
+    /// The descriptions of all optional packs, sorted by name.
     ///
     /// # Errors
     /// When a description is malformed.
     pub fn optional(&self) -> Result<Vec<Manifest>, PackFault> {
         let folder = self.models.join("packs");
         let mut names = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries.filter_map(|it| described(&it.ok()?.file_name())).collect(),
+            Ok(entries) => entries.filter_map(|entry| described(&entry.ok()?.file_name())).collect(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(source) => return Err(PackFault::Read { path: folder, source }),
         };
@@ -47,19 +48,19 @@ impl PackRegistry {
     /// The description of one optional pack.
     ///
     /// # Errors
-    /// When there is none of that name, or it is malformed.
+    /// When no pack has that name, or its description is malformed.
     pub fn named(&self, name: &str) -> Result<Manifest, PackFault> {
-        let found = self.optional()?.into_iter().find(|it| it.pack == name);
+        let found = self.optional()?.into_iter().find(|manifest| manifest.pack == name);
         found.ok_or_else(|| PackFault::Unknown { name: name.to_owned() })
     }
 
-    /// Where the files of an optional pack lie once it was pulled.
+    /// The folder of a pulled pack.
     #[must_use]
     pub fn place(&self, pack: &str) -> PathBuf {
         self.pulled.join(pack)
     }
 
-    /// Where its files gather meanwhile.
+    /// The folder in which its files are collected while it is pulled.
     #[must_use]
     pub fn staging(&self, pack: &str) -> PathBuf {
         self.pulled.join(format!(".{pack}.new"))
@@ -71,36 +72,38 @@ impl PackRegistry {
         self.place(pack).is_dir()
     }
 
-    /// The default pack with the optional packs that `named` lists, and with those pulled ones that only add what no named
-    /// one brings.
+    /// The default pack with the optional packs that `named` lists. If none of these tests liveness, pulled packs that
+    /// only add to that test are used, too.
     ///
     /// # Errors
-    /// When a named pack is unknown or was not pulled, two bring the same part, or a file is not the one described.
+    /// When a named pack is unknown or was not pulled, two packs bring the same part, or a file has the wrong hash.
     pub fn load(&self, named: &[String]) -> Result<Pack, PackFault> {
         let mut used = self.used(named)?;
-        if let Some(absent) = used.iter().find(|it| !self.is_pulled(&it.pack)) {
+        if let Some(absent) = used.iter().find(|manifest| !self.is_pulled(&manifest.pack)) {
             let licences = absent.licences().join(" --accept-licence ");
             return Err(PackFault::NotPulled { name: absent.pack.clone(), licences });
         }
-        if used.iter().all(|it| it.liveness.is_none()) {
-            used.extend(self.optional()?.into_iter().filter(|it| it.only_adds() && self.is_pulled(&it.pack)));
+        if used.iter().all(|manifest| manifest.liveness.is_none()) {
+            let optional = self.optional()?.into_iter();
+            used.extend(optional.filter(|manifest| manifest.only_adds() && self.is_pulled(&manifest.pack)));
         }
         self.assembly(used)?.load()
     }
 
-    /// The calibrations of the same packs, and none of their networks: for those who only ask what a threshold means.
+    /// The calibrations of the same packs without their networks, for callers that only need to know what a threshold
+    /// means.
     ///
     /// # Errors
-    /// When a named pack is unknown, or a description or calibration is not as it should be.
+    /// When a named pack is unknown, or a description or calibration is malformed.
     pub fn scorers(&self, named: &[String]) -> Result<Scorers, PackFault> {
         self.assembly(self.used(named)?)?.scorers()
     }
 
     fn used(&self, named: &[String]) -> Result<Vec<Manifest>, PackFault> {
-        let mut asked: Vec<_> = named.iter().filter(|it| !it.is_empty()).collect();
-        asked.sort();
-        asked.dedup();
-        asked.into_iter().map(|name| self.named(name)).collect()
+        let mut names: Vec<_> = named.iter().filter(|name| !name.is_empty()).collect();
+        names.sort();
+        names.dedup();
+        names.into_iter().map(|name| self.named(name)).collect()
     }
 
     fn assembly(&self, used: Vec<Manifest>) -> Result<Assembly, PackFault> {
@@ -126,7 +129,7 @@ impl PackRegistry {
     }
 }
 
-/// The pack that a file in the folder of descriptions describes.
+/// The name of the pack that a file in the folder of descriptions describes.
 fn described(file: &std::ffi::OsStr) -> Option<String> {
     file.to_str()?.strip_suffix(".toml").map(str::to_owned)
 }
