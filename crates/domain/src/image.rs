@@ -50,7 +50,7 @@ pub enum VideoFormat {
 }
 
 impl VideoFormat {
-    /// The format of `bytes`, or `None` when visavis does not read it. Matroska begins like WebM: the decoder refuses
+    /// The format of `bytes`, or `None` when visavis does not read it. Matroska begins like `WebM`: the decoder refuses
     /// it.
     #[must_use]
     pub fn sniff(bytes: &[u8]) -> Option<Self> {

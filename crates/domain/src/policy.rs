@@ -259,7 +259,6 @@ fn approving(params: &JobParams) -> Threshold {
 /// The comparison's verdict after the probe's liveness test, or after its absence. It never becomes a better one.
 fn with_liveness(verdict: Verdict, params: &JobParams, liveness: Option<&Liveness>) -> Verdict {
     match (params, liveness) {
-        (JobParams::LikenessCheck { .. } | JobParams::IdMatch { .. }, _) => verdict,
         (JobParams::FaceMatch { liveness_min, .. }, Some(liveness)) => match liveness.judgement {
             Judgement::Spoof => Verdict::Rejected,
             Judgement::Live if meets(liveness.score, *liveness_min) => verdict,
@@ -268,7 +267,9 @@ fn with_liveness(verdict: Verdict, params: &JobParams, liveness: Option<&Livenes
         (JobParams::FaceMatch { liveness: LivenessPolicy::Required, .. }, None) => {
             unless_approved(verdict, Verdict::InReview)
         }
-        (JobParams::FaceMatch { .. }, None) => verdict,
+        (JobParams::LikenessCheck { .. } | JobParams::IdMatch { .. }, _) | (JobParams::FaceMatch { .. }, None) => {
+            verdict
+        }
         (JobParams::CompareWithLiveness { liveness_min, .. }, Some(liveness)) => {
             if is_live(liveness, *liveness_min) {
                 verdict
