@@ -36,17 +36,15 @@ pub(super) async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "slow_body", detail)
     };
     let read = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state)).await.map_err(late)?;
-    read.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
+    read.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
             let detail = "the body is too large. The limits are 80 MiB for a job, 14 MiB for a likeness check or an ID \
                           match, and 64 KiB for settings. Upload large images one by one (POST /v1/images) and name \
                           them in a job";
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+            return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail);
         }
-        _ => {
-            let detail = "the body ended early or came too slowly: send it again";
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, "unreadable_body", detail)
-        }
+        let detail = "the body ended early or came too slowly: send it again";
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "unreadable_body", detail)
     })
 }
 
