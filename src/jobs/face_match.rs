@@ -50,10 +50,10 @@ pub(super) async fn run(
     };
 
     // All frames are analysed in fast mode, and then the best one in the mode of the request.
-    let analysed = frames.iter().map(|frame| analyse(context, frame.image.clone(), Mode::Fast, deadline));
-    let analysed = try_join_all(analysed).await?;
-    let mut compute_ms = reference.compute_ms() + analysed.iter().map(AnalysedImage::compute_ms).sum::<f64>();
-    let (seen, analyses): (Vec<_>, Vec<_>) = analysed.into_iter().map(|image| (image.seen, image.analysis)).unzip();
+    let images = frames.iter().map(|frame| analyse(context, frame.image.clone(), Mode::Fast, deadline));
+    let images = try_join_all(images).await?;
+    let mut compute_ms = reference.compute_ms() + images.iter().map(AnalysedImage::compute_ms).sum::<f64>();
+    let (seen, analyses): (Vec<_>, Vec<_>) = images.into_iter().map(|image| (image.seen, image.analysis)).unzip();
     let best = best_frame::best(&analyses);
     let alike = |a: &_, b: &_| context.engine.compare(a, b, Mode::Fast);
     let mut summary =
