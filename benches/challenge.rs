@@ -2,7 +2,7 @@
 //!
 //! From each photo it renders heads that answer challenges, and sheets of paper that are moved, tilted, bent and
 //! brought closer to answer them. It prints the table of `docs/understand/challenges.md`. The list has a column `image`
-//! with paths relative to it; only every EVERYth photo is used. Without a list, the photos of `tests/photos` are used.
+//! with paths relative to it; only every `EVERY`th photo is used. Without a list, the photos of `tests/photos` are used.
 
 #![allow(
     clippy::unwrap_used,

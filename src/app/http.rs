@@ -91,7 +91,7 @@ async fn context(process: &Process, public_url: &str, provider: Option<Provider>
         limits: Limits::new(args.api.body_budget << 20),
         admin,
         probes: probes(process).into(),
-        provider: provider.map(|provider| provider.name()),
+        provider: provider.map(Provider::name),
         signer: Some(Arc::new(move |value| signing.signer().sign_detached(value).ok())),
     })
 }

@@ -99,7 +99,7 @@ pub(super) async fn run(command: ReviewerCommand) -> anyhow::Result<()> {
             let store = args.of.database.store().await?;
             let is_known = store.set_password(&login, &password::hash(&password)?, None).await?;
             refuse_unknown(is_known, &login)?;
-            print_password(&login, is_made.then_some(password), args.of.output)
+            print_password(&login, is_made.then_some(password.as_str()), args.of.output)
         }
         ReviewerCommand::Disable(args) => set_disabled(args, true).await,
         ReviewerCommand::Enable(args) => set_disabled(args, false).await,
@@ -123,7 +123,7 @@ async fn add(args: ReviewerAddArgs) -> anyhow::Result<()> {
     if !store.insert_reviewer(&reviewer, &password::hash(&password)?).await? {
         bail!("another reviewer signs in as {}: choose another --login", reviewer.login);
     }
-    print_password(&reviewer.login, is_made.then_some(password), args.output)
+    print_password(&reviewer.login, is_made.then_some(password.as_str()), args.output)
 }
 
 async fn list(args: ReviewerListArgs) -> anyhow::Result<()> {
@@ -187,6 +187,6 @@ fn password(from_stdin: bool) -> anyhow::Result<(String, bool)> {
 }
 
 /// In text the password stands alone on its line, so that a shell can take it. It is shown this once.
-fn print_password(login: &str, password: Option<String>, output: OutputArgs) -> anyhow::Result<()> {
-    output.print(&json!({ "login": login, "password": password }), || password.clone().unwrap_or_default())
+fn print_password(login: &str, password: Option<&str>, output: OutputArgs) -> anyhow::Result<()> {
+    output.print(&json!({ "login": login, "password": password }), || password.unwrap_or_default().to_owned())
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Error, Store};
+use super::{Error, Store, Tx};
 use visavis_domain::delivery::{FAILING, KEPT};
 use visavis_domain::ids::EndpointId;
 use visavis_domain::webhook::Disabled;
@@ -253,56 +253,7 @@ impl Store {
         )
         .execute(&mut *tx.inner)
         .await?;
-        let those = |wanted: &dyn Fn(AfterAttempt) -> bool| -> Vec<Uuid> {
-            attempts.iter().filter(|attempt| wanted(attempt.next)).map(|attempt| attempt.endpoint_id.0).collect()
-        };
-        let well = those(&|next| next == AfterAttempt::Delivered);
-        if !well.is_empty() {
-            sqlx::query!(
-                "UPDATE webhook_endpoints SET failing_since = NULL WHERE id = ANY($1) AND failing_since IS NOT NULL",
-                &well,
-            )
-            .execute(&mut *tx.inner)
-            .await?;
-        }
-        let gone = those(&|next| next == AfterAttempt::Gone);
-        let gone_urls: Vec<_> = attempts
-            .iter()
-            .filter(|attempt| attempt.next == AfterAttempt::Gone)
-            .map(|attempt| attempt.url.clone())
-            .collect();
-        let mut ill = those(&|next| next != AfterAttempt::Delivered);
-        ill.retain(|endpoint| !well.contains(endpoint));
-        if !ill.is_empty() || !gone.is_empty() {
-            sqlx::query!(
-                "UPDATE webhook_endpoints SET failing_since = now() WHERE id = ANY($1) AND failing_since IS NULL",
-                &ill,
-            )
-            .execute(&mut *tx.inner)
-            .await?;
-            let lost = sqlx::query_scalar!(
-                "SELECT id FROM webhook_endpoints
-                 WHERE id = ANY($1) AND disabled IS NULL AND failing_since <= now() - make_interval(secs => $2)",
-                &ill,
-                FAILING.as_secs_f64(),
-            )
-            .fetch_all(&mut *tx.inner)
-            .await?;
-            // An answer of the endpoint's old address says nothing about its new one.
-            let gone = sqlx::query_scalar!(
-                r#"SELECT webhook_endpoints.id FROM webhook_endpoints
-                   JOIN unnest($1::uuid[], $2::text[]) AS called (id, url)
-                     ON called.id = webhook_endpoints.id AND called.url = webhook_endpoints.url"#,
-                &gone,
-                &gone_urls,
-            )
-            .fetch_all(&mut *tx.inner)
-            .await?;
-            let gone = gone.into_iter().map(|id| (id, Disabled::Gone));
-            for (id, why) in gone.chain(lost.into_iter().map(|id| (id, Disabled::Failing))) {
-                tx.disable_endpoint(EndpointId(id), why).await?;
-            }
-        }
+        tx.record_endpoint_health(attempts).await?;
         tx.commit().await
     }
 
@@ -322,6 +273,64 @@ impl Store {
         .execute(&self.pool)
         .await?;
         Ok(deleted.rows_affected())
+    }
+}
+
+impl Tx {
+    /// Notes which endpoints answer again, which began to fail, and disables those that are gone or failed for too
+    /// long.
+    async fn record_endpoint_health(&mut self, attempts: &[Attempt]) -> Result<(), Error> {
+        let those = |wanted: &dyn Fn(AfterAttempt) -> bool| -> Vec<Uuid> {
+            attempts.iter().filter(|attempt| wanted(attempt.next)).map(|attempt| attempt.endpoint_id.0).collect()
+        };
+        let well = those(&|next| next == AfterAttempt::Delivered);
+        if !well.is_empty() {
+            sqlx::query!(
+                "UPDATE webhook_endpoints SET failing_since = NULL WHERE id = ANY($1) AND failing_since IS NOT NULL",
+                &well,
+            )
+            .execute(&mut *self.inner)
+            .await?;
+        }
+        let gone = those(&|next| next == AfterAttempt::Gone);
+        let gone_urls: Vec<_> = attempts
+            .iter()
+            .filter(|attempt| attempt.next == AfterAttempt::Gone)
+            .map(|attempt| attempt.url.clone())
+            .collect();
+        let mut ill = those(&|next| next != AfterAttempt::Delivered);
+        ill.retain(|endpoint| !well.contains(endpoint));
+        if !ill.is_empty() || !gone.is_empty() {
+            sqlx::query!(
+                "UPDATE webhook_endpoints SET failing_since = now() WHERE id = ANY($1) AND failing_since IS NULL",
+                &ill,
+            )
+            .execute(&mut *self.inner)
+            .await?;
+            let lost = sqlx::query_scalar!(
+                "SELECT id FROM webhook_endpoints
+                 WHERE id = ANY($1) AND disabled IS NULL AND failing_since <= now() - make_interval(secs => $2)",
+                &ill,
+                FAILING.as_secs_f64(),
+            )
+            .fetch_all(&mut *self.inner)
+            .await?;
+            // An answer of the endpoint's old address says nothing about its new one.
+            let gone = sqlx::query_scalar!(
+                r#"SELECT webhook_endpoints.id FROM webhook_endpoints
+                   JOIN unnest($1::uuid[], $2::text[]) AS called (id, url)
+                     ON called.id = webhook_endpoints.id AND called.url = webhook_endpoints.url"#,
+                &gone,
+                &gone_urls,
+            )
+            .fetch_all(&mut *self.inner)
+            .await?;
+            let gone = gone.into_iter().map(|id| (id, Disabled::Gone));
+            for (id, why) in gone.chain(lost.into_iter().map(|id| (id, Disabled::Failing))) {
+                self.disable_endpoint(EndpointId(id), why).await?;
+            }
+        }
+        Ok(())
     }
 }
 

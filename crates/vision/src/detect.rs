@@ -165,7 +165,7 @@ mod tests {
         }
     }
 
-    /// A YuNet of 64 pixels a side and one grid of 8 x 8 cells. Cell 10 (column 2, row 1) sees a face of 16 x 32
+    /// A `YuNet` of 64 pixels a side and one grid of 8 x 8 cells. Cell 10 (column 2, row 1) sees a face of 16 x 32
     /// pixels.
     fn detector() -> Detector {
         let input = InputSpec { side: 64, colour: Colour::Rgb, mean: [127.5; 3], std: [127.5; 3] };

@@ -156,7 +156,7 @@ pub(super) async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
 
 /// In text the key stands alone on its line, so that a shell can take it.
 fn print_key(key: &ApiKeyText, output: OutputArgs) -> anyhow::Result<()> {
-    output.print(&json!({ "id": key.id, "key": key.reveal() }), || key.reveal().to_string())
+    output.print(&json!({ "id": key.id, "key": key.reveal() }), || key.reveal())
 }
 
 fn parse_scope(text: &str) -> Result<Scope, String> {

@@ -2,7 +2,7 @@
 
 use proptest::test_runner::Config;
 
-/// What proptest draws unless PROPTEST_CASES says otherwise.
+/// What proptest draws unless `PROPTEST_CASES` says otherwise.
 const USUAL: u32 = 256;
 
 /// For a property test of `file` with so many cases; `./dev explore` asks for more, in proportion.

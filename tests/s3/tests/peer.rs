@@ -1,5 +1,4 @@
 //! Starts the peer. This test also has `cargo test` build the binary, which the tests of buckets start.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;

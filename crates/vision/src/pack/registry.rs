@@ -99,11 +99,11 @@ impl PackRegistry {
         self.assembly(self.used(named)?)?.scorers()
     }
 
-    fn used(&self, named: &[String]) -> Result<Vec<Manifest>, PackFault> {
-        let mut names: Vec<_> = named.iter().filter(|name| !name.is_empty()).collect();
-        names.sort();
-        names.dedup();
-        names.into_iter().map(|name| self.named(name)).collect()
+    fn used(&self, packs: &[String]) -> Result<Vec<Manifest>, PackFault> {
+        let mut distinct: Vec<_> = packs.iter().filter(|pack| !pack.is_empty()).collect();
+        distinct.sort();
+        distinct.dedup();
+        distinct.into_iter().map(|pack| self.named(pack)).collect()
     }
 
     fn assembly(&self, used: Vec<Manifest>) -> Result<Assembly, PackFault> {
