@@ -1,5 +1,4 @@
-//! Renders frames of a face in front of a camera from one photo: a three-dimensional head that turns, closes its eyes
-//! and opens its mouth; or the photo itself as a sheet of paper that is moved, tilted, bent and brought closer.
+//! The photos that the renderer starts from, and the files that its frames become.
 
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
@@ -7,14 +6,7 @@ use visavis::vision::Pipeline;
 
 use super::spoilt::Shot;
 
-mod canvas;
-pub mod performance;
-mod pose;
-mod subject;
-
-pub use performance::{Attack, MANNER, Manner, performed};
-pub use pose::Pose;
-pub use subject::Subject;
+pub use renderer::{Attack, MANNER, Manner, Pose, Subject, performed};
 
 /// The same photo with this many pixels between the eyes, saved and analysed again; `None` if no face is found in it
 /// any more.

@@ -11,7 +11,7 @@
 )]
 
 use image::{Rgb, RgbImage};
-use visavis::vision::Face;
+use visavis_vision::Face;
 
 use super::canvas::{Canvas, Place, sample};
 use super::pose::Pose;

@@ -2,7 +2,7 @@
 
 #![expect(clippy::cast_precision_loss, reason = "33 random bits")]
 
-use visavis::domain::action::Action;
+use visavis_domain::action::Action;
 
 use super::pose::Pose;
 
