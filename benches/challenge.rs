@@ -2,7 +2,8 @@
 //!
 //! From each photo it renders heads that answer challenges, and sheets of paper that are moved, tilted, bent and
 //! brought closer to answer them. It prints the table of `docs/understand/challenges.md`. The list has a column `image`
-//! with paths relative to it; only every `EVERY`th photo is used. Without a list, the photos of `tests/photos` are used.
+//! with paths relative to it; only every `EVERY`th photo is used. Without a list, it uses the photos of
+//! `tests/photos`.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,7 +30,7 @@ mod support {
     pub mod spoilt;
 }
 
-use support::renderer::performance::Noise;
+use renderer::Noise;
 use support::renderer::{Attack, Manner, Subject, jpeg, performed, resized};
 use support::spoilt::Shot;
 
@@ -91,7 +92,7 @@ fn main() {
 
 /// A pseudo-random number in [0, 1).
 fn share(noise: &mut Noise) -> f64 {
-    f64::midpoint(noise.next(), 1.0).min(0.999_999)
+    f64::midpoint(noise.draw(), 1.0).min(0.999_999)
 }
 
 fn listed(list: &Path) -> Vec<PathBuf> {

@@ -6,6 +6,6 @@ mod performance;
 mod pose;
 mod subject;
 
-pub use performance::{Attack, MANNER, Manner, performed};
+pub use performance::{Attack, MANNER, Manner, Noise, performed};
 pub use pose::Pose;
 pub use subject::Subject;

@@ -20,6 +20,7 @@ pub struct Manner {
 }
 
 /// The poses of a head that performs these actions one after the other.
+#[must_use]
 pub fn performed(actions: &[Action], manner: &Manner, seed: u64) -> Vec<Pose> {
     let mut noise = Noise(seed);
     let mut poses = vec![Pose::default(); 2];
@@ -44,7 +45,7 @@ pub fn performed(actions: &[Action], manner: &Manner, seed: u64) -> Vec<Pose> {
         poses.extend([half, Pose::default()]);
     }
     for pose in &mut poses {
-        let mut about = |scale: f64| scale * manner.tremor * noise.next();
+        let mut about = |scale: f64| scale * manner.tremor * noise.draw();
         pose.yaw += about(1.0);
         pose.pitch += about(1.0);
         pose.roll += about(1.0);
@@ -58,7 +59,7 @@ pub fn performed(actions: &[Action], manner: &Manner, seed: u64) -> Vec<Pose> {
 pub struct Noise(pub u64);
 
 impl Noise {
-    pub fn next(&mut self) -> f64 {
+    pub fn draw(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as f64 / f64::from(1_u32 << 30) - 1.0
     }
@@ -80,6 +81,7 @@ impl Attack {
     pub const ALL: [Self; 4] = [Self::Moved, Self::Tilted, Self::Bent, Self::Zoomed];
 
     /// The poses of a sheet that is meant to look like these actions. `force` is in [0, 1].
+    #[must_use]
     pub fn poses(self, actions: &[Action], force: f64, seed: u64) -> Vec<Pose> {
         let mut noise = Noise(seed);
         let mut poses = vec![Pose::default(); 2];
@@ -117,10 +119,10 @@ impl Attack {
             poses.extend([half, done, done, half, rest]);
         }
         for pose in &mut poses {
-            pose.yaw += noise.next();
-            pose.pitch += noise.next();
-            pose.roll += noise.next();
-            pose.closer += 0.02 * noise.next();
+            pose.yaw += noise.draw();
+            pose.pitch += noise.draw();
+            pose.roll += noise.draw();
+            pose.closer += 0.02 * noise.draw();
         }
         poses
     }

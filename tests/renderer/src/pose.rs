@@ -26,6 +26,7 @@ pub struct Pose {
 
 impl Pose {
     /// A point relative to the pivot, turned by this pose.
+    #[must_use]
     pub fn turned(&self, [x, y, z]: Place) -> Place {
         // Depth points away from the camera. The nose of a head that turns to its left is on the right of the screen.
         let (sin, cos) = self.yaw.to_radians().sin_cos();

@@ -38,6 +38,7 @@ pub struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     /// The head in the photo.
+    #[must_use]
     pub fn head(photo: &'a RgbImage, face: &'a Face) -> Self {
         let sheet = Self::sheet(photo, face);
         let depths = sheet.corners(0.35).map(|[x, y]| depth(face, sheet.inter_eye, x, y)).collect();
@@ -45,6 +46,7 @@ impl<'a> Subject<'a> {
     }
 
     /// The photo on paper.
+    #[must_use]
     pub fn sheet(photo: &'a RgbImage, face: &'a Face) -> Self {
         let inter_eye = face.five_points[0].distance(face.five_points[1]);
         Self { photo, face, inter_eye, depths: None }
@@ -58,6 +60,7 @@ impl<'a> Subject<'a> {
     }
 
     /// The camera's picture, which is as large as the photo.
+    #[must_use]
     pub fn frame(&self, pose: &Pose) -> RgbImage {
         let d = self.inter_eye;
         let centre = self.face.landmarks[168];
