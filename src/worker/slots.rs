@@ -1,5 +1,5 @@
-//! Who computes next: a few slots, the interactive queue first, the bulk queue never starved. A job in doubt runs alone.
-//! Sandbox jobs have slots of their own.
+//! Who computes next: a few slots, the interactive queue first, the bulk queue never starved. A job in doubt runs
+//! alone. Sandbox jobs have slots of their own.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use sources::{Source, is_crate, root, sources};
 
+mod circles;
+mod code;
 pub mod sources;
+mod words;
 
 /// Every room, and the rooms it may import. The same table stands in ARCHITECTURE.md.
 const MAY_IMPORT: &[(&str, &[&str])] = &[

@@ -1,5 +1,5 @@
-//! `docs/configuration.md` lists every setting as the binary itself does, and the page about organisations every setting
-//! of theirs.
+//! `docs/configuration.md` lists every setting as the binary itself does. The page about organisations lists all of
+//! their settings.
 
 use std::path::Path;
 use std::process::Command;
