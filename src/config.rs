@@ -191,8 +191,8 @@ pub struct S3Args {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Models")]
 pub struct VisionArgs {
-    /// Folder of the default model pack [default: models beside the binary, in the checkout that built it, in the
-    /// current folder, or in /usr/share/visavis]
+    /// Folder of the default model pack [default: models beside the binary, in the checkout that built it,
+    /// or in /usr/share/visavis]
     #[arg(long, env = "VISAVIS_MODELS")]
     pub models: Option<PathBuf>,
     /// Folder of the optional packs that were pulled [default: .local/packs in the checkout or in the current folder]
@@ -204,8 +204,8 @@ pub struct VisionArgs {
     /// Where networks compute: cpu, another provider that must then work, or auto for the best one that works
     #[arg(long, env = "VISAVIS_PROVIDER", default_value = "cpu")]
     pub provider: ProviderChoice,
-    /// Shared library of ONNX Runtime [default: libonnxruntime.so beside the binary, in .local/lib of the checkout or
-    /// the current folder, in /usr/lib/visavis, /usr/share/visavis, /usr/local/lib or /usr/lib]
+    /// Shared library of ONNX Runtime [default: libonnxruntime.so beside the binary, in .local/lib of the checkout, in
+    /// /usr/lib/visavis, /usr/share/visavis, /usr/local/lib or /usr/lib]
     #[arg(long, env = "VISAVIS_ONNXRUNTIME")]
     pub onnxruntime: Option<PathBuf>,
 }

@@ -61,11 +61,12 @@ impl Places {
         beside.unwrap_or_else(|| PathBuf::from(".local")).join("packs")
     }
 
-    /// Beside the binary first, then the checkout and the current folder, then where packages install.
+    /// Beside the binary first, then the checkout, then where packages install. Never the current folder: anybody who
+    /// can write there could choose the library that runs, or the models that judge.
     fn folders(&self, beside: &str, below: &str, system: &[&str]) -> Vec<PathBuf> {
         let own = self.beside.iter().map(|folder| if beside.is_empty() { folder.clone() } else { folder.join(beside) });
         let checkout = self.checkout.iter().map(|folder| folder.join(below));
-        own.chain(checkout).chain([PathBuf::from(below)]).chain(system.iter().map(PathBuf::from)).collect()
+        own.chain(checkout).chain(system.iter().map(PathBuf::from)).collect()
     }
 }
 
@@ -115,8 +116,8 @@ mod tests {
     }
 
     #[test]
-    fn installed_packages_are_looked_for_last() {
+    fn installed_packages_are_looked_for_last_and_the_current_folder_never() {
         let folders = Places::of(Some(Path::new("/opt/visavis/visavis"))).folders("", ".local/lib", &["/usr/lib"]);
-        assert_eq!(folders, ["/opt/visavis", ".local/lib", "/usr/lib"].map(PathBuf::from));
+        assert_eq!(folders, ["/opt/visavis", "/usr/lib"].map(PathBuf::from));
     }
 }
