@@ -31,16 +31,17 @@ cmd_test() {
 
 # The closing lines of `cargo test` come last, because CI reads them.
 run_tests() {
-  local status=0
+  local status=0 lint api
   if [[ $VISAVIS_CHROMEDRIVER == none ]]; then
     # What follows the first -- is for the tests themselves.
     if [[ " $* " == *' -- '* ]]; then set -- "$@" --skip desk_browser; else set -- "$@" -- --skip desk_browser; fi
   fi
   cargo test "$@" || status=$?
   touch "$RUN/tests-ended"
-  wait "$LINT_PID" || fail_with_log lint "lints or queries failed: $(cat "$RUN/lint-failed")"
-  wait "$API_PID" || fail_with_log schemathesis 'the API does not do as its document says'
-  LINT_PID='' API_PID=''
+  # Forgotten before they are waited for: once they have ended, their numbers may belong to other processes.
+  lint=$LINT_PID api=$API_PID LINT_PID='' API_PID=''
+  wait "$lint" || fail_with_log lint "lints or queries failed: $(cat "$RUN/lint-failed")"
+  wait "$api" || fail_with_log schemathesis 'the API does not do as its document says'
   return $status
 }
 

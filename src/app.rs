@@ -2,6 +2,7 @@
 
 mod http;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -66,6 +67,9 @@ struct Process {
 pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     let process = Process::new(args, roles).await?;
     stop_on_signal(&process.life)?;
+    if let Some(file) = &process.args.ready_file {
+        remove_ready_file(file)?;
+    }
     // Whatever can fail comes before any task: a process that cannot do all of its roles touches no queue.
     let engine = if process.has(Role::Worker) { Some(process.start_engine().await?) } else { None };
     let worker = engine.as_ref().map(|(engine, _)| process.worker(engine)).transpose()?;
@@ -93,11 +97,15 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         server.start(&process.life);
     }
     info!(?roles, "started");
-    if let Some(file) = &process.args.ready_file {
-        write_ready_file(file, address).with_context(|| format!("cannot write {}", file.display()))?;
+    let ready_file = process.args.ready_file.clone();
+    let written = ready_file.as_deref().map_or(Ok(()), |file| write_ready_file(file, address));
+    if written.is_err() {
+        process.life.stop();
     }
     stop(process, engine.map(|(engine, _)| engine)).await;
-    Ok(())
+    let file = ready_file.unwrap_or_default();
+    written.with_context(|| format!("cannot write {}", file.display()))?;
+    remove_ready_file(&file)
 }
 
 impl Process {
@@ -163,6 +171,16 @@ impl Process {
         let client = net::Client::new(self.guard)?;
         let keyring = self.intake.media.keyring().clone();
         Ok(Dispatcher::new(self.store.clone(), keyring, client, self.args.webhooks.settings()))
+    }
+}
+
+/// A file of an earlier process would say that this one is ready.
+fn remove_ready_file(file: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", file.display()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -195,7 +195,7 @@ pub struct VisionArgs {
     /// or in /usr/share/visavis]
     #[arg(long, env = "VISAVIS_MODELS")]
     pub models: Option<PathBuf>,
-    /// Folder of the optional packs that were pulled [default: .local/packs in the checkout or in the current folder]
+    /// Folder of the optional packs that were pulled [default: .local/packs in the current folder or in the checkout]
     #[arg(long, env = "VISAVIS_PACKS")]
     pub packs: Option<PathBuf>,
     /// Optional packs that replace parts of the default pack, such as yunet,mobilefacenet; pull them first

@@ -29,6 +29,9 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
 /// The time limit for a whole body. A slow sender must not hold its share of memory for ever.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// Characters of an unknown field's name that its error repeats.
+const SHOWN: usize = 64;
+
 /// Reads a body within the route's limit.
 pub(super) async fn whole<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
     let late = |_| {
@@ -86,8 +89,10 @@ impl BodyFields {
     pub(super) fn end(self, known: &str) -> Result<(), ApiError> {
         match self.0.keys().next() {
             None => Ok(()),
-            Some(field) => {
-                let detail = match nearest(field, &known.split(", ").collect::<Vec<_>>()) {
+            Some(name) => {
+                let shown: String = name.chars().take(SHOWN).collect();
+                let field = shown.as_str();
+                let detail = match nearest(name, &known.split(", ").collect::<Vec<_>>()) {
                     Some(meant) => format!("unknown field {field}, did you mean {meant}? This path takes {known}"),
                     None => format!("unknown field {field}: this path takes {known}"),
                 };

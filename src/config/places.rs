@@ -25,8 +25,12 @@ impl Places {
     }
 
     fn of(binary: Option<&Path>) -> Self {
-        let is_checkout =
-            |folder: &&Path| folder.join("Cargo.toml").is_file() && folder.join("models").join(MANIFEST).is_file();
+        // Below `target` only: in a folder such as /tmp anybody could lay a checkout above the binary.
+        let is_checkout = |folder: &&Path| {
+            folder.join("Cargo.toml").is_file()
+                && folder.join("models").join(MANIFEST).is_file()
+                && binary.is_some_and(|path| path.starts_with(folder.join("target")))
+        };
         Self {
             beside: binary.and_then(Path::parent).map(Path::to_owned),
             checkout: binary.and_then(|path| path.ancestors().take(LEVELS).find(is_checkout)).map(Path::to_owned),
@@ -55,10 +59,15 @@ impl Places {
         first_file("ONNX Runtime", RUNTIME, folders, advice)
     }
 
-    /// The folder of optional packs that were pulled: in the checkout that has `models`, else below the current folder.
+    /// The folder of optional packs that were pulled: below the current folder if it is there, else in the checkout that
+    /// has `models`. Their hashes stand in the pack descriptions, so the folder decides nothing but where they lie.
     pub(super) fn packs(models: &Path) -> PathBuf {
-        let beside = models.parent().map(|parent| parent.join(".local")).filter(|folder| folder.is_dir());
-        beside.unwrap_or_else(|| PathBuf::from(".local")).join("packs")
+        let current = PathBuf::from(".local/packs");
+        let checkout = models.parent().map(|parent| parent.join(".local")).filter(|folder| folder.is_dir());
+        match checkout {
+            Some(checkout) if !current.is_dir() => checkout.join("packs"),
+            _ => current,
+        }
     }
 
     /// Beside the binary first, then the checkout, then where packages install. Never the current folder: anybody who

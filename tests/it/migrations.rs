@@ -68,6 +68,7 @@ async fn replies_that_wait_learn_their_type_and_so_do_those_of_an_older_process(
     apply(&mut old, 14).await.unwrap();
     ids.extend(insert(&mut old).await);
     apply(&mut old, 15).await.unwrap();
+    apply(&mut old, 16).await.unwrap();
     for (id, (_, payload, expected)) in ids.iter().zip(replies.iter().chain(&replies)) {
         let found: String = sqlx::query_scalar("SELECT reply_type FROM outbox WHERE id = $1")
             .bind(id)
@@ -89,11 +90,12 @@ async fn a_job_in_the_state_that_goes_away_stops_the_migration_with_a_clear_mess
                      VALUES ($1, $2, 'abcdefghijkl', decode(repeat('00', 32), 'hex'), 'likeness_check', 'bulk', '{}', '{}',
                              'expired', now(), now())";
     sqlx::query(statement).bind(job).bind(tenant).execute(&mut *old).await.unwrap();
-    let error = apply(&mut old, 14).await.unwrap_err().to_string();
+    apply(&mut old, 14).await.unwrap();
+    let error = apply(&mut old, 15).await.unwrap_err().to_string();
     assert!(error.contains(r#"there are jobs in the state "expired""#), "{error}");
     sqlx::query("DELETE FROM jobs").execute(&mut *old).await.unwrap();
-    apply(&mut old, 14).await.unwrap();
     apply(&mut old, 15).await.unwrap();
+    apply(&mut old, 16).await.unwrap();
     let refused = sqlx::query(statement).bind(job).bind(tenant).execute(&mut *old).await.unwrap_err().to_string();
     assert!(refused.contains("violates check constraint"), "{refused}");
 }

@@ -4,9 +4,15 @@
 /// `threshold` agree in 0.89, `photo` and `probe` in 0.4.
 const ALIKE: f64 = 0.6;
 
+/// Bytes of a name that is compared. Edit distances of longer ones take long, and no known name is near them.
+const LONGEST: usize = 64;
+
 /// The known name that is most like `name`, or that `name` abbreviates. `None` when no known name is near.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    if name.len() > LONGEST {
+        return None;
+    }
     let likeness = |known: &str| strsim::normalized_damerau_levenshtein(&name.to_ascii_lowercase(), known);
     let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     if likeness(best) >= ALIKE {
@@ -36,5 +42,6 @@ mod tests {
             assert_eq!(nearest(name, &known), meant, "{name}");
         }
         assert_eq!(nearest("anything", &[]), None);
+        assert_eq!(nearest(&"os".repeat(33), &["os".repeat(33).as_str()]), None, "too long to compare");
     }
 }

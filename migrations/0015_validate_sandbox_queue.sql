@@ -1,3 +1,0 @@
--- Validates what the last migration replaced. Reads and writes go on meanwhile.
-ALTER TABLE jobs VALIDATE CONSTRAINT jobs_state_check, VALIDATE CONSTRAINT jobs_finished_check;
-ALTER TABLE outbox VALIDATE CONSTRAINT outbox_lane_check, VALIDATE CONSTRAINT outbox_reply_type_known;
