@@ -59,8 +59,8 @@ impl Places {
         first_file("ONNX Runtime", RUNTIME, folders, advice)
     }
 
-    /// The folder of optional packs that were pulled: below the current folder if it is there, else in the checkout that
-    /// has `models`. Their hashes stand in the pack descriptions, so the folder decides nothing but where they lie.
+    /// The folder of optional packs that were pulled: below the current folder if it is there, else in the checkout
+    /// that has `models`. Their hashes stand in the pack descriptions, so the folder decides nothing but where they lie.
     pub(super) fn packs(models: &Path) -> PathBuf {
         let current = PathBuf::from(".local/packs");
         let checkout = models.parent().map(|parent| parent.join(".local")).filter(|folder| folder.is_dir());

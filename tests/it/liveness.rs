@@ -222,7 +222,7 @@ async fn a_download_that_broke_off_goes_on_where_it_was_and_another_file_is_refu
     };
     describe(&hash);
     let (ok, error) = pull().await;
-    assert!(!ok && error.contains("500") && error.contains("is kept"), "{error}");
+    assert!(!ok && error.contains("500") && error.contains("run the command again to continue"), "{error}");
     assert!(!packs.path().join("tiny").exists());
     ranged.starts.lock().unwrap().clear();
     ranged.down_from.store(usize::MAX, std::sync::atomic::Ordering::SeqCst);

@@ -14,7 +14,7 @@ async fn serve_says_at_start_which_setting_needs_certificates_and_what_to_instal
         ("relay", "AMQP_URL", amqps.as_str(), "AMQP_URL"),
         ("relay", "DATABASE_URL", verified.as_str(), "DATABASE_URL"),
         ("janitor", "VISAVIS_BLOBS", "s3://bucket", "VISAVIS_BLOBS"),
-        ("webhooks", "VISAVIS_LOG", "info", "no HTTP client"),
+        ("webhooks", "VISAVIS_LOG", "info", "cannot make an HTTP client"),
     ];
     for (role, variable, value, named) in cases {
         let mut command = world.command(&["serve", role]);
