@@ -60,7 +60,7 @@ impl Places {
     }
 
     /// The folder of optional packs that were pulled: below the current folder if it is there, else in the checkout
-    /// that has `models`. Their hashes stand in the pack descriptions, so the folder decides nothing but where they lie.
+    /// that has `models`. The hashes of packs stand in their descriptions, so this folder decides only where they lie.
     pub(super) fn packs(models: &Path) -> PathBuf {
         let current = PathBuf::from(".local/packs");
         let checkout = models.parent().map(|parent| parent.join(".local")).filter(|folder| folder.is_dir());

@@ -218,7 +218,12 @@ async fn two_browsers_that_take_one_case_get_one_winner_and_the_other_learns_who
     for _ in 0..3 {
         let case = world.case(68.0).await;
         tokio::join!(ada.open_case(case), bob.open_case(case));
-        tokio::join!(ada.click("[data-action=take]"), bob.click("[data-action=take]"));
+        // Both pages click at one moment of their clock. A later click could find the button gone: live news would
+        // have said who has the case.
+        let moment = ada.run("return Date.now() + 500", vec![]).await;
+        let take = "const button = document.querySelector('[data-action=take]');
+                    setTimeout(() => button.click(), arguments[0] - Date.now());";
+        tokio::join!(ada.run(take, vec![moment.clone()]), bob.run(take, vec![moment]));
         let over = "document.querySelector('[data-decide]') || document.querySelector('.door h1')";
         tokio::join!(ada.wait_script(over), bob.wait_script(over));
         let holder: String = world
@@ -232,6 +237,8 @@ async fn two_browsers_that_take_one_case_get_one_winner_and_the_other_learns_who
         winner.assert_quiet(&[]).await;
         winner.press("h").await;
         winner.wait_url("/desk/queue").await;
+        // An empty queue reloads when the next case comes. That would cancel the opening of its page.
+        winner.open("/desk/account").await;
     }
 }
 
