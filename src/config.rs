@@ -373,7 +373,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Everything that `visavis serve` can be told.
+/// The settings of `visavis serve`.
 #[derive(Args, Clone)]
 pub struct ServeArgs {
     #[command(flatten)]

@@ -90,7 +90,7 @@ pub fn start(store: &Store, broker: &Broker, settings: RelaySettings, life: &Lif
         let (news, holder) = (store.clone(), Uuid::now_v7());
         let news = async move || news.signalled(Signal::Result).await;
         rounds(life.clone(), publisher, news, async move |publisher: &mut Publisher| {
-            tell_results(&results, holder, publisher).await
+            relay_results(&results, holder, publisher).await
         })
     });
     life.spawn("sweeper", sweeper(store.clone(), settings, life.clone()));
@@ -219,12 +219,12 @@ async fn reply_due(store: &Store, publisher: &mut Publisher) -> Result<usize, Er
 
 /// Publishes the events that came since the last round. Returns how many were read. An event may be published twice,
 /// under the same id, but none is skipped.
-async fn tell_results(store: &Store, holder: Uuid, publisher: &mut Publisher) -> Result<usize, Error> {
+async fn relay_results(store: &Store, holder: Uuid, publisher: &mut Publisher) -> Result<usize, Error> {
     let Some(from) = store.claim_tail(TAIL, holder).await? else { return Ok(0) };
-    let told = publish_results(store, from, publisher).await;
-    let reached = told.as_ref().map_or(from, |(_, reached)| *reached);
+    let outcome = publish_results(store, from, publisher).await;
+    let reached = outcome.as_ref().map_or(from, |(_, reached)| *reached);
     store.release_tail(TAIL, holder, reached).await?;
-    told.map(|(count, _)| count)
+    outcome.map(|(count, _)| count)
 }
 
 async fn publish_results(store: &Store, from: Cursor, publisher: &mut Publisher) -> Result<(usize, Cursor), Error> {
@@ -245,21 +245,15 @@ async fn publish_results(store: &Store, from: Cursor, publisher: &mut Publisher)
     Ok((count, reached))
 }
 
-fn result_message(told: &OrganisationEvent) -> Outgoing {
-    let event = &told.event;
-    let key = routing_key(&told.organisation, &event.kind, &event.data);
+fn result_message(result: &OrganisationEvent) -> Outgoing {
+    let event = &result.event;
+    let key = routing_key(&result.organisation, &event.kind, &event.data);
     Outgoing::result(event.id, &event.kind, key, envelope(&event.kind, event.created_at, &event.data))
 }
 
 fn message(reply: &OutgoingReply) -> Outgoing {
     let address = &reply.address;
-    Outgoing::reply(
-        reply.id,
-        reply.reply_type.name(),
-        &address.reply_to,
-        address.correlation_id.as_deref(),
-        &reply.payload,
-    )
+    Outgoing::reply(reply.id, &reply.reply_type, &address.reply_to, address.correlation_id.as_deref(), &reply.payload)
 }
 
 /// Splits ids into those that the broker took and the others.

@@ -91,7 +91,7 @@ async fn redrive(args: RedriveArgs) -> anyhow::Result<ExitCode> {
     let (outcome, text) = match intake.redrive(&letter).await? {
         Redriven::TakenIn => ("taken_in", "accepted, as if it had just arrived"),
         Redriven::Refused => ("refused", "refused again: `dead-letters list` shows why, first in the list"),
-        Redriven::Rung => ("woken", "its job was still queued: a worker was told of it again"),
+        Redriven::Rung => ("woken", "its job was still queued: a new message wakes a worker"),
         Redriven::NothingToDo => {
             ("nothing_to_do", "its job is running or finished: to run it again, submit it under a new idempotency key")
         }

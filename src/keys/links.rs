@@ -1,4 +1,4 @@
-//! Signed URLs: whoever has one may read one image until it expires, and nothing else.
+//! Signed URLs. A client that has one may read one image until it expires, and nothing else.
 //!
 //! `/media/<organisation>/<image>/<variant>.jpg?expires=<unix seconds>&key=<key id>&signature=<base64url>`. The
 //! signature is an HMAC-SHA256 over method, path, organisation, expiry and key id, under a key derived from a master
@@ -169,7 +169,7 @@ mod tests {
         let old = url(&links(&[1]));
         assert!(verify(&links(&[2, 1]), &old).is_ok());
         assert_eq!(verify(&links(&[2]), &old), Err(ForgedLink));
-        assert!(!url(&links(&[1])).contains("k1"), "a master key's name is not told");
+        assert!(!url(&links(&[1])).contains("k1"), "a URL does not name the master key");
     }
 
     #[test]

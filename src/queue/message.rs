@@ -52,7 +52,7 @@ impl Outgoing {
         Self { exchange: "", routing_key: reply_to.to_owned(), properties, body: payload.to_string().into_bytes() }
     }
 
-    /// An event, for whoever bound a queue to its routing key. `message_id` is the event's.
+    /// An event, for every queue that is bound to its routing key. `message_id` is the event's.
     #[must_use]
     pub fn result(message_id: uuid::Uuid, kind: &str, routing_key: String, body: String) -> Self {
         let properties = persistent().with_message_id(message_id.to_string().into()).with_type(kind.into());

@@ -1,4 +1,4 @@
-//! Signed URLs: whoever has one may see the image for 60 minutes. Nobody else may, and not longer.
+//! Signed URLs: a client that has one may see the image for 60 minutes. Nobody else may, and not longer.
 
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-"""What schemathesis must be told of our formats, and of waiting."""
+"""Our formats, and how long schemathesis may wait."""
 
 import base64
 import struct

@@ -166,9 +166,9 @@ impl Store {
                      UNION ALL
                      (SELECT id, at, reviewer_id, action, detail FROM review_trail
                       WHERE job_id = $1 AND tenant_id = $2 AND sandbox = $3 AND action IN ('opened', 'viewed')
-                      ORDER BY id DESC LIMIT $4)) AS deed
+                      ORDER BY id DESC LIMIT $4)) AS entry
                JOIN reviewers ON reviewers.id = reviewer_id
-               ORDER BY at DESC, deed.id DESC"#,
+               ORDER BY at DESC, entry.id DESC"#,
             job_id.0,
             account.tenant_id.0,
             account.sandbox,

@@ -67,11 +67,11 @@ impl Store {
         let ids: Vec<_> = events.iter().map(|event| event.account.tenant_id.0).collect();
         let rows = sqlx::query!("SELECT id, name FROM tenants WHERE id = ANY($1)", &ids).fetch_all(&self.pool).await?;
         let name = |id: Uuid| rows.iter().find(|row| row.id == id).map(|row| row.name.clone());
-        let told =
+        let named =
             events.into_iter().filter(|event| !event.account.sandbox && event.kind != TEST).filter_map(|event| {
                 let organisation = name(event.account.tenant_id.0)?;
                 Some(OrganisationEvent { organisation, event })
             });
-        Ok(told.collect())
+        Ok(named.collect())
     }
 }

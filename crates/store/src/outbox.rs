@@ -38,7 +38,8 @@ pub struct NewDoorbell {
 #[derive(Debug, Clone)]
 pub struct OutgoingReply {
     pub id: Uuid,
-    pub reply_type: ReplyType,
+    /// The message's `type` property: the name of a [`ReplyType`], maybe one of a newer version.
+    pub reply_type: String,
     /// 1 for the first attempt.
     pub attempt: i32,
     pub job: Option<(TenantId, JobId)>,
@@ -176,17 +177,15 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        let reply = rows.into_iter().map(|row| {
-            Ok(OutgoingReply {
-                id: row.id,
-                reply_type: row.reply_type.parse().map_err(|_| Error::Unreadable { what: "type of a reply" })?,
-                attempt: row.attempt,
-                job: row.tenant_id.map(TenantId).zip(row.job_id.map(JobId)),
-                address: ReplyAddress { reply_to: row.reply_to, correlation_id: row.correlation_id },
-                payload: row.payload,
-            })
+        let reply = rows.into_iter().map(|row| OutgoingReply {
+            id: row.id,
+            reply_type: row.reply_type,
+            attempt: row.attempt,
+            job: row.tenant_id.map(TenantId).zip(row.job_id.map(JobId)),
+            address: ReplyAddress { reply_to: row.reply_to, correlation_id: row.correlation_id },
+            payload: row.payload,
         });
-        let mut replies = reply.collect::<Result<Vec<_>, Error>>()?;
+        let mut replies: Vec<_> = reply.collect();
         // `RETURNING` keeps no order, but a producer wants `accepted` before `completed`.
         replies.sort_by_key(|reply| reply.id);
         Ok(replies)

@@ -1,6 +1,6 @@
 //! Replies to AMQP producers: where they go, and what they say.
 
-use strum::{EnumString, IntoStaticStr};
+use strum::IntoStaticStr;
 
 /// Where an AMQP producer wants its replies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ impl ReplyAddress {
 }
 
 /// What a reply says: the message's `type` property.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum ReplyType {
     /// The job is stored and will run.

@@ -260,7 +260,7 @@ impl Store {
         let Some(id) = id else { return Ok(false) };
         if disabled {
             sqlx::query!("DELETE FROM reviewer_sessions WHERE reviewer_id = $1", id).execute(&mut *tx.inner).await?;
-            // Decisions that have not settled are dropped: perhaps whoever stole the account made them.
+            // Decisions that have not settled are dropped: a thief of the account may have made them.
             sqlx::query!(
                 "WITH undone AS (
                      UPDATE review_cases SET state = came_from, came_from = NULL, pending = NULL, pending_by = NULL,

@@ -84,13 +84,13 @@ fn collect(command: &Command, name: &str, settings: &mut Vec<Setting>) {
 /// The help text and the default. A default that is not one value stands in the text as `[default: ...]`.
 fn meaning_and_default(arg: &Arg) -> (String, String) {
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default().replace('|', "\\|");
-    let (meaning, told) = match help.split_once(" [default: ") {
+    let (meaning, stated) = match help.split_once(" [default: ") {
         Some((meaning, default)) => (meaning.to_owned(), Some(default.trim_end_matches(']').to_owned())),
         None => (help, None),
     };
     let values = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(",");
-    let default = match told {
-        Some(told) => told,
+    let default = match stated {
+        Some(default) => default,
         None if arg.is_required_set() => "**required**".to_owned(),
         None if !values.is_empty() => format!("`{values}`"),
         None => "none".to_owned(),
