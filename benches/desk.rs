@@ -14,6 +14,7 @@ use visavis::domain::review::{CaseState, Reviewer, ReviewerId};
 use visavis::domain::tenant::Account;
 use visavis::store::Store;
 use visavis::store::cases::CaseFilter;
+use visavis::store::tenants::TenantChange;
 
 const SIZES: [i64; 2] = [1_000, 100_000];
 const ROUNDS: usize = 100;
@@ -84,7 +85,8 @@ impl World {
         let pool = PgPoolOptions::new().connect(&format!("{base}/{name}")).await.expect("the new database answers");
         let store = Store::from_pool(pool.clone());
         store.migrate().await.expect("the migrations apply");
-        let tenant_id = store.insert_tenant("acme", None).await.expect("it answers").expect("it is the first");
+        let tenant_id =
+            store.insert_tenant("acme", &TenantChange::default()).await.expect("it answers").expect("it is the first");
         let [reviewer, other] = ["ada", "bob"].map(|login| Reviewer {
             id: ReviewerId(Uuid::now_v7()),
             account: Account::live(tenant_id),

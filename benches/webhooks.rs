@@ -23,6 +23,7 @@ use visavis::keys::Keyring;
 use visavis::lifecycle::Lifecycle;
 use visavis::net::{Client, Guard};
 use visavis::store::Store;
+use visavis::store::tenants::TenantChange;
 use visavis::webhooks::endpoints::EndpointSpec;
 use visavis::webhooks::{Dispatcher, DispatcherSettings, Endpoints};
 
@@ -137,7 +138,8 @@ impl World {
     }
 
     async fn endpoints(&self, count: usize, organisation: &str, url: &str) {
-        let tenant = self.store.insert_tenant(organisation, None).await.expect("the database answers");
+        let tenant =
+            self.store.insert_tenant(organisation, &TenantChange::default()).await.expect("the database answers");
         let account = Account::live(tenant.expect("a new name"));
         let endpoints = Endpoints::new(self.store.clone(), self.keyring.clone(), Guard::with_loopback());
         for _ in 0..count {

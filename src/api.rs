@@ -28,7 +28,6 @@ mod pages;
 mod streams;
 mod submit;
 mod sync;
-mod time;
 mod waiters;
 mod webhooks;
 

@@ -1,17 +1,17 @@
 //! The composition root: starts the roles of a process and stops them in good order.
 
 mod http;
+mod ready_file;
 
-use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
+
+use ready_file::ReadyFile;
 
 use crate::config::ServeArgs;
 use crate::intake::{self, Intake};
@@ -67,9 +67,8 @@ struct Process {
 pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     let process = Process::new(args, roles).await?;
     stop_on_signal(&process.life)?;
-    if let Some(file) = &process.args.ready_file {
-        remove_ready_file(file)?;
-    }
+    let ready_file = ReadyFile(process.args.ready_file.clone());
+    ready_file.remove()?;
     // Whatever can fail comes before any task: a process that cannot do all of its roles touches no queue.
     let engine = if process.has(Role::Worker) { Some(process.start_engine().await?) } else { None };
     let worker = engine.as_ref().map(|(engine, _)| process.worker(engine)).transpose()?;
@@ -97,15 +96,12 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
         server.start(&process.life);
     }
     info!(?roles, "started");
-    let ready_file = process.args.ready_file.clone();
-    let written = ready_file.as_deref().map_or(Ok(()), |file| write_ready_file(file, address));
+    let written = ready_file.write(address);
     if written.is_err() {
         process.life.stop();
     }
     stop(process, engine.map(|(engine, _)| engine)).await;
-    let file = ready_file.unwrap_or_default();
-    written.with_context(|| format!("cannot write {}", file.display()))?;
-    remove_ready_file(&file)
+    written.and_then(|()| ready_file.remove())
 }
 
 impl Process {
@@ -172,24 +168,6 @@ impl Process {
         let keyring = self.intake.media.keyring().clone();
         Ok(Dispatcher::new(self.store.clone(), keyring, client, self.args.webhooks.settings()))
     }
-}
-
-/// A file of an earlier process would say that this one is ready.
-fn remove_ready_file(file: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_file(file) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", file.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Writes the file at once or not at all, so that nobody reads half an address.
-fn write_ready_file(file: &Path, address: Option<SocketAddr>) -> std::io::Result<()> {
-    let draft = file.with_added_extension("new");
-    let address = address.map_or_else(String::new, |address| address.to_string());
-    std::fs::write(&draft, format!("{address}\n"))?;
-    std::fs::rename(&draft, file)
 }
 
 /// Waits for the end of the work, then closes connections and threads. A connection that nobody answers, or a thread

@@ -152,7 +152,9 @@ impl IntakeArgs {
         if bucket.is_empty() {
             bail!("VISAVIS_BLOBS must name a bucket: s3://bucket/prefix");
         }
-        trust::check().context("VISAVIS_BLOBS names a bucket, which is reached by TLS")?;
+        trust::check().context(
+            "VISAVIS_BLOBS names a bucket, and the client for buckets does not start without CA certificates",
+        )?;
         let given = |value: &Option<String>, name| value.clone().with_context(|| format!("{name} is not set"));
         Ok(BlobStore::s3(&S3Settings {
             bucket: bucket.to_owned(),

@@ -316,7 +316,7 @@ impl Intake {
             tenant_id,
             job_id: summary.id,
             epoch: 0,
-            queue: WorkQueue::of(submission.lane, summary.sandbox),
+            queue: WorkQueue::of(submission.lane, summary.sandbox).name(),
             wait: Duration::ZERO,
         };
         tx.insert_doorbell(&doorbell).await?;

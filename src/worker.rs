@@ -121,8 +121,7 @@ impl Worker {
             Ok(None) => return Settle::Ack,
             Err(Stopping) => return Settle::Requeue,
         };
-        // A sandbox job computes nothing, so it cannot kill its worker. Alone it would hold up other test keys.
-        let is_in_doubt = attempt >= IN_DOUBT && queue != WorkQueue::Sandbox;
+        let is_in_doubt = attempt >= IN_DOUBT;
         let turn = async { if is_in_doubt { self.slots.alone(queue).await } else { self.slots.together(queue).await } };
         let turn = tokio::select! {
             biased;

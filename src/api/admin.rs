@@ -22,7 +22,7 @@ use super::body::{JsonBody, read, read_optional};
 use super::error::{ApiError, Problem};
 use crate::domain::api_key::ApiKeyText;
 use crate::domain::ids::TenantId;
-use crate::domain::tenant::{Account, Scope, TenantSettings};
+use crate::domain::tenant::{self, Account, Scope, TenantSettings};
 use crate::store::api_keys::{ApiKeyView, KeyRotation, NewApiKey};
 use crate::store::tenants::{TenantChange, TenantView};
 
@@ -189,8 +189,7 @@ async fn create(
 ) -> Result<(StatusCode, Json<Organisation>), ApiError> {
     let change: OrganisationChange = read(&body)?;
     let name = change.name.as_deref().unwrap_or_default();
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.is_empty() || name.len() > 63 || !name.chars().all(fits) || name.starts_with('-') {
+    if !tenant::is_name(name) {
         let detail = "name must be 1 to 63 lower-case letters, digits and hyphens, and must not begin with a hyphen";
         return Err(ApiError::of_field("invalid_name", "name", detail));
     }
@@ -199,7 +198,7 @@ async fn create(
         free_amqp_user(&context, user, None).await?;
     }
     let checked = checked(&TenantSettings::default(), &change)?;
-    let Some(id) = store.insert_tenant_with(name, &checked).await? else {
+    let Some(id) = store.insert_tenant(name, &checked).await? else {
         return Err(ApiError::conflict(
             "organisation_exists",
             Some("name"),
@@ -280,7 +279,7 @@ async fn create_key(
     let request: KeyRequest = read_optional(&body)?;
     let found = find(&context, &id).await?;
     let label = request.label.unwrap_or_default();
-    if label.chars().count() > 100 || label.contains('\0') {
+    if !tenant::is_label(&label) {
         return Err(ApiError::of_field(
             "invalid_label",
             "label",
@@ -404,7 +403,7 @@ fn checked(settings: &TenantSettings, change: &OrganisationChange) -> Result<Ten
             ApiError::of_field("invalid_setting", &format!("settings.{}", fault.field), &fault.to_string())
         })?),
     };
-    if change.retention_hours.is_some_and(|hours| !(1..=720).contains(&hours)) {
+    if change.retention_hours.is_some_and(|hours| !tenant::RETENTION_HOURS.contains(&hours)) {
         return Err(ApiError::of_field(
             "invalid_retention",
             "retention_hours",

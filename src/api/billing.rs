@@ -16,9 +16,9 @@ use uuid::Uuid;
 use super::ApiContext;
 use super::auth::Caller;
 use super::error::{ApiError, Problem};
-use super::time::time;
 use crate::domain::money::{Currency, Money};
 use crate::domain::tenant::Scope;
+use crate::domain::time::time;
 use crate::store::wallets::{Movement, Period};
 
 /// Movements on a page, unless the query says otherwise.

@@ -14,11 +14,11 @@ use super::auth::Caller;
 use super::body::{declared_type, unsupported_type, whole};
 use super::error::{ApiError, Problem};
 use super::media::BinaryFile;
-use super::time::time;
 use crate::domain::ids::ImageId;
 use crate::domain::image::VideoFormat;
 use crate::domain::request::parse_upload;
 use crate::domain::tenant::Scope;
+use crate::domain::time::time;
 use crate::images::UploadView;
 
 /// Bytes: a video of 50 MB in Base64, with room for white space.

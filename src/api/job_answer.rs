@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::time::time;
 use crate::docs::requests::Metadata;
 use crate::domain::challenge::ChallengeAnswer;
 use crate::domain::evidence::{Liveness, Mode, RawScore, Similarity, Threshold};
@@ -16,6 +15,7 @@ use crate::domain::notice::{JobLinks, JobReview, ReportStatus};
 use crate::domain::outcome::{ImageFinding, ImageReport, Outcome};
 use crate::domain::quality::{Quality, QualityLimits};
 use crate::domain::tenant::Service;
+use crate::domain::time::time;
 use crate::domain::warning::Warning;
 use crate::store::jobs::JobView;
 

@@ -14,10 +14,10 @@ use super::ApiContext;
 use super::auth::Caller;
 use super::body::JsonBody;
 use super::error::ApiError;
-use super::time::time;
 use crate::domain::action::Action;
 use crate::domain::request::parse_challenge;
 use crate::domain::tenant::Scope;
+use crate::domain::time::time;
 use crate::intake;
 
 /// Bytes.

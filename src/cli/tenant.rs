@@ -10,7 +10,7 @@ use super::organisation::OrganisationArgs;
 use super::output::{OutputArgs, table};
 use crate::config::{DatabaseArgs, PepperArgs};
 use crate::domain::ids::TenantId;
-use crate::domain::tenant::{Account, Scope, TenantSettings};
+use crate::domain::tenant::{self, Account, Scope, TenantSettings};
 use crate::store::Store;
 use crate::store::tenants::{TenantChange, TenantView};
 
@@ -119,7 +119,7 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
     }
     let settings = TenantSettings { approved: !args.unapproved, ..TenantSettings::default() };
     let change = TenantChange { amqp_user: args.amqp_user, retention_seconds: None, settings: Some(settings) };
-    match store.insert_tenant_with(name, &change).await? {
+    match store.insert_tenant(name, &change).await? {
         Some(tenant) => {
             let account = Account::live(tenant);
             let new = keys::KeyPlan {
@@ -195,7 +195,7 @@ async fn change(store: &Store, tenant: TenantId, settings: &[String]) -> anyhow:
         match name {
             "amqp_user" => change.amqp_user = Some(value.to_owned()),
             "retention_hours" => {
-                let hours = value.parse::<i64>().ok().filter(|hours| (1..=720).contains(hours));
+                let hours = value.parse::<i64>().ok().filter(|hours| tenant::RETENTION_HOURS.contains(hours));
                 change.retention_seconds = Some(hours.context("retention_hours must be 1 to 720")? * 3600);
             }
             _ => {
@@ -215,8 +215,7 @@ async fn change(store: &Store, tenant: TenantId, settings: &[String]) -> anyhow:
 }
 
 fn check_name(name: &str) -> anyhow::Result<()> {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.is_empty() || name.len() > 63 || !name.chars().all(fits) || name.starts_with('-') {
+    if !tenant::is_name(name) {
         bail!("--organisation must have 1 to 63 lower-case letters, digits and hyphens, and no hyphen at its start");
     }
     Ok(())

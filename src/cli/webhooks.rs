@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use chrono::SecondsFormat;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use url::Url;
 
+use super::organisation;
 use super::output::StreamOutputArgs;
 use crate::config::DatabaseArgs;
+use crate::domain::time::time;
 use crate::store::delivery_ledger::LoggedAttempt;
 
 #[derive(Subcommand)]
@@ -35,6 +36,9 @@ const PAGE: i64 = 500;
 pub(super) async fn run(command: WebhooksCommand) -> anyhow::Result<()> {
     let WebhooksCommand::Tail(args) = command;
     let store = args.database.store().await?;
+    if let Some(name) = &args.organisation {
+        organisation::find(&store, name).await?;
+    }
     let mut place = store.find_last_place().await?;
     eprintln!("waiting for deliveries");
     loop {
@@ -51,7 +55,7 @@ fn line(seen: &LoggedAttempt) -> String {
     let status = attempt.status.map(|status| status.to_string());
     format!(
         "{} {}{} {} {} -> {}: {} in {} ms, {}",
-        attempt.at.to_rfc3339_opts(SecondsFormat::Millis, true),
+        time(attempt.at),
         seen.organisation,
         if seen.sandbox { " (sandbox)" } else { "" },
         seen.kind,

@@ -177,7 +177,7 @@
       desk.announce("Say in the note what the other reason is.");
       return noteOf(item).focus();
     }
-    const body = new URLSearchParams({ csrf: desk.csrf(), decision, note: noteOf(item).value });
+    const body = new URLSearchParams({ decision, note: noteOf(item).value });
     for (const box of chosen(item, decision)) body.append("reason", box.value);
     enter(item, "sent");
     banner(item, "");
@@ -387,15 +387,21 @@
     setUnfolded(item, true);
   }
 
+  // Forgets a case that was loaded ahead and is lost, and loads another one.
+  function dropAhead(id) {
+    const at = ahead.findIndex((item) => item.id === id);
+    if (at < 0) return;
+    ahead.splice(at, 1);
+    delete document.documentElement.dataset.next;
+    preload();
+  }
+
   // A case changed: this one, one that was loaded ahead, or another one of the queue.
   function onNews(news) {
     const isOver = ["settling", "decided", "lapsed", "erased"].includes(news.state);
-    const at = ahead.findIndex((item) => item.id === news.id);
-    if (at >= 0) {
-      if (news.mine || (!news.holder && !isOver)) return;
-      ahead.splice(at, 1);
-      delete document.documentElement.dataset.next;
-      return preload();
+    if (ahead.some((item) => item.id === news.id)) {
+      if (!news.mine && (news.holder || isOver)) dropAhead(news.id);
+      return;
     }
     if (news.id !== current.id) {
       if (news.state === "waiting" && !news.holder) preload();
@@ -431,8 +437,7 @@
       desk.send(`/desk/cases/${item.id}/heartbeat`).catch((failure) => {
         if (failure.status !== 409) return;
         if (item === current && !isIn(item, "sent")) lose(item, failure.message);
-        const at = ahead.indexOf(item);
-        if (at >= 0) ahead.splice(at, 1);
+        dropAhead(item.id);
       });
     }
     preload();

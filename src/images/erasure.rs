@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use chrono::SecondsFormat;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
 
 use super::{Error, Images};
 use crate::domain::ids::JobId;
 use crate::domain::tenant::Account;
+use crate::domain::time::time;
 use crate::media::Media;
 use crate::store::Store;
 use crate::store::erasure::ErasureBatch;
@@ -40,7 +40,7 @@ impl Images {
             let mut receipt = json!({
                 "job_id": job.summary.id,
                 "request_id": job.summary.request_id,
-                "erased_at": job.now.to_rfc3339_opts(SecondsFormat::Millis, true),
+                "erased_at": time(job.now),
                 "images": erased.images,
                 "renditions": erased.renditions,
                 "records": erased.records,

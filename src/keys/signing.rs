@@ -2,8 +2,8 @@
 //!
 //! Ed25519 (RFC 8037), with one key derived from each master key; the first signs. A detached signature is
 //! `header..signature` (RFC 7515, appendix F). Its payload is the signed value as canonical JSON (RFC 8785), so
-//! everybody who has the value can check it. A token carries its payload, and a type in its header: what was signed for one purpose
-//! is refused for any other.
+//! everybody who has the value can check it. A token carries its payload, and a type in its header: what was signed for
+//! one purpose is refused for any other.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;

@@ -143,7 +143,12 @@ fn rooms_import_only_what_the_table_allows() {
             faults.push(format!("{file}: the room {room} is not in the table"));
             continue;
         };
-        for import in names_after(&source.text, if is_crate(room) { "visavis_" } else { "crate::" }) {
+        // A group over several lines would hide what it imports.
+        if source.text.contains("crate::{\n") {
+            faults.push(format!("{file}: import each room by a `use` of its own"));
+        }
+        let prefixes: &[&str] = if is_crate(room) { &["visavis_"] } else { &["crate::", "visavis_"] };
+        for import in prefixes.iter().flat_map(|prefix| names_after(&source.text, prefix)) {
             if import != room && !allowed.contains(&import) {
                 faults.push(format!("{file}: {room} may not import {import}"));
             }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
+use crate::architecture::sources::root;
+
 /// Columns that a line of a document may have. Rows of tables and lines with a URL cannot be broken.
 const MAX_COLUMNS: usize = 120;
 /// Lines that the README may have: it must be read in minutes.
@@ -10,10 +12,6 @@ const MAX_README_LINES: usize = 250;
 
 /// A document by its path from the root, with its lines.
 type Pages = BTreeMap<String, Vec<String>>;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 /// Every Markdown file of the repository; what is ignored or generated is not looked into.
 fn pages() -> Pages {
@@ -132,7 +130,7 @@ fn every_file_that_a_document_names_exists() {
     let mut faults = Vec::new();
     let mut seen = 0;
     for (page, lines) in &pages() {
-        // The changelog names what was, and a pack's card files that its reader makes.
+        // The changelog names files that are gone.
         if page == "CHANGELOG.md" {
             continue;
         }

@@ -53,6 +53,26 @@ fn a_lease_a_sweep_and_the_first_wait_fit_into_the_promised_45_seconds() {
 }
 
 #[tokio::test]
+async fn a_job_in_a_lane_that_only_a_newer_version_knows_stops_no_other_job_from_being_put_back() {
+    let world = World::without_broker().await;
+    let store = world.store();
+    for _ in 0..2 {
+        let job = world.submit_pair("likeness_check", photos::blank(), photos::blank()).await;
+        assert!(store.claim_job(job).await.unwrap().is_some());
+    }
+    world.execute("ALTER TABLE jobs DROP CONSTRAINT jobs_lane_check").await;
+    world.execute("ALTER TABLE outbox DROP CONSTRAINT outbox_lane_check").await;
+    world.execute("UPDATE jobs SET lane = 'express' WHERE id = (SELECT id FROM jobs LIMIT 1)").await;
+    world.execute("DELETE FROM outbox").await;
+    world.expire_leases().await;
+    assert_eq!(store.sweep(Duration::from_mins(2)).await.unwrap().revived, 2);
+    for lane in ["express", "bulk"] {
+        let rung = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM outbox WHERE kind = 'doorbell' AND lane = $1");
+        assert_eq!(rung.bind(lane).fetch_one(&world.pool).await.unwrap(), 1, "{lane}");
+    }
+}
+
+#[tokio::test]
 async fn a_worker_that_lost_its_lease_changes_nothing_and_a_finished_job_never_changes() {
     let world = World::without_broker().await;
     let job = world.submit_pair("likeness_check", photos::blank(), photos::blank()).await;

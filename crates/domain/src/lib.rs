@@ -30,6 +30,7 @@ pub mod review;
 pub mod sandbox;
 pub mod suggestion;
 pub mod tenant;
+pub mod time;
 pub mod warning;
 pub mod webhook;
 pub mod work_queue;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -14,6 +14,7 @@ use super::outcome::Outcome;
 use super::request::RequestFault;
 use super::review::{Reason, Review, ReviewDecision};
 use super::tenant::Service;
+use super::time::time;
 use super::warning::Warning;
 use super::webhook::Disabled;
 
@@ -328,14 +329,9 @@ pub fn test(endpoint_id: EndpointId) -> Value {
 pub const KEPT_AFTER_ERASURE: [&str; 11] =
     ["id", "request_id", "kind", "state", "links", "sandbox", "duplicate", "verdict", "status", "failure", "review"];
 
-/// A notice as JSON. This cannot fail: all keys are strings, and no number is NaN or infinite.
+/// A notice as JSON. This cannot fail, because all keys are strings.
 fn json(notice: &impl Serialize) -> Value {
     serde_json::to_value(notice).unwrap_or_default()
-}
-
-/// RFC 3339 in UTC, with milliseconds.
-fn time(instant: DateTime<Utc>) -> String {
-    instant.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Organisations: their rights and their settings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -73,6 +74,23 @@ impl Scope {
     pub fn parse(name: &str) -> Option<Self> {
         name.parse().ok()
     }
+}
+
+/// Hours that an organisation's images may be kept.
+pub const RETENTION_HOURS: RangeInclusive<i64> = 1..=720;
+
+/// Whether an organisation may have this name: 1 to 63 lower-case letters, digits and hyphens, and no hyphen at its
+/// start.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=63).contains(&text.len()) && text.chars().all(fits) && !text.starts_with('-')
+}
+
+/// Whether a key may have this label: at most 100 characters, without U+0000, which Postgres cannot store.
+#[must_use]
+pub fn is_label(text: &str) -> bool {
+    text.chars().count() <= 100 && !text.contains('\0')
 }
 
 /// A service that an organisation can subscribe to. Each is one kind of job.

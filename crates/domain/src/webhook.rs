@@ -1,11 +1,13 @@
 //! Events in one format for webhooks, streams and the results exchange: `{type, timestamp, data}`. They hold no
 //! biometric data.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
+
+use super::time::time;
 
 /// The types of events that an endpoint can subscribe to.
 #[derive(
@@ -89,7 +91,7 @@ impl Disabled {
 /// The event as it is sent. Its bytes are the same at each attempt, unless data are erased meanwhile.
 #[must_use]
 pub fn envelope(kind: &str, at: DateTime<Utc>, data: &Value) -> String {
-    json!({ "type": kind, "timestamp": at.to_rfc3339_opts(SecondsFormat::Millis, true), "data": data }).to_string()
+    json!({ "type": kind, "timestamp": time(at), "data": data }).to_string()
 }
 
 /// The routing key in the results exchange: `<organisation>.<kind>.<status>`, in snake case. Names of organisations

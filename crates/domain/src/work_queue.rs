@@ -4,7 +4,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 use super::job::Lane;
 
-/// A queue of the broker. Jobs in one never wait for jobs in the sandbox's, nor those for them.
+/// A queue of the broker. Live jobs and sandbox jobs never wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum WorkQueue {

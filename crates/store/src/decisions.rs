@@ -392,7 +392,7 @@ impl Tx {
         let event = NewEvent {
             account,
             job_id: Some(job_id),
-            kind: EventType::ReviewDecided.name(),
+            kind: EventType::ReviewDecided,
             revision: review.revision,
             data: &notice,
         };

@@ -17,6 +17,7 @@ use visavis_domain::ids::{ImageId, JobId, TenantId};
 use visavis_domain::job::{JobState, Verdict};
 use visavis_domain::notice::{self, JobSummary};
 use visavis_domain::tenant::Account;
+use visavis_domain::webhook::EventType;
 
 /// Images and renditions that have no key any more. Their blobs and rows are to be deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -153,14 +154,14 @@ impl Tx {
         if cancelled {
             self.news.push(Signal::Ending);
             let notice = notice::cancelled(&job.summary);
-            self.insert_event(job.account, Some(job_id), "job.failed", &notice).await?;
+            self.insert_event(job.account, Some(job_id), EventType::JobFailed, &notice).await?;
             if let Some(reply) = &job.reply {
                 self.insert_reply(ReplyType::Failed, Some((tenant_id, job_id)), reply, &notice).await?;
             }
         }
         let state = if cancelled { JobState::Cancelled } else { job.state };
         let notice = notice::erased(&job.summary, state, job.verdict, job.now);
-        self.insert_event(job.account, Some(job_id), "image.erased", &notice).await
+        self.insert_event(job.account, Some(job_id), EventType::ImageErased, &notice).await
     }
 
     /// Reduces the job's published and waiting notices to its verdict.

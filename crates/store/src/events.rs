@@ -9,6 +9,7 @@ use super::signals::Signal;
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, TenantId};
 use visavis_domain::tenant::Account;
+use visavis_domain::webhook::EventType;
 
 /// A place in the order of all events: right behind the event of that transaction and id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +43,7 @@ pub struct EventSpan {
 pub(super) struct NewEvent<'a> {
     pub account: Account,
     pub job_id: Option<JobId>,
-    pub kind: &'a str,
+    pub kind: EventType,
     /// 0, unless a job can have several events of the kind.
     pub revision: i32,
     pub data: &'a Value,
@@ -79,7 +80,7 @@ impl Tx {
         &mut self,
         account: Account,
         job_id: Option<JobId>,
-        kind: &str,
+        kind: EventType,
         data: &Value,
     ) -> Result<(), Error> {
         self.insert_revision(&NewEvent { account, job_id, kind, revision: 0, data }).await
@@ -102,7 +103,7 @@ impl Tx {
             event.account.tenant_id.0,
             event.account.sandbox,
             event.job_id.map(|id| id.0),
-            event.kind,
+            event.kind.name(),
             event.data,
             event.revision,
         )

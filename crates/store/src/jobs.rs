@@ -18,6 +18,7 @@ use visavis_domain::job::{Failure, JobParams, JobState, Lane, Verdict};
 use visavis_domain::notice::{self, JobSummary};
 use visavis_domain::outcome::Outcome;
 use visavis_domain::tenant::Account;
+use visavis_domain::webhook::EventType;
 use visavis_domain::work_queue::WorkQueue;
 
 /// How long a claim holds without renewal. After that, a dead worker's job is free again.
@@ -57,11 +58,11 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// A doorbell that rings for the job after `wait`. `lane` is the job's, as stored.
-    pub(super) fn doorbell(&self, lane: &str, wait: Duration) -> Result<NewDoorbell, Error> {
-        let lane = Lane::parse(lane).ok_or(Error::Unreadable { what: "lane" })?;
-        let queue = WorkQueue::of(lane, self.summary.sandbox);
-        Ok(NewDoorbell { tenant_id: self.tenant_id, job_id: self.summary.id, epoch: self.epoch, queue, wait })
+    /// A doorbell that rings for the job after `wait`. `lane` is the job's, as stored: a lane that only a newer version
+    /// knows goes through, and stops no other job's doorbell.
+    pub(super) fn doorbell<'a>(&self, lane: &'a str, wait: Duration) -> NewDoorbell<'a> {
+        let queue = if self.summary.sandbox { WorkQueue::Sandbox.name() } else { lane };
+        NewDoorbell { tenant_id: self.tenant_id, job_id: self.summary.id, epoch: self.epoch, queue, wait }
     }
 }
 
@@ -304,7 +305,8 @@ impl Store {
         }
         let notice = notice::completed(&claim.summary, outcome);
         let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);
-        tx.insert_ending(claim, ReplyType::Completed, &notice, reply.as_ref()).await?;
+        let kinds = (EventType::JobCompleted, ReplyType::Completed);
+        tx.insert_ending(claim, kinds, &notice, reply.as_ref()).await?;
         tx.commit().await?;
         Ok(Change::Done)
     }
@@ -350,7 +352,7 @@ impl Store {
         .fetch_optional(&mut *tx.inner)
         .await?;
         let Some(lane) = lane else { return Ok(Change::Lost) };
-        tx.insert_doorbell(&claim.doorbell(&lane, wait)?).await?;
+        tx.insert_doorbell(&claim.doorbell(&lane, wait)).await?;
         tx.commit().await?;
         Ok(Change::Done)
     }
@@ -391,7 +393,8 @@ impl Tx {
         self.insert_failed_job(claim.tenant_id, claim.summary.id, failure).await?;
         let notice = notice::failed(&claim.summary, failure);
         let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);
-        self.insert_ending(claim, ReplyType::Failed, &notice, reply.as_ref()).await?;
+        let kinds = (EventType::JobFailed, ReplyType::Failed);
+        self.insert_ending(claim, kinds, &notice, reply.as_ref()).await?;
         Ok(Change::Done)
     }
 
@@ -399,13 +402,12 @@ impl Tx {
     async fn insert_ending(
         &mut self,
         claim: &Claim,
-        reply_type: ReplyType,
+        (event, reply_type): (EventType, ReplyType),
         notice: &serde_json::Value,
         reply: Option<&ReplyAddress>,
     ) -> Result<(), Error> {
         let job_id = claim.summary.id;
         let account = Account { tenant_id: claim.tenant_id, sandbox: claim.summary.sandbox };
-        let event = if reply_type == ReplyType::Completed { "job.completed" } else { "job.failed" };
         self.insert_event(account, Some(job_id), event, notice).await?;
         self.share_last_day(job_id).await?;
         if let Some(reply) = reply {

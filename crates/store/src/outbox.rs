@@ -24,12 +24,13 @@ pub struct Doorbell {
 }
 
 /// A doorbell about to be stored.
-pub struct NewDoorbell {
+pub struct NewDoorbell<'a> {
     pub tenant_id: TenantId,
     pub job_id: JobId,
     /// The job's epoch.
     pub epoch: i64,
-    pub queue: WorkQueue,
+    /// The name of a [`WorkQueue`], maybe one of a newer version.
+    pub queue: &'a str,
     /// The doorbell rings when this time has passed.
     pub wait: Duration,
 }
@@ -50,7 +51,7 @@ pub struct OutgoingReply {
 impl Tx {
     /// # Errors
     /// When the database fails.
-    pub async fn insert_doorbell(&mut self, doorbell: &NewDoorbell) -> Result<(), Error> {
+    pub async fn insert_doorbell(&mut self, doorbell: &NewDoorbell<'_>) -> Result<(), Error> {
         sqlx::query!(
             "INSERT INTO outbox (id, kind, tenant_id, job_id, epoch, lane, next_at)
              VALUES ($1, 'doorbell', $2, $3, $4, $5, now() + make_interval(secs => $6))",
@@ -58,7 +59,7 @@ impl Tx {
             doorbell.tenant_id.0,
             doorbell.job_id.0,
             doorbell.epoch,
-            doorbell.queue.name(),
+            doorbell.queue,
             doorbell.wait.as_secs_f64(),
         )
         .execute(&mut *self.inner)

@@ -78,7 +78,7 @@ impl Store {
                 )
                 .execute(&mut *tx.inner)
                 .await?;
-                tx.insert_doorbell(&claim.doorbell(&row.lane, Duration::ZERO)?).await?;
+                tx.insert_doorbell(&claim.doorbell(&row.lane, Duration::ZERO)).await?;
                 revived += 1;
             } else {
                 let failure = Failure {

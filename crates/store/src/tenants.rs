@@ -49,20 +49,11 @@ impl From<TenantRecord> for TenantView {
 }
 
 impl Store {
-    /// Creates an organisation with default settings. `None` if the name is taken.
-    ///
-    /// # Errors
-    /// As [`Store::insert_tenant_with`].
-    pub async fn insert_tenant(&self, name: &str, amqp_user: Option<&str>) -> Result<Option<TenantId>, Error> {
-        let change = TenantChange { amqp_user: amqp_user.map(str::to_owned), ..TenantChange::default() };
-        self.insert_tenant_with(name, &change).await
-    }
-
     /// Creates an organisation with these settings, in one step. `None` if the name is taken.
     ///
     /// # Errors
     /// When the name is malformed, another organisation has that broker user, or the database fails.
-    pub async fn insert_tenant_with(&self, name: &str, change: &TenantChange) -> Result<Option<TenantId>, Error> {
+    pub async fn insert_tenant(&self, name: &str, change: &TenantChange) -> Result<Option<TenantId>, Error> {
         let id = TenantId::new();
         let inserted = sqlx::query!(
             "INSERT INTO tenants (id, name, amqp_user, retention_seconds, settings)

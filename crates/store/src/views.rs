@@ -50,7 +50,6 @@ impl JobView {
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
     pub verdict: Option<Verdict>,
-    /// One of the states; any other names no job.
     pub state: Option<JobState>,
     pub kind: Option<Service>,
     /// Created at this time or later.

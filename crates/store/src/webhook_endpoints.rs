@@ -413,7 +413,7 @@ impl Tx {
         }
         let account = Account { tenant_id: TenantId(row.tenant_id), sandbox: row.sandbox };
         let data = notice::disabled(id, why);
-        self.insert_event(account, None, EventType::EndpointDisabled.name(), &data).await
+        self.insert_event(account, None, EventType::EndpointDisabled, &data).await
     }
 }
 

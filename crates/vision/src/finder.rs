@@ -205,8 +205,7 @@ impl Finder {
                 found = groups(found, OVERLAP).map(|(best, _)| best).collect();
             }
             // Not sorted by plain area: a bystander cut off by the edge would win over a smaller face in full view.
-            // That cost
-            // 1.5 % of the genuine pairs of LFW.
+            // That cost 1.5 % of the genuine pairs of LFW.
             let prominence = |detection: &Detection| detection.bbox.prominence(picture.width(), picture.height());
             found.sort_by(|a, b| prominence(b).total_cmp(&prominence(a)));
             found.truncate(search.most);

@@ -20,7 +20,6 @@ use crate::api::body::JsonBody;
 use crate::api::error::{ApiError, Problem};
 use crate::api::submit::Submitted;
 use crate::api::sync::{LIVENESS_UNAVAILABLE, liveness_unavailable, submit_and_wait};
-use crate::api::time::time;
 use crate::domain::capture_os::CaptureOs;
 use crate::domain::evidence::{Mode, Similarity, Threshold};
 use crate::domain::ids::JobId;
@@ -29,6 +28,7 @@ use crate::domain::job::JobParams;
 use crate::domain::outcome::{ImageFinding, Outcome};
 use crate::domain::policy;
 use crate::domain::request::Form;
+use crate::domain::time::time;
 use crate::store::jobs::JobView;
 
 pub(super) const PATH: &str = "/v2/face-recognition/compare-with-liveness";

@@ -13,7 +13,7 @@ use crate::config::PepperArgs;
 use crate::domain::api_key::ApiKeyText;
 use crate::domain::ids::TenantId;
 use crate::domain::pepper::Pepper;
-use crate::domain::tenant::{Account, Scope};
+use crate::domain::tenant::{self, Account, Scope};
 use crate::store::Store;
 use crate::store::api_keys::{KeyRotation, NewApiKey};
 
@@ -93,6 +93,9 @@ impl KeyPlan {
 }
 
 pub(super) async fn make(args: KeyArgs) -> anyhow::Result<()> {
+    if !tenant::is_label(&args.label) {
+        bail!("--label must have at most 100 characters, without U+0000");
+    }
     let pepper = args.pepper.pepper()?;
     let (store, tenant_id) = args.of.find().await?;
     let scopes = if args.scopes.is_empty() { Scope::ALL.to_vec() } else { args.scopes };

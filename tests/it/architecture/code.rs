@@ -1,7 +1,7 @@
 //! What of a Rust file is code of the product: no comments, no texts, no tests.
 
 /// The code of a file. Line comments and the contents of one-line texts are left out, and everything from the
-/// first `#[cfg(test)]` on, which stands at the end of our files.
+/// first test module (`#[cfg(test)]` and then `mod`) on, which stands at the end of our files.
 pub fn code(text: &str) -> String {
     let product = text.find("#[cfg(test)]\nmod ").map_or(text, |end| &text[..end]);
     product.lines().map(without_texts).collect::<Vec<_>>().join("\n")

@@ -1,4 +1,4 @@
-//! The source files, and what of a Rust file is code of the product: no comments, no texts, no tests.
+//! The source files of the product, with the room that each belongs to.
 
 use std::path::{Path, PathBuf};
 

@@ -124,7 +124,7 @@ pub async fn disabled(world: &World, id: EndpointId) -> Option<String> {
     world.store().find_endpoint(account, id).await.unwrap().expect("the endpoint is there").disabled
 }
 
-/// Asserts that the answer of a JSON API has these fields.
+/// The text in a field of a JSON answer. Panics if there is none.
 pub fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_else(|| panic!("{field} is text: {value}"))
 }

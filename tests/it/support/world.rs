@@ -29,6 +29,7 @@ use visavis::queue::connection::Broker;
 use visavis::store::Store;
 use visavis::store::api_keys::NewApiKey;
 use visavis::store::jobs::LEASE;
+use visavis::store::tenants::TenantChange;
 
 use super::api::Api;
 use super::blobs::Hung;
@@ -416,7 +417,8 @@ impl Drop for World {
 }
 
 async fn make_tenant(intake: &Intake, name: &str, amqp_user: Option<&str>) -> Tenant {
-    let id = intake.store.insert_tenant(name, amqp_user).await.expect("the database answers");
+    let change = TenantChange { amqp_user: amqp_user.map(str::to_owned), ..TenantChange::default() };
+    let id = intake.store.insert_tenant(name, &change).await.expect("the database answers");
     let id = id.expect("no other organisation has this name");
     Tenant { id, api_key: make_key(intake, id, false).await }
 }
