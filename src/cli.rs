@@ -10,6 +10,7 @@ mod missing;
 mod models;
 mod organisation;
 mod output;
+mod parked;
 mod picture;
 mod reviewer;
 mod submit;
@@ -71,6 +72,9 @@ enum Command {
     /// List what could not be processed, and send it again
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
+    /// List items that are set aside because they fail by themselves, and try them again
+    #[command(subcommand)]
+    Parked(parked::ParkedCommand),
     /// Show deliveries to webhook endpoints as they are made
     #[command(subcommand)]
     Webhooks(webhooks::WebhooksCommand),
@@ -150,6 +154,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Wallet(command) => wallet::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Identity(command) => identity::run(command).await,
             Command::DeadLetters(command) => dead_letters::run(command).await,
+            Command::Parked(command) => parked::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Webhooks(command) => webhooks::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Listen(args) => listen::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Docs { document } => {

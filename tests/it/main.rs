@@ -44,6 +44,7 @@ mod no_certificates;
 mod organisations;
 mod packs;
 mod pages_of_docs;
+mod parked_items;
 mod promise_broker_wiped;
 mod promise_dead_worker;
 mod promise_idempotent_submit;

@@ -29,6 +29,7 @@ pub mod holding;
 pub mod images;
 pub mod jobs;
 pub mod outbox;
+pub mod parked;
 pub mod perceptual_hashes;
 pub mod registry;
 pub mod renditions;

@@ -350,6 +350,7 @@ impl World {
                                      settles_at = settles_at - make_interval(secs => $1),
                                      lapses_at = lapses_at - make_interval(secs => $1),
                                      opened_at = opened_at - make_interval(secs => $1)",
+            "UPDATE parked_items SET retry_at = retry_at - make_interval(secs => $1)",
         ] {
             let stepped = sqlx::query(statement).bind(time.as_secs_f64()).execute(&self.pool).await;
             stepped.expect("the statement is accepted");
