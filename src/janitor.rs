@@ -2,6 +2,8 @@
 //! everywhere, in backups too; then the blobs; then the rows. After a crash the next round continues. Also deletes
 //! deliveries that ended long ago.
 
+pub mod records;
+
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
@@ -38,6 +40,7 @@ pub enum Error {
 pub fn start(store: &Store, media: &Media, life: &Lifecycle) {
     let (store, media, stopping) = (store.clone(), media.clone(), life.stopping().clone());
     life.spawn("janitor of stranded blobs", sweep_stranded(store.clone(), media.clone(), life.clone()));
+    life.spawn("janitor of old records", records::run(store.clone(), life.clone()));
     life.spawn("janitor", async move {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
+use chrono::{DateTime, Utc};
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::time::Instant;
 use tracing::warn;
@@ -34,6 +35,7 @@ const LIFETIME: Duration = Duration::from_mins(15);
 const RESUME: Duration = Duration::from_secs(1);
 /// Events that one query reads for a client that resumes.
 const PAGE: i64 = 100;
+const DAY: Duration = Duration::from_hours(24);
 
 pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     OpenApiRouter::new().routes(routes!(account_events)).routes(routes!(job_events))
@@ -48,6 +50,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     responses(
         (status = 200, body = EventSchema, content_type = "text/event-stream", description = "Events, one after the other."),
         (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 410, body = Problem, content_type = "application/problem+json",
+            description = "Events since then are no longer kept. The detail names the oldest that is."),
     ))]
 async fn account_events(
     State(context): State<ApiContext>,
@@ -55,7 +59,7 @@ async fn account_events(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     caller.may(Scope::Read)?;
-    open(&context, caller.account, None, &headers).await
+    open(&context, &caller, None, &headers).await
 }
 
 /// Streams every event of one job, past ones first: server-sent events whose `data` is what webhooks get.
@@ -67,6 +71,8 @@ async fn account_events(
     responses(
         (status = 200, body = EventSchema, content_type = "text/event-stream", description = "Events, one after the other."),
         (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 410, body = Problem, content_type = "application/problem+json",
+            description = "Events since then are no longer kept. The detail names the oldest that is."),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job."),
     ))]
 async fn job_events(
@@ -78,22 +84,26 @@ async fn job_events(
     caller.may(Scope::Read)?;
     let id = id.parse().map(JobId).map_err(|_| ApiError::no_such_job())?;
     context.store.find_job(caller.account, id).await?.ok_or_else(ApiError::no_such_job)?;
-    open(&context, caller.account, Some(id), &headers).await
+    open(&context, &caller, Some(id), &headers).await
 }
 
 async fn open(
     context: &ApiContext,
-    account: Account,
+    caller: &Caller,
     job: Option<JobId>,
     headers: &HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>> + use<>>, ApiError> {
+    let (account, events_days) = (caller.account, caller.settings.events_days);
     let store = context.store.clone();
     let resumed = match last_event_id(headers)? {
         None => None,
-        Some(id) => {
-            let found = store.find_cursor(account, id).await?;
-            Some(found.ok_or_else(|| wrong_id("names no event of yours: leave it out to start from now"))?)
-        }
+        Some(id) => match store.find_cursor(account, id).await? {
+            Some(found) => Some(found),
+            None if is_older(id, store.ago(DAY * events_days).await?) => {
+                return Err(gone(store.find_oldest_event(account).await?));
+            }
+            None => return Err(wrong_id("names no event of yours: leave it out to start from now")),
+        },
     };
     let listener = context.feed.listen(account, job).await?.map_err(|full| match full {
         Full::Process => {
@@ -130,6 +140,22 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<Uuid>, ApiError> {
 
 fn wrong_id(what: &str) -> ApiError {
     ApiError::of_field("invalid_last_event_id", "Last-Event-ID", &format!("Last-Event-ID {what}"))
+}
+
+/// Whether an event's id was made before `moment`. Ids are UUIDs of version 7, which begin with their time.
+fn is_older(id: Uuid, moment: DateTime<Utc>) -> bool {
+    let made = id.get_timestamp().map(|at| at.to_unix().0);
+    made.and_then(|seconds| i64::try_from(seconds).ok()).is_some_and(|seconds| seconds < moment.timestamp())
+}
+
+fn gone(oldest: Option<Uuid>) -> ApiError {
+    let oldest = oldest.map_or_else(|| "none is kept".to_owned(), |id| format!("the oldest that is kept is {id}"));
+    let detail = format!(
+        "events since this Last-Event-ID are no longer kept; {oldest}: read what you missed from GET /v1/jobs, then \
+         leave Last-Event-ID out to start from now"
+    );
+    let field = Some("Last-Event-ID".to_owned());
+    ApiError { field, ..ApiError::new(StatusCode::GONE, "events_expired", &detail) }
 }
 
 /// How far a stream was read.

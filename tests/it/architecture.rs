@@ -28,7 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("jobs", &["domain", "identity", "video", "vision"]),
     ("images", &["domain", "keys", "media", "store", "vision"]),
     ("webhooks", &["domain", "keys", "lifecycle", "net", "store"]),
-    ("janitor", &["images", "lifecycle", "media", "store"]),
+    ("janitor", &["domain", "images", "lifecycle", "media", "store"]),
     ("intake", &["domain", "keys", "lifecycle", "media", "queue", "store", "vision"]),
     ("relay", &["domain", "lifecycle", "queue", "store"]),
     ("worker", &["domain", "identity", "jobs", "keys", "lifecycle", "media", "queue", "store", "vision"]),

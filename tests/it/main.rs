@@ -45,6 +45,7 @@ mod organisations;
 mod packs;
 mod pages_of_docs;
 mod parked_items;
+mod promise_bounded_growth;
 mod promise_broker_wiped;
 mod promise_dead_worker;
 mod promise_idempotent_submit;

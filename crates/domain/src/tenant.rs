@@ -79,6 +79,9 @@ impl Scope {
 /// Hours that an organisation's images may be kept.
 pub const RETENTION_HOURS: RangeInclusive<i64> = 1..=720;
 
+/// Days that an organisation's events and records may be kept.
+pub const RECORD_DAYS: RangeInclusive<u32> = 1..=36_500;
+
 /// Whether an organisation may have this name: 1 to 63 lower-case letters, digits and hyphens, and no hyphen at its
 /// start.
 #[must_use]
@@ -189,6 +192,11 @@ pub struct TenantSettings {
     /// Two reviewers must agree on cases whose score stands for a false match rate at or above this one, in [0, 1].
     /// With 0 these are all cases; without a value none.
     pub four_eyes_fmr: Option<f64>,
+    /// Days for which events are kept: how far back a stream can resume. In [`RECORD_DAYS`].
+    pub events_days: u32,
+    /// Days for which a job's result, metadata and other records are kept after its end. At least `events_days`, in
+    /// [`RECORD_DAYS`].
+    pub records_days: u32,
 }
 
 impl Default for TenantSettings {
@@ -209,6 +217,8 @@ impl Default for TenantSettings {
             empty_wallet: EmptyWallet::default(),
             id_match_price: 0,
             four_eyes_fmr: None,
+            events_days: 30,
+            records_days: 400,
         }
     }
 }
@@ -257,6 +267,15 @@ impl TenantSettings {
         }
         if merged.four_eyes_fmr.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
             return Err(fault("four_eyes_fmr", "must lie in 0 to 1, or be null for no second opinion".to_owned()));
+        }
+        for (field, days) in [("events_days", merged.events_days), ("records_days", merged.records_days)] {
+            if !RECORD_DAYS.contains(&days) {
+                return Err(fault(field, "must lie in 1 to 36500, or be null for the default".to_owned()));
+            }
+        }
+        if merged.records_days < merged.events_days {
+            let what = format!("must not be below events_days, which is {}", merged.events_days);
+            return Err(fault("records_days", what));
         }
         Ok(merged)
     }
@@ -318,6 +337,10 @@ mod tests {
             (json!({"requests_per_minute": -1}), "requests_per_minute"),
             (json!({"id_match_price": -1}), "id_match_price"),
             (json!({"four_eyes_fmr": 1.5}), "four_eyes_fmr"),
+            (json!({"events_days": 0}), "events_days"),
+            (json!({"records_days": 36_501}), "records_days"),
+            (json!({"records_days": 29}), "records_days"),
+            (json!({"events_days": 401}), "records_days"),
             (json!({"four_eyes_fmr": "always"}), "four_eyes_fmr"),
             (json!({"liveness": "sometimes"}), "liveness"),
             (json!({"liveness_threshold": 0.49}), "liveness_threshold"),

@@ -34,6 +34,7 @@ pub mod perceptual_hashes;
 pub mod registry;
 pub mod renditions;
 pub mod replies;
+pub mod retention;
 pub mod review_figures;
 pub mod reviewers;
 pub mod sealed;

@@ -31,6 +31,8 @@ pub enum WorkLoop {
     Cases,
     /// Erasure of what is due. The item is a blob's path or a row's id.
     Erasure,
+    /// Old jobs to be deleted. The item is the job's id.
+    Records,
 }
 
 impl WorkLoop {
