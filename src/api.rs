@@ -5,6 +5,7 @@ mod admin;
 mod auth;
 mod billing;
 mod body;
+mod body_memory;
 mod compat;
 mod deliveries;
 mod edges;
@@ -39,7 +40,6 @@ use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::CorsLayer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -89,9 +89,6 @@ impl ApiContext {
     }
 }
 
-/// A body that sends nothing for this time is given up.
-const SLOW_BODY: Duration = Duration::from_secs(30);
-
 /// All routes. Browsers on pages of `origins` may call them.
 pub fn router(context: ApiContext, origins: &[HeaderValue]) -> Router {
     let (operations, document) = documented();
@@ -102,8 +99,7 @@ pub fn router(context: ApiContext, origins: &[HeaderValue]) -> Router {
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(RequestBodyTimeoutLayer::new(SLOW_BODY))
-        .layer(middleware::from_fn_with_state(context.clone(), edges::share_memory))
+        .layer(middleware::from_fn_with_state(context.limits.bodies().clone(), edges::meter_body))
         .layer(CatchPanicLayer::custom(error::panicked))
         // Outside every layer that may refuse a request.
         .layer(middleware::from_fn(compat::translate_errors))

@@ -423,7 +423,7 @@ pub struct ApiArgs {
     /// Web origins whose pages may call the API, such as <https://app.example.com>
     #[arg(long, env = "VISAVIS_CORS_ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
-    /// MiB of request bodies that may be in memory at the same time
+    /// MiB of request bodies that may be in memory at the same time; less than 240 counts as 240
     #[arg(long, env = "VISAVIS_BODY_BUDGET", default_value_t = 512)]
     pub body_budget: usize,
 }

@@ -41,6 +41,8 @@ use crate::store::{self, Store};
 
 /// Bytes in a form, at most. The longest note, percent-encoded, needs most of it.
 const MAX_FORM_BYTES: usize = 64 << 10;
+/// The same for the form of a sign-in, which anybody may send: a login, a password and a path, percent-encoded.
+const MAX_SIGN_IN_BYTES: usize = 8 << 10;
 /// Passwords that may be checked at the same time. Each check takes a core and 19 MiB.
 const PASSWORD_TURNS: usize = 2;
 /// Requests that may wait for such a check: about half a second's work.
@@ -98,9 +100,10 @@ impl Desk {
 
     /// All routes below `/desk`.
     pub fn routes<S>(self) -> Router<S> {
+        let sign_in_limit = DefaultBodyLimit::max(MAX_SIGN_IN_BYTES);
         let pages = Router::new()
             .route("/desk", get(|| async { Redirect::to("/desk/queue") }))
-            .route("/desk/sign-in", get(sign_in::show).post(sign_in::sign_in))
+            .route("/desk/sign-in", get(sign_in::show).post(sign_in::sign_in).layer(sign_in_limit))
             .route("/desk/sign-out", post(sign_in::sign_out))
             .route("/desk/account", get(sign_in::account).post(sign_in::change_password))
             .route("/desk/queue", get(queue::show))

@@ -8,8 +8,9 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 
 use super::ApiContext;
+use super::body_memory::BodyMeter;
 use super::error::ApiError;
-use super::limits::{AllowanceSlot, BodyShare, RequestPermit};
+use super::limits::{AllowanceSlot, RequestPermit};
 use crate::domain::api_key::ApiKeyText;
 use crate::domain::tenant::{Account, Scope, TenantSettings};
 
@@ -24,14 +25,14 @@ pub struct Caller {
     pub key_id: String,
     /// Counts this request among those in progress until it is dropped.
     _permit: Arc<RequestPermit>,
-    body: Option<BodyShare>,
+    body: Option<BodyMeter>,
 }
 
 impl Caller {
-    /// Frees the body's share of memory once the body was taken in: the request may still wait long for its result.
+    /// Frees the body's memory once the body was taken in: the request may still wait long for its result.
     pub(super) fn body_taken_in(&self) {
         if let Some(body) = &self.body {
-            body.release();
+            body.free();
         }
     }
 
@@ -69,9 +70,9 @@ impl FromRequestParts<ApiContext> for Caller {
         let limits = &context.limits;
         limits.count(stored.account, &stored.settings, parts.extensions.get::<AllowanceSlot>())?;
         let permit = limits.start_request(stored.account, &stored.settings)?;
-        let body = parts.extensions.get::<BodyShare>().cloned();
+        let body = parts.extensions.get::<BodyMeter>().cloned();
         if let Some(body) = &body {
-            limits.own_body(stored.account, body)?;
+            body.belongs_to(stored.account.tenant_id)?;
         }
         Ok(Self {
             account: stored.account,

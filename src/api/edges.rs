@@ -1,15 +1,16 @@
-//! Layers around every request and answer: the request id, the log span, a share of memory for the body, and the
+//! Layers around every request and answer: the request id, the log span, memory for the body, and the
 //! headers that keep answers out of caches.
 
 use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::{Instrument as _, debug, info_span};
 use uuid::Uuid;
 
-use super::ApiContext;
+use super::body_memory::BodyMemory;
+use super::error::ApiError;
 use super::limits::AllowanceSlot;
 use crate::domain::request::LARGEST_BODY;
 
@@ -46,19 +47,15 @@ fn request_id(request: &Request) -> String {
     named.filter(fits).map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
 }
 
-/// Reserves a share of the memory for bodies before the first byte is read. A body without a length counts as the
-/// largest allowed one, because no more than that is ever read.
-pub(super) async fn share_memory(State(context): State<ApiContext>, mut request: Request, next: Next) -> Response {
-    let hint = request.body().size_hint();
-    let exact = hint.exact().map(|bytes| usize::try_from(bytes).unwrap_or(LARGEST_BODY));
-    let bytes = exact.unwrap_or(LARGEST_BODY).min(LARGEST_BODY);
-    // The bodies of other methods are never read.
-    let read = !matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS);
-    if bytes > 0 && read {
-        match context.limits.body(bytes) {
-            Ok(share) => drop(request.extensions_mut().insert(share)),
-            Err(error) => return error.into_response(),
-        }
+/// Meters the body as it is read. If it had to be cut off, the answer says why, whatever the handler made of it.
+pub(super) async fn meter_body(State(memory): State<BodyMemory>, request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
     }
-    next.run(request).await
+    let announced = request.body().size_hint().exact().unwrap_or_default();
+    let meter = memory.meter(usize::try_from(announced).unwrap_or(usize::MAX).min(LARGEST_BODY));
+    let mut request = request.map(|body| meter.clone().read(body));
+    request.extensions_mut().insert(meter.clone());
+    let response = next.run(request).await;
+    meter.fault().map_or(response, ApiError::into_response)
 }

@@ -64,7 +64,7 @@ struct SharedError {
 
 const RETRY_AFTER: Option<(&str, &str)> = Some(("Retry-After", "Seconds to wait."));
 
-const SHARED_ERRORS: [SharedError; 8] = [
+const SHARED_ERRORS: [SharedError; 9] = [
     SharedError {
         status: 400,
         name: "BadRequest",
@@ -84,6 +84,13 @@ const SHARED_ERRORS: [SharedError; 8] = [
         name: "Forbidden",
         description: "The key lacks the scope, or the organisation is not approved or has not subscribed to this service.",
         given_by: GivenBy::WithKey,
+        header: None,
+    },
+    SharedError {
+        status: 408,
+        name: "SlowBody",
+        description: "The body came too slowly, or ended early.",
+        given_by: GivenBy::WithBody,
         header: None,
     },
     SharedError {
@@ -281,7 +288,7 @@ mod tests {
                 expected.extend(["401", "403", "429"]);
             }
             if operation.get("requestBody").is_some() {
-                expected.extend(["400", "413", "415"]);
+                expected.extend(["400", "408", "413", "415"]);
             }
             for status in expected {
                 assert!(responses.contains_key(status), "{place} lacks {status}");

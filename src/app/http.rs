@@ -28,6 +28,13 @@ const FIRST_REQUEST: Duration = Duration::from_secs(20);
 /// Time for the heads of later requests, and therefore for an idle connection.
 const NEXT_REQUEST: Duration = Duration::from_secs(75);
 
+/// Bytes of a body that a connection of HTTP/1.1, or a stream of HTTP/2, takes before a handler asks for them. Until
+/// then its sender is unknown and nobody is charged. A proxy nearby needs no more.
+const READ_AHEAD: u32 = 64 << 10;
+
+/// The same for all streams of an HTTP/2 connection together.
+const READ_AHEAD_OF_STREAMS: u32 = 512 << 10;
+
 /// A server that listens and does not answer yet.
 pub(super) struct HttpServer {
     address: SocketAddr,
@@ -137,8 +144,10 @@ fn serve(
         .acceptor(NoDelayAcceptor::new())
         .handle(handle.clone())
         .first_request_timeout(FIRST_REQUEST);
-    server.http_builder().http1().header_read_timeout(NEXT_REQUEST);
-    server.http_builder().http2().keep_alive_interval(FIRST_REQUEST);
+    server.http_builder().http1().header_read_timeout(NEXT_REQUEST).max_buf_size(READ_AHEAD as usize);
+    let mut http2 = server.http_builder().http2();
+    http2.keep_alive_interval(FIRST_REQUEST);
+    http2.initial_stream_window_size(READ_AHEAD).initial_connection_window_size(READ_AHEAD_OF_STREAMS);
     Ok(async move {
         let serving = server.serve(router.into_make_service());
         tokio::pin!(serving);

@@ -56,6 +56,7 @@ mod promise_shutdown;
 mod promise_webhooks_arrive;
 mod results_exchange;
 mod sandbox;
+mod slow_bodies;
 mod store_walk;
 mod strangers;
 mod streams;
