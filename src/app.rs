@@ -17,6 +17,7 @@ use crate::config::ServeArgs;
 use crate::intake::{self, Intake};
 use crate::janitor;
 use crate::jobs;
+use crate::jobs::slots::Slots;
 use crate::lifecycle::{Lifecycle, PATIENCE};
 use crate::net::{self, Guard};
 use crate::queue::connection::Broker;
@@ -25,7 +26,6 @@ use crate::store::Store;
 use crate::vision::{Engine, EngineSettings, Provider};
 use crate::webhooks::Dispatcher;
 use crate::worker::Worker;
-use crate::worker::slots::Slots;
 
 /// A part of the work that a process can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

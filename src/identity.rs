@@ -12,7 +12,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use crate::domain::fair_limit::FairLimit;
 use crate::domain::identity::{IdNumber, IdType, IdentityRecord};
+use crate::domain::ids::TenantId;
 use crate::net::{self, Client, Guard};
 use crate::{media, store};
 
@@ -127,7 +129,15 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Asks the source of the ID type. `None` when it has no portrait for the number.
+    /// The limit on calls to the source of the ID type, which organisations share. `None` for the registry, because it
+    /// is our own database.
+    #[must_use]
+    pub fn limit(&self, id_type: IdType) -> Option<&FairLimit<TenantId>> {
+        self.http.get(&id_type).map(HttpSource::limit)
+    }
+
+    /// Asks the source of the ID type. The caller holds a permit of its limit. `None` when it has no portrait for the
+    /// number.
     ///
     /// # Errors
     /// When it does not answer, or its answer is malformed.

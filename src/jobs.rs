@@ -7,9 +7,10 @@ mod face_match;
 mod id_match;
 mod pair;
 pub mod sandbox;
+pub mod slots;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -22,6 +23,7 @@ use crate::identity::{self, Sources};
 use crate::video;
 use crate::vision::scene::Scene;
 use crate::vision::{self, Analysis, Engine, Template};
+use slots::RunPermit;
 
 /// What all jobs share.
 #[derive(Clone)]
@@ -101,6 +103,9 @@ pub enum JobError {
     /// No other attempt can do better.
     #[error("{}", .0.detail)]
     Fail(Failure),
+    /// A test key asked for a delay: the job is put back for so long, and the attempt does not count.
+    #[error("the sandbox was asked to wait")]
+    Later(Duration),
     /// A test key asked for a transient fault.
     #[error("the sandbox was asked to fail this attempt")]
     Sandbox,
@@ -109,7 +114,7 @@ pub enum JobError {
     Stopping,
 }
 
-/// Runs a job until `deadline`.
+/// Runs a job until `deadline`. `permit` is lent to other jobs while this one waits for somebody else's server.
 ///
 /// # Errors
 /// When a machine is at fault.
@@ -117,6 +122,7 @@ pub async fn run(
     context: &Context,
     params: &JobParams,
     inputs: &Inputs,
+    permit: &mut RunPermit,
     deadline: Instant,
 ) -> Result<Finished, JobError> {
     match params {
@@ -124,7 +130,7 @@ pub async fn run(
             pair::run(context, params, inputs, deadline).await
         }
         JobParams::FaceMatch { target, .. } => face_match::run(context, params, *target, inputs, deadline).await,
-        JobParams::IdMatch { .. } => id_match::run(context, params, inputs, deadline).await,
+        JobParams::IdMatch { .. } => id_match::run(context, params, inputs, permit, deadline).await,
         JobParams::CompareWithLiveness { .. } => compare_with_liveness::run(context, params, inputs, deadline).await,
     }
 }

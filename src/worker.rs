@@ -1,11 +1,10 @@
 //! Runs jobs: claims one, fetches its images, compares, records the result in one commit, and then acknowledges the
 //! message.
 
-pub mod slots;
-
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
 use crate::domain::backoff;
@@ -17,6 +16,7 @@ use crate::domain::pepper::{HashPurpose, Pepper};
 use crate::domain::perceptual_hash::PerceptualHash;
 use crate::domain::warning::Warning;
 use crate::domain::work_queue::WorkQueue;
+use crate::jobs::slots::{OutsideCall, RunPermit, Slots};
 use crate::jobs::{self, Finished, InputImage, Inputs, JobError};
 use crate::keys::{self, WrappedKey};
 use crate::lifecycle::Lifecycle;
@@ -24,13 +24,13 @@ use crate::media::{self, Media};
 use crate::queue::connection::Broker;
 use crate::queue::consumer::{self, Incoming, Settle};
 use crate::queue::{message, topology};
+use crate::store::due_jobs::DueJob;
 use crate::store::images::ImageRow;
 use crate::store::jobs::{Change, Claim, LEASE, Success};
 use crate::store::perceptual_hashes::{ComparedWith, ProbeHash};
 use crate::store::sealed::{SealPurpose, SealedRecord};
 use crate::store::{self, Store};
 use crate::vision::scene::Scene;
-use slots::Slots;
 
 /// What a worker needs.
 #[derive(Clone)]
@@ -116,27 +116,51 @@ impl Worker {
             return Settle::Ack;
         };
         // The job is over, runs elsewhere, or is not due yet. If it must run, another doorbell will come.
-        let attempt = match self.patiently(|| self.store.find_next_attempt(job_id)).await {
-            Ok(Some(attempt)) => attempt,
+        let due = match self.patiently(|| self.store.find_due_job(job_id)).await {
+            Ok(Some(due)) => due,
             Ok(None) => return Settle::Ack,
             Err(Stopping) => return Settle::Requeue,
         };
-        let is_in_doubt = attempt >= IN_DOUBT;
+        let outside = match self.outside_call(&due, incoming.early_ack) {
+            Ok(outside) => outside,
+            // Not kept here: it would fill the prefetch, and a face match behind it would wait.
+            Err(wait) => match self.patiently(|| self.store.postpone_job(job_id, wait)).await {
+                Ok(()) => return Settle::Ack,
+                Err(Stopping) => return Settle::Requeue,
+            },
+        };
+        let is_in_doubt = due.attempt >= IN_DOUBT;
         let turn = async { if is_in_doubt { self.slots.alone(queue).await } else { self.slots.together(queue).await } };
-        let turn = tokio::select! {
+        let mut permit = tokio::select! {
             biased;
             () = self.life.stopping().cancelled() => return Settle::Requeue,
-            turn = turn => turn,
+            permit = turn => permit,
         };
+        if let Some(outside) = outside {
+            permit.allow_outside(outside);
+        }
         let claim = match self.patiently(|| self.store.claim_job(job_id)).await {
             Ok(Some(claim)) => claim,
             Ok(None) => return Settle::Ack,
             Err(Stopping) => return Settle::Requeue,
         };
         let span = info_span!("job", request_id = %claim.summary.request_id, attempt = claim.attempt);
-        self.run(&claim).instrument(span).await;
-        drop(turn);
+        self.run(&claim, &mut permit).instrument(span).await;
         Settle::Ack
+    }
+
+    /// The right to call the source of a live `id_match`, if that is somebody else's server.
+    ///
+    /// # Errors
+    /// After which time to try again, when the source has enough calls under way.
+    fn outside_call(
+        &self,
+        due: &DueJob,
+        doorbell: Option<oneshot::Sender<()>>,
+    ) -> Result<Option<OutsideCall>, Duration> {
+        let Some(limit) = due.id_type.and_then(|id_type| self.context.sources.limit(id_type)) else { return Ok(None) };
+        let permit = limit.try_acquire(due.tenant_id, Instant::now())?;
+        Ok(Some(OutsideCall { permit, doorbell }))
     }
 
     /// Repeats a query while the database does not answer, until the shutdown begins.
@@ -157,25 +181,29 @@ impl Worker {
         }
     }
 
-    async fn run(&self, claim: &Claim) {
+    async fn run(&self, claim: &Claim, permit: &mut RunPermit) {
         let begun = Instant::now();
         let outcome = tokio::select! {
-            outcome = self.compute(claim) => outcome,
+            outcome = self.compute(claim, permit) => outcome,
             lost = self.keep_lease(claim) => Err(lost),
             () = self.life.aborting().cancelled() => Err(JobError::Stopping.into()),
         };
         let change = match &outcome {
             Ok(success) => self.record(claim, || self.store.finish_succeeded(claim, success)).await,
             Err(Error::LeaseLost) => Some(Change::Lost),
+            Err(Error::Job(JobError::Later(wait))) => self.record(claim, || self.store.release_job(claim, *wait)).await,
             // Faults during a shutdown may come from the shutdown, so that no attempt is charged for them.
             Err(fault) if !fault.is_permanent() && self.life.stopping().is_cancelled() => {
-                self.record(claim, || self.store.release_job(claim)).await
+                self.record(claim, || self.store.release_job(claim, Duration::ZERO)).await
             }
             Err(fault) => self.record_fault(claim, fault).await,
         };
         let ms = begun.elapsed().as_millis();
         match (change, outcome) {
             (Some(Change::Done), Ok(success)) => info!(verdict = success.outcome.verdict.name(), ms, "job succeeded"),
+            (Some(Change::Done), Err(Error::Job(JobError::Later(_)))) => {
+                info!(ms, "job put off, as its test key asked")
+            }
             (Some(Change::Done), Err(fault)) => warn!(%fault, ms, "job has no outcome yet"),
             (Some(Change::Lost), outcome) => {
                 warn!(ms, "another worker has taken the job over: nothing was recorded");
@@ -194,13 +222,13 @@ impl Worker {
         }
     }
 
-    async fn compute(&self, claim: &Claim) -> Result<Success, Error> {
+    async fn compute(&self, claim: &Claim, permit: &mut RunPermit) -> Result<Success, Error> {
         // Limited like the computing, so that a hung file system does not hold the lease for ever.
         let inputs = tokio::time::timeout(FETCH, self.fetch(claim)).await.map_err(|_| Error::FetchTimeout)??;
         let mut finished = if claim.summary.sandbox {
-            jobs::sandbox::run(&claim.params, &inputs, claim.attempt).await?
+            jobs::sandbox::run(&claim.params, &inputs, claim.attempt, claim.epoch == 1)?
         } else {
-            jobs::run(&self.context, &claim.params, &inputs, Instant::now() + DEADLINE).await?
+            jobs::run(&self.context, &claim.params, &inputs, permit, Instant::now() + DEADLINE).await?
         };
         let probe_hash = self.probe_hash(claim, &finished, &inputs);
         if let Some(probe_hash) = &probe_hash {

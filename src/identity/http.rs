@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 
 use super::settings::{Attributes, HttpSettings, SourcesFault};
 use super::{FoundIdentity, MAX_ATTRIBUTES, Permanent, SourceError, Transient, portrait};
+use crate::domain::fair_limit::FairLimit;
 use crate::domain::identity::{IdNumber, IdType, IdentityRecord};
+use crate::domain::ids::TenantId;
 use crate::net::{self, Client, HeaderValue, Request, Response, StatusCode, Target, header};
 
 /// Most bytes of an answer: a portrait in Base64, and attributes.
@@ -24,6 +26,7 @@ pub(super) struct HttpSource {
     settings: HttpSettings,
     client: Client,
     breaker: AsyncRecloser,
+    limit: FairLimit<TenantId>,
 }
 
 impl HttpSource {
@@ -49,7 +52,12 @@ impl HttpSource {
             .half_open_len(TRIALS)
             .open_wait(settings.breaker.open)
             .build();
-        Ok(Self { id_type, settings, client, breaker: breaker.into() })
+        let limit = FairLimit::new(settings.calls_at_once);
+        Ok(Self { id_type, settings, client, breaker: breaker.into(), limit })
+    }
+
+    pub(super) fn limit(&self) -> &FairLimit<TenantId> {
+        &self.limit
     }
 
     pub(super) async fn find(&self, number: &IdNumber) -> Result<Option<FoundIdentity>, SourceError> {

@@ -46,6 +46,8 @@ pub struct HttpSettings {
     pub attributes: Attributes,
     pub not_found: Option<NotFound>,
     pub breaker: Breaker,
+    /// Calls that the source gets at once from one worker. One organisation makes at most half of them.
+    pub calls_at_once: usize,
 }
 
 /// Which part of an answer becomes the identity record.
@@ -105,6 +107,8 @@ pub struct Secrets<'a> {
 }
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Enough for 16 answers a second from a source that takes a second, and few enough for most contracts.
+const CALLS_AT_ONCE: usize = 16;
 /// Half of the time that a whole job has.
 const MAX_TIMEOUT: i64 = 30;
 /// A header with one of these words in its name holds a secret, which must not be in the file.
@@ -171,6 +175,7 @@ fn http(section: &mut Section, secrets: &Secrets<'_>) -> Result<HttpSettings, So
         return Err(section.fault("url", "{id_number} must be in the URL or in the body"));
     }
     let timeout = section.integer("timeout_seconds", 1, MAX_TIMEOUT)?.map_or(TIMEOUT, seconds);
+    let calls_at_once = section.integer("calls_at_once", 1, 1000)?.and_then(|calls| usize::try_from(calls).ok());
     let portrait = section.required("portrait")?;
     let portrait = section.pointer("portrait", portrait)?;
     Ok(HttpSettings {
@@ -183,6 +188,7 @@ fn http(section: &mut Section, secrets: &Secrets<'_>) -> Result<HttpSettings, So
         attributes: attributes(section)?,
         not_found: not_found(section.section("not_found")?)?,
         breaker: breaker(section.section("breaker")?)?,
+        calls_at_once: calls_at_once.unwrap_or(CALLS_AT_ONCE),
     })
 }
 

@@ -60,6 +60,7 @@ impl Intake {
                     exchange: topology::SUBMISSIONS.to_owned(),
                     first_death: None,
                     lost: CancellationToken::new(),
+                    early_ack: None,
                 };
                 if take_in(self, &incoming).await? { Redriven::TakenIn } else { Redriven::Refused }
             }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::slots::RunPermit;
 use super::{Context, Finished, Inputs, JobError, ProbeScene, analyse, compare, rounded_ms};
 use crate::domain::identity::{IdNumber, IdType};
 use crate::domain::image::ImageRole;
@@ -13,6 +14,7 @@ pub(super) async fn run(
     context: &Context,
     params: &JobParams,
     inputs: &Inputs,
+    permit: &mut RunPermit,
     deadline: Instant,
 ) -> Result<Finished, JobError> {
     let (JobParams::IdMatch { id_type, mode, .. }, Some(number)) = (params, &inputs.id_number) else {
@@ -31,7 +33,7 @@ pub(super) async fn run(
     if selfie.template().is_none() {
         return Ok(decided(evidence));
     }
-    let Some(FoundIdentity { record, portrait }) = find(context, *id_type, number, deadline).await? else {
+    let Some(FoundIdentity { record, portrait }) = find(context, *id_type, number, permit, deadline).await? else {
         evidence.id_not_found = true;
         return Ok(decided(evidence));
     };
@@ -49,9 +51,11 @@ async fn find(
     context: &Context,
     id_type: IdType,
     number: &IdNumber,
+    permit: &mut RunPermit,
     deadline: Instant,
 ) -> Result<Option<FoundIdentity>, JobError> {
-    let asked = tokio::time::timeout_at(deadline.into(), context.sources.find(id_type, number)).await;
+    let ask = tokio::time::timeout_at(deadline.into(), context.sources.find(id_type, number));
+    let asked = if context.sources.limit(id_type).is_some() { permit.aside(ask).await } else { ask.await };
     asked.unwrap_or(Err(SourceError::Transient(Transient::Deadline))).map_err(|fault| match fault {
         SourceError::Transient(fault) => JobError::SourceDown(fault),
         SourceError::Permanent(fault) => JobError::SourceFault(fault),

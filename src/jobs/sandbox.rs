@@ -14,13 +14,16 @@ use crate::domain::outcome::{Comparison, ImageFinding, ImageReport};
 use crate::domain::policy::{self, Evidence};
 use crate::domain::sandbox::{Directives, Holder, MODEL};
 
-/// Makes up a job's outcome. `attempt` is 1 for the first.
+/// Makes up a job's outcome. `attempt` is 1 for the first. A delay that was asked for is due at the first claim: a job
+/// that waits holds nothing in the worker, so no test key can keep another's jobs waiting.
 ///
 /// # Errors
 /// When the inputs ask for it.
-pub async fn run(params: &JobParams, inputs: &Inputs, attempt: i32) -> Result<Finished, JobError> {
+pub fn run(params: &JobParams, inputs: &Inputs, attempt: i32, is_first_claim: bool) -> Result<Finished, JobError> {
     let probe = Directives::read(&inputs.image(ImageRole::Probe));
-    tokio::time::sleep(probe.delay).await;
+    if is_first_claim && !probe.delay.is_zero() {
+        return Err(JobError::Later(probe.delay));
+    }
     if probe.fail {
         return Err(failed("sandbox_failure", "the sandbox was asked to fail"));
     }

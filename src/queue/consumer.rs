@@ -1,6 +1,7 @@
 //! A supervised consumer: whatever breaks, connection, channel and consumer are built again.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,7 +10,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -31,6 +32,9 @@ pub struct Incoming {
     pub first_death: Option<(String, String)>,
     /// Cancelled when the session that brought the message is lost. The broker will deliver the message again.
     pub lost: CancellationToken,
+    /// A handler that sends here has the message acknowledged, and another delivered, before it ends. Then what it
+    /// still does must be safe in Postgres.
+    pub early_ack: Option<oneshot::Sender<()>>,
 }
 
 /// What to do with a message.
@@ -144,14 +148,28 @@ where
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break SessionEnd::Stopping };
             let (handler, settled, lost) = (self.handler.clone(), Arc::clone(&session.count), session.lost.clone());
             self.life.spawn("message", async move {
-                let (incoming, settler) = split(delivery, lost);
-                let settle = AssertUnwindSafe(handler(incoming)).catch_unwind().await.unwrap_or_else(|_| {
-                    error!(queue, "a handler panicked; its lease will run out");
-                    Settle::Ack
+                let (mut incoming, settler) = split(delivery, lost);
+                let (early_ack, acked) = oneshot::channel();
+                incoming.early_ack = Some(early_ack);
+                let handled = AssertUnwindSafe(handler(incoming)).catch_unwind();
+                let mut work = pin!(async move {
+                    handled.await.unwrap_or_else(|_| {
+                        error!(queue, "a handler panicked; its lease will run out");
+                        Settle::Ack
+                    })
                 });
-                settler.settle(settle).await;
-                settled.fetch_add(1, Ordering::Relaxed);
-                drop(permit);
+                let settle = move |settle| async move {
+                    settler.settle(settle).await;
+                    settled.fetch_add(1, Ordering::Relaxed);
+                    drop(permit);
+                };
+                tokio::select! {
+                    biased;
+                    done = &mut work => settle(done).await,
+                    Ok(()) = acked => {
+                        tokio::join!(settle(Settle::Ack), work);
+                    }
+                }
             });
         };
 
@@ -206,6 +224,7 @@ fn split(mut delivery: Delivery, lost: CancellationToken) -> (Incoming, Settler)
         first_death,
         body: std::mem::take(&mut delivery.data).into(),
         lost,
+        early_ack: None,
     };
     (incoming, Settler(delivery))
 }

@@ -197,7 +197,7 @@ async fn a_job_that_has_not_ended_is_cancelled_and_its_producer_told() {
     let outcome = with_faces(&claim, FACE);
     assert_eq!(world.store().finish_succeeded(&claim, &success(outcome)).await.unwrap(), Change::Lost);
     assert_eq!(world.store().renew_lease(&claim).await.unwrap(), Change::Lost);
-    assert_eq!(world.store().release_job(&claim).await.unwrap(), Change::Lost);
+    assert_eq!(world.store().release_job(&claim, Duration::ZERO).await.unwrap(), Change::Lost);
     assert!(world.store().claim_job(jobs[0]).await.unwrap().is_none());
     assert_eq!(world.count("SELECT count(*) FROM outbox WHERE kind = 'doorbell'").await, 0);
     assert_eq!(world.count("SELECT count(*) FROM usage").await, 0);

@@ -44,6 +44,7 @@ fn a_minimal_source_has_defaults() {
     let settings = read(MINIMAL).ok().unwrap();
     let bvn = http(&settings, IdType::Bvn);
     assert_eq!((&bvn.method, bvn.timeout, bvn.breaker.calls), (&Method::GET, Duration::from_secs(10), 20));
+    assert_eq!(bvn.calls_at_once, 16);
     assert_eq!(bvn.headers["accept"], "application/json");
     assert!(matches!(&bvn.attributes, Attributes::Whole(pointer) if pointer == "/person"));
     assert!(read("").ok().unwrap().sources.is_empty());
@@ -63,6 +64,7 @@ method = "POST"
 url = "https://id.example.com:8443/{id_type}"
 body = '{"number": "{id_number}", "reason": "kyc"}'
 timeout_seconds = 30
+calls_at_once = 4
 portrait = "/data/photo"
 [sources.BVN.headers]
 Accept = "application/vnd.bank+json"
@@ -87,6 +89,7 @@ open_seconds = 60
     assert!(bvn.headers["authorization"].is_sensitive() && bvn.headers["x-api-key"].is_sensitive());
     assert!(matches!(&bvn.attributes, Attributes::Named(names) if names.len() == 2));
     assert_eq!((bvn.breaker.calls, bvn.breaker.open), (5, Duration::from_secs(60)));
+    assert_eq!(bvn.calls_at_once, 4);
 }
 
 #[test]
@@ -124,6 +127,7 @@ fn each_mistake_is_reported_by_its_key_and_no_value_is_quoted() {
         (with("timeout_seconds = 0"), "sources.bvn.timeout_seconds"),
         (with("timeout_seconds = 31"), "sources.bvn.timeout_seconds"),
         (with("timeout_seconds = \"s3cret\""), "sources.bvn.timeout_seconds"),
+        (with("calls_at_once = 0"), "sources.bvn.calls_at_once"),
         (with("headers = \"s3cret\""), "sources.bvn.headers"),
         (with("headers = { \"a b\" = \"s3cret\" }"), "sources.bvn.headers.a b"),
         (with("headers = { Accept = \"s3cret\\n\" }"), "sources.bvn.headers.Accept"),

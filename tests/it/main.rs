@@ -53,6 +53,7 @@ mod promise_network;
 mod promise_poison;
 mod promise_sandbox_queue;
 mod promise_shutdown;
+mod promise_slow_source;
 mod promise_webhooks_arrive;
 mod results_exchange;
 mod sandbox;

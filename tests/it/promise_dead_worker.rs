@@ -90,7 +90,7 @@ async fn a_worker_that_lost_its_lease_changes_nothing_and_a_finished_job_never_c
     assert_eq!(store.finish_failed(&zombie, &failure()).await.unwrap(), Change::Lost);
     assert_eq!(store.renew_lease(&zombie).await.unwrap(), Change::Lost);
     assert_eq!(store.retry_job(&zombie, Duration::ZERO).await.unwrap(), Change::Lost);
-    assert_eq!(store.release_job(&zombie).await.unwrap(), Change::Lost);
+    assert_eq!(store.release_job(&zombie, Duration::ZERO).await.unwrap(), Change::Lost);
     assert!(!store.is_finished(&zombie).await.unwrap());
     assert_eq!(row(&world, job).await, before);
     assert_eq!(effects(&world).await, (0, 0, 0));
@@ -100,7 +100,7 @@ async fn a_worker_that_lost_its_lease_changes_nothing_and_a_finished_job_never_c
     let before = row(&world, job).await;
     assert_eq!(store.finish_succeeded(&owner, &success(outcome(&owner))).await.unwrap(), Change::Lost);
     assert_eq!(store.finish_failed(&owner, &failure()).await.unwrap(), Change::Lost);
-    assert_eq!(store.release_job(&owner).await.unwrap(), Change::Lost);
+    assert_eq!(store.release_job(&owner, Duration::ZERO).await.unwrap(), Change::Lost);
     assert_eq!(store.finish_succeeded(&zombie, &success(outcome(&zombie))).await.unwrap(), Change::Lost);
     assert_eq!(row(&world, job).await, before);
     assert_eq!(effects(&world).await, (1, 1, 0));

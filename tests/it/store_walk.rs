@@ -158,7 +158,7 @@ impl<'a> Walk<'a> {
         match step {
             Step::Claim(worker) => {
                 let is_free = before.state == "queued" && before.due;
-                let next = store.find_next_attempt(self.job).await.unwrap();
+                let next = store.find_due_job(self.job).await.unwrap().map(|due| due.attempt);
                 prop_assert_eq!(next, is_free.then_some(before.attempt + 1));
                 let claim = store.claim_job(self.job).await.unwrap();
                 prop_assert_eq!(claim.is_some(), is_free);
@@ -177,7 +177,7 @@ impl<'a> Walk<'a> {
                 let held = before.is_held_by(claim);
                 let change = match step {
                     Step::Renew(_) => store.renew_lease(claim).await,
-                    Step::Release(_) => store.release_job(claim).await,
+                    Step::Release(_) => store.release_job(claim, Duration::ZERO).await,
                     Step::Succeed(_) => store.finish_succeeded(claim, &success(outcome(claim))).await,
                     Step::Fault(_) => match backoff::after_attempt(claim.attempt, 0.5) {
                         Some(wait) => store.retry_job(claim, wait).await,

@@ -9,6 +9,7 @@ pub mod capture_os;
 pub mod challenge;
 pub mod delivery;
 pub mod evidence;
+pub mod fair_limit;
 pub mod frames;
 pub mod frequency;
 pub mod identity;

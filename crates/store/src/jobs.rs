@@ -194,20 +194,6 @@ impl Store {
         tx.commit().await
     }
 
-    /// The number of the next attempt. `None` if the job cannot be claimed.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn find_next_attempt(&self, id: JobId) -> Result<Option<i32>, Error> {
-        let attempt = sqlx::query_scalar!(
-            r#"SELECT attempt + 1 AS "next!" FROM jobs WHERE id = $1 AND state = 'queued' AND run_after <= now()"#,
-            id.0,
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(attempt)
-    }
-
     /// Claims a queued job that is due. `None` if the job has ended, runs elsewhere, or is not due yet.
     ///
     /// # Errors
@@ -330,12 +316,13 @@ impl Store {
         self.requeue(claim, wait, 0).await
     }
 
-    /// Puts the job back at once, because this worker was asked to stop. The attempt does not count.
+    /// Puts the job back, to run again after `wait`: this worker was asked to stop, or the job to wait. The attempt
+    /// does not count.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn release_job(&self, claim: &Claim) -> Result<Change, Error> {
-        self.requeue(claim, Duration::ZERO, 1).await
+    pub async fn release_job(&self, claim: &Claim, wait: Duration) -> Result<Change, Error> {
+        self.requeue(claim, wait, 1).await
     }
 
     async fn requeue(&self, claim: &Claim, wait: Duration, refund: i32) -> Result<Change, Error> {

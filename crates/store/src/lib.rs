@@ -22,6 +22,7 @@ pub mod dead_letters;
 pub mod decisions;
 pub mod deliveries;
 pub mod delivery_ledger;
+pub mod due_jobs;
 pub mod erasure;
 pub mod event_tails;
 pub mod events;

@@ -1,16 +1,18 @@
 //! Who computes next: a few slots, the interactive queue first, the bulk queue never starved. A job in doubt runs
-//! alone. Sandbox jobs have slots of their own.
+//! alone. Sandbox jobs have slots of their own. A job that waits for somebody else's server holds no slot.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, oneshot};
 
+use crate::domain::fair_limit::FairPermit;
+use crate::domain::ids::TenantId;
 use crate::domain::work_queue::WorkQueue;
 
 /// After so many interactive jobs in a row one bulk job has its turn, if one waits.
 const INTERACTIVE_IN_A_ROW: u32 = 4;
-/// Sandbox jobs at once. They compute nothing: a few are enough, however long some of them sleep on request.
+/// Sandbox jobs at once. They compute nothing and wait for nothing: a few are enough.
 const SANDBOX: usize = 4;
 
 /// The slots of a worker; clones share them.
@@ -41,8 +43,25 @@ struct Slot(Option<Pool>);
 
 /// The right to run now, beside others or alone. Dropping it passes the slot on.
 pub struct RunPermit {
+    /// None while the job waits for something outside.
+    place: Option<RunPlace>,
+    slots: Slots,
+    queue: WorkQueue,
+    is_alone: bool,
+    outside: Option<OutsideCall>,
+}
+
+struct RunPlace {
     _company: Company,
     _slot: Slot,
+}
+
+/// The right to call somebody else's server during a job.
+pub struct OutsideCall {
+    /// One of the calls that the server gets at once.
+    pub permit: FairPermit<TenantId>,
+    /// Acknowledges the job's doorbell before the job ends, so that the worker takes another.
+    pub doorbell: Option<oneshot::Sender<()>>,
 }
 
 #[expect(dead_code, reason = "held, never read")]
@@ -60,20 +79,30 @@ impl Slots {
 
     /// A slot beside other jobs.
     pub async fn together(&self, queue: WorkQueue) -> RunPermit {
-        let pool = self.pool(queue);
-        let slot = pool.acquire(queue).await;
-        RunPermit { _company: Company::Together(Arc::clone(&pool.company).read_owned().await), _slot: slot }
+        self.permit(queue, false).await
     }
 
     /// A slot while no other live job runs: waits for those that run, and keeps later ones waiting. Sandbox jobs never
     /// run alone: they compute nothing, so they cannot kill their worker, and alone one would hold up other test keys.
     pub async fn alone(&self, queue: WorkQueue) -> RunPermit {
-        if queue == WorkQueue::Sandbox {
-            return self.together(queue).await;
-        }
+        self.permit(queue, queue != WorkQueue::Sandbox).await
+    }
+
+    async fn permit(&self, queue: WorkQueue, is_alone: bool) -> RunPermit {
+        let place = Some(self.place(queue, is_alone).await);
+        RunPermit { place, slots: self.clone(), queue, is_alone, outside: None }
+    }
+
+    async fn place(&self, queue: WorkQueue, is_alone: bool) -> RunPlace {
         let pool = self.pool(queue);
         let slot = pool.acquire(queue).await;
-        RunPermit { _company: Company::Alone(Arc::clone(&pool.company).write_owned().await), _slot: slot }
+        let company = Arc::clone(&pool.company);
+        let company = if is_alone {
+            Company::Alone(company.write_owned().await)
+        } else {
+            Company::Together(company.read_owned().await)
+        };
+        RunPlace { _company: company, _slot: slot }
     }
 
     fn pool(&self, queue: WorkQueue) -> &Pool {
@@ -81,6 +110,27 @@ impl Slots {
             WorkQueue::Interactive | WorkQueue::Bulk => &self.live,
             WorkQueue::Sandbox => &self.sandbox,
         }
+    }
+}
+
+impl RunPermit {
+    /// Lets the job call somebody else's server, see [`RunPermit::aside`].
+    pub fn allow_outside(&mut self, call: OutsideCall) {
+        self.outside = Some(call);
+    }
+
+    /// Waits for somebody else's server. Meanwhile another job has the slot, and the worker takes another doorbell. The
+    /// right to call lasts until there is a slot again, so that it bounds the jobs that wait for one, too.
+    pub async fn aside<T>(&mut self, call: impl Future<Output = T>) -> T {
+        self.place = None;
+        if let Some(doorbell) = self.outside.as_mut().and_then(|outside| outside.doorbell.take()) {
+            // Nobody listens if the session that brought the doorbell is over.
+            let _ = doorbell.send(());
+        }
+        let answer = call.await;
+        self.place = Some(self.slots.place(self.queue, self.is_alone).await);
+        self.outside = None;
+        answer
     }
 }
 
@@ -162,8 +212,11 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::fair_limit::FairLimit;
     use futures_util::FutureExt as _;
     use std::pin::Pin;
+    use std::time::Instant;
+    use uuid::Uuid;
 
     type Waiting = Pin<Box<dyn Future<Output = Slot>>>;
 
@@ -234,6 +287,30 @@ mod tests {
         drop(held);
         drop(waiting);
         assert!(slots.live.acquire(WorkQueue::Bulk).now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_job_that_waits_for_an_answer_from_outside_holds_no_slot_even_if_it_is_in_doubt() {
+        for is_in_doubt in [false, true] {
+            let slots = Slots::new(1);
+            let limit = FairLimit::new(2);
+            let permit = |organisation| limit.try_acquire(TenantId(Uuid::from_u128(organisation)), Instant::now()).ok();
+            let mut job = slots.permit(WorkQueue::Bulk, is_in_doubt).now_or_never().unwrap();
+            let (doorbell, mut acknowledged) = oneshot::channel();
+            job.allow_outside(OutsideCall { permit: permit(1).unwrap(), doorbell: Some(doorbell) });
+            let (answer, source) = oneshot::channel::<u8>();
+            let mut asked = Box::pin(job.aside(source));
+            assert!(asked.as_mut().now_or_never().is_none(), "the source has not answered");
+            assert_eq!(acknowledged.try_recv(), Ok(()));
+            let neighbour = slots.alone(WorkQueue::Interactive).now_or_never().unwrap();
+            answer.send(7).unwrap();
+            assert!(asked.as_mut().now_or_never().is_none(), "the slot is taken");
+            assert!(permit(1).is_none(), "it still counts as a call");
+            drop(neighbour);
+            assert_eq!(asked.now_or_never(), Some(Ok(7)));
+            assert!(permit(1).is_some());
+            assert!(slots.together(WorkQueue::Bulk).now_or_never().is_none(), "it has its slot again");
+        }
     }
 
     #[test]
