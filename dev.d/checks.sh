@@ -1,6 +1,6 @@
 # The checks that CI runs, and the data that they need.
 
-LINT_PID='' API_PID='' # checks that run beside the tests
+LINT_PID='' API_PID='' CHAOS_PID='' # checks that run beside the tests
 
 cmd_test() {
   local build=() args=("$@")
@@ -18,20 +18,22 @@ cmd_test() {
   choose_browser
   unlock
   await_build
-  logged build cargo build --bin visavis --examples # at hand already, unless ARGS name other targets
+  logged build cargo build --bin visavis --bin chaos --examples # at hand already, unless ARGS name other targets
 
-  # These two wait a lot, as the tests do.
+  # These wait a lot, as the tests do.
   rm -f "$RUN/tests-ended"
   in_background lint
   LINT_PID=$!
   in_background hold_api_to_its_document
   API_PID=$!
+  in_background chaos_in_short
+  CHAOS_PID=$!
   run_tests "${args[@]}"
 }
 
 # The closing lines of `cargo test` come last, because CI reads them.
 run_tests() {
-  local status=0 lint api
+  local status=0 lint api chaos
   if [[ $VISAVIS_CHROMEDRIVER == none ]]; then
     # What follows the first -- is for the tests themselves.
     if [[ " $* " == *' -- '* ]]; then set -- "$@" --skip desk_browser; else set -- "$@" -- --skip desk_browser; fi
@@ -39,9 +41,10 @@ run_tests() {
   cargo test "$@" || status=$?
   touch "$RUN/tests-ended"
   # Forgotten before they are waited for: once they have ended, their numbers may belong to other processes.
-  lint=$LINT_PID api=$API_PID LINT_PID='' API_PID=''
+  lint=$LINT_PID api=$API_PID chaos=$CHAOS_PID LINT_PID='' API_PID='' CHAOS_PID=''
   wait "$lint" || fail_with_log lint "lints or queries failed: $(cat "$RUN/lint-failed")"
   wait "$api" || fail_with_log schemathesis 'the API does not do as its document says'
+  wait "$chaos" || fail_with_log chaos 'jobs did not survive the chaos, or the audit found a violation'
   return $status
 }
 
