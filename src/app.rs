@@ -14,6 +14,7 @@ use tracing::info;
 use ready_file::ReadyFile;
 
 use crate::config::ServeArgs;
+use crate::images::binding;
 use crate::intake::{self, Intake};
 use crate::janitor;
 use crate::jobs;
@@ -111,6 +112,9 @@ impl Process {
         let broker = args.broker.broker()?;
         let mut intake = args.intake.intake(store.clone())?;
         intake.defaults.rates = args.vision.rates()?;
+        if !roles.iter().all(|role| matches!(role, Role::Relay | Role::Webhooks)) {
+            binding::check(&store, &intake.media).await?;
+        }
         // Made once, so that its warning is in the log once and near the top.
         let guard = args.outgoing.guard();
         Ok(Self { args, roles: roles.to_owned(), life, store, broker, intake, guard })

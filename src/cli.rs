@@ -1,5 +1,6 @@
 //! The command line. It is parsed here; each command has a file of its own.
 
+mod blobs;
 mod compare;
 mod dead_letters;
 mod docs;
@@ -69,6 +70,9 @@ enum Command {
     /// Import, count and delete identity records in the registry
     #[command(subcommand)]
     Identity(identity::IdentityCommand),
+    /// Show whether the blob store and the database belong together, and bind them
+    #[command(subcommand)]
+    Blobs(Box<blobs::BlobsCommand>),
     /// List what could not be processed, and send it again
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
@@ -153,6 +157,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Reviewer(command) => reviewer::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Wallet(command) => wallet::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Identity(command) => identity::run(command).await,
+            Command::Blobs(command) => blobs::run(*command).await,
             Command::DeadLetters(command) => dead_letters::run(command).await,
             Command::Parked(command) => parked::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Webhooks(command) => webhooks::run(command).await.map(|()| ExitCode::SUCCESS),

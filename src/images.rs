@@ -1,7 +1,9 @@
 //! Images as their owners see them: uploads, JPEG files behind signed URLs, and erasure.
 
+pub mod binding;
 pub mod erasure;
 mod renditions;
+pub mod stranded;
 mod uploads;
 
 use std::sync::Arc;
@@ -54,6 +56,15 @@ pub enum Error {
     /// Too much to do, or it takes too long. A later call may succeed.
     #[error("images cannot be made at the moment")]
     Busy,
+    /// The blob store and the database do not belong together.
+    #[error("{0}")]
+    Unbound(binding::Mismatch),
+    /// So many blobs are unknown that the database is probably not the store's own.
+    #[error(
+        "the database knows nothing of {unknown} of {listed} blobs: nothing was changed. Is it an old backup, or another \
+         database? If these blobs do belong to nothing, `visavis blobs quarantine --yes` sets them aside"
+    )]
+    ManyUnknown { unknown: u64, listed: u64 },
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]

@@ -198,6 +198,8 @@ impl From<images::Error> for ApiError {
             images::Error::Busy => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many images are being rendered: try again")
             }
+            // Neither arises while requests are served.
+            images::Error::Unbound(_) | images::Error::ManyUnknown { .. } => Self::internal(),
             images::Error::Store(error) => error.into(),
             images::Error::Media(error) => intake::Error::Media(error).into(),
         }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::output::{OutputArgs, table, time};
 use crate::config::{DatabaseArgs, IntakeArgs, VisionArgs};
+use crate::images::binding;
 use crate::intake::dead_letters::Redriven;
 
 #[derive(Subcommand)]
@@ -88,6 +89,7 @@ async fn redrive(args: RedriveArgs) -> anyhow::Result<ExitCode> {
     let letter = letter.with_context(|| format!("there is no dead letter {}", args.id))?;
     let mut intake = args.intake.intake(store)?;
     intake.defaults.rates = args.vision.rates()?;
+    binding::check(&intake.store, &intake.media).await?;
     let (outcome, text) = match intake.redrive(&letter).await? {
         Redriven::TakenIn => ("taken_in", "accepted, as if it had just arrived"),
         Redriven::Refused => ("refused", "refused again: `dead-letters list` shows why, first in the list"),

@@ -19,6 +19,7 @@ use crate::identity::Registry;
 use crate::identity::import::{Error, Importer};
 use crate::identity::registry::Put;
 use crate::identity::rows::{self, RowFault};
+use crate::images::binding;
 use crate::vision::DecodeParams;
 use crate::vision::decode;
 
@@ -192,6 +193,7 @@ async fn delete(args: DeleteArgs) -> anyhow::Result<ExitCode> {
 
 async fn registry(database: &DatabaseArgs, intake: &IntakeArgs) -> anyhow::Result<Registry> {
     let intake = intake.intake(database.store().await?)?;
+    binding::check(&intake.store, &intake.media).await?;
     Ok(Registry::new(intake.store, intake.media, intake.pepper))
 }
 

@@ -1,24 +1,27 @@
-//! Erasure on request, with a receipt, and cleaning up what a crash or a lost answer left behind.
+//! Erasure on request, with a receipt, and the deletion of the blobs of everything that was erased.
 
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
+use tracing::warn;
 
 use super::{Error, Images};
 use crate::domain::ids::JobId;
 use crate::domain::tenant::Account;
 use crate::domain::time::time;
-use crate::media::Media;
+use crate::media::{self, Media};
 use crate::store::Store;
-use crate::store::erasure::ErasureBatch;
+use crate::store::parked::WorkLoop;
 
-/// A blob is written before its row. If it has no row after this time, it never will.
-const STRANDED: Duration = Duration::from_hours(24);
-/// Blobs that are looked up at once.
-const CHUNK: usize = 512;
-/// Blobs deleted in one round.
-const ROUND: u64 = 10_000;
+/// Blobs that are taken from the list together.
+const BATCH: i64 = 256;
+/// Blobs that are deleted at once.
+const AT_ONCE: usize = 8;
+/// The time limit for deleting one blob, with the retries of a bucket.
+const PATIENCE: Duration = Duration::from_secs(25);
+/// A blob that was tried so often is stuck: somebody must look. By then it is half an hour old.
+pub const STUCK: i32 = 5;
 
 impl Images {
     /// Erases a job: images, renditions, sealed records, result, metadata, and what notices repeat of them. A job that
@@ -55,49 +58,72 @@ impl Images {
             receipt
         };
         // This includes what an earlier call left: a receipt means that everything is gone.
-        let batch = self.store.list_erasure_batch(account.tenant_id, id).await?;
-        remove(&self.store, &self.media, &batch).await?;
+        remove(&self.store, &self.media, &self.store.list_erasures(id).await?).await?;
         Ok(Some(receipt))
     }
 }
 
-/// Deletes the blobs, and then the rows, of what has no key any more. Returns how many images.
+/// Deletes the blobs of everything that was erased and is due. Each blob that cannot be deleted has a back-off of its
+/// own, and keeps no other.
 ///
 /// # Errors
-/// When the database or the blob store fails. The next call continues.
-pub async fn remove(store: &Store, media: &Media, batch: &ErasureBatch) -> Result<u64, Error> {
-    for (tenant, rendition) in &batch.renditions {
-        media.delete_rendition(*tenant, *rendition).await?;
+/// When the database or the blob store fails altogether. The next call continues.
+pub async fn delete_due_blobs(store: &Store, media: &Media) -> Result<(), Error> {
+    loop {
+        let due = store.claim_erasures(BATCH).await?;
+        let places: Vec<_> = due.iter().map(|erasure| erasure.place.clone()).collect();
+        let failed = finish(store, media, &places).await?;
+        // If nothing could be deleted, it may be the store. Then what is left waits for the next round.
+        if !failed.is_empty() && failed.len() == due.len() {
+            media.probe(PATIENCE).await?;
+        }
+        for (place, error) in failed {
+            let attempt = due.iter().find(|erasure| erasure.place == place).map_or(0, |erasure| erasure.attempt);
+            warn!(%place, attempt, %error, "an erased blob could not be deleted");
+            if attempt > STUCK {
+                store.park(WorkLoop::Erasure, &place, None, "the blob store does not delete this blob").await?;
+            }
+        }
+        if i64::try_from(due.len()).unwrap_or(BATCH) < BATCH {
+            return Ok(());
+        }
     }
-    for (tenant, image) in &batch.images {
-        media.delete_image(*tenant, *image).await?;
-    }
-    if batch.images.is_empty() && batch.renditions.is_empty() {
-        return Ok(0);
-    }
-    Ok(store.delete_erased(batch).await?)
 }
 
-/// Deletes blobs that belong to no row, a day after they were written. Returns how many. Nobody could ever read them:
-/// their keys were never committed.
+/// Deletes these erased blobs at once, whatever their back-off. Each is tried, even if another fails.
 ///
 /// # Errors
-/// When the database or the blob store fails. The next call continues.
-pub async fn remove_stranded(store: &Store, media: &Media) -> Result<u64, Error> {
-    let moment = store.ago(STRANDED).await?;
-    let mut removed = media.delete_leftovers(moment).await?;
-    let mut chunks = std::pin::pin!(media.blobs_before(moment).try_chunks(CHUNK));
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| error.1)?;
-        let ids: Vec<_> = chunk.iter().map(|blob| blob.id).collect();
-        let orphans = store.list_orphans(&ids).await?;
-        for blob in chunk.iter().filter(|blob| orphans.contains(&blob.id)) {
-            media.delete_blob(blob).await?;
-            removed += 1;
+/// When the database or the blob store fails. The janitor continues.
+pub(super) async fn remove(store: &Store, media: &Media, places: &[String]) -> Result<(), Error> {
+    let failed = finish(store, media, places).await?;
+    failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error.into()))
+}
+
+/// Adds the places to the erasure log, deletes the blobs, and strikes what is done off the list. Returns what could not
+/// be deleted.
+async fn finish(store: &Store, media: &Media, places: &[String]) -> Result<Vec<(String, media::Error)>, Error> {
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
+    let logged = media.log_erasures(places).await;
+    let deleting = places.to_owned().into_iter().map(|place| {
+        let media = media.clone();
+        async move {
+            let deleted = media.delete_place(&place, PATIENCE).await;
+            (place, deleted)
         }
-        if removed >= ROUND {
-            break;
+    });
+    let deleted: Vec<_> = stream::iter(deleting).buffer_unordered(AT_ONCE).collect().await;
+    // A full store takes no log entry. Its blobs are deleted even so, and their places stay listed until they are
+    // logged.
+    logged?;
+    let (mut done, mut failed) = (Vec::new(), Vec::new());
+    for (place, deleted) in deleted {
+        match deleted {
+            Ok(()) => done.push(place),
+            Err(error) => failed.push((place, error)),
         }
     }
-    Ok(removed)
+    store.finish_erasures(&done).await?;
+    Ok(failed)
 }

@@ -71,8 +71,8 @@ impl Images {
     /// # Errors
     /// When a machine fails. The janitor finishes what was begun.
     pub async fn delete_upload(&self, account: Account, id: ImageId) -> Result<bool, Error> {
-        let Some(batch) = self.store.erase_upload_keys(account, id).await? else { return Ok(false) };
-        remove(&self.store, &self.media, &batch).await?;
+        let Some(places) = self.store.erase_upload(account, id).await? else { return Ok(false) };
+        remove(&self.store, &self.media, &places).await?;
         Ok(true)
     }
 }

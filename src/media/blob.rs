@@ -11,7 +11,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Place;
 use object_store::prefix::PrefixStore;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig};
 use uuid::Uuid;
 
 use super::Error;
@@ -29,6 +29,8 @@ pub struct BlobStore {
     inner: Arc<dyn ObjectStore>,
     /// The folder, if the store is one.
     folder: Option<PathBuf>,
+    /// What messages call it.
+    name: Arc<str>,
 }
 
 /// A bucket, and the credentials for it.
@@ -48,7 +50,7 @@ pub struct S3Settings {
 /// A blob in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
-    pub(super) place: String,
+    pub place: String,
     /// The last part of its place.
     pub id: Uuid,
 }
@@ -65,7 +67,8 @@ impl BlobStore {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(path).map_err(wrong)?;
-        Ok(Self { inner: Arc::new(LocalFileSystem::new_with_prefix(path)?), folder: Some(path.to_owned()) })
+        let name = path.display().to_string().into();
+        Ok(Self { inner: Arc::new(LocalFileSystem::new_with_prefix(path)?), folder: Some(path.to_owned()), name })
     }
 
     /// Stores blobs in a bucket, addressed by path. Does not check whether the bucket exists.
@@ -92,12 +95,28 @@ impl BlobStore {
             builder = builder.with_endpoint(endpoint.trim_end_matches('/')).with_allow_http(local);
         }
         let store = PrefixStore::new(builder.build()?, Place::from(settings.prefix.as_str()));
-        Ok(Self { inner: Arc::new(store), folder: None })
+        let name = format!("s3://{}/{}", settings.bucket, settings.prefix).into();
+        Ok(Self { inner: Arc::new(store), folder: None, name })
+    }
+
+    /// What messages call this store: its folder, or its bucket and prefix.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) async fn put(&self, place: &str, bytes: Bytes) -> Result<(), Error> {
         self.inner.put(&Place::from(place), bytes.into()).await?;
         Ok(())
+    }
+
+    /// Writes a blob unless there is one. Of several writers at once, only the first succeeds, if the server can tell.
+    pub(super) async fn create(&self, place: &str, bytes: Bytes) -> Result<(), Error> {
+        let (at, mode) = (Place::from(place), PutOptions::from(PutMode::Create));
+        match self.inner.put_opts(&at, bytes.clone().into(), mode).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+            Err(object_store::Error::NotImplemented { .. }) => self.put(place, bytes).await,
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(super) async fn get(&self, place: &str) -> Result<Bytes, Error> {
@@ -128,7 +147,8 @@ impl BlobStore {
         })
     }
 
-    /// A write to a folder first goes to a file `<name>#<n>`, which a crash leaves behind. Listings do not show it.
+    /// A write to a folder first goes to a file `<name>#<n>`, which a crash leaves behind. Listings do not show it. One
+    /// that cannot be deleted stays, and does not keep the others.
     pub(super) async fn delete_leftovers(
         &self,
         folders: &'static [&'static str],
@@ -138,10 +158,11 @@ impl BlobStore {
         let path = root.display().to_string();
         let delete = move || {
             let mut deleted = 0;
+            let mut first = Ok(());
             for folder in folders {
-                delete_leftovers_in(&root.join(folder), moment.into(), &mut deleted)?;
+                first = first.and(delete_leftovers_in(&root.join(folder), moment.into(), &mut deleted));
             }
-            Ok(deleted)
+            first.map(|()| deleted)
         };
         let deleted =
             tokio::task::spawn_blocking(delete).await.unwrap_or_else(|fault| Err(std::io::Error::other(fault)));
@@ -154,18 +175,21 @@ fn delete_leftovers_in(folder: &Path, moment: SystemTime, deleted: &mut u64) -> 
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };
+    let mut first = Ok(());
     for entry in entries {
         let entry = entry?;
         // If the entry is gone by now, nothing is left to do.
         let Ok(about) = entry.metadata() else { continue };
         if about.is_dir() {
-            delete_leftovers_in(&entry.path(), moment, deleted)?;
+            first = first.and(delete_leftovers_in(&entry.path(), moment, deleted));
         } else if is_leftover(&entry.file_name().to_string_lossy()) && about.modified()? < moment {
-            std::fs::remove_file(entry.path())?;
-            *deleted += 1;
+            match std::fs::remove_file(entry.path()) {
+                Ok(()) => *deleted += 1,
+                Err(error) => first = first.and(Err(error)),
+            }
         }
     }
-    Ok(())
+    first
 }
 
 fn is_leftover(name: &str) -> bool {

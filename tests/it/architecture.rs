@@ -84,6 +84,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "domain",
             "eval",
             "identity",
+            "images",
             "intake",
             "media",
             "net",

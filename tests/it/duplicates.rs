@@ -70,7 +70,7 @@ async fn a_picture_sent_with_another_reference_before_is_warned_about_within_its
     assert_eq!(world.count("SELECT count(*) FROM probe_prints").await, 6);
     world.execute("UPDATE probe_prints SET purge_at = now()").await;
     assert_eq!(duplicated(&api, &biden, &copy).await, None, "its time is over");
-    assert_eq!(world.store().erase_due_probe_hashes(100).await.unwrap(), 6);
+    assert_eq!(world.store().erase_due_probe_hashes(100, 0).await.unwrap(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,18 +1,16 @@
 //! The promise: what is erased, on request or when its retention ends, is nowhere any more.
 
-use std::fs::File;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use visavis::domain::ids::{ImageId, JobId};
 use visavis::domain::image::Variant;
 use visavis::domain::tenant::Account;
-use visavis::images::{Images, erasure};
+use visavis::images::Images;
 use visavis::janitor::erase_due;
 use visavis::store::jobs::Change;
 use visavis::store::renditions::{NewRendition, RenditionInsert, StoredKey};
@@ -325,55 +323,4 @@ async fn a_rendition_that_is_made_while_its_image_is_erased_is_not_kept() {
     };
     let (kept, ()) = tokio::join!(waiting, erasing);
     assert_eq!(kept, RenditionInsert::Gone);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn blobs_that_belong_to_nothing_are_removed_after_a_day_and_no_others() {
-    let world = World::without_broker().await;
-    let job = seen(&world).await;
-    let media = &world.intake.media;
-    let letter = Uuid::now_v7();
-    let key = media.put_dead_letter(letter, &Bytes::from_static(b"a body")).await.unwrap();
-    sqlx::query(
-        "INSERT INTO dead_letters (id, kind, code, detail, master_key_id, wrapped_key)
-                 VALUES ($1, 'undelivered_submission', 'x', 'x', $2, $3)",
-    )
-    .bind(letter)
-    .bind(&key.master_key_id)
-    .bind(&key.wrapped)
-    .execute(&world.pool)
-    .await
-    .unwrap();
-    let (old, young) = (ImageId::new(), ImageId::new());
-    for image in [old, young] {
-        media.put_image(world.tenant.id, image, &Bytes::from_static(b"no row")).await.unwrap();
-    }
-    media.put_rendition(world.tenant.id, Uuid::now_v7(), &Bytes::from_static(b"no row")).await.unwrap();
-    media.put_dead_letter(Uuid::now_v7(), &Bytes::from_static(b"no row")).await.unwrap();
-    media.put_portrait(Uuid::now_v7(), &Bytes::from_static(b"no row")).await.unwrap();
-    let folder = world.blobs.join(format!("images/{}", world.tenant.id));
-    for name in [format!("{}#1", Uuid::now_v7()), "README".to_owned()] {
-        std::fs::write(folder.join(name), b"half a write").unwrap();
-    }
-    assert_eq!(erasure::remove_stranded(world.store(), media).await.unwrap(), 0, "all are young");
-    age(&world.blobs, &folder.join(young.to_string()));
-    assert_eq!(erasure::remove_stranded(world.store(), media).await.unwrap(), 5);
-    assert!(folder.join("README").exists(), "what is not ours stays");
-    assert!(folder.join(young.to_string()).exists());
-    assert_eq!(media.get_dead_letter(letter, &key).await.unwrap(), "a body");
-    read(&world, job).await;
-    assert_eq!(blobs::count(&world.blobs), 4 + 1 + 1 + 1);
-}
-
-/// Makes every file except one look a day older.
-fn age(folder: &std::path::Path, spared: &std::path::Path) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            age(&path, spared);
-        } else if path != spared {
-            let then = SystemTime::now() - Duration::from_hours(25);
-            File::options().write(true).open(&path).unwrap().set_modified(then).unwrap();
-        }
-    }
 }

@@ -4,6 +4,7 @@
 pub mod action;
 pub mod api_key;
 pub mod backoff;
+pub mod blob;
 pub mod calibration;
 pub mod capture_os;
 pub mod challenge;

@@ -296,37 +296,40 @@ impl Store {
             .collect()
     }
 
-    /// Opens up to `limit` cases of jobs in review that have none. Such jobs come from before there were cases, or from
-    /// a process of an older version. Returns how many were opened.
+    /// Opens up to `limit` cases of jobs in review that have none, past the first `skip` ones. Such jobs come from
+    /// before there were cases, or from a process of an older version. Returns how many were opened.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn open_missing_cases(&self, limit: i64) -> Result<u64, Error> {
+    pub async fn open_missing_cases(&self, limit: i64, skip: i64) -> Result<u64, Error> {
         let opened = sqlx::query!(
             "INSERT INTO review_cases (job_id, tenant_id, sandbox, score, risks, opened_at, lapses_at)
              SELECT id, tenant_id, sandbox, case_score(result), case_risks(result), finished_at, purge_at
              FROM jobs
              WHERE verdict = 'in_review' AND erased_at IS NULL AND purge_at > now()
                AND NOT EXISTS (SELECT 1 FROM review_cases WHERE job_id = jobs.id)
-             ORDER BY purge_at LIMIT $1 ON CONFLICT (job_id) DO NOTHING",
+             ORDER BY purge_at, id LIMIT $1 OFFSET $2 ON CONFLICT (job_id) DO NOTHING",
             limit,
+            skip,
         )
         .execute(&self.pool)
         .await?;
         Ok(opened.rows_affected())
     }
 
-    /// Closes up to `limit` cases whose images were erased before anybody decided. Returns how many.
+    /// Closes up to `limit` cases whose images were erased before anybody decided, past the first `skip` ones. Returns
+    /// how many.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn close_lapsed_cases(&self, limit: i64) -> Result<u64, Error> {
+    pub async fn close_lapsed_cases(&self, limit: i64, skip: i64) -> Result<u64, Error> {
         let closed = sqlx::query!(
             "UPDATE review_cases SET state = 'lapsed', holder = NULL, taken_at = NULL, lease_until = NULL
              WHERE job_id IN (SELECT job_id FROM review_cases
                               WHERE lapses_at <= now() AND state IN ('waiting', 'second', 'disputed')
-                              ORDER BY lapses_at LIMIT $1 FOR UPDATE SKIP LOCKED)",
+                              ORDER BY lapses_at, job_id LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED)",
             limit,
+            skip,
         )
         .execute(&self.pool)
         .await?;

@@ -5,8 +5,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::erasures::insert_erasures;
 use super::replies::ReplyAddress;
 use super::{Error, Store, Tx};
+use visavis_domain::blob::BlobPlace;
 use visavis_domain::ids::{JobId, TenantId};
 use visavis_domain::job::Failure;
 
@@ -125,37 +127,29 @@ impl Store {
         Ok(())
     }
 
-    /// Erases the keys of up to `limit` kept bodies that are older than `age`, and returns the ids of their letters.
+    /// Erases the keys of up to `limit` kept bodies that are older than `age`, past the first `skip` ones. Returns how
+    /// many.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn erase_old_bodies(&self, age: Duration, limit: i64) -> Result<Vec<Uuid>, Error> {
+    pub async fn erase_old_bodies(&self, age: Duration, limit: i64, skip: i64) -> Result<u64, Error> {
+        let mut tx = self.begin().await?;
         let ids = sqlx::query_scalar!(
-            "UPDATE dead_letters SET wrapped_key = ''
+            "UPDATE dead_letters SET wrapped_key = NULL, master_key_id = NULL
              WHERE id IN (SELECT id FROM dead_letters
                           WHERE wrapped_key IS NOT NULL AND created_at < now() - make_interval(secs => $1)
-                          LIMIT $2 FOR UPDATE SKIP LOCKED)
+                          ORDER BY id LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED)
              RETURNING id",
             age.as_secs_f64(),
             limit,
+            skip,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *tx.inner)
         .await?;
-        Ok(ids)
-    }
-
-    /// Marks bodies as gone, once their blobs are deleted.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn forget_erased_bodies(&self, ids: &[Uuid]) -> Result<(), Error> {
-        sqlx::query!(
-            "UPDATE dead_letters SET wrapped_key = NULL, master_key_id = NULL WHERE id = ANY($1) AND wrapped_key = ''",
-            ids,
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        let places: Vec<_> = ids.iter().map(|id| (BlobPlace::DeadLetter(*id).to_string(), None)).collect();
+        insert_erasures(&mut tx, &places).await?;
+        tx.commit().await?;
+        Ok(ids.len() as u64)
     }
 
     /// Whether the job exists, in any account.

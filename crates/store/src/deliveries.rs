@@ -257,18 +257,20 @@ impl Store {
         tx.commit().await
     }
 
-    /// Deletes up to `limit` deliveries that ended long ago, with their attempts. Returns how many.
+    /// Deletes up to `limit` deliveries that ended long ago, with their attempts, past the first `skip` ones. Returns
+    /// how many.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn forget_old_deliveries(&self, limit: i64) -> Result<u64, Error> {
+    pub async fn forget_old_deliveries(&self, limit: i64, skip: i64) -> Result<u64, Error> {
         let deleted = sqlx::query!(
             "DELETE FROM deliveries WHERE (event_id, endpoint_id) IN
                  (SELECT event_id, endpoint_id FROM deliveries
                   WHERE state <> 'pending' AND finished_at <= now() - make_interval(secs => $2)
-                  ORDER BY finished_at LIMIT $1 FOR UPDATE SKIP LOCKED)",
+                  ORDER BY finished_at, event_id LIMIT $1 OFFSET $3 FOR UPDATE SKIP LOCKED)",
             limit,
             KEPT.as_secs_f64(),
+            skip,
         )
         .execute(&self.pool)
         .await?;

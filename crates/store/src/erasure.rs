@@ -1,30 +1,24 @@
-//! Erasure. The keys go first, in one commit: without them the bytes are noise everywhere, in backups too. Blobs and
-//! rows follow. Until then they are listed as a batch that the janitor works through.
+//! Erasure. The keys go first, with the rows that hold them: without a key the bytes are noise everywhere, in backups
+//! too. The same commit writes the places of the blobs to `erasures`, from where they are deleted.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::erasures::insert_erasures;
 use super::jobs::{job_state, summary};
 use super::replies::{ReplyAddress, ReplyType};
 use super::signals::Signal;
 use super::{Error, Store, Tx};
+use visavis_domain::blob::BlobPlace;
 use visavis_domain::ids::{ImageId, JobId, TenantId};
 use visavis_domain::job::{JobState, Verdict};
 use visavis_domain::notice::{self, JobSummary};
 use visavis_domain::tenant::Account;
 use visavis_domain::webhook::EventType;
-
-/// Images and renditions that have no key any more. Their blobs and rows are to be deleted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ErasureBatch {
-    pub images: Vec<(TenantId, ImageId)>,
-    pub renditions: Vec<(TenantId, Uuid)>,
-}
 
 /// A job that nobody else can change until the transaction ends.
 pub struct LockedJob {
@@ -91,26 +85,15 @@ impl Tx {
     /// When the database fails.
     pub async fn erase_keys(&mut self, job: &LockedJob) -> Result<ErasedCounts, Error> {
         let (tenant_id, job_id) = (job.account.tenant_id.0, job.summary.id.0);
-        // Images first: making a rendition takes a lock on its image.
-        let images = sqlx::query!(
-            "UPDATE images SET wrapped_key = NULL, purge_at = now()
-             WHERE tenant_id = $1 AND job_id = $2 AND wrapped_key IS NOT NULL",
+        // Images are locked first: making a rendition takes a lock on its image.
+        let images = sqlx::query_scalar!(
+            "SELECT id FROM images WHERE tenant_id = $1 AND job_id = $2 ORDER BY id FOR UPDATE",
             tenant_id,
             job_id,
         )
-        .execute(&mut *self.inner)
-        .await?
-        .rows_affected();
-        let renditions = sqlx::query!(
-            "UPDATE renditions SET wrapped_key = NULL
-             WHERE tenant_id = $1 AND image_id IN (SELECT id FROM images WHERE tenant_id = $1 AND job_id = $2)
-               AND wrapped_key IS NOT NULL",
-            tenant_id,
-            job_id,
-        )
-        .execute(&mut *self.inner)
-        .await?
-        .rows_affected();
+        .fetch_all(&mut *self.inner)
+        .await?;
+        let (images, renditions) = self.delete_images(&images).await?;
         let records =
             sqlx::query!("DELETE FROM sealed_records WHERE tenant_id = $1 AND job_id = $2", tenant_id, job_id)
                 .execute(&mut *self.inner)
@@ -119,7 +102,43 @@ impl Tx {
         sqlx::query!("DELETE FROM probe_prints WHERE tenant_id = $1 AND job_id = $2", tenant_id, job_id)
             .execute(&mut *self.inner)
             .await?;
+        let erased = BlobPlace::Job(job.account.tenant_id, job.summary.id).to_string();
+        insert_erasures(self, &[(erased, Some(job_id))]).await?;
         Ok(ErasedCounts { images, renditions, records })
+    }
+
+    /// Deletes these images and their renditions with their keys, and writes down which blobs are to be deleted. The
+    /// caller holds the locks of the images. Returns how many images and renditions had a key.
+    async fn delete_images(&mut self, ids: &[Uuid]) -> Result<(u64, u64), Error> {
+        let renditions = sqlx::query!(
+            r#"DELETE FROM renditions WHERE image_id = ANY($1)
+               RETURNING tenant_id, id, image_id, wrapped_key IS NOT NULL AS "has_key!""#,
+            ids,
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        let images = sqlx::query!(
+            r#"DELETE FROM images WHERE id = ANY($1)
+               RETURNING tenant_id, id, job_id, wrapped_key IS NOT NULL AS "has_key!""#,
+            ids,
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        let jobs: BTreeMap<_, _> = images.iter().map(|image| (image.id, image.job_id)).collect();
+        let counts = (
+            images.iter().filter(|image| image.has_key).count() as u64,
+            renditions.iter().filter(|rendition| rendition.has_key).count() as u64,
+        );
+        let renditions = renditions.into_iter().map(|row| {
+            let job = jobs.get(&row.image_id).copied().flatten();
+            (BlobPlace::Rendition(TenantId(row.tenant_id), row.id).to_string(), job)
+        });
+        let images = images
+            .into_iter()
+            .map(|row| (BlobPlace::Image(TenantId(row.tenant_id), ImageId(row.id)).to_string(), row.job_id));
+        let places: Vec<_> = renditions.chain(images).collect();
+        insert_erasures(self, &places).await?;
+        Ok(counts)
     }
 
     /// Ends the job if it has not ended, and keeps only what the receipt needs.
@@ -205,135 +224,51 @@ impl Tx {
 }
 
 impl Store {
-    /// Erases the keys of up to `limit` images whose retention has ended, and of their renditions. Nobody can read them
-    /// from then on. Also returns images whose erasure an earlier call began but did not finish.
+    /// Erases up to `limit` images whose retention has ended, and their renditions, past the first `skip` ones that
+    /// are due. Nobody can read them from then on. Returns how many.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn erase_due_keys(&self, limit: i64) -> Result<ErasureBatch, Error> {
+    pub async fn erase_due_images(&self, limit: i64, skip: i64) -> Result<u64, Error> {
         let mut tx = self.begin().await?;
-        let rows = sqlx::query!(
-            "UPDATE images SET wrapped_key = NULL
-             WHERE id IN (SELECT id FROM images WHERE purge_at <= now()
-                          ORDER BY purge_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-             RETURNING tenant_id, id",
+        let due = sqlx::query_scalar!(
+            "SELECT id FROM images WHERE purge_at <= now()
+             ORDER BY purge_at, id LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED",
             limit,
+            skip,
         )
         .fetch_all(&mut *tx.inner)
         .await?;
-        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-        let renditions = sqlx::query!(
-            "UPDATE renditions SET wrapped_key = NULL WHERE image_id = ANY($1) RETURNING tenant_id, id",
-            &ids,
-        )
-        .fetch_all(&mut *tx.inner)
-        .await?;
+        tx.delete_images(&due).await?;
         tx.commit().await?;
-        Ok(ErasureBatch {
-            images: rows.into_iter().map(|row| (TenantId(row.tenant_id), ImageId(row.id))).collect(),
-            renditions: renditions.into_iter().map(|row| (TenantId(row.tenant_id), row.id)).collect(),
-        })
+        Ok(due.len() as u64)
     }
 
-    /// Erases the keys of an upload and its renditions. `None` if the account has no such upload.
+    /// Erases an upload and its renditions. Returns the places of their blobs, or `None` if the account has no such
+    /// upload.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn erase_upload_keys(&self, account: Account, id: ImageId) -> Result<Option<ErasureBatch>, Error> {
+    pub async fn erase_upload(&self, account: Account, id: ImageId) -> Result<Option<Vec<String>>, Error> {
         let mut tx = self.begin().await?;
-        let rows = sqlx::query!(
-            "UPDATE images SET wrapped_key = NULL, purge_at = now()
-             WHERE tenant_id = $1 AND sandbox = $2 AND id = $3 AND role = 'upload' AND wrapped_key IS NOT NULL",
+        let found = sqlx::query_scalar!(
+            "SELECT id FROM images
+             WHERE tenant_id = $1 AND sandbox = $2 AND id = $3 AND role = 'upload' AND wrapped_key IS NOT NULL
+             FOR UPDATE",
             account.tenant_id.0,
             account.sandbox,
             id.0,
         )
-        .execute(&mut *tx.inner)
-        .await?
-        .rows_affected();
-        if rows == 0 {
-            return Ok(None);
-        }
-        let renditions = sqlx::query_scalar!(
-            "UPDATE renditions SET wrapped_key = NULL WHERE tenant_id = $1 AND image_id = $2 RETURNING id",
-            account.tenant_id.0,
-            id.0,
-        )
-        .fetch_all(&mut *tx.inner)
+        .fetch_optional(&mut *tx.inner)
         .await?;
+        let Some(found) = found else { return Ok(None) };
+        let renditions = sqlx::query_scalar!("SELECT id FROM renditions WHERE image_id = $1", found)
+            .fetch_all(&mut *tx.inner)
+            .await?;
+        tx.delete_images(&[found]).await?;
         tx.commit().await?;
         let tenant_id = account.tenant_id;
-        let renditions = renditions.into_iter().map(|id| (tenant_id, id)).collect();
-        Ok(Some(ErasureBatch { images: vec![(tenant_id, id)], renditions }))
-    }
-
-    /// The images and renditions of an erased job that are still to be deleted.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn list_erasure_batch(&self, tenant_id: TenantId, job_id: JobId) -> Result<ErasureBatch, Error> {
-        let images = sqlx::query_scalar!(
-            "SELECT id FROM images WHERE tenant_id = $1 AND job_id = $2 AND wrapped_key IS NULL",
-            tenant_id.0,
-            job_id.0,
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        let renditions = sqlx::query_scalar!(
-            "SELECT id FROM renditions WHERE tenant_id = $1 AND image_id = ANY($2) AND wrapped_key IS NULL",
-            tenant_id.0,
-            &images,
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(ErasureBatch {
-            images: images.into_iter().map(|id| (tenant_id, ImageId(id))).collect(),
-            renditions: renditions.into_iter().map(|id| (tenant_id, id)).collect(),
-        })
-    }
-
-    /// Deletes the rows of images and renditions whose blobs are gone. Returns how many images.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn delete_erased(&self, batch: &ErasureBatch) -> Result<u64, Error> {
-        let images: Vec<_> = batch.images.iter().map(|(_, id)| id.0).collect();
-        let renditions: Vec<_> = batch.renditions.iter().map(|(_, id)| *id).collect();
-        let mut tx = self.begin().await?;
-        sqlx::query!("DELETE FROM renditions WHERE id = ANY($1) AND wrapped_key IS NULL", &renditions)
-            .execute(&mut *tx.inner)
-            .await?;
-        let deleted = sqlx::query!("DELETE FROM images WHERE id = ANY($1) AND wrapped_key IS NULL", &images)
-            .execute(&mut *tx.inner)
-            .await?
-            .rows_affected();
-        tx.commit().await?;
-        Ok(deleted)
-    }
-
-    /// The time so long ago.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn ago(&self, time: Duration) -> Result<DateTime<Utc>, Error> {
-        let ago = sqlx::query_scalar!(r#"SELECT now() - make_interval(secs => $1) AS "ago!""#, time.as_secs_f64(),);
-        Ok(ago.fetch_one(&self.pool).await?)
-    }
-
-    /// Which of these blob ids no row refers to.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn list_orphans(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, Error> {
-        let orphans = sqlx::query_scalar!(
-            r#"SELECT id AS "id!" FROM unnest($1::uuid[]) AS blob (id)
-               WHERE NOT EXISTS (SELECT 1 FROM images WHERE images.id = blob.id)
-                 AND NOT EXISTS (SELECT 1 FROM renditions WHERE renditions.id = blob.id)
-                 AND NOT EXISTS (SELECT 1 FROM identity_registry WHERE identity_registry.id = blob.id)
-                 AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE dead_letters.id = blob.id
-                                                              AND wrapped_key IS NOT NULL)"#,
-            ids,
-        );
-        Ok(orphans.fetch_all(&self.pool).await?)
+        let places = renditions.into_iter().map(|id| BlobPlace::Rendition(tenant_id, id));
+        Ok(Some(places.chain([BlobPlace::Image(tenant_id, id)]).map(|place| place.to_string()).collect()))
     }
 }

@@ -16,6 +16,7 @@ use signals::{Signal, Signals};
 
 pub mod api_keys;
 pub mod audit_log;
+pub mod blob_store;
 pub mod cases;
 pub mod challenges;
 pub mod dead_letters;
@@ -24,6 +25,7 @@ pub mod deliveries;
 pub mod delivery_ledger;
 pub mod due_jobs;
 pub mod erasure;
+pub mod erasures;
 pub mod event_tails;
 pub mod events;
 pub mod holding;

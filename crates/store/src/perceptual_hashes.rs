@@ -74,15 +74,16 @@ impl Store {
         Ok(Some((1 + found.count(), latest)))
     }
 
-    /// Erases up to `limit` hashes whose retention has ended. Returns how many.
+    /// Erases up to `limit` hashes whose retention has ended, past the first `skip` ones. Returns how many.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn erase_due_probe_hashes(&self, limit: i64) -> Result<u64, Error> {
+    pub async fn erase_due_probe_hashes(&self, limit: i64, skip: i64) -> Result<u64, Error> {
         let erased = sqlx::query!(
             "DELETE FROM probe_prints WHERE job_id IN
-                 (SELECT job_id FROM probe_prints WHERE purge_at <= now() ORDER BY purge_at LIMIT $1 FOR UPDATE SKIP LOCKED)",
+                 (SELECT job_id FROM probe_prints WHERE purge_at <= now() ORDER BY purge_at, job_id LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED)",
             limit,
+            skip,
         )
         .execute(&self.pool)
         .await?;

@@ -3,7 +3,9 @@
 
 use uuid::Uuid;
 
-use super::{Error, Store};
+use super::erasures::insert_erasures;
+use super::{Error, Store, Tx};
+use visavis_domain::blob::BlobPlace;
 use visavis_domain::identity::IdType;
 
 /// An entry as stored. The portrait is in the blob store, under the entry's id.
@@ -93,6 +95,7 @@ impl Store {
         )
         .execute(&mut *tx.inner)
         .await?;
+        erase_portraits(&mut tx, replaced.as_slice()).await?;
         tx.commit().await?;
         Ok(replaced)
     }
@@ -115,13 +118,16 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn delete_registry_entry(&self, id_type: IdType, number_hmac: &[u8]) -> Result<Option<Uuid>, Error> {
+        let mut tx = self.begin().await?;
         let id = sqlx::query_scalar!(
             "DELETE FROM identity_registry WHERE id_type = $1 AND number_hmac = $2 RETURNING id",
             id_type.name(),
             number_hmac,
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *tx.inner)
         .await?;
+        erase_portraits(&mut tx, id.as_slice()).await?;
+        tx.commit().await?;
         Ok(id)
     }
 
@@ -130,14 +136,23 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn delete_registry_entries(&self, id_type: IdType, limit: i64) -> Result<Vec<Uuid>, Error> {
+        let mut tx = self.begin().await?;
         let ids = sqlx::query_scalar!(
             "DELETE FROM identity_registry WHERE id IN (SELECT id FROM identity_registry WHERE id_type = $1 LIMIT $2)
              RETURNING id",
             id_type.name(),
             limit,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *tx.inner)
         .await?;
+        erase_portraits(&mut tx, &ids).await?;
+        tx.commit().await?;
         Ok(ids)
     }
+}
+
+/// The caller deletes the blobs at once. If it fails to, the janitor does.
+async fn erase_portraits(tx: &mut Tx, ids: &[Uuid]) -> Result<(), Error> {
+    let places: Vec<_> = ids.iter().map(|id| (BlobPlace::Portrait(*id).to_string(), None)).collect();
+    insert_erasures(tx, &places).await
 }

@@ -98,16 +98,17 @@ impl Store {
         Ok(record)
     }
 
-    /// Erases up to `limit` records whose retention has ended. Returns how many.
+    /// Erases up to `limit` records whose retention has ended, past the first `skip` ones. Returns how many.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn erase_due_sealed(&self, limit: i64) -> Result<u64, Error> {
+    pub async fn erase_due_sealed(&self, limit: i64, skip: i64) -> Result<u64, Error> {
         let erased = sqlx::query!(
             "DELETE FROM sealed_records WHERE (job_id, purpose) IN
                  (SELECT job_id, purpose FROM sealed_records WHERE purge_at <= now()
-                  ORDER BY purge_at LIMIT $1 FOR UPDATE SKIP LOCKED)",
+                  ORDER BY purge_at, job_id LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED)",
             limit,
+            skip,
         )
         .execute(&self.pool)
         .await?;

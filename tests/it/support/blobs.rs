@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 
@@ -34,10 +35,15 @@ impl Drop for Hung {
     }
 }
 
-/// The number of files below a folder.
-pub fn count(folder: &Path) -> usize {
+/// The number of sealed blobs in a store.
+pub fn count(store: &Path) -> usize {
+    ["images", "renditions", "identity", "dead"].iter().map(|folder| files(&store.join(folder)).len()).sum()
+}
+
+/// Every file below a folder.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("a folder of ours").path());
-    entries.map(|path| if path.is_dir() { count(&path) } else { 1 }).sum()
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// The content of every file below.
@@ -47,4 +53,27 @@ pub fn contents(folder: &Path) -> Vec<Vec<u8>> {
         if path.is_dir() { contents(&path) } else { vec![fs::read(&path).expect("a file of ours can be read")] }
     });
     files.flatten().collect()
+}
+
+/// Makes every blob except one look a day older.
+pub fn age(store: &Path, spared: &Path) {
+    for path in files(store) {
+        if path != spared {
+            let then = SystemTime::now() - Duration::from_hours(25);
+            let file = fs::File::options().write(true).open(&path).expect("a blob of ours can be written");
+            file.set_modified(then).expect("its time can be set");
+        }
+    }
+}
+
+/// A blob that cannot be deleted: a folder that holds a file is in its place.
+pub fn poison(place: &Path) {
+    let _ = fs::remove_file(place);
+    fs::create_dir_all(place).expect("a folder can be made");
+    fs::write(place.join("poison"), b"").expect("a file can be written");
+}
+
+/// Makes a blob that was poisoned one that can be deleted.
+pub fn cure(place: &Path) {
+    fs::remove_dir_all(place).expect("the folder is ours");
 }
