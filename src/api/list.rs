@@ -50,7 +50,7 @@ struct JobsQuery {
     created_before: Option<String>,
 }
 
-/// A page of jobs, newest first.
+/// A page of jobs, newest first. If few jobs match, a page may be short or empty and still have a next one.
 #[derive(Serialize, ToSchema)]
 struct JobList {
     /// Each as `GET /v1/jobs/{id}` answers it.
@@ -85,13 +85,9 @@ async fn list(
             text.parse().ok().map(JobId)
         })?;
     let filter = page.filter()?;
-    // One more than asked for shows whether there is a next page.
-    let fetched = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let mut jobs = context.store.list_jobs(caller.account, &filter, cursor, fetched).await?;
-    let more = jobs.len() > limit;
-    jobs.truncate(limit);
-    let next = jobs.last().filter(|_| more).map(|last| page.next(limit, last.summary.id));
-    Ok(Json(JobList { jobs: jobs.into_iter().map(JobAnswer::from).collect(), links: PageLinks { next } }))
+    let found = context.store.list_jobs(caller.account, &filter, cursor, limit).await?;
+    let next = found.next.map(|before| page.next(limit, before));
+    Ok(Json(JobList { jobs: found.jobs.into_iter().map(JobAnswer::from).collect(), links: PageLinks { next } }))
 }
 
 impl JobsQuery {
@@ -110,10 +106,10 @@ impl JobsQuery {
         })
     }
 
-    /// The path of the page after `last`, with the same filters.
-    fn next(&self, limit: usize, last: JobId) -> String {
+    /// The path of the page with the jobs before `before`, with the same filters.
+    fn next(&self, limit: usize, before: JobId) -> String {
         let mut query = Serializer::new(String::new());
-        query.append_pair("limit", &limit.to_string()).append_pair("cursor", &last.to_string());
+        query.append_pair("limit", &limit.to_string()).append_pair("cursor", &before.to_string());
         for (name, value) in [
             ("status", &self.status),
             ("state", &self.state),

@@ -49,6 +49,9 @@ pub mod views;
 pub mod wallets;
 pub mod webhook_endpoints;
 
+/// Any number: who migrates a database holds its advisory lock of this number.
+const MIGRATION_LOCK: i64 = 0x7669_7361_7669_7301;
+
 /// A handle to the database; clones share one pool.
 #[derive(Clone)]
 pub struct Store {
@@ -114,7 +117,27 @@ impl Store {
         // to.
         let mut connection = self.pool.acquire().await?.detach();
         sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
-        sqlx::migrate!("../../migrations").run(&mut connection).await?;
+        // Tried again and again, and not waited for: an index that is built concurrently waits for every session with a
+        // snapshot, and a session that waits for a lock has one.
+        while !sqlx::query_scalar::<_, bool>("SELECT pg_try_advisory_lock($1)")
+            .bind(MIGRATION_LOCK)
+            .fetch_one(&mut connection)
+            .await?
+        {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        // A concurrent build that was cut off leaves an index that no query uses. It is built again.
+        sqlx::query(
+            "DO $$ DECLARE broken regclass; BEGIN
+                 FOR broken IN SELECT indexrelid FROM pg_index JOIN pg_class ON oid = indexrelid
+                               WHERE NOT indisvalid AND relnamespace = current_schema()::regnamespace
+                 LOOP EXECUTE 'DROP INDEX ' || broken; END LOOP;
+             END $$",
+        )
+        .execute(&mut connection)
+        .await?;
+        let mut migrator = sqlx::migrate!("../../migrations");
+        migrator.set_locking(false).run(&mut connection).await?;
         Ok(connection.close().await?)
     }
 

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sqlx::types::Json;
+use tracing::warn;
 use uuid::Uuid;
 
 use super::decisions::reasons;
@@ -58,6 +61,41 @@ pub struct JobFilter {
     pub created_before: Option<DateTime<Utc>>,
 }
 
+impl JobFilter {
+    fn is_empty(&self) -> bool {
+        let Self { verdict, state, kind, created_after, created_before } = self;
+        verdict.is_none() && state.is_none() && kind.is_none() && created_after.is_none() && created_before.is_none()
+    }
+}
+
+/// A page of jobs, newest first.
+#[derive(Debug, Clone)]
+pub struct JobPage {
+    pub jobs: Vec<JobView>,
+    /// The page after this one has the jobs before this one. `None` if there are no more.
+    pub next: Option<JobId>,
+}
+
+/// Jobs that a first look for a filter goes through. Most filters match more than one of fifty.
+const FIRST_LOOK: usize = 1_000;
+/// Jobs that each further look goes through: 12 ms on two slow cores.
+const NEXT_LOOK: usize = 10_000;
+/// Jobs that a page goes through at most. A page of a filter that matches few jobs ends there, short or empty.
+const MOST_LOOKED_AT: usize = 100_000;
+
+/// Job ids begin with the time at which a process made them. Its clock may differ from the database's by so many
+/// milliseconds at most: one day.
+const CLOCKS_DIFFER: i64 = 86_400_000;
+
+/// What one look went through.
+struct Look {
+    /// Of the jobs that match.
+    ids: Vec<Uuid>,
+    looked_at: i64,
+    /// The oldest job that it looked at.
+    last: Option<Uuid>,
+}
+
 struct JobRow {
     id: Uuid,
     request_id: String,
@@ -67,10 +105,11 @@ struct JobRow {
     state: String,
     attempt: i32,
     verdict: Option<String>,
-    params: Json<JobParams>,
-    metadata: Json<BTreeMap<String, String>>,
-    result: Option<Json<Outcome>>,
-    failure: Option<Json<Failure>>,
+    // Read one by one: a job that this version cannot read must not break a page.
+    params: Json<Value>,
+    metadata: Json<Value>,
+    result: Option<Json<Value>>,
+    failure: Option<Json<Value>>,
     created_at: DateTime<Utc>,
     started_at: Option<DateTime<Utc>>,
     finished_at: Option<DateTime<Utc>>,
@@ -90,8 +129,8 @@ impl Store {
         let row = sqlx::query_as!(
             JobRow,
             r#"SELECT jobs.id, request_id, kind, jobs.sandbox, lane, jobs.state, attempt, jobs.verdict,
-                      params AS "params: Json<JobParams>", metadata AS "metadata: Json<BTreeMap<String, String>>",
-                      result AS "result: Json<Outcome>", failure AS "failure: Json<Failure>", jobs.created_at, started_at,
+                      params AS "params: Json<Value>", metadata AS "metadata: Json<Value>",
+                      result AS "result: Json<Value>", failure AS "failure: Json<Value>", jobs.created_at, started_at,
                       finished_at, erased_at, review.verdict AS "choice?", review.revision AS "revision?", decided_at,
                       entry.reasons AS "reasons?"
                FROM jobs
@@ -107,7 +146,8 @@ impl Store {
         row.map(JobView::try_from).transpose()
     }
 
-    /// Up to `limit` of the account's jobs, the newest first. With `cursor`, only those before it.
+    /// A page of up to `limit` of the account's jobs. With `cursor`, only those before it. The time that a page takes is
+    /// bounded: if few jobs match the filter, a page may be short, or empty, and have a next one.
     ///
     /// # Errors
     /// When the database fails.
@@ -116,43 +156,116 @@ impl Store {
         account: Account,
         filter: &JobFilter,
         cursor: Option<JobId>,
-        limit: i64,
-    ) -> Result<Vec<JobView>, Error> {
+        limit: usize,
+    ) -> Result<JobPage, Error> {
+        let mut place = filter.created_before.map_or(Uuid::max(), |time| first_id(time, CLOCKS_DIFFER + 1));
+        place = cursor.map_or(place, |id| place.min(id.0));
+        // One more than asked for shows whether there is a next page.
+        let mut look = if filter.is_empty() { limit + 1 } else { FIRST_LOOK.max(limit + 1) };
+        let (mut ids, mut looked_at) = (Vec::new(), 0);
+        let next = loop {
+            let found = self.look_for_jobs(account, filter, place, look, limit + 1 - ids.len()).await?;
+            ids.extend(found.ids);
+            if ids.len() > limit {
+                ids.truncate(limit);
+                break ids.last().copied();
+            }
+            let more = usize::try_from(found.looked_at).is_ok_and(|looked_at| looked_at == look);
+            let Some(last) = found.last.filter(|_| more) else { break None };
+            looked_at += look;
+            if looked_at >= MOST_LOOKED_AT {
+                break Some(last);
+            }
+            (place, look) = (last, NEXT_LOOK);
+        };
+        Ok(JobPage { jobs: self.show_jobs(account, &ids).await?, next: next.map(JobId) })
+    }
+
+    /// Goes through the account's `look` newest jobs before `place`, and finds up to `limit` that match.
+    async fn look_for_jobs(
+        &self,
+        account: Account,
+        filter: &JobFilter,
+        place: Uuid,
+        look: usize,
+        limit: usize,
+    ) -> Result<Look, Error> {
+        let looked = sqlx::query_as!(
+            Look,
+            // Only one half of the union runs: states that few jobs are in have an index of their own. The verdict of a
+            // case is looked up in a subquery and not in a join, which could be planned as a scan of all cases.
+            r#"WITH looked_at AS MATERIALIZED (
+                   (SELECT id, state, verdict, kind, created_at FROM jobs
+                    WHERE ($4::text IS NULL OR $4 = 'succeeded')
+                      AND tenant_id = $1 AND sandbox = $2 AND id < $3 AND id >= $9 ORDER BY id DESC LIMIT $10)
+                   UNION ALL
+                   (SELECT id, state, verdict, kind, created_at FROM jobs
+                    WHERE $4 <> 'succeeded' AND state <> 'succeeded' AND state = $4
+                      AND tenant_id = $1 AND sandbox = $2 AND id < $3 AND id >= $9 ORDER BY id DESC LIMIT $10))
+               SELECT ARRAY(
+                          SELECT id FROM looked_at
+                          WHERE ($4 IS NULL OR state = $4)
+                            AND ($5::text IS NULL OR $5 = CASE WHEN verdict = 'in_review'
+                                THEN coalesce((SELECT review.verdict FROM review_cases AS review WHERE review.job_id = id),
+                                              verdict)
+                                ELSE verdict END)
+                            AND ($6::text IS NULL OR kind = $6)
+                            AND ($7::timestamptz IS NULL OR created_at >= $7)
+                            AND ($8::timestamptz IS NULL OR created_at < $8)
+                          ORDER BY id DESC LIMIT $11) AS "ids!",
+                      (SELECT count(*) FROM looked_at) AS "looked_at!",
+                      (SELECT id FROM looked_at ORDER BY id LIMIT 1) AS last"#,
+            account.tenant_id.0,
+            account.sandbox,
+            place,
+            filter.state.map(JobState::name),
+            filter.verdict.map(Verdict::name),
+            filter.kind.map(Service::name),
+            filter.created_after,
+            filter.created_before,
+            filter.created_after.map_or(Uuid::nil(), |time| first_id(time, -CLOCKS_DIFFER)),
+            i64::try_from(look).unwrap_or(i64::MAX),
+            i64::try_from(limit).unwrap_or(i64::MAX),
+        );
+        Ok(looked.fetch_one(&self.pool).await?)
+    }
+
+    /// These jobs of the account, newest first. What this version cannot read is left out.
+    async fn show_jobs(&self, account: Account, ids: &[Uuid]) -> Result<Vec<JobView>, Error> {
         let rows = sqlx::query_as!(
             JobRow,
             r#"SELECT jobs.id, request_id, kind, jobs.sandbox, lane, jobs.state, attempt, jobs.verdict,
-                      params AS "params: Json<JobParams>", metadata AS "metadata: Json<BTreeMap<String, String>>",
-                      result AS "result: Json<Outcome>", failure AS "failure: Json<Failure>", jobs.created_at, started_at,
+                      params AS "params: Json<Value>", metadata AS "metadata: Json<Value>",
+                      result AS "result: Json<Value>", failure AS "failure: Json<Value>", jobs.created_at, started_at,
                       finished_at, erased_at, review.verdict AS "choice?", review.revision AS "revision?", decided_at,
                       entry.reasons AS "reasons?"
                FROM jobs
                LEFT JOIN review_cases AS review ON review.job_id = jobs.id AND review.verdict IS NOT NULL
                LEFT JOIN review_decisions AS entry ON entry.job_id = jobs.id AND entry.revision = review.revision
-               WHERE jobs.tenant_id = $1 AND jobs.sandbox = $2 AND jobs.id < $3
-                 -- The first part, so that few cases are looked up.
-                 AND ($4::text IS NULL OR jobs.verdict = $4 OR jobs.verdict = 'in_review')
-                 AND ($4::text IS NULL OR coalesce(review.verdict, jobs.verdict) = $4)
-                 AND ($5::text IS NULL OR jobs.state = $5)
-                 AND ($6::text IS NULL OR kind = $6)
-                 AND ($7::timestamptz IS NULL OR jobs.created_at >= $7)
-                 AND ($8::timestamptz IS NULL OR jobs.created_at < $8)
-               ORDER BY jobs.id DESC LIMIT $9"#,
+               WHERE jobs.tenant_id = $1 AND jobs.sandbox = $2 AND jobs.id = ANY($3)
+               ORDER BY jobs.id DESC"#,
             account.tenant_id.0,
             account.sandbox,
-            // Without a cursor the bound is the highest id: with a bound that may be absent, the index would not be
-            // used.
-            cursor.map_or(Uuid::max(), |id| id.0),
-            filter.verdict.map(Verdict::name),
-            filter.state.map(JobState::name),
-            filter.kind.map(Service::name),
-            filter.created_after,
-            filter.created_before,
-            limit,
+            ids,
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter().map(JobView::try_from).collect()
+        let read = |row: JobRow| {
+            let id = row.id;
+            JobView::try_from(row).inspect_err(|error| warn!(job = %id, %error, "left out of a list")).ok()
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
     }
+}
+
+/// The first id that a process may make at this time, plus or minus some milliseconds.
+fn first_id(time: DateTime<Utc>, milliseconds: i64) -> Uuid {
+    let since_epoch = time.timestamp_millis().saturating_add(milliseconds).clamp(0, (1 << 48) - 1);
+    Uuid::from_u128(u128::from(since_epoch.unsigned_abs()) << 80)
+}
+
+fn readable<T: DeserializeOwned>(value: Json<Value>, what: &'static str) -> Result<T, Error> {
+    serde_json::from_value(value.0).map_err(|_| Error::Unreadable { what })
 }
 
 impl TryFrom<JobRow> for JobView {
@@ -168,17 +281,19 @@ impl TryFrom<JobRow> for JobView {
             decided_at,
         });
         let verdict = choice.map(ReviewDecision::verdict).or_else(|| row.verdict.as_deref().and_then(Verdict::parse));
-        let outcome = row.result.map(|result| Outcome { verdict: verdict.unwrap_or(result.0.verdict), ..result.0 });
+        let result = row.result.map(|result| readable::<Outcome>(result, "result of a job")).transpose()?;
+        let outcome = result.map(|result| Outcome { verdict: verdict.unwrap_or(result.verdict), ..result });
+        let metadata = readable::<BTreeMap<String, String>>(row.metadata, "metadata of a job")?;
         Ok(Self {
-            summary: summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
-            params: row.params.0,
+            summary: summary(row.id, row.request_id, row.kind, row.sandbox, Json(metadata)),
+            params: readable::<JobParams>(row.params, "kind of job")?,
             lane: row.lane,
             state,
             attempt: row.attempt,
             verdict,
             outcome,
             review,
-            failure: row.failure.map(|failure| failure.0),
+            failure: row.failure.map(|failure| readable::<Failure>(failure, "failure of a job")).transpose()?,
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
