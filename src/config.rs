@@ -4,7 +4,7 @@
 
 mod places;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use ipnet::IpNet;
 use tracing::{info, warn};
 
 use crate::domain::evidence::Mode;
@@ -426,6 +427,9 @@ pub struct ApiArgs {
     /// MiB of request bodies that may be in memory at the same time; less than 240 counts as 240
     #[arg(long, env = "VISAVIS_BODY_BUDGET", default_value_t = 512)]
     pub body_budget: usize,
+    /// Proxies before this process, as addresses or networks with commas; their X-Forwarded-For is believed
+    #[arg(long, env = "VISAVIS_TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_network)]
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// How this process logs.
@@ -446,6 +450,11 @@ fn parse_mode(text: &str) -> Result<Mode, String> {
         "ACCURATE" => Ok(Mode::Accurate),
         _ => Err("must be FAST or ACCURATE".to_owned()),
     }
+}
+
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map_err(|_| "must be an address or a network, such as 10.0.0.0/8".to_owned())
 }
 
 fn parse_public_url(text: &str) -> Result<String, String> {

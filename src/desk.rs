@@ -3,9 +3,11 @@
 
 mod assets;
 mod case;
+mod client_address;
 mod csrf;
 mod dashboard;
 mod decide;
+mod device;
 mod error;
 mod form;
 mod history;
@@ -14,6 +16,7 @@ mod live;
 mod measures;
 mod pages;
 pub mod password;
+mod password_turns;
 mod queue;
 mod session;
 mod sign_in;
@@ -27,7 +30,7 @@ use axum::http::HeaderMap;
 use axum::response::Redirect;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
-use tokio::sync::Semaphore;
+use ipnet::IpNet;
 use tokio::time::MissedTickBehavior;
 use tracing::warn;
 
@@ -38,15 +41,12 @@ use crate::domain::rates::Rates;
 use crate::images::Images;
 use crate::lifecycle::Lifecycle;
 use crate::store::{self, Store};
+use password_turns::PasswordTurns;
 
 /// Bytes in a form, at most. The longest note, percent-encoded, needs most of it.
 const MAX_FORM_BYTES: usize = 64 << 10;
 /// The same for the form of a sign-in, which anybody may send: a login, a password and a path, percent-encoded.
 const MAX_SIGN_IN_BYTES: usize = 8 << 10;
-/// Passwords that may be checked at the same time. Each check takes a core and 19 MiB.
-const PASSWORD_TURNS: usize = 2;
-/// Requests that may wait for such a check: about half a second's work.
-const PASSWORD_QUEUE: usize = 40;
 /// Time between two searches for decisions that can no longer be undone.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
 /// Decisions that one search makes final.
@@ -64,24 +64,28 @@ struct DeskState {
     /// Clients reach us over TLS only, so cookies are `Secure`.
     is_secure: bool,
     /// Turns to check a password.
-    password_turns: Arc<Semaphore>,
-    /// Places to wait for such a turn.
-    password_queue: Semaphore,
+    password_turns: PasswordTurns,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    trusted_proxies: Vec<IpNet>,
     live: live::LiveUpdates,
     figures: dashboard::FigureCache,
 }
 
 impl Desk {
-    /// Starts two tasks: one makes decisions final, the other sends changes to open pages.
-    #[must_use]
+    /// Starts two tasks: one makes decisions final, the other sends changes to open pages. And a thread that checks
+    /// passwords. `trusted_proxies` are those whose `X-Forwarded-For` is believed.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
     pub fn start(
         store: Store,
         images: Images,
         pepper: Pepper,
         rates: Option<Rates>,
         is_secure: bool,
+        trusted_proxies: Vec<IpNet>,
         life: &Lifecycle,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let updates = live::LiveUpdates::start(store.clone(), life);
         life.spawn("desk's decisions", settle(store.clone(), life.clone()));
         let state = DeskState {
@@ -90,12 +94,12 @@ impl Desk {
             pepper,
             rates,
             is_secure,
-            password_turns: Arc::new(Semaphore::new(PASSWORD_TURNS)),
-            password_queue: Semaphore::new(PASSWORD_QUEUE),
+            password_turns: PasswordTurns::start()?,
+            trusted_proxies,
             live: updates,
             figures: dashboard::FigureCache::new(life),
         };
-        Self(Arc::new(state))
+        Ok(Self(Arc::new(state)))
     }
 
     /// All routes below `/desk`.

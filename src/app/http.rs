@@ -84,7 +84,8 @@ async fn context(process: &Process, public_url: &str, provider: Option<Provider>
     images.publish_keys().await.context("the signing keys cannot be published")?;
     let (pepper, rates) = (intake.pepper.clone(), intake.defaults.rates.clone());
     let is_secure = public_url.starts_with("https://");
-    let desk = Desk::start(store.clone(), images.clone(), pepper.clone(), rates, is_secure, life);
+    let proxies = args.api.trusted_proxies.clone();
+    let desk = Desk::start(store.clone(), images.clone(), pepper.clone(), rates, is_secure, proxies, life)?;
     let signing = images.clone();
     Ok(ApiContext {
         store: store.clone(),
@@ -149,7 +150,7 @@ fn serve(
     http2.keep_alive_interval(FIRST_REQUEST);
     http2.initial_stream_window_size(READ_AHEAD).initial_connection_window_size(READ_AHEAD_OF_STREAMS);
     Ok(async move {
-        let serving = server.serve(router.into_make_service());
+        let serving = server.serve(router.into_make_service_with_connect_info::<SocketAddr>());
         tokio::pin!(serving);
         tokio::select! {
             ended = &mut serving => return ended,

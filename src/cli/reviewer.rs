@@ -114,7 +114,7 @@ async fn add(args: ReviewerAddArgs) -> anyhow::Result<()> {
         bail!("--name must have 1 to 100 characters");
     }
     let tenant_id = super::organisation::find(&store, &args.organisation).await?;
-    if args.if_missing && store.find_reviewer(&login).await?.is_some() {
+    if args.if_missing && store.find_reviewer(&login, None).await?.is_some() {
         return print_password(&login, None, args.output);
     }
     let (password, is_made) = password(args.password_stdin)?;

@@ -1,8 +1,5 @@
 //! Signing in, signing out, and changing one's own password.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use askama::Template as _;
 use axum::Form;
 use axum::extract::{Query, State};
@@ -10,10 +7,11 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum_extra::extract::CookieJar;
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::info;
 
 use super::Desk;
+use super::client_address::ClientAddress;
+use super::device::Device;
 use super::error::DeskError;
 use super::form::{NoFields, SignedForm};
 use super::pages::{AccountPage, PageFrame, SignInPage};
@@ -21,9 +19,6 @@ use super::password;
 use super::session::{self, Session};
 use crate::domain::review::Reviewer;
 use crate::store::audit_log::AuditAction;
-
-/// How long a request waits for its turn to check a password.
-const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 pub(super) struct SignInQuery {
@@ -55,6 +50,7 @@ pub(super) async fn show(Query(query): Query<SignInQuery>) -> Result<Html<String
 
 pub(super) async fn sign_in(
     State(desk): State<Desk>,
+    ClientAddress(address): ClientAddress,
     jar: CookieJar,
     Form(form): Form<SignInForm>,
 ) -> Result<Response, DeskError> {
@@ -62,21 +58,27 @@ pub(super) async fn sign_in(
     let login = form.login.trim().to_lowercase();
     // Held from before the lock is read until the failure is counted. So many guesses at the same time count like
     // guesses one after the other.
-    let turn = turn(&desk).await?;
-    let known = if login.contains('\0') { None } else { store.find_reviewer(&login).await? };
+    let device = Device::find(&desk, &jar, &login);
+    let device_id = device.as_ref().map(Device::id);
+    let turn = match device_id {
+        Some(id) => desk.0.password_turns.of_known(id).await?,
+        None => desk.0.password_turns.of_stranger(address).await?,
+    };
+    let known = if login.contains('\0') { None } else { store.find_reviewer(&login, device_id).await? };
     let known = known.filter(|known| !known.is_locked);
     let hash = known.as_ref().map(|known| known.password_hash.clone());
-    let (is_right, turn) = in_turn(turn, move || password::verify(&form.password, hash.as_deref())).await?;
+    let (is_right, turn) = turn.run(move || password::verify(&form.password, hash.as_deref())).await?;
     if let Some(known) = known {
         let (token, cookie) = session::begin(desk.0.is_secure);
         let hmac = session::hmac(&desk.0.pepper, &token);
-        if is_right && store.insert_session(known.reviewer.id, &known.password_hash, &hmac).await? {
+        if is_right && store.insert_session(known.reviewer.id, &known.password_hash, &hmac, device_id).await? {
             store.record(&known.reviewer, AuditAction::SignedIn).await?;
             info!(reviewer = %known.reviewer.id.0, "signed in");
-            return Ok((jar.add(cookie), Redirect::to(within_desk(&form.next))).into_response());
+            let device = device.unwrap_or_else(Device::new).cookie(&desk, &login);
+            return Ok((jar.add(cookie).add(device), Redirect::to(within_desk(&form.next))).into_response());
         }
         if !is_right {
-            count_failure(&desk, &known.reviewer).await?;
+            count_failure(&desk, &known.reviewer, device_id).await?;
         }
     }
     drop(turn);
@@ -86,8 +88,8 @@ pub(super) async fn sign_in(
     Ok((StatusCode::UNAUTHORIZED, page).into_response())
 }
 
-async fn count_failure(desk: &Desk, reviewer: &Reviewer) -> Result<(), DeskError> {
-    if desk.0.store.count_failure(reviewer.id).await? {
+async fn count_failure(desk: &Desk, reviewer: &Reviewer, device: Option<&[u8]>) -> Result<(), DeskError> {
+    if desk.0.store.count_failure(reviewer.id, device).await? {
         desk.0.store.record(reviewer, AuditAction::LockedOut).await?;
         info!(reviewer = %reviewer.id.0, "locked out after too many wrong passwords");
     }
@@ -110,25 +112,28 @@ pub(super) async fn account(session: Session) -> Result<Html<String>, DeskError>
 
 pub(super) async fn change_password(
     State(desk): State<Desk>,
+    jar: CookieJar,
     SignedForm { session, fields, .. }: SignedForm<PasswordForm>,
 ) -> Result<Response, DeskError> {
     let refuse =
         |why: &str| Ok((StatusCode::UNPROCESSABLE_ENTITY, account_page(&session, Some(why), None)?).into_response());
     let login = session.reviewer().login.clone();
-    let turn = turn(&desk).await?;
-    let known = desk.0.store.find_reviewer(&login).await?.ok_or(DeskError::SignedOut)?;
+    let device = Device::find(&desk, &jar, &login);
+    let device_id = device.as_ref().map(Device::id);
+    let turn = desk.0.password_turns.of_known(&session.hmac()).await?;
+    let known = desk.0.store.find_reviewer(&login, device_id).await?.ok_or(DeskError::SignedOut)?;
     let hash = known.password_hash.clone();
-    let (is_right, turn) = in_turn(turn, move || password::verify(&fields.current, Some(&hash))).await?;
+    let (is_right, turn) = turn.run(move || password::verify(&fields.current, Some(&hash))).await?;
     if known.is_locked || !is_right {
         if !known.is_locked {
-            count_failure(&desk, &known.reviewer).await?;
+            count_failure(&desk, &known.reviewer, device_id).await?;
         }
         return refuse("The current password is wrong. After several wrong passwords you must wait 15 minutes.");
     }
     if fields.new != fields.again {
         return refuse("The two new passwords are not the same. Type the new password again.");
     }
-    let hashed = match in_turn(turn, move || password::hash(&fields.new)).await?.0 {
+    let hashed = match turn.run(move || password::hash(&fields.new)).await?.0 {
         Ok(hashed) => hashed,
         Err(fault) => return refuse(&format!("{fault}.")),
     };
@@ -136,22 +141,6 @@ pub(super) async fn change_password(
     desk.0.store.record(session.reviewer(), AuditAction::PasswordChanged).await?;
     let notice = "Your password is changed. You are signed out everywhere else.";
     Ok(account_page(&session, None, Some(notice))?.into_response())
-}
-
-/// Waits for a turn to check or hash a password. Each hash takes a core and 19 MiB, so only a few run at the same time,
-/// and only a limited number may wait.
-async fn turn(desk: &Desk) -> Result<OwnedSemaphorePermit, DeskError> {
-    let _place = desk.0.password_queue.try_acquire().map_err(|_| DeskError::Busy)?;
-    let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&desk.0.password_turns).acquire_owned());
-    turn.await.map_err(|_| DeskError::Busy)?.map_err(|_| DeskError::Busy)
-}
-
-/// Runs the work on a blocking thread. The thread keeps the turn to the end, even if the client goes away meanwhile.
-async fn in_turn<T: Send + 'static>(
-    turn: OwnedSemaphorePermit,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<(T, OwnedSemaphorePermit), DeskError> {
-    tokio::task::spawn_blocking(move || (work(), turn)).await.map_err(|_| DeskError::Unavailable)
 }
 
 fn page(login: &str, next: &str, error: Option<&str>, notice: Option<&str>) -> Result<Html<String>, DeskError> {

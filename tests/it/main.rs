@@ -23,6 +23,7 @@ mod desk_browser_strangers;
 mod desk_cases;
 mod desk_decisions;
 mod desk_session;
+mod desk_sign_in_flood;
 mod determinism;
 mod documents;
 mod duplicates;

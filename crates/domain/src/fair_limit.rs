@@ -48,9 +48,14 @@ impl<P: Eq + Hash> FairLimit<P> {
     /// At most `limit` at once, of which one party holds at most half, rounded up.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        let limit = limit.max(1);
+        Self::with_share(limit, limit.div_ceil(2))
+    }
+
+    /// At most `limit` at once, of which one party holds at most `share`. Both are at least 1.
+    #[must_use]
+    pub fn with_share(limit: usize, share: usize) -> Self {
         let state = SharedCounts { held: 0, parties: HashMap::new(), usual: FIRST_GUESS };
-        Self { state: Arc::new(Mutex::new(state)), limit, share: limit.div_ceil(2) }
+        Self { state: Arc::new(Mutex::new(state)), limit: limit.max(1), share: share.max(1) }
     }
 
     /// Begins something now, if the limit and the party's share allow it.

@@ -24,6 +24,8 @@ pub enum HashPurpose {
     Session,
     /// The token that a page sends back with each change.
     Csrf,
+    /// The signature and the name of the cookie by which a browser is known.
+    Device,
 }
 
 impl Pepper {
@@ -69,6 +71,7 @@ impl HashPurpose {
             Self::PerceptualHash => b"image-print\0",
             Self::Session => b"session\0",
             Self::Csrf => b"csrf\0",
+            Self::Device => b"device\0",
         }
     }
 }

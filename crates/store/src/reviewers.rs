@@ -106,16 +106,20 @@ impl Store {
             .collect())
     }
 
-    /// The reviewer with that login, unless they are disabled.
+    /// The reviewer with that login, unless they are disabled. A browser that has signed in before, `device`, has a lock
+    /// of its own.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn find_reviewer(&self, login: &str) -> Result<Option<ReviewerLogin>, Error> {
+    pub async fn find_reviewer(&self, login: &str, device: Option<&[u8]>) -> Result<Option<ReviewerLogin>, Error> {
         let row = sqlx::query!(
             r#"SELECT id, tenant_id, sandbox, login, name, is_lead, password_hash,
-                      coalesce(locked_until > now(), false) AS "is_locked!"
+                      coalesce(CASE WHEN $2::bytea IS NULL THEN locked_until
+                          ELSE (SELECT own.locked_until FROM reviewer_devices AS own
+                                WHERE own.reviewer_id = reviewers.id AND own.device = $2) END > now(), false) AS "is_locked!"
                FROM reviewers WHERE login = $1 AND disabled_at IS NULL"#,
             login,
+            device,
         )
         .fetch_optional(&self.pool)
         .await?;
@@ -126,12 +130,15 @@ impl Store {
         }))
     }
 
-    /// Counts a wrong password. Returns whether it locks the reviewer out. While they are locked out, nothing is
-    /// counted.
+    /// Counts a wrong password. Returns whether it locks the reviewer out: in that browser, if it has signed in before,
+    /// else in all others. During a lock nothing is counted.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn count_failure(&self, id: ReviewerId) -> Result<bool, Error> {
+    pub async fn count_failure(&self, id: ReviewerId, device: Option<&[u8]>) -> Result<bool, Error> {
+        if let Some(device) = device {
+            return self.count_failure_of_device(id, device).await;
+        }
         let locked = sqlx::query_scalar!(
             r#"UPDATE reviewers
                SET failures = CASE WHEN failures + 1 >= $2 THEN 0 ELSE failures + 1 END,
@@ -147,18 +154,49 @@ impl Store {
         Ok(locked.unwrap_or(false))
     }
 
-    /// Opens a session and deletes those that have ended. `false` if the reviewer was locked out or disabled, or has
+    async fn count_failure_of_device(&self, id: ReviewerId, device: &[u8]) -> Result<bool, Error> {
+        let locked = sqlx::query_scalar!(
+            r#"INSERT INTO reviewer_devices AS own (reviewer_id, device, failures) VALUES ($1, $2, 1)
+               ON CONFLICT (reviewer_id, device) DO UPDATE
+               SET failures = CASE WHEN own.failures + 1 >= $3 THEN 0 ELSE own.failures + 1 END,
+                   locked_until = CASE WHEN own.failures + 1 >= $3 THEN now() + make_interval(secs => $4)
+                                       ELSE own.locked_until END
+               WHERE own.locked_until IS NULL OR own.locked_until <= now()
+               RETURNING coalesce(locked_until > now(), false) AS "locked!""#,
+            id.0,
+            device,
+            MOST_FAILURES,
+            LOCKED.as_secs_f64(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(locked.unwrap_or(false))
+    }
+
+    /// Opens a session and deletes those that have ended. A browser that has signed in before, `device`, lifts no lock
+    /// but its own. `false` if the reviewer was locked out or disabled, or has
     /// another password, since the caller read this one.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn insert_session(&self, id: ReviewerId, password_hash: &str, token_hmac: &[u8]) -> Result<bool, Error> {
+    pub async fn insert_session(
+        &self,
+        id: ReviewerId,
+        password_hash: &str,
+        token_hmac: &[u8],
+        device: Option<&[u8]>,
+    ) -> Result<bool, Error> {
         let mut tx = self.begin().await?;
         let rows = sqlx::query!(
-            "UPDATE reviewers SET failures = 0, locked_until = NULL
-             WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL AND (locked_until IS NULL OR locked_until <= now())",
+            "UPDATE reviewers SET failures = CASE WHEN $3::bytea IS NULL THEN 0 ELSE failures END,
+                                  locked_until = CASE WHEN $3::bytea IS NULL THEN NULL ELSE locked_until END
+             WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL
+               AND CASE WHEN $3::bytea IS NULL THEN locked_until IS NULL OR locked_until <= now()
+                        ELSE NOT EXISTS (SELECT 1 FROM reviewer_devices AS own WHERE own.reviewer_id = id
+                                                     AND own.device = $3 AND own.locked_until > now()) END",
             id.0,
             password_hash,
+            device,
         )
         .execute(&mut *tx.inner)
         .await?
@@ -166,6 +204,9 @@ impl Store {
         if rows == 0 {
             return Ok(false);
         }
+        sqlx::query!("DELETE FROM reviewer_devices WHERE reviewer_id = $1 AND device = $2", id.0, device)
+            .execute(&mut *tx.inner)
+            .await?;
         sqlx::query!(
             "DELETE FROM reviewer_sessions WHERE seen_at < now() - make_interval(secs => $1)",
             LONGEST.as_secs_f64(),
@@ -217,7 +258,7 @@ impl Store {
         Ok(())
     }
 
-    /// Sets a new password. All sessions of the reviewer except `kept` end, and a lock is lifted. `false` if nobody has
+    /// Sets a new password. All sessions of the reviewer except `kept` end, and locks are lifted. `false` if nobody has
     /// that login.
     ///
     /// # Errors
@@ -232,6 +273,7 @@ impl Store {
         .fetch_optional(&mut *tx.inner)
         .await?;
         let Some(id) = id else { return Ok(false) };
+        sqlx::query!("DELETE FROM reviewer_devices WHERE reviewer_id = $1", id).execute(&mut *tx.inner).await?;
         sqlx::query!(
             "DELETE FROM reviewer_sessions WHERE reviewer_id = $1 AND ($2::bytea IS NULL OR token_hmac <> $2)",
             id,

@@ -1,5 +1,7 @@
 //! The reviewers' desk over plain HTTP: pages, forms and the cookie, without a browser; and cases to review.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -159,16 +161,30 @@ pub fn with_form(request: RequestBuilder, form: &[(&str, &str)]) -> RequestBuild
 pub struct Desk {
     client: Client,
     base: String,
-    cookie: Mutex<String>,
+    cookies: Mutex<BTreeMap<String, String>>,
     csrf: Mutex<String>,
 }
 
 impl Desk {
     /// A client that is not signed in.
     pub fn of(process: &Process) -> Self {
-        let client = Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client can be made");
+        Self::at(process, IpAddr::from([127, 0, 0, 1]))
+    }
+
+    /// As [`Self::of`], at an address of its own, which begins with 127.
+    pub fn at(process: &Process, address: IpAddr) -> Self {
+        let client = Client::builder().no_proxy().redirect(Policy::none()).local_address(address).build();
+        let client = client.expect("a client can be made");
         let base = format!("http://{}", process.address());
-        Self { client, base, cookie: Mutex::default(), csrf: Mutex::default() }
+        Self { client, base, cookies: Mutex::default(), csrf: Mutex::default() }
+    }
+
+    /// The browser of this client, signed out: it has the other cookies still.
+    pub fn signed_out(&self) -> Self {
+        let mut cookies = self.cookies.lock().unwrap().clone();
+        cookies.remove("visavis_desk");
+        let (client, base) = (self.client.clone(), self.base.clone());
+        Self { client, base, cookies: Mutex::new(cookies), csrf: Mutex::default() }
     }
 
     pub async fn signed_in(process: &Process, login: &str) -> Self {
@@ -213,11 +229,11 @@ impl Desk {
     }
 
     pub async fn send(&self, request: RequestBuilder) -> Page {
-        let cookie = self.cookie.lock().unwrap().clone();
-        let response = request.header(COOKIE, cookie).send().await.expect("the desk answers");
-        if let Some(cookie) = response.headers().get(SET_COOKIE) {
-            let cookie = cookie.to_str().expect("a cookie is text");
-            cookie.split(';').next().unwrap_or_default().clone_into(&mut self.cookie.lock().unwrap());
+        let response = request.header(COOKIE, self.cookie()).send().await.expect("the desk answers");
+        for cookie in response.headers().get_all(SET_COOKIE) {
+            let cookie = cookie.to_str().expect("a cookie is text").split(';').next().unwrap_or_default();
+            let (name, value) = cookie.split_once('=').expect("a cookie has a value");
+            self.cookies.lock().unwrap().insert(name.to_owned(), value.to_owned());
         }
         let header = |name| response.headers().get(name).map_or("", |value| value.to_str().expect("headers are text"));
         let (status, location) = (response.status().as_u16(), header(LOCATION).to_owned());
@@ -225,9 +241,10 @@ impl Desk {
         Page { status, location, text: String::from_utf8_lossy(&text).into_owned() }
     }
 
-    /// The cookie, to copy it.
+    /// The cookies, to copy them.
     pub fn cookie(&self) -> String {
-        self.cookie.lock().unwrap().clone()
+        let cookies = self.cookies.lock().unwrap();
+        cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
     }
 
     fn url(&self, path: &str) -> String {

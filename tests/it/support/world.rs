@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use reqwest::Url;
 use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
+use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, PgPool};
 use tempfile::TempDir;
 use tokio::runtime::RuntimeFlavor;
@@ -266,7 +267,8 @@ impl World {
         key: Option<&str>,
         body: &[u8],
     ) -> Result<visavis::intake::AcceptedJob, visavis::intake::Error> {
-        let settings = TenantSettings::default();
+        let stored = sqlx::query_scalar("SELECT settings FROM tenants WHERE id = $1").bind(self.tenant.id.0);
+        let Json(settings): Json<TenantSettings> = stored.fetch_one(&self.pool).await.expect("the settings are read");
         let origin = SubmissionContext {
             account: Account::live(self.tenant.id),
             settings: &settings,
@@ -344,6 +346,7 @@ impl World {
             "UPDATE webhook_endpoints SET failing_since = failing_since - make_interval(secs => $1)",
             "UPDATE webhook_secrets SET expires_at = expires_at - make_interval(secs => $1)",
             "UPDATE reviewers SET locked_until = locked_until - make_interval(secs => $1)",
+            "UPDATE reviewer_devices SET locked_until = locked_until - make_interval(secs => $1)",
             "UPDATE reviewer_sessions SET seen_at = seen_at - make_interval(secs => $1),
                                           created_at = created_at - make_interval(secs => $1)",
             "UPDATE review_cases SET lease_until = lease_until - make_interval(secs => $1),
