@@ -12,9 +12,9 @@ use uuid::Uuid;
 use visavis::domain::ids::{JobId, TenantId};
 use visavis::domain::review::{CaseState, Reviewer, ReviewerId};
 use visavis::domain::tenant::Account;
-use visavis::store::Store;
 use visavis::store::cases::CaseFilter;
 use visavis::store::tenants::TenantChange;
+use visavis::store::{PoolSizes, Store};
 
 const SIZES: [i64; 2] = [1_000, 100_000];
 const ROUNDS: usize = 100;
@@ -82,8 +82,10 @@ impl World {
         execute(format!("CREATE DATABASE {name}")).await;
         let (base, _) =
             database_url().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a database URL");
-        let pool = PgPoolOptions::new().connect(&format!("{base}/{name}")).await.expect("the new database answers");
-        let store = Store::from_pool(pool.clone());
+        let url = format!("{base}/{name}");
+        let pool = PgPoolOptions::new().connect(&url).await.expect("the new database answers");
+        let sizes = PoolSizes { core: 10, reads: 1, desk: 1 };
+        let store = Store::connect(&url, sizes).await.expect("the new database answers");
         store.migrate().await.expect("the migrations apply");
         let tenant_id =
             store.insert_tenant("acme", &TenantChange::default()).await.expect("it answers").expect("it is the first");

@@ -22,8 +22,8 @@ use visavis::domain::webhook::EventType;
 use visavis::keys::Keyring;
 use visavis::lifecycle::Lifecycle;
 use visavis::net::{Client, Guard};
-use visavis::store::Store;
 use visavis::store::tenants::TenantChange;
+use visavis::store::{PoolSizes, Store};
 use visavis::webhooks::endpoints::EndpointSpec;
 use visavis::webhooks::{Dispatcher, DispatcherSettings, Endpoints};
 
@@ -128,9 +128,10 @@ impl World {
         execute(&database_url(), format!("CREATE DATABASE {name}")).await;
         let (base, _) =
             database_url().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a database URL");
-        let pool = PgPoolOptions::new().max_connections(16).connect(&format!("{base}/{name}")).await;
-        let pool = pool.expect("the new database answers");
-        let store = Store::from_pool(pool.clone());
+        let url = format!("{base}/{name}");
+        let pool = PgPoolOptions::new().max_connections(16).connect(&url).await.expect("the new database answers");
+        let sizes = PoolSizes { core: 16, reads: 1, desk: 1 };
+        let store = Store::connect(&url, sizes).await.expect("the new database answers");
         store.migrate().await.expect("the migrations apply");
         let keys = format!("bench:{}", BASE64_STANDARD.encode(rand::random::<[u8; 32]>()));
         let keyring = Arc::new(Keyring::parse(&keys).expect("a good key"));

@@ -45,7 +45,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use admin::AdminToken;
 pub use feed::Feed;
-pub use health::{Probe, ProbeFuture};
+pub use health::{Probe, ProbeAnswer, ProbeFuture};
 pub use limits::Limits;
 pub use waiters::Waiters;
 

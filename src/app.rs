@@ -2,12 +2,13 @@
 
 mod http;
 mod ready_file;
+mod watchdog;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -96,13 +97,18 @@ pub async fn serve(args: ServeArgs, roles: &[Role]) -> anyhow::Result<()> {
     if let Some(server) = server {
         server.start(&process.life);
     }
+    let stuck = watchdog::start(&process.store, &process.life, process.has(Role::Relay));
     info!(?roles, "started");
     let written = ready_file.write(address);
     if written.is_err() {
         process.life.stop();
     }
     stop(process, engine.map(|(engine, _)| engine)).await;
-    written.and_then(|()| ready_file.remove())
+    written.and_then(|()| ready_file.remove())?;
+    if stuck.is_cancelled() {
+        bail!("the connections with the database were stuck, so this process ended itself");
+    }
+    Ok(())
 }
 
 impl Process {

@@ -26,7 +26,7 @@ use crate::keys::Keyring;
 use crate::media::{BlobStore, Media, S3Settings};
 use crate::net::{Guard, trust};
 use crate::queue::connection::Broker;
-use crate::store::Store;
+use crate::store::{PoolSizes, Store};
 use crate::telemetry::LogFormat;
 use crate::video::{Frames, VideoParams};
 use crate::vision::provider_choice::{ProviderChoice, choose};
@@ -38,12 +38,19 @@ use places::Places;
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseArgs {
-    /// Postgres database, such as <postgres://visavis:password@localhost/visavis>
+    /// Postgres database, such as <postgres://visavis:password@localhost/visavis>; several hosts, as in
+    /// <postgres://visavis:password@one:5432,two:5432/visavis>, are tried in turn until one can write
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
-    /// Most connections to the database that this process keeps open
+    /// Most connections to the database that keep jobs moving: submissions, workers, relay, webhooks
     #[arg(long, env = "VISAVIS_DATABASE_CONNECTIONS", default_value_t = 16)]
     pub database_connections: u32,
+    /// Most further connections for lists of the API, which may take up to 5 seconds each
+    #[arg(long, env = "VISAVIS_DATABASE_READ_CONNECTIONS", default_value_t = 4)]
+    pub database_read_connections: u32,
+    /// Most further connections for the desk
+    #[arg(long, env = "VISAVIS_DATABASE_DESK_CONNECTIONS", default_value_t = 4)]
+    pub database_desk_connections: u32,
 }
 
 impl DatabaseArgs {
@@ -67,7 +74,12 @@ impl DatabaseArgs {
         if self.database_url.contains("sslmode=verify-") && !self.database_url.contains("sslrootcert=") {
             trust::check().context("DATABASE_URL asks for a verified TLS connection")?;
         }
-        let store = Store::connect(&self.database_url, self.database_connections).await;
+        let sizes = PoolSizes {
+            core: self.database_connections,
+            reads: self.database_read_connections,
+            desk: self.database_desk_connections,
+        };
+        let store = Store::connect(&self.database_url, sizes).await;
         store.context("cannot use the database that DATABASE_URL names")
     }
 }

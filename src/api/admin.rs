@@ -222,7 +222,7 @@ async fn list(
     if page.after.as_ref().is_some_and(|name| name.contains('\0')) {
         return Err(wrong());
     }
-    let found = context.store.list_tenants(page.after.as_deref().unwrap_or_default(), PAGE).await?;
+    let found = context.store.for_reads().list_tenants(page.after.as_deref().unwrap_or_default(), PAGE).await?;
     let full = i64::try_from(found.len()).is_ok_and(|count| count == PAGE);
     let next = found.last().filter(|_| full).map(|last| last.name.clone());
     Ok(Json(Organisations { organisations: found.into_iter().map(render).collect(), next }))

@@ -130,7 +130,7 @@ async fn statement(
         || ApiError::of_field("invalid_cursor", "cursor", "cursor must be the one in links.next of the previous page");
     let after = query.cursor.as_deref().map(|text| text.parse::<Uuid>().map_err(|_| wrong_cursor())).transpose()?;
 
-    let (store, tenant) = (&context.store, caller.account.tenant_id);
+    let (store, tenant) = (context.store.for_reads(), caller.account.tenant_id);
     let currency = store.find_wallet(tenant).await?.currency;
     // One more than asked for shows whether there is a next page.
     let movements = store.list_movements(tenant, period, after, i64::from(limit) + 1).await?;

@@ -155,7 +155,7 @@ async fn list(
         })?;
     let state = |name: &str| STATES.contains(&name).then(|| name.to_owned());
     let status = read(page.status.as_ref(), "invalid_status", "status", "pending, delivered or failed", state)?;
-    let store = &context.store;
+    let store = context.store.for_reads();
     // One more than asked for shows whether there is a next page.
     let fetched = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let mut found = store.list_deliveries(caller.account, endpoint, status.as_deref(), cursor, fetched).await?;

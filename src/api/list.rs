@@ -85,7 +85,7 @@ async fn list(
             text.parse().ok().map(JobId)
         })?;
     let filter = page.filter()?;
-    let found = context.store.list_jobs(caller.account, &filter, cursor, limit).await?;
+    let found = context.store.for_reads().list_jobs(caller.account, &filter, cursor, limit).await?;
     let next = found.next.map(|before| page.next(limit, before));
     Ok(Json(JobList { jobs: found.jobs.into_iter().map(JobAnswer::from).collect(), links: PageLinks { next } }))
 }

@@ -14,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Process, Role};
-use crate::api::{self, AdminToken, ApiContext, Feed, Limits, Probe, ProbeFuture, Waiters};
+use crate::api::{self, AdminToken, ApiContext, Feed, Limits, Probe, Waiters};
 use crate::config::ApiArgs;
 use crate::desk::Desk;
 use crate::images::Images;
 use crate::lifecycle::Lifecycle;
+use crate::store;
 use crate::vision::Provider;
 use crate::webhooks::Endpoints;
 
@@ -34,6 +35,13 @@ const READ_AHEAD: u32 = 64 << 10;
 
 /// The same for all streams of an HTTP/2 connection together.
 const READ_AHEAD_OF_STREAMS: u32 = 512 << 10;
+
+/// How long readiness keeps an answer of the database.
+const DATABASE_HOLDS: Duration = Duration::from_secs(3);
+/// How long it keeps one of the blob store. In a bucket each costs three requests.
+const BLOBS_HOLD: Duration = Duration::from_secs(10);
+/// Time limit of a probe of the blob store.
+const BLOBS_LIMIT: Duration = Duration::from_millis(2500);
 
 /// A server that listens and does not answer yet.
 pub(super) struct HttpServer {
@@ -85,7 +93,7 @@ async fn context(process: &Process, public_url: &str, provider: Option<Provider>
     let (pepper, rates) = (intake.pepper.clone(), intake.defaults.rates.clone());
     let is_secure = public_url.starts_with("https://");
     let proxies = args.api.trusted_proxies.clone();
-    let desk = Desk::start(store.clone(), images.clone(), pepper.clone(), rates, is_secure, proxies, life)?;
+    let desk = Desk::start(store.for_desk(), images.clone(), pepper.clone(), rates, is_secure, proxies, life)?;
     let signing = images.clone();
     Ok(ApiContext {
         store: store.clone(),
@@ -117,20 +125,33 @@ fn origins(args: &ApiArgs) -> anyhow::Result<Vec<HeaderValue>> {
 
 /// What must work before this process gets traffic.
 fn probes(process: &Process) -> Vec<Probe> {
-    let store = process.store.clone();
-    let mut probes = vec![probe("database", move || {
-        let store = store.clone();
-        Box::pin(async move { store.ping().await.is_ok() })
-    })];
+    let (store, media) = (process.store.clone(), process.intake.media.clone());
+    let mut probes = vec![
+        Probe::new("database", DATABASE_HOLDS, move || {
+            let store = store.clone();
+            Box::pin(async move {
+                store.check_writing().await.map_err(|error| match error {
+                    store::Error::ReadOnly => "read-only",
+                    _ => "no answer",
+                })
+            })
+        }),
+        Probe::new("blobs", BLOBS_HOLD, move || {
+            let media = media.clone();
+            Box::pin(async move {
+                media.probe(BLOBS_LIMIT).await.map_err(|error| {
+                    warn!(%error, "the blob store is not ready");
+                    "cannot be written"
+                })
+            })
+        }),
+    ];
     if [Role::Worker, Role::Relay, Role::Intake].into_iter().any(|role| process.has(role)) {
         let broker = process.broker.clone();
-        probes.push(probe("broker", move || Box::pin(std::future::ready(broker.is_connected()))));
+        let ask = move || if broker.is_connected() { Ok(()) } else { Err("not connected") };
+        probes.push(Probe::new("broker", Duration::ZERO, move || Box::pin(std::future::ready(ask()))));
     }
     probes
-}
-
-fn probe(name: &'static str, ask: impl Fn() -> ProbeFuture + Send + Sync + 'static) -> Probe {
-    Probe { name, ask: Arc::new(ask) }
 }
 
 /// Serves until `stopping`, and then finishes the requests that have begun. Connections without a complete request head

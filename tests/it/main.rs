@@ -49,6 +49,7 @@ mod parked_items;
 mod promise_bad_blob;
 mod promise_bounded_growth;
 mod promise_broker_wiped;
+mod promise_database;
 mod promise_dead_worker;
 mod promise_idempotent_submit;
 mod promise_network;

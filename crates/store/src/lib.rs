@@ -9,11 +9,13 @@ const _: Option<&str> = option_env!("VISAVIS_QUERIES");
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::Connection as _;
 
+use address::Address;
+use pool::{DbSession, SessionPool};
 use signals::{Signal, Signals};
 
+mod address;
 pub mod api_keys;
 pub mod audit_log;
 pub mod blob_store;
@@ -26,14 +28,17 @@ pub mod delivery_ledger;
 pub mod due_jobs;
 pub mod erasure;
 pub mod erasures;
+pub mod event_hold;
 pub mod event_tails;
 pub mod events;
 pub mod holding;
 pub mod images;
 pub mod jobs;
+mod outage;
 pub mod outbox;
 pub mod parked;
 pub mod perceptual_hashes;
+mod pool;
 pub mod registry;
 pub mod renditions;
 pub mod replies;
@@ -52,12 +57,30 @@ pub mod webhook_endpoints;
 /// Any number: who migrates a database holds its advisory lock of this number.
 const MIGRATION_LOCK: i64 = 0x7669_7361_7669_7301;
 
-/// A handle to the database; clones share one pool.
+/// A handle to the database; clones share its pools. [`Store::for_reads`] and [`Store::for_desk`] give handles that use
+/// another pool, so that slow statements there stop nobody here.
 #[derive(Clone)]
 pub struct Store {
-    pool: PgPool,
+    pool: SessionPool,
+    pools: [SessionPool; 3],
     signals: Signals,
 }
+
+/// The most connections of each pool.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolSizes {
+    /// For everything that keeps jobs moving.
+    pub core: u32,
+    /// For lists and other reads that may take long.
+    pub reads: u32,
+    /// For the desk.
+    pub desk: u32,
+}
+
+/// A statement that runs longer is treated as a fault. Below 30 s, so that a dead network is noticed before that.
+const STATEMENT: Duration = Duration::from_secs(20);
+/// The same for [`Store::for_reads`]: somebody waits for the answer.
+const READ: Duration = Duration::from_secs(5);
 
 /// What went wrong in the database.
 #[derive(Debug, thiserror::Error)]
@@ -69,43 +92,62 @@ pub enum Error {
     /// A row holds something that this version cannot read.
     #[error("the database holds a {what} that this version does not know")]
     Unreadable { what: &'static str },
+    /// The URL of the database is malformed.
+    #[error("{0}")]
+    Address(String),
+    /// Only reading is possible.
+    #[error("the database is read-only")]
+    ReadOnly,
+}
+
+impl Error {
+    /// Whether our own database is at fault, and not the statement or its data: no answer, a restart, a read-only or a
+    /// full database. The same call may succeed later.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Sql(error) => outage::is_outage(error),
+            Self::ReadOnly => true,
+            Self::Migrate(_) | Self::Unreadable { .. } | Self::Address(_) => false,
+        }
+    }
 }
 
 /// A transaction as a value. [`Tx::commit`] consumes it, dropping it rolls back.
 pub struct Tx {
-    inner: sqlx::Transaction<'static, sqlx::Postgres>,
+    inner: Box<DbSession>,
     signals: Signals,
     /// Signals to raise after the commit.
     news: Vec<Signal>,
 }
 
 impl Store {
-    /// Connects to `url`, with at most `connections` connections.
+    /// Connects to `url`, with at most so many connections. See [`Address`] for the form of the URL.
     ///
     /// # Errors
     /// When the URL is malformed or nobody answers.
-    pub async fn connect(url: &str, connections: u32) -> Result<Self, Error> {
-        let options: PgConnectOptions = url.parse()?;
-        // A statement that runs longer, or holds a lock longer, is treated as a fault.
-        let options = options.application_name("visavis").options([
-            ("statement_timeout", "30s"),
-            ("lock_timeout", "10s"),
-            ("tcp_keepalives_idle", "15"),
-        ]);
-        // A pool hides why it cannot connect. A single connection reports the cause.
-        PgConnection::connect_with(&options).await?.close().await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(Duration::from_secs(3))
-            .connect_with(options)
-            .await?;
-        Ok(Self::from_pool(pool))
+    pub async fn connect(url: &str, sizes: PoolSizes) -> Result<Self, Error> {
+        let address = Address::parse(url)?;
+        let pool = |name, size, statement: Duration| {
+            SessionPool::new(address.with(name, &session_settings(statement)), size, statement)
+        };
+        let core = pool("visavis", sizes.core, STATEMENT);
+        // At once, because a pool that connects later hides why it cannot.
+        drop(core.acquire().await?);
+        let (reads, desk) = (pool("visavis reads", sizes.reads, READ), pool("visavis desk", sizes.desk, STATEMENT));
+        Ok(Self { pool: core.clone(), pools: [core, reads, desk], signals: Signals::default() })
     }
 
-    /// Uses an existing pool. Tests do this.
+    /// The same database by way of the pool for reads that may take long. Its statements have a short limit.
     #[must_use]
-    pub fn from_pool(pool: PgPool) -> Self {
-        Self { pool, signals: Signals::default() }
+    pub fn for_reads(&self) -> Self {
+        Self { pool: self.pools[1].clone(), ..self.clone() }
+    }
+
+    /// The same database by way of the desk's pool.
+    #[must_use]
+    pub fn for_desk(&self) -> Self {
+        Self { pool: self.pools[2].clone(), ..self.clone() }
     }
 
     /// Applies the migrations that are missing. Several processes may do so at once.
@@ -115,7 +157,7 @@ impl Store {
     pub async fn migrate(&self) -> Result<(), Error> {
         // On a connection of its own: building an index over many rows may take longer than our statements are allowed
         // to.
-        let mut connection = self.pool.acquire().await?.detach();
+        let mut connection = self.pool.connect_apart().await?;
         sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
         // Tried again and again, and not waited for: an index that is built concurrently waits for every session with a
         // snapshot, and a session that waits for a lock has one.
@@ -157,19 +199,47 @@ impl Store {
         Ok(sqlx::migrate!("../../migrations").iter().all(|migration| applied.contains(&migration.version)))
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, and takes a write: one that needs no table, and is durable like every commit.
     ///
     /// # Errors
-    /// When it does not.
-    pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query!(r#"SELECT 1 AS "one!""#).fetch_one(&self.pool).await?;
-        Ok(())
+    /// When it does not answer in time, or [`Error::ReadOnly`].
+    pub async fn check_writing(&self) -> Result<(), Error> {
+        let mut session = self.pool.acquire().await?;
+        let can_write = sqlx::query_scalar!(
+            r#"SELECT CASE WHEN pg_is_in_recovery() OR current_setting('transaction_read_only')::bool THEN false
+                           ELSE pg_logical_emit_message(true, 'visavis', '') IS NOT NULL END AS "can_write!""#
+        )
+        .fetch_one(&mut session)
+        .await?;
+        if can_write {
+            return Ok(());
+        }
+        // The next one may be able to.
+        session.spend();
+        Err(Error::ReadOnly)
+    }
+
+    /// For how long callers have waited for a connection without anybody getting one. The cause may be the database, or
+    /// this process: [`Store::check_connecting`] tells.
+    #[must_use]
+    pub fn unserved_for(&self) -> Duration {
+        self.pools[0].unserved_for()
+    }
+
+    /// Whether a new connection can be made, besides those of the pools.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub async fn check_connecting(&self) -> Result<(), Error> {
+        Ok(self.pool.connect_apart().await?.close().await?)
     }
 
     /// # Errors
     /// When no connection is free in time.
     pub async fn begin(&self) -> Result<Tx, Error> {
-        Ok(Tx { inner: self.pool.begin().await?, signals: self.signals.clone(), news: Vec::new() })
+        let mut session = self.pool.acquire().await?;
+        session.begin().await?;
+        Ok(Tx { inner: Box::new(session), signals: self.signals.clone(), news: Vec::new() })
     }
 
     /// Returns when a transaction of this process that raises the signal is committed, or at once if one was since the
@@ -180,14 +250,32 @@ impl Store {
 
     /// Waits until every connection is returned and closed.
     pub async fn close(&self) {
-        self.pool.close().await;
+        for pool in &self.pools {
+            pool.close().await;
+        }
     }
+}
+
+/// What Postgres holds itself to in a session of ours.
+fn session_settings(statement: Duration) -> [(&'static str, String); 8] {
+    [
+        ("statement_timeout", format!("{}ms", statement.as_millis())),
+        ("lock_timeout", "10s".to_owned()),
+        // Readers of events stop before the oldest open transaction: see `events`.
+        ("idle_in_transaction_session_timeout", "30s".to_owned()),
+        // A client that is gone frees its locks within half a minute, and its statement is stopped.
+        ("tcp_keepalives_idle", "15".to_owned()),
+        ("tcp_keepalives_interval", "5".to_owned()),
+        ("tcp_keepalives_count", "3".to_owned()),
+        ("tcp_user_timeout", "30s".to_owned()),
+        ("client_connection_check_interval", "10s".to_owned()),
+    ]
 }
 
 impl Tx {
     /// # Errors
     /// When the commit fails or its answer is lost. The caller must read again and assume nothing.
-    pub async fn commit(self) -> Result<(), Error> {
+    pub async fn commit(mut self) -> Result<(), Error> {
         self.inner.commit().await?;
         self.news.into_iter().for_each(|signal| self.signals.raise(signal));
         Ok(())

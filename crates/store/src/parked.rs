@@ -209,7 +209,7 @@ impl Error {
             }
             Self::Sql(sqlx::Error::RowNotFound) => "a row that it needs does not exist".to_owned(),
             Self::Unreadable { .. } => self.to_string(),
-            Self::Sql(_) | Self::Migrate(_) => "it cannot be read".to_owned(),
+            Self::Sql(_) | Self::Migrate(_) | Self::Address(_) | Self::ReadOnly => "it cannot be read".to_owned(),
         }
     }
 }

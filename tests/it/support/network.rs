@@ -1,8 +1,10 @@
-//! A network that can fail: relays TCP to a service, until a test cuts the connections or swallows what they carry.
+//! A network that can fail: relays TCP to a service, until a test cuts the connections, swallows what they carry, or
+//! slows it down.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,6 +22,8 @@ pub struct Network {
 struct Lines {
     accepted: AtomicUsize,
     open: Mutex<Vec<Fate>>,
+    delay_ms: Arc<AtomicU64>,
+    refuses: AtomicBool,
 }
 
 /// What the test asks of every connection.
@@ -27,6 +31,7 @@ struct Lines {
 struct Fate {
     cut: CancellationToken,
     dark: CancellationToken,
+    delay_ms: Arc<AtomicU64>,
 }
 
 impl Network {
@@ -49,6 +54,17 @@ impl Network {
         self.lines.take().iter().for_each(|fate| fate.cut.cancel());
     }
 
+    /// From now on new connections are closed at once, or work again.
+    pub fn refuse(&self, refuses: bool) {
+        self.lines.refuses.store(refuses, Ordering::Relaxed);
+    }
+
+    /// From now on each way takes this time, so that a round trip takes twice as long.
+    pub fn delay(&self, way: Duration) {
+        let way = way.as_millis().try_into().expect("a short time");
+        self.lines.delay_ms.store(way, Ordering::Relaxed);
+    }
+
     /// Every open connection stays open but carries nothing any more; new ones work.
     pub fn swallow(&self) {
         self.lines.take().iter().for_each(|fate| fate.dark.cancel());
@@ -64,7 +80,10 @@ impl Lines {
 async fn accept(listener: TcpListener, service: SocketAddr, lines: Arc<Lines>) {
     let mut tasks = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        let fate = Fate::default();
+        if lines.refuses.load(Ordering::Relaxed) {
+            continue;
+        }
+        let fate = Fate { delay_ms: Arc::clone(&lines.delay_ms), ..Fate::default() };
         lines.accepted.fetch_add(1, Ordering::Relaxed);
         lines.open.lock().expect("nobody panics in here").push(fate.clone());
         tasks.spawn(carry(client, service, fate));
@@ -90,10 +109,12 @@ async fn carry(mut client: TcpStream, service: SocketAddr, fate: Fate) {
     }
 }
 
-/// Copies until either end closes.
+/// Copies until either end closes. A delay holds up everything that comes meanwhile, too: what is asked and answered in
+/// turn, as with a database, pays it once a way.
 async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, fate: &Fate) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        tokio::time::sleep(Duration::from_millis(fate.delay_ms.load(Ordering::Relaxed))).await;
         if !fate.dark.is_cancelled() && to.write_all(&buffer[..length]).await.is_err() {
             return;
         }

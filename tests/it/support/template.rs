@@ -7,10 +7,9 @@ use std::path::Path;
 
 use reqwest::Url;
 use ring::digest;
-use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::sync::OnceCell;
-use visavis::store::Store;
+use visavis::store::{PoolSizes, Store};
 
 use super::environment::SERVICES;
 
@@ -78,9 +77,10 @@ async fn migrate(administrator: &mut PgConnection, name: &str) {
     execute(administrator, format!("DROP DATABASE IF EXISTS {draft} WITH (FORCE)")).await;
     execute(administrator, format!("CREATE DATABASE {draft}")).await;
     let url = at_path(&SERVICES.database, &draft);
-    let pool = PgPoolOptions::new().max_connections(2).connect(url.as_str()).await.expect("the new database answers");
-    Store::from_pool(pool.clone()).migrate().await.expect("the migrations apply");
-    pool.close().await;
+    let sizes = PoolSizes { core: 2, reads: 1, desk: 1 };
+    let store = Store::connect(url.as_str(), sizes).await.expect("the new database answers");
+    store.migrate().await.expect("the migrations apply");
+    store.close().await;
     execute(administrator, format!("ALTER DATABASE {draft} ALLOW_CONNECTIONS false")).await;
     execute(administrator, format!("ALTER DATABASE {draft} RENAME TO {name}")).await;
 }

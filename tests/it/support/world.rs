@@ -27,10 +27,10 @@ use visavis::intake::{Intake, SubmissionContext};
 use visavis::keys::Keyring;
 use visavis::media::{BlobStore, Media};
 use visavis::queue::connection::Broker;
-use visavis::store::Store;
 use visavis::store::api_keys::NewApiKey;
 use visavis::store::jobs::LEASE;
 use visavis::store::tenants::TenantChange;
+use visavis::store::{PoolSizes, Store};
 
 use super::api::Api;
 use super::blobs::Hung;
@@ -39,6 +39,9 @@ use super::environment::SERVICES;
 use super::process::{self, Process};
 use super::producer::Producer;
 use super::template::{at_path, clone_template, connect};
+
+/// Connections of the store in the test's own process.
+const TEST_POOLS: PoolSizes = PoolSizes { core: 16, reads: 4, desk: 4 };
 
 pub struct World {
     /// For SQL of the test's own. No `.sqlx` data is needed for it.
@@ -86,7 +89,8 @@ impl World {
         clone_template(&format!("visavis_test_{id}")).await;
         let pool = PgPoolOptions::new().max_connections(16).acquire_timeout(Duration::from_secs(30));
         let pool = pool.connect(database.as_str()).await.expect("the new database answers");
-        let store = Store::from_pool(pool.clone());
+        let store = Store::connect(&format!("{database}?application_name=test"), TEST_POOLS).await;
+        let store = store.expect("the new database answers");
 
         let vhost = format!("visavis-test-{id}");
         let amqp = at_path(&SERVICES.amqp, &vhost);
@@ -318,6 +322,21 @@ impl World {
         let port = self.amqp.port().unwrap_or(5672);
         let mut found = tokio::net::lookup_host((host, port)).await.expect("the broker's name is known");
         found.next().expect("the broker has an address")
+    }
+
+    /// Where Postgres is.
+    pub async fn database_address(&self) -> SocketAddr {
+        let (host, port) = (self.database.host_str().expect("a host"), self.database.port().unwrap_or(5432));
+        let mut found = tokio::net::lookup_host((host, port)).await.expect("the database's name is known");
+        found.next().expect("the database has an address")
+    }
+
+    /// The address of this world's database, through the relay at `relay`.
+    pub fn database_at(&self, relay: SocketAddr) -> String {
+        let mut url = self.database.clone();
+        url.set_ip_host(relay.ip()).expect("a database URL has a host");
+        url.set_port(Some(relay.port())).expect("a database URL has a port");
+        url.into()
     }
 
     /// The administrator's address of this world's virtual host, through the relay at `relay`.
