@@ -27,7 +27,7 @@ use crate::relay::{self, RelaySettings};
 use crate::store::Store;
 use crate::vision::{Engine, EngineSettings, Provider};
 use crate::webhooks::Dispatcher;
-use crate::worker::Worker;
+use crate::worker::{Unrecorded, Worker};
 
 /// A part of the work that a process can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -144,6 +144,7 @@ impl Process {
             context,
             // One job more than there are threads: its images are fetched while the others compute.
             slots: Slots::new(self.threads().get() + 1),
+            unrecorded: Unrecorded::default(),
             life: self.life.clone(),
         })
     }

@@ -1,10 +1,11 @@
 //! Runs jobs: claims one, fetches its images, compares, records the result in one commit, and then acknowledges the
 //! message.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::{Instrument as _, error, info, info_span, warn};
 
 use crate::domain::backoff;
@@ -40,8 +41,17 @@ pub struct Worker {
     pub pepper: Pepper,
     pub context: jobs::Context,
     pub slots: Slots,
+    pub unrecorded: Unrecorded,
     pub life: Lifecycle,
 }
+
+/// How many outcomes of this worker could not be recorded yet, because the database failed. Meanwhile the worker claims
+/// nothing more. Clones share the number.
+#[derive(Clone, Default)]
+pub struct Unrecorded(Arc<watch::Sender<usize>>);
+
+/// An outcome that could not be recorded yet. Dropping it lets claims go on.
+struct UnrecordedOutcome<'a>(&'a Unrecorded);
 
 /// How many doorbells a worker holds: enough to keep the engine busy, few enough to leave some to other workers.
 const PREFETCH: [(WorkQueue, u16); 3] = [(WorkQueue::Interactive, 8), (WorkQueue::Bulk, 4), (WorkQueue::Sandbox, 8)];
@@ -50,9 +60,14 @@ const DEADLINE: Duration = Duration::from_mins(1);
 /// How long to wait for the images of a job before it is retried. This is longer than the grace time of a shutdown,
 /// which gives the attempt back.
 const FETCH: Duration = Duration::from_secs(30);
-/// The longest time for one statement. It is less than a third of a lease, so that one hung renewal does not lose the
-/// lease.
+/// The longest time for a call of the database before the outcome. It is less than a third of a lease, so that one hung
+/// renewal does not lose the lease.
 const STATEMENT: Duration = Duration::from_secs(8);
+/// The longest time for one try to record an outcome. An outcome takes one to nine round trips, so that it is recorded
+/// at a round trip of a second, too. The lease is renewed meanwhile.
+const RECORD: Duration = Duration::from_secs(25);
+/// After a fault of our own database, the job is put back when this time has passed.
+const OUTAGE: Duration = Duration::from_secs(2);
 /// From this attempt on a job runs alone on its worker. When a worker dies, each of its jobs is charged an attempt, and
 /// all of them come back together. Otherwise a job that kills its worker would use up the attempts of the jobs beside
 /// it.
@@ -95,6 +110,34 @@ impl Error {
                 | Self::Media(media::Error::Keys(keys::Error::Altered))
                 | Self::Job(JobError::Fail(_) | JobError::SourceFault(_))
         )
+    }
+
+    /// Whether our own database is at fault, so that the attempt does not count.
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_outage(),
+            Self::Timeout => true,
+            _ => false,
+        }
+    }
+}
+
+impl Unrecorded {
+    fn begin(&self) -> UnrecordedOutcome<'_> {
+        self.0.send_modify(|count| *count += 1);
+        UnrecordedOutcome(self)
+    }
+
+    /// Waits until every outcome is recorded, or given up.
+    async fn none(&self) {
+        // The sender is ours, so the channel does not close.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+impl Drop for UnrecordedOutcome<'_> {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -139,6 +182,10 @@ impl Worker {
         if let Some(outside) = outside {
             permit.allow_outside(outside);
         }
+        tokio::select! {
+            () = self.life.stopping().cancelled() => return Settle::Requeue,
+            () = self.unrecorded.none() => {}
+        }
         let claim = match self.patiently(|| self.store.claim_job(job_id)).await {
             Ok(Some(claim)) => claim,
             Ok(None) => return Settle::Ack,
@@ -170,7 +217,7 @@ impl Worker {
     {
         let mut wait = Duration::from_millis(200);
         loop {
-            match within(ask()).await {
+            match within(STATEMENT, ask()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => warn!(%error, "no claim: the database does not answer"),
             }
@@ -196,6 +243,8 @@ impl Worker {
             Err(fault) if !fault.is_permanent() && self.life.stopping().is_cancelled() => {
                 self.record(claim, || self.store.release_job(claim, Duration::ZERO)).await
             }
+            // Recorded when the database answers again.
+            Err(fault) if fault.is_outage() => self.record(claim, || self.store.release_job(claim, OUTAGE)).await,
             Err(fault) => self.record_fault(claim, fault).await,
         };
         let ms = begun.elapsed().as_millis();
@@ -232,7 +281,7 @@ impl Worker {
         };
         let probe_hash = self.probe_hash(claim, &finished, &inputs);
         if let Some(probe_hash) = &probe_hash {
-            match within(self.store.find_duplicates(claim.tenant_id, claim.summary.id, probe_hash)).await {
+            match within(STATEMENT, self.store.find_duplicates(claim.tenant_id, claim.summary.id, probe_hash)).await {
                 Ok(None) => {}
                 Ok(Some((jobs, latest))) => {
                     let probe = finished.outcome.probe();
@@ -324,7 +373,7 @@ impl Worker {
     async fn keep_lease(&self, claim: &Claim) -> Error {
         loop {
             tokio::time::sleep(LEASE / 3).await;
-            match within(self.store.renew_lease(claim)).await {
+            match within(STATEMENT, self.store.renew_lease(claim)).await {
                 Ok(Change::Done) => {}
                 Ok(Change::Lost) => return Error::LeaseLost,
                 // The lease may still stand. The next renewal will show it.
@@ -345,26 +394,43 @@ impl Worker {
     }
 
     /// Commits a change, and repeats it after a fault. When an answer was lost, it reads the state instead of assuming
-    /// one. Gives up when the lease would be over anyway.
+    /// one. While the database is at fault it does not give up, because no other outcome can be recorded either. At
+    /// another fault it gives up when the lease would be over anyway.
     async fn record<F>(&self, claim: &Claim, change: impl Fn() -> F) -> Option<Change>
     where
         F: Future<Output = Result<Change, store::Error>>,
     {
+        let renew = async {
+            self.keep_lease(claim).await;
+            // Our own change may have ended it. The next try tells.
+            std::future::pending().await
+        };
+        tokio::select! {
+            change = self.repeat(claim, change) => change,
+            never = renew => never,
+        }
+    }
+
+    async fn repeat<F>(&self, claim: &Claim, change: impl Fn() -> F) -> Option<Change>
+    where
+        F: Future<Output = Result<Change, store::Error>>,
+    {
         let give_up = Instant::now() + LEASE;
-        let mut unsure = false;
+        let mut unrecorded = None;
         let mut wait = Duration::from_millis(100);
-        while Instant::now() < give_up {
-            match within(change()).await {
-                Ok(Change::Lost) if unsure => {
-                    if within(self.store.is_finished(claim)).await.is_ok_and(|finished| finished) {
-                        return Some(Change::Done);
-                    }
-                    return Some(Change::Lost);
+        loop {
+            match within(RECORD, change()).await {
+                Ok(Change::Lost) if unrecorded.is_some() => {
+                    let finished = within(STATEMENT, self.store.is_finished(claim)).await;
+                    return Some(if finished.is_ok_and(|finished| finished) { Change::Done } else { Change::Lost });
                 }
                 Ok(change) => return Some(change),
                 Err(error) => {
-                    unsure = true;
                     warn!(%error, "not recorded yet");
+                    if !error.is_outage() && Instant::now() >= give_up {
+                        return None;
+                    }
+                    unrecorded.get_or_insert_with(|| self.unrecorded.begin());
                 }
             }
             tokio::select! {
@@ -372,13 +438,12 @@ impl Worker {
                 () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(5)),
             }
         }
-        None
     }
 }
 
-/// A statement that takes longer hangs on a connection that nobody answers any more.
-async fn within<T>(statement: impl Future<Output = Result<T, store::Error>>) -> Result<T, Error> {
-    tokio::time::timeout(STATEMENT, statement).await.map_err(|_| Error::Timeout)?.map_err(Error::from)
+/// A call that takes longer than `limit` hangs on a connection that nobody answers any more.
+async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, store::Error>>) -> Result<T, Error> {
+    tokio::time::timeout(limit, call).await.map_err(|_| Error::Timeout)?.map_err(Error::from)
 }
 
 /// The failure as producers see it. It holds no details of our machines.

@@ -120,6 +120,53 @@ async fn a_blob_store_that_cannot_be_written_is_not_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn at_a_round_trip_of_a_second_jobs_finish_and_are_charged_one_attempt() {
+    let world = World::new().await;
+    let network = Network::before(world.database_address().await).await;
+    let _relay = world.spawn(&["relay"]).await;
+    let worker = world.spawn_with(&["worker"], &[("DATABASE_URL", &world.database_at(network.address))]).await;
+    network.delay(Duration::from_millis(500));
+    let since = Instant::now();
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        jobs.push(world.submit_pair("likeness_check", photos::blank(), photos::blank()).await);
+    }
+    for job in jobs {
+        eventually("the job ends", Duration::from_secs(90), async || world.state(job).await == "succeeded").await;
+        assert_eq!(world.attempt(job).await, 1, "no attempt was charged for a slow database");
+    }
+    println!("three jobs after {:.1?}", since.elapsed());
+    network.delay(Duration::ZERO);
+    drop(worker);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_database_goes_away_keeps_its_outcome_and_claims_nothing_more() {
+    let world = World::new().await;
+    let network = Network::before(world.database_address().await).await;
+    let _relay = world.spawn(&["relay"]).await;
+    let worker = world.spawn_with(&["worker"], &[("DATABASE_URL", &world.database_at(network.address))]).await;
+    // So slow that there is time to act between the claim and the outcome.
+    network.delay(Duration::from_secs(1));
+    let job = world.submit_pair("likeness_check", photos::blank(), photos::blank()).await;
+    // It asks for the images, so it knows that the job is its own.
+    let asks = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                AND application_name = 'visavis' AND query LIKE '%FROM images%'";
+    eventually("the job runs", SERVES_AGAIN, async || world.count(asks).await == 1).await;
+    network.refuse(true);
+    network.cut();
+    network.delay(Duration::ZERO);
+    let next = world.submit_pair("likeness_check", photos::blank(), photos::blank()).await;
+    eventually("its end cannot be recorded", SERVES_AGAIN, async || worker.log().contains("not recorded yet")).await;
+    assert_eq!(world.state(next).await, "queued", "a worker without a database claims nothing");
+    network.refuse(false);
+    for job in [job, next] {
+        eventually("the job ends", Duration::from_secs(90), async || world.state(job).await == "succeeded").await;
+        assert_eq!(world.attempt(job).await, 1, "no attempt was charged");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_several_hosts_the_one_that_can_write_is_used() {
     let world = World::without_broker().await;
     let there = world.database_address().await;

@@ -9,12 +9,12 @@ use super::images::ImageRow;
 use super::outbox::NewDoorbell;
 use super::perceptual_hashes::ProbeHash;
 use super::replies::{ReplyAddress, ReplyType};
-use super::sealed::{SealPurpose, SealedRecord};
+use super::sealed::SealedRecord;
 use super::signals::Signal;
 pub use super::views::JobView;
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, RequestId, TenantId};
-use visavis_domain::job::{Failure, JobParams, JobState, Lane, Verdict};
+use visavis_domain::job::{Failure, JobParams, JobState, Lane};
 use visavis_domain::notice::{self, JobSummary};
 use visavis_domain::outcome::Outcome;
 use visavis_domain::tenant::Account;
@@ -236,65 +236,6 @@ impl Store {
         .await?
         .rows_affected();
         Ok(change(rows))
-    }
-
-    /// Ends the job with its result. Result, event, usage, payment, final reply and what is kept beside the result are
-    /// one commit. It takes effect once, however often it is called.
-    ///
-    /// # Errors
-    /// When the database fails. The job may have been finished all the same: ask [`Store::is_finished`].
-    pub async fn finish_succeeded(&self, claim: &Claim, success: &Success) -> Result<Change, Error> {
-        let Success { outcome, identity, frame, probe_hash } = success;
-        let mut tx = self.begin().await?;
-        let ended = sqlx::query!(
-            "UPDATE jobs
-             SET state = 'succeeded', verdict = $3, result = $4, lease_until = NULL, finished_at = now(),
-                 -- A case that waits for a reviewer keeps its images, but not for ever.
-                 purge_at = now() + CASE WHEN $3 = 'in_review' THEN interval '30 days'
-                     ELSE make_interval(secs => (SELECT retention_seconds FROM tenants WHERE id = tenant_id)) END
-             WHERE id = $1 AND epoch = $2 AND state = 'running'
-             RETURNING reply_to, correlation_id",
-            claim.summary.id.0,
-            claim.epoch,
-            outcome.verdict.name(),
-            Json(outcome) as _,
-        )
-        .fetch_optional(&mut *tx.inner)
-        .await?;
-        let Some(ended) = ended else { return Ok(Change::Lost) };
-        if !claim.summary.sandbox {
-            sqlx::query!(
-                "INSERT INTO usage (job_id, tenant_id, kind) VALUES ($1, $2, $3)",
-                claim.summary.id.0,
-                claim.tenant_id.0,
-                claim.summary.kind,
-            )
-            .execute(&mut *tx.inner)
-            .await?;
-        }
-        let is_billed = matches!(claim.params, JobParams::IdMatch { .. }) && outcome.verdict == Verdict::Approved;
-        if is_billed && !claim.summary.sandbox {
-            let note = format!("id_match {}", claim.summary.request_id);
-            tx.debit_wallet(claim.tenant_id, claim.summary.id, &note).await?;
-        }
-        if let Some(identity) = identity {
-            tx.insert_sealed(claim.tenant_id, claim.summary.id, SealPurpose::Identity, identity).await?;
-        }
-        if let Some(frame) = frame {
-            tx.insert_image(claim.tenant_id, claim.summary.id, frame).await?;
-        }
-        if let Some(probe_hash) = probe_hash {
-            tx.insert_probe_hash(claim.tenant_id, claim.summary.id, probe_hash).await?;
-        }
-        if outcome.verdict == Verdict::InReview {
-            tx.open_case(claim.summary.id).await?;
-        }
-        let notice = notice::completed(&claim.summary, outcome);
-        let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);
-        let kinds = (EventType::JobCompleted, ReplyType::Completed);
-        tx.insert_ending(claim, kinds, &notice, reply.as_ref()).await?;
-        tx.commit().await?;
-        Ok(Change::Done)
     }
 
     /// Ends the job without a verdict and lists it among the dead letters.

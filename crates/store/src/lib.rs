@@ -26,6 +26,7 @@ pub mod decisions;
 pub mod deliveries;
 pub mod delivery_ledger;
 pub mod due_jobs;
+mod endings;
 pub mod erasure;
 pub mod erasures;
 pub mod event_hold;

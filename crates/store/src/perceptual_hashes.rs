@@ -1,6 +1,6 @@
 //! Perceptual hashes of the images that were sent as living faces. They are kept as long as those images.
 
-use super::{Error, Store, Tx};
+use super::{Error, Store};
 use visavis_domain::ids::{JobId, RequestId, TenantId};
 use visavis_domain::perceptual_hash::PerceptualHash;
 
@@ -88,34 +88,5 @@ impl Store {
         .execute(&self.pool)
         .await?;
         Ok(erased.rows_affected())
-    }
-}
-
-impl Tx {
-    /// Stores the hash of a job that has just ended. It is erased together with the job's images.
-    pub(super) async fn insert_probe_hash(
-        &mut self,
-        tenant: TenantId,
-        job: JobId,
-        probe: &ProbeHash,
-    ) -> Result<(), Error> {
-        let (image, number) = match &probe.compared_with {
-            ComparedWith::Image(hash) => (Some(hash.as_bytes()), None),
-            ComparedWith::Number(hash) => (None, Some(hash.as_slice())),
-        };
-        let rows = sqlx::query!(
-            "INSERT INTO probe_prints (job_id, tenant_id, print, parts, image, number, purge_at)
-             SELECT id, $2, $3, $4, $5, $6, purge_at FROM jobs WHERE id = $1 AND purge_at IS NOT NULL",
-            job.0,
-            tenant.0,
-            probe.hash.as_bytes(),
-            &probe.parts,
-            image,
-            number,
-        )
-        .execute(&mut *self.inner)
-        .await?
-        .rows_affected();
-        if rows == 1 { Ok(()) } else { Err(Error::Unreadable { what: "job that ended without a last day" }) }
     }
 }
