@@ -59,6 +59,15 @@ pub fn given_up(books: &Books) -> usize {
     books.jobs.iter().filter(|job| jobs::is_given_up(job)).count()
 }
 
+/// Blobs that no row knows and none knew: a process died between writing them and its commit. Nobody has their keys, and
+/// the janitor sets them aside in its own time.
+#[must_use]
+pub fn stranded(books: &Books, stores: &Stores) -> usize {
+    let known: BTreeSet<_> = books.images.iter().chain(&stores.images_before).map(|image| &image.id).collect();
+    let is_known = |id: &&Uuid| known.contains(id) || books.other_blobs.contains(id);
+    stores.blobs_after.iter().filter(|id| !is_known(id)).count()
+}
+
 impl<'a> Case<'a> {
     fn new(books: &'a Books, sight: &'a Sight, stores: &'a Stores) -> Self {
         let (mut by_label, mut by_key, mut by_id) = (HashMap::new(), HashMap::new(), HashMap::new());

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use uuid::Uuid;
@@ -17,19 +16,6 @@ const FOLDERS: [&str; 4] = ["images", "renditions", "identity", "dead"];
 pub fn list(store: &Path) -> Result<BTreeSet<Uuid>> {
     let files = files(store)?;
     Ok(files.iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect())
-}
-
-/// Makes every blob look `time` older.
-///
-/// # Errors
-/// When a file's times cannot be changed.
-pub fn age(store: &Path, time: Duration) -> Result<()> {
-    for path in files(store)? {
-        // One that was deleted meanwhile needs no age.
-        let Ok(file) = std::fs::File::options().append(true).open(&path) else { continue };
-        file.set_modified(SystemTime::now() - time)?;
-    }
-    Ok(())
 }
 
 fn files(store: &Path) -> Result<Vec<PathBuf>> {

@@ -169,9 +169,9 @@ impl Books {
                      WHERE (events.tenant_id, events.sandbox) <> (jobs.tenant_id, jobs.sandbox)
                      UNION ALL SELECT tenant_id, kind || ' in the outbox, ' || coalesce(job_id::text, reply_to)
                      FROM outbox WHERE coalesce(reply_to, '') NOT LIKE '%' || $1 || '%'
-                     UNION ALL SELECT images.tenant_id, 'image ' || images.id || ' of another account than its job'
+                     UNION ALL SELECT images.tenant_id, 'image ' || images.id || ' of another organisation than its job'
                      FROM images JOIN jobs ON jobs.id = job_id
-                     WHERE (images.tenant_id, images.sandbox) <> (jobs.tenant_id, jobs.sandbox)
+                     WHERE images.tenant_id <> jobs.tenant_id
                      UNION ALL SELECT endpoint.tenant_id, 'delivery of ' || event_id || ' without an attempt that succeeded'
                      FROM deliveries JOIN webhook_endpoints AS endpoint ON endpoint.id = endpoint_id
                      WHERE state = 'delivered' AND NOT EXISTS

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::amqp::AmqpProducer;
-use crate::auditor::{Check, Stores, audit, given_up};
+use crate::auditor::{Check, Stores, audit, given_up, stranded};
 use crate::books::Books;
 use crate::drain::{Left, drain};
 use crate::faults::{self, Targets};
@@ -53,8 +53,8 @@ pub struct Outcome {
 
 const BIND: Duration = Duration::from_mins(1);
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
-/// Older than any blob without a row may become.
-const LONG_AGO: Duration = Duration::from_hours(24 * 60);
+/// After so long, janitors start another round.
+const ROUND: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Carries out a plan and audits what came of it.
@@ -105,7 +105,7 @@ pub async fn run(order: Order) -> Result<Outcome> {
     let name = "processes stop within their time when asked, and none panics";
     checks.push(Check { name, counted: crate::plan::LAYOUT.len(), violations: unsound });
     let mut is_sound = checks.iter().all(|check| check.violations.is_empty());
-    let mut summary = summary(&site, &books, &checks);
+    let mut summary = summary(&site, &books, &checks, stranded(&books, &stores));
     // A spoilt database is no place to show what spoiling does.
     if is_sound {
         let (ways, unnoticed) = spoil::prove(&mut connection, &sight, &stores).await?;
@@ -214,11 +214,17 @@ impl Site {
         ] {
             sqlx::query(statement).execute(&services.pool).await?;
         }
-        blobs::age(&services.blobs, LONG_AGO)?;
-        // Their first round comes at once.
-        fleet.restart("janitor");
         let until = Instant::now() + self.patience;
+        let mut next_round = Instant::now();
         while due(&services.pool).await? > 0 && Instant::now() < until {
+            if Instant::now() >= next_round {
+                // What could not be deleted waits; and a janitor's first round comes at once.
+                sqlx::query("UPDATE erasures SET next_at = now() WHERE next_at > now()")
+                    .execute(&services.pool)
+                    .await?;
+                fleet.restart("janitor");
+                next_round = Instant::now() + ROUND;
+            }
             sleep(LOOK_EVERY).await;
         }
         Ok(Stores { images_before, blobs_before, blobs_after: blobs::list(&services.blobs)? })
@@ -233,6 +239,7 @@ async fn due(pool: &PgPool) -> Result<i64> {
               + (SELECT count(*) FROM probe_prints WHERE purge_at <= now())
               + (SELECT count(*) FROM review_cases WHERE lapses_at <= now()
                                                      AND state IN ('waiting', 'second', 'disputed'))
+              + (SELECT count(*) FROM erasures WHERE place NOT LIKE '%' || poisoned.id || '%')
          FROM tenants AS poisoned WHERE name = $1",
     );
     Ok(due.bind(POISONED).fetch_one(pool).await?)
@@ -250,7 +257,7 @@ async fn tell(witness: &Witness, targets: &Targets, start: Instant, total: usize
     }
 }
 
-fn summary(site: &Site, books: &Books, checks: &[Check]) -> String {
+fn summary(site: &Site, books: &Books, checks: &[Check], stranded: usize) -> String {
     let mut counts: BTreeMap<_, _> = site.plan.counts();
     let kills = counts.remove("kill").unwrap_or_default();
     let others: usize = counts.values().sum();
@@ -263,7 +270,8 @@ fn summary(site: &Site, books: &Books, checks: &[Check]) -> String {
     let sorts: Vec<_> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
     format!(
         "seed {seed}: {jobs} jobs, {kills} SIGKILLs, {others} other faults ({}), {lost} lost, {doubled} doubled, \
-         {given_up} given up after five attempts, {} processes ended by themselves",
+         {given_up} given up after five attempts, {} processes ended by themselves, \
+         {stranded} blobs stranded",
         sorts.join(", "),
         own_ends.len(),
     )

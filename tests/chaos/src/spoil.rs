@@ -32,7 +32,7 @@ const SPOILS: [Spoil; 12] = [
         statements: &["INSERT INTO events (id, tenant_id, sandbox, job_id, type, payload, revision)
              SELECT gen_random_uuid(), tenant_id, sandbox, job_id, type, payload, 1 FROM events
              WHERE type = 'job.completed' LIMIT 1"],
-        check: "a job has one event of its end",
+        check: "nothing takes effect twice",
     },
     Spoil {
         told: "a match is debited twice",
@@ -43,7 +43,7 @@ const SPOILS: [Spoil; 12] = [
              SELECT gen_random_uuid(), tenant_id, job_id, kind, amount_minor, balance_after, note FROM ledger
              WHERE kind = 'debit' LIMIT 1",
         ],
-        check: "a confirmed live id_match is debited once",
+        check: "nothing takes effect twice",
     },
     Spoil {
         told: "a wallet has a unit too many",
@@ -155,11 +155,9 @@ const BLOTS: [Blot; 6] = [
         "the results exchange and the streams show every event",
     ),
     (
-        "a blob belongs to nothing",
-        |_, stores| {
-            stores.blobs_after.insert(Uuid::nil());
-        },
-        "every blob belongs to a row",
+        "the blob of an erased image stays",
+        |_, stores| stores.blobs_after.extend(stores.images_before.first().map(|image| image.id)),
+        "after its time no image",
     ),
 ];
 

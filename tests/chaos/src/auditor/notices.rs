@@ -11,7 +11,7 @@ use crate::plan::Door;
 use crate::witness::{EventSeen, ReplySeen, Sight};
 
 pub fn checks(case: &Case<'_>) -> Vec<Check> {
-    vec![events(case), delivered(case), due(case), replies(case), seen(case), known(case)]
+    vec![events(case), twice(case), delivered(case), due(case), replies(case), seen(case), known(case)]
 }
 
 fn events(case: &Case<'_>) -> Check {
@@ -28,6 +28,26 @@ fn events(case: &Case<'_>) -> Check {
         wanted.sort_unstable();
         let says_so = events.iter().all(|event| event.revision == 0 && tells_of(&event.payload, job));
         check.hold(kinds == wanted && says_so, || format!("job {} ({}) has {kinds:?}", job.id, job.state));
+    }
+    check
+}
+
+fn twice(case: &Case<'_>) -> Check {
+    let mut check = Check::new("nothing takes effect twice");
+    let mut effects: HashMap<(Uuid, &str), usize> = HashMap::new();
+    for event in case.books.events.iter().filter(|event| event.job_id.is_some()) {
+        let ends = matches!(event.kind.as_str(), "job.completed" | "job.failed");
+        let effect = if ends { "end" } else { event.kind.as_str() };
+        *effects.entry((event.job_id.unwrap_or_default(), effect)).or_default() += 1;
+    }
+    for job in &case.books.usage {
+        *effects.entry((*job, "usage")).or_default() += 1;
+    }
+    for movement in case.books.ledger.iter().filter(|movement| movement.kind == "debit") {
+        *effects.entry((movement.job_id.unwrap_or_default(), "debit")).or_default() += 1;
+    }
+    for ((job, effect), count) in effects {
+        check.hold(count == 1, || format!("job {job} has {count} of: {effect}"));
     }
     check
 }
