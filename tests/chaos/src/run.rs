@@ -227,6 +227,8 @@ impl Site {
             }
             sleep(LOOK_EVERY).await;
         }
+        // A process that is asked to stop before it runs ends by the signal.
+        fleet.await_ready().await?;
         Ok(Stores { images_before, blobs_before, blobs_after: blobs::list(&services.blobs)? })
     }
 }
