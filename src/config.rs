@@ -21,7 +21,7 @@ use crate::domain::rates::Rates;
 use crate::domain::request::Defaults;
 use crate::identity::settings::{self, Secrets};
 use crate::identity::{Registry, Sources};
-use crate::intake::Intake;
+use crate::intake::{Intake, JobsInFlight};
 use crate::keys::Keyring;
 use crate::media::{BlobStore, Media, S3Settings};
 use crate::net::{Guard, trust};
@@ -154,7 +154,7 @@ impl IntakeArgs {
     pub fn intake(&self, store: Store) -> anyhow::Result<Intake> {
         let media = Media::new(self.blob_store()?, Keyring::parse(&self.master_keys)?);
         let defaults = Defaults { mode: self.mode, ..Defaults::default() };
-        Ok(Intake { store, media, pepper: self.pepper.pepper()?, defaults })
+        Ok(Intake { store, media, pepper: self.pepper.pepper()?, defaults, jobs_in_flight: JobsInFlight::default() })
     }
 
     fn blob_store(&self) -> anyhow::Result<BlobStore> {

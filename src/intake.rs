@@ -5,6 +5,7 @@
 pub mod amqp;
 mod challenges;
 pub mod dead_letters;
+mod in_flight;
 
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use crate::store::sealed::{SealPurpose, SealedRecord};
 use crate::store::{self, Store, Tx};
 use crate::vision::decode;
 use challenges::Answered;
+pub use in_flight::JobsInFlight;
 
 /// What intake needs.
 #[derive(Clone)]
@@ -38,6 +40,7 @@ pub struct Intake {
     pub media: Media,
     pub pepper: Pepper,
     pub defaults: Defaults,
+    pub jobs_in_flight: JobsInFlight,
 }
 
 /// Who submits, and where the answers go.
@@ -83,6 +86,9 @@ pub enum Error {
     /// The wallet does not cover the job, and the organisation may not overdraw.
     #[error("refused: {0}")]
     InsufficientFunds(RequestFault),
+    /// The organisation has as many jobs in flight as it may. Sending the request again later helps.
+    #[error("refused: {0}")]
+    TooManyJobs(RequestFault),
     /// Another request came under the same idempotency key.
     #[error("refused: {0}")]
     Conflict(RequestFault),
@@ -117,6 +123,7 @@ impl Intake {
         if let Some(earlier) = self.find_earlier(&origin, &hash).await? {
             return self.answer_duplicate(&origin, earlier).await;
         }
+        self.jobs_in_flight.add(&self.store, origin.account.tenant_id, origin.settings).await?;
         let challenge = self.read_challenge(origin.account, &mut submission)?;
         let request = GoodRequest { submission, hash, challenge };
 

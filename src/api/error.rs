@@ -156,6 +156,9 @@ impl From<intake::Error> for ApiError {
             intake::Error::Refused(fault) => Self::of_request(StatusCode::BAD_REQUEST, fault),
             intake::Error::Forbidden(fault) => Self::of_request(StatusCode::FORBIDDEN, fault),
             intake::Error::InsufficientFunds(fault) => Self::of_request(StatusCode::PAYMENT_REQUIRED, fault),
+            intake::Error::TooManyJobs(fault) => {
+                Self::of_request(StatusCode::TOO_MANY_REQUESTS, fault).after(Duration::from_secs(5))
+            }
             intake::Error::Conflict(fault) => Self::of_request(StatusCode::CONFLICT, fault),
             intake::Error::Store(error) => error.into(),
             intake::Error::Stopped => Self::unavailable(),

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body_memory::BodyMemory;
 use super::error::ApiError;
-use crate::domain::tenant::{Account, TenantSettings};
+use crate::domain::tenant::{Account, CONCURRENT_REQUESTS, REQUESTS_PER_MINUTE, TenantSettings};
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
@@ -51,8 +51,8 @@ pub(super) struct Allowance {
 #[derive(Clone, Default)]
 pub(super) struct AllowanceSlot(Arc<OnceLock<Allowance>>);
 
-/// Counts one request in progress until it is dropped. `None` if there is no limit.
-pub(super) type RequestPermit = Option<OwnedSemaphorePermit>;
+/// Counts one request in progress until it is dropped.
+pub(super) type RequestPermit = OwnedSemaphorePermit;
 
 impl Limits {
     /// `body_budget`: bytes of request bodies at the same time.
@@ -76,7 +76,9 @@ impl Limits {
         settings: &TenantSettings,
         slot: Option<&AllowanceSlot>,
     ) -> Result<(), ApiError> {
-        let Some(limit) = settings.requests_per_minute.and_then(NonZeroU32::new) else { return Ok(()) };
+        let Some(limit) = NonZeroU32::new(settings.requests_per_minute.unwrap_or(REQUESTS_PER_MINUTE)) else {
+            return Ok(());
+        };
         let bucket = {
             let mut buckets = self.0.buckets.lock().unwrap_or_else(PoisonError::into_inner);
             let fresh = || {
@@ -115,17 +117,17 @@ impl Limits {
     /// # Errors
     /// When the account has as many as its limit allows.
     pub(super) fn start_request(&self, account: Account, settings: &TenantSettings) -> Result<RequestPermit, ApiError> {
-        let Some(limit) = settings.concurrent_requests else { return Ok(None) };
+        let limit = settings.concurrent_requests.unwrap_or(CONCURRENT_REQUESTS);
         let semaphore = {
             let mut in_progress = self.0.in_progress.lock().unwrap_or_else(PoisonError::into_inner);
-            let fresh = || (limit, Arc::new(Semaphore::new(limit as usize)));
+            let fresh = || (limit, Arc::new(Semaphore::new((limit as usize).min(Semaphore::MAX_PERMITS))));
             let entry = in_progress.entry(account).or_insert_with(fresh);
             if entry.0 != limit {
                 *entry = fresh();
             }
             Arc::clone(&entry.1)
         };
-        semaphore.try_acquire_owned().map(Some).map_err(|_| {
+        semaphore.try_acquire_owned().map_err(|_| {
             let detail = format!("more than {limit} requests at the same time: wait until one of them is answered");
             let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_concurrent_requests", &detail);
             error.after(Duration::from_secs(1))
@@ -178,6 +180,10 @@ mod tests {
         assert!(limits.count(other, &two, None).is_ok());
         assert!(limits.count(Account { sandbox: true, ..one }, &two, None).is_ok(), "test keys have their own");
         assert!(limits.count(one, &settings(Some(3), None), None).is_ok(), "a new limit starts fresh");
+        let (slot, mut headers) = (AllowanceSlot::default(), HeaderMap::new());
+        limits.count(other, &TenantSettings::default(), Some(&slot)).unwrap();
+        slot.write(&mut headers);
+        assert_eq!(headers["ratelimit-limit"], "12000", "by default");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::ApiContext;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::job_answer::percent;
-use crate::domain::tenant::{Scope, TenantSettings};
+use crate::domain::tenant::{self, Scope, TenantSettings};
 
 pub(super) fn routes() -> OpenApiRouter<ApiContext> {
     OpenApiRouter::new().routes(routes!(show))
@@ -38,10 +38,12 @@ struct OwnOrganisation {
     approve_score: f64,
     /// Default of `review_score` in a `face_match`, 0 to 100.
     review_score: f64,
-    /// Limit of requests a minute; null: no limit.
-    requests_per_minute: Option<u32>,
-    /// Limit of requests at the same time; null: no limit.
-    concurrent_requests: Option<u32>,
+    /// Limit of requests a minute.
+    requests_per_minute: u32,
+    /// Limit of requests at the same time.
+    concurrent_requests: u32,
+    /// Limit of jobs that wait or run.
+    jobs_in_flight: u32,
     /// The public part of the API key of this call.
     key_id: String,
     /// What that API key may be used for.
@@ -53,22 +55,24 @@ struct OwnOrganisation {
     responses((status = 200, body = OwnOrganisation)))]
 async fn show(State(context): State<ApiContext>, caller: Caller) -> Result<Json<OwnOrganisation>, ApiError> {
     let found = context.store.show_tenant(caller.account.tenant_id).await?;
-    let tenant = found.ok_or_else(|| ApiError::no_such("organisation"))?;
-    let defaults = context.intake.defaults.of(&tenant.settings);
-    let TenantSettings { approved, services, requests_per_minute, concurrent_requests, .. } = tenant.settings;
+    let own = found.ok_or_else(|| ApiError::no_such("organisation"))?;
+    let defaults = context.intake.defaults.of(&own.settings);
+    let TenantSettings { approved, services, requests_per_minute, concurrent_requests, jobs_in_flight, .. } =
+        own.settings;
     Ok(Json(OwnOrganisation {
-        id: tenant.id.to_string(),
-        name: tenant.name,
+        id: own.id.to_string(),
+        name: own.name,
         sandbox: caller.account.sandbox,
         approved,
         services: services.iter().map(|service| service.name().to_owned()).collect(),
-        retention_hours: tenant.retention_seconds / 3600,
+        retention_hours: own.retention_seconds / 3600,
         similarity_threshold: defaults.threshold.get(),
         id_match_threshold: defaults.id_match.get(),
         approve_score: percent(defaults.approve),
         review_score: percent(defaults.review),
-        requests_per_minute,
-        concurrent_requests,
+        requests_per_minute: requests_per_minute.unwrap_or(tenant::REQUESTS_PER_MINUTE),
+        concurrent_requests: concurrent_requests.unwrap_or(tenant::CONCURRENT_REQUESTS),
+        jobs_in_flight: jobs_in_flight.unwrap_or(tenant::JOBS_IN_FLIGHT),
         key_id: caller.key_id.clone(),
         scopes: caller.scopes.iter().copied().map(Scope::name).map(str::to_owned).collect(),
     }))

@@ -86,6 +86,7 @@ pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<bool
                     Error::Refused(fault)
                     | Error::Forbidden(fault)
                     | Error::InsufficientFunds(fault)
+                    | Error::TooManyJobs(fault)
                     | Error::Conflict(fault),
                 ) => (Some(tenant_id), fault),
                 Err(fault) => return Err(fault),

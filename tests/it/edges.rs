@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::world::request;
-use crate::support::{Api, World, api, photos};
+use crate::support::{Api, World, api, eventually, photos};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_used_up_minute_is_told_before_and_after() {
@@ -46,6 +46,35 @@ async fn more_requests_at_once_than_allowed_are_turned_away_while_the_others_wai
     assert_eq!(turned_away, StatusCode::TOO_MANY_REQUESTS, "there is one place, and the other request waits in it");
     assert_eq!(problem["code"], "too_many_concurrent_requests");
     assert_eq!(api.get("/v1/organisation").await.0, StatusCode::OK, "the place is free again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_jobs_than_may_wait_are_refused_by_both_doors_until_some_end() {
+    let world = World::new().await;
+    world.execute(r#"UPDATE tenants SET settings = '{"jobs_in_flight": 2}'"#).await;
+    let mut producer = world.producer().await;
+    let process = world.spawn(&["api", "intake", "relay"]).await;
+    let api = Api::of(&process, &world.tenant.api_key);
+    let pair = request("likeness_check", photos::blank(), photos::blank());
+    let (status, first) = api.submit(Some("first"), &pair).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    assert_eq!(api.submit(Some("second"), &pair).await.0, StatusCode::ACCEPTED);
+    let answer = api.request(Method::POST, "/v1/jobs").body(pair.to_string()).send().await.unwrap();
+    assert_eq!(
+        (answer.status(), &answer.headers()["retry-after"]),
+        (StatusCode::TOO_MANY_REQUESTS, &"5".parse().unwrap())
+    );
+    assert_eq!(answer.json::<Value>().await.unwrap()["code"], "too_many_jobs");
+    assert_eq!(api.submit(Some("first"), &pair).await.0, StatusCode::ACCEPTED, "the same again is no new job");
+    producer.submit("third", &pair).await;
+    assert_eq!(producer.reply("third", "rejected").await.body["code"], "too_many_jobs");
+
+    let first = first["id"].as_str().unwrap();
+    assert!(api.delete(&format!("/v1/jobs/{first}")).await.0.is_success());
+    eventually("there is a place again", Duration::from_mins(1), async || {
+        api.submit(Some("fourth"), &pair).await.0 == StatusCode::ACCEPTED
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,6 +76,17 @@ impl Scope {
     }
 }
 
+/// Requests of an organisation in a minute, unless its settings say otherwise. Two cores answer fewer.
+pub const REQUESTS_PER_MINUTE: u32 = 12_000;
+
+/// Requests of an organisation at once in a process, unless its settings say otherwise. Those that wait for a result
+/// count, so this is also how many people may wait at the same time.
+pub const CONCURRENT_REQUESTS: u32 = 256;
+
+/// Jobs of an organisation that wait or run, unless its settings say otherwise: twice a large batch. With 1 MB each
+/// their images take 20 GB.
+pub const JOBS_IN_FLIGHT: u32 = 20_000;
+
 /// Hours that an organisation's images may be kept.
 pub const RETENTION_HOURS: RangeInclusive<i64> = 1..=720;
 
@@ -182,10 +193,12 @@ pub struct TenantSettings {
     pub liveness_threshold: Option<Threshold>,
     /// Replaces it for selfies taken on that system. Only requests of `compare_with_liveness` name the system.
     pub liveness_threshold_by_os: BTreeMap<CaptureOs, Threshold>,
-    /// The most requests of the organisation in a minute. Without a value there is no limit.
+    /// The most requests of the organisation in a minute. Default: [`REQUESTS_PER_MINUTE`].
     pub requests_per_minute: Option<u32>,
-    /// The most requests at once, over all its keys, in one process. Without a value there is no limit.
+    /// The most requests at once, over all its keys, in one process. Default: [`CONCURRENT_REQUESTS`].
     pub concurrent_requests: Option<u32>,
+    /// The most jobs that wait or run, over all its keys. Default: [`JOBS_IN_FLIGHT`].
+    pub jobs_in_flight: Option<u32>,
     pub empty_wallet: EmptyWallet,
     /// The price of a confirmed `id_match`, in minor units of the wallet's currency.
     pub id_match_price: i64,
@@ -214,6 +227,7 @@ impl Default for TenantSettings {
             liveness_threshold_by_os: BTreeMap::new(),
             requests_per_minute: None,
             concurrent_requests: None,
+            jobs_in_flight: None,
             empty_wallet: EmptyWallet::default(),
             id_match_price: 0,
             four_eyes_fmr: None,
@@ -257,10 +271,13 @@ impl TenantSettings {
         if let Some((field, _)) = overall.into_iter().chain(by_os).find(|(_, least)| *least < Threshold::LIVE) {
             return Err(fault(field, "must be at least 0.5: what is uncertain or an attack lies below it".to_owned()));
         }
-        if merged.requests_per_minute == Some(0) || merged.concurrent_requests == Some(0) {
-            let field =
-                if merged.requests_per_minute == Some(0) { "requests_per_minute" } else { "concurrent_requests" };
-            return Err(fault(field, "must be at least 1, or null for no limit".to_owned()));
+        let limits = [
+            ("requests_per_minute", merged.requests_per_minute),
+            ("concurrent_requests", merged.concurrent_requests),
+            ("jobs_in_flight", merged.jobs_in_flight),
+        ];
+        if let Some((field, _)) = limits.into_iter().find(|(_, limit)| *limit == Some(0)) {
+            return Err(fault(field, "must be at least 1, or null for the default".to_owned()));
         }
         if merged.id_match_price < 0 {
             return Err(fault("id_match_price", "must not be negative".to_owned()));
@@ -334,6 +351,7 @@ mod tests {
             (json!({"services": ["palm_reading"]}), "services"),
             (json!({"requests_per_minute": 0}), "requests_per_minute"),
             (json!({"concurrent_requests": 0}), "concurrent_requests"),
+            (json!({"jobs_in_flight": 0}), "jobs_in_flight"),
             (json!({"requests_per_minute": -1}), "requests_per_minute"),
             (json!({"id_match_price": -1}), "id_match_price"),
             (json!({"four_eyes_fmr": 1.5}), "four_eyes_fmr"),

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::decisions::reasons;
 use super::jobs::{job_state, summary};
 use super::{Error, Store};
-use visavis_domain::ids::JobId;
+use visavis_domain::ids::{JobId, TenantId};
 use visavis_domain::job::{Failure, JobParams, JobState, Verdict};
 use visavis_domain::notice::JobSummary;
 use visavis_domain::outcome::Outcome;
@@ -146,8 +146,8 @@ impl Store {
         row.map(JobView::try_from).transpose()
     }
 
-    /// A page of up to `limit` of the account's jobs. With `cursor`, only those before it. The time that a page takes is
-    /// bounded: if few jobs match the filter, a page may be short, or empty, and have a next one.
+    /// A page of up to `limit` of the account's jobs. With `cursor`, only those before it. The time that a page takes
+    /// is bounded: if few jobs match the filter, a page may be short, or empty, and have a next one.
     ///
     /// # Errors
     /// When the database fails.
@@ -179,6 +179,22 @@ impl Store {
             (place, look) = (last, NEXT_LOOK);
         };
         Ok(JobPage { jobs: self.show_jobs(account, &ids).await?, next: next.map(JobId) })
+    }
+
+    /// Jobs of the organisation that wait or run. Counting stops at `most`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count_jobs_in_flight(&self, tenant: TenantId, most: i64) -> Result<i64, Error> {
+        let count = sqlx::query_scalar!(
+            // The conditions on `sandbox` and 'succeeded' only let the index jobs_not_succeeded be used.
+            r#"SELECT count(*) AS "count!" FROM (
+                   SELECT 1 FROM jobs WHERE tenant_id = $1 AND sandbox IN (false, true) AND state <> 'succeeded'
+                                        AND state IN ('queued', 'running') LIMIT $2) AS found"#,
+            tenant.0,
+            most,
+        );
+        Ok(count.fetch_one(&self.pool).await?)
     }
 
     /// Goes through the account's `look` newest jobs before `place`, and finds up to `limit` that match.

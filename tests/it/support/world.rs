@@ -23,7 +23,7 @@ use visavis::domain::pepper::Pepper;
 use visavis::domain::request::{Defaults, Form};
 use visavis::domain::tenant::{Account, Scope, TenantSettings};
 use visavis::identity::Registry;
-use visavis::intake::{Intake, SubmissionContext};
+use visavis::intake::{Intake, JobsInFlight, SubmissionContext};
 use visavis::keys::Keyring;
 use visavis::media::{BlobStore, Media};
 use visavis::queue::connection::Broker;
@@ -108,6 +108,7 @@ impl World {
             media: Media::new(BlobStore::folder(&blobs).unwrap(), Keyring::parse(&master_keys).unwrap()),
             pepper: Pepper::parse(&pepper).expect("32 bytes in Base64"),
             defaults: Defaults::default(),
+            jobs_in_flight: JobsInFlight::default(),
         };
         let tenant = make_tenant(&intake, "acme", Some(producer.username())).await;
         let environment = [
