@@ -143,14 +143,16 @@ async fn readiness_tells_what_is_missing() {
     let world = World::new().await;
     let process = world.spawn(&["api"]).await;
     let api = Api::of(&process, &world.tenant.api_key);
-    assert_eq!(api.get("/readyz").await, (StatusCode::OK, json!({ "ready": true, "parts": { "database": "ok" } })));
+    let parts = json!({ "database": "ok", "blobs": "ok" });
+    assert_eq!(api.get("/readyz").await, (StatusCode::OK, json!({ "ready": true, "parts": parts })));
     world.management.delete_vhost(&world.vhost).await;
     let without_broker = world.spawn(&["api", "relay"]).await;
     let api = Api::of(&without_broker, &world.tenant.api_key);
     let (status, answer) = api.get("/readyz").await;
     assert_eq!(answer.get("provider"), None, "it compares nothing");
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(answer["parts"], json!({ "database": "ok", "broker": "not ready" }));
+    assert_eq!(answer["parts"], json!({ "database": "ok", "blobs": "ok", "broker": "not ready" }));
+    assert_eq!(answer["reasons"], json!({ "broker": "not connected" }));
     assert_eq!(api.request(Method::GET, "/livez").send().await.unwrap().status(), StatusCode::OK);
 }
 
