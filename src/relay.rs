@@ -45,6 +45,9 @@ const IDLE: Duration = Duration::from_millis(25);
 const GAP: Duration = Duration::from_millis(10);
 /// A round that takes longer hangs on a dead connection.
 const ROUND: Duration = Duration::from_mins(1);
+/// After an outage of the database the sweeper waits for this time. It is twice the longest pause between two tries of
+/// a worker.
+const GRACE: Duration = Duration::from_secs(10);
 /// Replies published in one batch.
 const REPLIES: i64 = 64;
 /// Events published in one batch.
@@ -63,6 +66,17 @@ enum Error {
     Queue(#[from] crate::queue::Error),
     #[error("a round took too long")]
     Timeout,
+}
+
+impl Error {
+    /// Whether our own database is at fault.
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_outage(),
+            Self::Queue(_) => false,
+            Self::Timeout => true,
+        }
+    }
 }
 
 /// Starts the relay and the sweeper. Replies go to queues that producers made, so they have a connection of their own:
@@ -265,10 +279,21 @@ fn split(ids: &[Uuid], answers: &[bool]) -> (Vec<Uuid>, Vec<Uuid>) {
 async fn sweeper(store: Store, settings: RelaySettings, life: Lifecycle) {
     let mut ticks = tokio::time::interval(settings.sweep_every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_out = false;
     loop {
         tokio::select! {
             () = life.stopping().cancelled() => return,
             _ = ticks.tick() => {}
+        }
+        if is_out {
+            if store.find_last_cursor().await.is_err() {
+                continue;
+            }
+            // No worker could renew its lease either. They first record what they have, so no attempt is charged.
+            tokio::select! {
+                () = life.stopping().cancelled() => return,
+                () = tokio::time::sleep(GRACE) => is_out = false,
+            }
         }
         let sweep = tokio::time::timeout(ROUND, store.sweep(settings.patience).map_err(Error::from));
         let swept = tokio::select! {
@@ -278,7 +303,10 @@ async fn sweeper(store: Store, settings: RelaySettings, life: Lifecycle) {
         match swept {
             Ok(swept) if swept == store::sweep::Swept::default() => debug!("nothing to sweep"),
             Ok(swept) => info!(revived = swept.revived, failed = swept.failed, rung = swept.rung, "swept"),
-            Err(error) => warn!(%error, "sweep failed"),
+            Err(error) => {
+                is_out = error.is_outage();
+                warn!(%error, "sweep failed");
+            }
         }
     }
 }

@@ -144,8 +144,9 @@ async fn at_a_round_trip_of_a_second_jobs_finish_and_are_charged_one_attempt() {
 async fn a_worker_whose_database_goes_away_keeps_its_outcome_and_claims_nothing_more() {
     let world = World::new().await;
     let network = Network::before(world.database_address().await).await;
-    let _relay = world.spawn(&["relay"]).await;
-    let worker = world.spawn_with(&["worker"], &[("DATABASE_URL", &world.database_at(network.address))]).await;
+    let database = world.database_at(network.address);
+    let relay = world.spawn_with(&["relay"], &[("DATABASE_URL", &database)]).await;
+    let worker = world.spawn_with(&["worker"], &[("DATABASE_URL", &database)]).await;
     // So slow that there is time to act between the claim and the outcome.
     network.delay(Duration::from_secs(1));
     let job = world.submit_pair("likeness_check", photos::blank(), photos::blank()).await;
@@ -159,6 +160,9 @@ async fn a_worker_whose_database_goes_away_keeps_its_outcome_and_claims_nothing_
     let next = world.submit_pair("likeness_check", photos::blank(), photos::blank()).await;
     eventually("its end cannot be recorded", SERVES_AGAIN, async || worker.log().contains("not recorded yet")).await;
     assert_eq!(world.state(next).await, "queued", "a worker without a database claims nothing");
+    // It lasts longer than a lease. The sweeper comes back together with the worker, and lets it go first.
+    eventually("the sweeper fails, too", SERVES_AGAIN, async || relay.log().contains("sweep failed")).await;
+    world.expire_leases().await;
     network.refuse(false);
     for job in [job, next] {
         eventually("the job ends", Duration::from_secs(90), async || world.state(job).await == "succeeded").await;
