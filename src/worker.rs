@@ -251,7 +251,7 @@ impl Worker {
         match (change, outcome) {
             (Some(Change::Done), Ok(success)) => info!(verdict = success.outcome.verdict.name(), ms, "job succeeded"),
             (Some(Change::Done), Err(Error::Job(JobError::Later(_)))) => {
-                info!(ms, "job put off, as its test key asked")
+                info!(ms, "job put off, as its test key asked");
             }
             (Some(Change::Done), Err(fault)) => warn!(%fault, ms, "job has no outcome yet"),
             (Some(Change::Lost), outcome) => {

@@ -1,4 +1,4 @@
-//! Where Postgres is: the hosts that DATABASE_URL names, and how a connection to one of them is made.
+//! Where Postgres is: the hosts that `DATABASE_URL` names, and how a connection to one of them is made.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
