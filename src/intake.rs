@@ -300,9 +300,10 @@ impl Intake {
             lane: submission.lane,
             metadata: &submission.metadata,
             reply: origin.reply,
+            price: price(origin, submission.params.service()),
         };
         let mut tx = self.store.begin().await?;
-        check_funds(&mut tx, origin, submission.params.service()).await?;
+        check_funds(&mut tx, origin, job.price).await?;
         if tx.insert_job(&job).await? == Change::Lost {
             return Ok(None);
         }
@@ -380,14 +381,19 @@ fn check_sizes(submission: &Submission) -> Result<(), RequestFault> {
     Ok(())
 }
 
+/// What a job costs if it is confirmed. It is fixed here, whatever the organisation's price is when the job ends.
+fn price(origin: &SubmissionContext<'_>, service: Service) -> Option<i64> {
+    let is_billed = service == Service::IdMatch && !origin.account.sandbox;
+    is_billed.then(|| origin.settings.id_match_price.max(0))
+}
+
 /// An organisation that may not overdraw must be able to pay for this job and for those under way.
-async fn check_funds(tx: &mut Tx, origin: &SubmissionContext<'_>, service: Service) -> Result<(), Error> {
-    let (price, account) = (origin.settings.id_match_price, origin.account);
-    let is_billed = service == Service::IdMatch && price > 0 && !account.sandbox;
-    if !is_billed || origin.settings.empty_wallet == EmptyWallet::Overdraw {
+async fn check_funds(tx: &mut Tx, origin: &SubmissionContext<'_>, price: Option<i64>) -> Result<(), Error> {
+    let Some(price) = price.filter(|price| *price > 0) else { return Ok(()) };
+    if origin.settings.empty_wallet == EmptyWallet::Overdraw {
         return Ok(());
     }
-    if tx.can_pay(account.tenant_id, price).await? {
+    if tx.can_pay(origin.account.tenant_id, price).await? {
         return Ok(());
     }
     Err(Error::InsufficientFunds(RequestFault {

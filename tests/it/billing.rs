@@ -99,6 +99,14 @@ async fn assert_books_balance(world: &World) {
         )
         .await;
     assert_eq!(wrong, 0, "wallets that are not the sum of their ledger");
+    let wrong = world
+        .count(
+            "SELECT count(*) FROM wallets WHERE reserved <>
+                 (SELECT coalesce(sum(price), 0) FROM jobs WHERE jobs.tenant_id = wallets.tenant_id
+                    AND kind = 'id_match' AND state IN ('queued', 'running') AND NOT sandbox)",
+        )
+        .await;
+    assert_eq!(wrong, 0, "wallets whose reservations are not the prices of the jobs under way");
 }
 
 #[tokio::test]
@@ -292,6 +300,74 @@ async fn a_wallet_that_may_not_be_overdrawn_takes_in_what_it_can_pay_for_and_no_
 
     set(&world, world.tenant.id, json!({ "id_match_price": PRICE })).await;
     assert_eq!(api.submit(None, &match_request).await.0, StatusCode::ACCEPTED, "overdrawing is the default");
+}
+
+#[tokio::test]
+async fn a_job_costs_what_was_the_price_when_it_was_submitted() {
+    let world = priced().await;
+    let job = submit(&world).await;
+    // As a process of the version before inserts one: it names no price.
+    let unpriced = JobId::new();
+    sqlx::query(
+        "INSERT INTO jobs (id, tenant_id, request_id, request_hash, kind, lane, params, metadata)
+         SELECT $1, tenant_id, 'OLDERVERSION', request_hash, kind, lane, params, metadata FROM jobs WHERE id = $2",
+    )
+    .bind(unpriced.0)
+    .bind(job.0)
+    .execute(&world.pool)
+    .await
+    .unwrap();
+    assert_books_balance(&world).await;
+    assert_eq!(world.count("SELECT reserved FROM wallets").await, 2 * PRICE);
+    set(&world, world.tenant.id, json!({ "id_match_price": 3 * PRICE })).await;
+    for (job, after) in [(job, -PRICE), (unpriced, -2 * PRICE)] {
+        assert_eq!(finish(&world, &claim(&world, job).await, Verdict::Approved).await, Change::Done);
+        assert_eq!(balance(&world).await, after);
+    }
+    let job = submit(&world).await;
+    assert_eq!(finish(&world, &claim(&world, job).await, Verdict::Approved).await, Change::Done);
+    assert_eq!(balance(&world).await, -5 * PRICE);
+    assert_eq!(world.count("SELECT reserved FROM wallets").await, 0);
+    assert_books_balance(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_come_and_end_at_the_same_time_never_overdraw_a_wallet_that_may_not_be_overdrawn() {
+    const ROUNDS: usize = 12;
+    let (world, _process, api) = World::with_api().await;
+    let refuse = async |price: i64| {
+        set(&world, world.tenant.id, json!({ "id_match_price": price, "empty_wallet": "refuse" })).await;
+    };
+    refuse(PRICE).await;
+    credit(&world, world.tenant.id, 30 * PRICE).await;
+    let match_request = id_request("nin", "123", blank());
+    // Each walker submits jobs and ends them in another way each time, while the price changes.
+    let walk = async |walker: usize| {
+        for round in 0..ROUNDS {
+            let (status, accepted) = api.submit(None, &match_request).await;
+            assert!(matches!(status, StatusCode::ACCEPTED | StatusCode::PAYMENT_REQUIRED), "{accepted}");
+            let Some(job) = accepted["id"].as_str().and_then(|id| id.parse().ok()).map(JobId) else { continue };
+            match (walker + round) % 4 {
+                0 | 1 => assert_eq!(finish(&world, &claim(&world, job).await, Verdict::Approved).await, Change::Done),
+                2 => {
+                    let claim = claim(&world, job).await;
+                    assert_eq!(world.store().finish_failed(&claim, &failure()).await.unwrap(), Change::Done);
+                }
+                _ => assert_eq!(api.delete(&format!("/v1/jobs/{job}")).await.0, StatusCode::OK),
+            }
+        }
+    };
+    let prices = async {
+        for price in [2 * PRICE, PRICE / 2, 3 * PRICE, PRICE] {
+            tokio::task::yield_now().await;
+            refuse(price).await;
+        }
+    };
+    tokio::join!(futures_util::future::join_all((0..6).map(walk)), prices);
+    assert_books_balance(&world).await;
+    assert_eq!(world.count("SELECT reserved FROM wallets").await, 0, "every reservation was given back");
+    assert!(world.count("SELECT min(balance_after) FROM ledger").await >= 0, "it was never overdrawn");
+    assert!(debits(&world).await > 0);
 }
 
 async fn page(api: &Api, query: &str) -> Value {

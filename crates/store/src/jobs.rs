@@ -36,6 +36,8 @@ pub struct NewJob<'a> {
     pub lane: Lane,
     pub metadata: &'a BTreeMap<String, String>,
     pub reply: Option<&'a ReplyAddress>,
+    /// What it costs if it is confirmed, in minor units. None for what is free.
+    pub price: Option<i64>,
 }
 
 /// A job found under an idempotency key.
@@ -93,8 +95,8 @@ impl Tx {
     pub async fn insert_job(&mut self, job: &NewJob<'_>) -> Result<Change, Error> {
         let rows = sqlx::query!(
             "INSERT INTO jobs (id, tenant_id, request_id, idempotency_key, request_hash, kind, lane, params, metadata,
-                               reply_to, correlation_id, sandbox)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                               reply_to, correlation_id, sandbox, price)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
              ON CONFLICT (tenant_id, sandbox, idempotency_key) DO NOTHING",
             job.id.0,
             job.account.tenant_id.0,
@@ -108,6 +110,7 @@ impl Tx {
             job.reply.map(|reply| reply.reply_to.as_str()),
             job.reply.and_then(|reply| reply.correlation_id.as_deref()),
             job.account.sandbox,
+            job.price,
         )
         .execute(&mut *self.inner)
         .await?

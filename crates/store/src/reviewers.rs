@@ -106,8 +106,8 @@ impl Store {
             .collect())
     }
 
-    /// The reviewer with that login, unless they are disabled. A browser that has signed in before, `device`, has a lock
-    /// of its own.
+    /// The reviewer with that login, unless they are disabled. A browser that has signed in before, `device`, has a
+    /// lock of its own.
     ///
     /// # Errors
     /// When the database fails.

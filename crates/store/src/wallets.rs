@@ -1,14 +1,13 @@
-//! Wallets and their ledger. A wallet's row is locked before a movement is written. So the movements of one
+//! Wallets and their ledger. A wallet also knows what the jobs under way may cost: triggers on `jobs` keep that sum.
+//! A wallet's row is locked before a movement is written. So the movements of one
 //! organisation have an order, and each knows the balance after it.
 
 use chrono::{DateTime, Utc};
-use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, TenantId};
 use visavis_domain::money::{Currency, Money};
-use visavis_domain::tenant::TenantSettings;
 
 /// A movement in a wallet.
 #[derive(Debug, Clone)]
@@ -127,27 +126,22 @@ impl Tx {
     /// # Errors
     /// When the database fails.
     pub async fn can_pay(&mut self, tenant_id: TenantId, price: i64) -> Result<bool, Error> {
-        let balance = self.lock_wallet(tenant_id).await?.minor;
-        // A statement of its own, so that it sees what was committed while we waited for the lock.
-        let on_their_way = sqlx::query_scalar!(
-            r#"SELECT count(*) AS "count!" FROM jobs
-               WHERE tenant_id = $1 AND kind = 'id_match' AND state IN ('queued', 'running') AND NOT sandbox"#,
+        self.lock_wallet(tenant_id).await?;
+        let free = sqlx::query_scalar!(
+            r#"SELECT balance - reserved AS "free!" FROM wallets WHERE tenant_id = $1"#,
             tenant_id.0,
         )
         .fetch_one(&mut *self.inner)
         .await?;
-        Ok(balance >= price.saturating_mul(on_their_way.saturating_add(1)))
+        Ok(free >= price)
     }
 
-    /// Pays for a confirmed job at the organisation's price. A price of 0 writes no movement.
+    /// Pays for a confirmed job at the price at which it was submitted. A price of 0 writes no movement.
     pub(super) async fn debit_wallet(&mut self, tenant_id: TenantId, job_id: JobId, note: &str) -> Result<(), Error> {
-        let settings = sqlx::query_scalar!(
-            r#"SELECT settings AS "settings: Json<TenantSettings>" FROM tenants WHERE id = $1"#,
-            tenant_id.0,
-        )
-        .fetch_one(&mut *self.inner)
-        .await?;
-        let price = settings.0.id_match_price;
+        let price = sqlx::query_scalar!("SELECT price FROM jobs WHERE id = $1", job_id.0)
+            .fetch_one(&mut *self.inner)
+            .await?
+            .unwrap_or(0);
         if price <= 0 {
             return Ok(());
         }
