@@ -9,6 +9,7 @@ use chaos::report;
 use chaos::run::{Order, run};
 use chaos::services::Addresses;
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Puts several processes of visavis under load and faults, and audits what came of it.
 #[derive(Parser)]
@@ -71,7 +72,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         print!("{plan}");
         return Ok(ExitCode::SUCCESS);
     }
-    let outcome = run(Order {
+    let order = Order {
         plan,
         addresses: arguments.addresses,
         binary: arguments.binary,
@@ -80,8 +81,14 @@ async fn main() -> anyhow::Result<ExitCode> {
         onnxruntime: arguments.onnxruntime,
         patience: Duration::from_secs_f64(arguments.patience * 60.0),
         keep: arguments.keep,
-    })
-    .await?;
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    // Whoever interrupts a run gets no audit, and leaves nothing behind.
+    let outcome = tokio::select! {
+        outcome = run(order) => outcome?,
+        _ = terminate.recv() => return Ok(ExitCode::FAILURE),
+        _ = tokio::signal::ctrl_c() => return Ok(ExitCode::FAILURE),
+    };
     print!("{}", report::table(&outcome.checks));
     println!("{}", outcome.summary);
     Ok(if outcome.is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -94,7 +94,10 @@ pub async fn run(order: Order) -> Result<Outcome> {
     let stores = site.live_through(&mut background).await;
     let mut unsound = site.targets.fleet.shut_down().await;
     background.shutdown().await;
-    let stores = stores?;
+    let stores = match stores {
+        Ok(stores) => stores,
+        Err(error) => return Err(error.context(format!("the logs are in {}", folder.keep().display()))),
+    };
 
     unsound.extend(site.targets.fleet.panics());
     let pool = &site.targets.services.pool;
@@ -118,10 +121,9 @@ pub async fn run(order: Order) -> Result<Outcome> {
     }
     connection.close().await?;
     if order.keep || !is_sound {
+        site.targets.services.keep();
         let kept = folder.keep();
         eprintln!("logs: {}; database: {}", kept.display(), site.targets.services.database.path());
-    } else if let Ok(targets) = Arc::try_unwrap(site.targets) {
-        targets.services.remove().await;
     }
     Ok(Outcome { checks, summary, is_sound })
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -25,6 +26,7 @@ pub struct Services {
     management: Management,
     server: Url,
     users: Vec<String>,
+    is_kept: AtomicBool,
 }
 
 /// Where services are, with rights to make databases and virtual hosts.
@@ -60,7 +62,18 @@ impl Services {
         let everything = json!({ "configure": ".*", "write": ".*", "read": ".*" });
         management.call(Method::PUT, &["permissions", &vhost, amqp.username()], everything).await?;
         let (id, blobs) = (id.to_owned(), blobs.to_owned());
-        Ok(Self { id, pool, database, amqp, vhost, blobs, management, server, users: Vec::new() })
+        Ok(Self {
+            id,
+            pool,
+            database,
+            amqp,
+            vhost,
+            blobs,
+            management,
+            server,
+            users: Vec::new(),
+            is_kept: AtomicBool::new(false),
+        })
     }
 
     /// Makes a broker user with the rights of a producer and of a reader of its organisation's results. Returns its
@@ -138,15 +151,41 @@ impl Services {
         Ok(())
     }
 
+    /// Database and virtual host outlive the run.
+    pub fn keep(&self) {
+        self.is_kept.store(true, Ordering::Relaxed);
+    }
+
     /// Removes everything that was made.
-    pub async fn remove(self) {
-        self.pool.close().await;
-        let name = self.database.path().trim_start_matches('/');
-        let _ = administer(&self.server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
-        let _ = self.management.call(Method::DELETE, &["vhosts", &self.vhost], Value::Null).await;
-        for user in &self.users {
-            let _ = self.management.call(Method::DELETE, &["users", user], Value::Null).await;
+    async fn remove(server: Url, database: Url, management: Management, vhost: String, users: Vec<String>) {
+        let name = database.path().trim_start_matches('/');
+        let _ = administer(&server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        let _ = management.call(Method::DELETE, &["vhosts", &vhost], Value::Null).await;
+        for user in &users {
+            let _ = management.call(Method::DELETE, &["users", user], Value::Null).await;
         }
+    }
+}
+
+impl Drop for Services {
+    /// However the run ends. On another thread, because this one may be inside a runtime.
+    fn drop(&mut self) {
+        if self.is_kept.load(Ordering::Relaxed) {
+            return;
+        }
+        let removal = Self::remove(
+            self.server.clone(),
+            self.database.clone(),
+            self.management.clone(),
+            self.vhost.clone(),
+            std::mem::take(&mut self.users),
+        );
+        let removed = std::thread::spawn(move || {
+            if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                runtime.block_on(removal);
+            }
+        });
+        let _ = removed.join();
     }
 }
 
@@ -164,6 +203,7 @@ async fn administer(server: &Url, statement: String) -> Result<()> {
 }
 
 /// The broker's management API.
+#[derive(Clone)]
 struct Management {
     client: Client,
     base: Url,
