@@ -109,6 +109,34 @@ impl From<keys::Error> for Error {
     }
 }
 
+impl Error {
+    /// Whether the database is at fault. It is the same for all requests, so that no request may be given up for it.
+    fn is_of_database(&self) -> bool {
+        matches!(self, Self::Store(error) if !error.is_of_item())
+    }
+
+    /// Whether the cause lies in what the request refers to, so that waiting does not help.
+    fn is_of_request(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_of_item(),
+            Self::Media(media::Error::Keys(keys::Error::Altered | keys::Error::UnknownMasterKey(_))) => true,
+            Self::Media(error) => error.is_not_found(),
+            _ => false,
+        }
+    }
+
+    /// The fault in words for operators, without anything from the request.
+    fn reason(&self) -> String {
+        match self {
+            Self::Store(error) => error.reason(),
+            Self::Media(media::Error::Keys(error)) => error.to_string(),
+            Self::Media(error) if error.is_not_found() => "an upload that it names is not in the blob store".to_owned(),
+            Self::Media(_) => "the blob store fails for it, and not for others".to_owned(),
+            _ => "it was not processed".to_owned(),
+        }
+    }
+}
+
 impl Intake {
     /// Takes a request in. If this returns `Ok`, the job is committed and will run.
     ///
@@ -120,6 +148,9 @@ impl Intake {
         }
         let (mut submission, hash) = self.read(&origin, body).await?;
         check_permission(origin.settings, submission.params.service())?;
+        if origin.settings.unreadable().is_some() {
+            return Err(store::Error::Unreadable { what: "setting of the organisation" }.into());
+        }
         if let Some(earlier) = self.find_earlier(&origin, &hash).await? {
             return self.answer_duplicate(&origin, earlier).await;
         }
@@ -174,10 +205,10 @@ impl Intake {
         read.map_err(|_| Error::Stopped)?.map_err(Error::Refused)
     }
 
-    /// Records a refused submission and answers it, in one commit. Nothing of the body is kept.
-    async fn refuse(&self, letter: NewDeadLetter, fault: &RequestFault) -> Result<(), Error> {
+    /// Records a submission that makes no job and answers it, in one commit.
+    async fn refuse(&self, id: Uuid, letter: NewDeadLetter, fault: &RequestFault) -> Result<(), Error> {
         let mut tx = self.store.begin().await?;
-        tx.insert_dead_letter(Uuid::now_v7(), &letter).await?;
+        tx.insert_dead_letter(id, &letter).await?;
         if let Some(reply) = &letter.reply {
             tx.insert_reply(ReplyType::Rejected, None, reply, &notice::rejected(fault)).await?;
         }

@@ -15,8 +15,9 @@ use crate::queue::connection::{Broker, Reconnect};
 use crate::queue::message::Outgoing;
 use crate::queue::publisher::Publisher;
 use crate::store::event_tails::OrganisationEvent;
-use crate::store::events::Cursor;
+use crate::store::events::{Cursor, StoredEvent};
 use crate::store::outbox::OutgoingReply;
+use crate::store::parked::WorkLoop;
 use crate::store::signals::Signal;
 use crate::store::{self, Store};
 
@@ -164,7 +165,7 @@ async fn connected(
 
 /// Rings what is due, as far as the queues have room. Returns how many doorbells the broker took.
 async fn ring_due(store: &Store, publisher: &mut Publisher, lane_depth: u32) -> Result<usize, Error> {
-    let mut rung = 0;
+    let (mut rung, mut is_refused) = (0, false);
     for &queue in WorkQueue::ALL {
         if !store.has_due_doorbells(queue).await? {
             continue;
@@ -181,10 +182,8 @@ async fn ring_due(store: &Store, publisher: &mut Publisher, lane_depth: u32) -> 
             Ok(answers) => {
                 let (confirmed, refused) = split(&ids, &answers);
                 store.mark_published(&confirmed).await?;
-                if !refused.is_empty() {
-                    store.unclaim_doorbells(&refused).await?;
-                    return Err(crate::queue::Error::Nack.into());
-                }
+                store.unclaim_doorbells(&refused).await?;
+                is_refused |= !refused.is_empty();
                 rung += confirmed.len();
             }
             Err(error) => {
@@ -193,7 +192,8 @@ async fn ring_due(store: &Store, publisher: &mut Publisher, lane_depth: u32) -> 
             }
         }
     }
-    Ok(rung)
+    // A queue that refuses its doorbells keeps no other queue from getting its own.
+    if is_refused { Err(crate::queue::Error::Nack.into()) } else { Ok(rung) }
 }
 
 /// Publishes the replies that are due. Returns how many the broker took.
@@ -201,17 +201,28 @@ async fn reply_due(store: &Store, publisher: &mut Publisher) -> Result<usize, Er
     let mut replies = store.claim_replies(REPLIES).await?;
     let (worn_out, due): (Vec<_>, Vec<_>) = replies.drain(..).partition(|reply| reply.attempt > REPLY_ATTEMPTS);
     for reply in worn_out {
-        store.bury_reply(&reply).await?;
+        match store.bury_reply(&reply).await {
+            Err(error) if error.is_of_item() => park_reply(store, &reply, &error.reason()).await?,
+            buried => buried?,
+        }
     }
-    if due.is_empty() {
+    let (mut ids, mut messages) = (Vec::with_capacity(due.len()), Vec::with_capacity(due.len()));
+    for reply in due {
+        match message(&reply) {
+            Some(message) => {
+                ids.push(reply.id);
+                messages.push(message);
+            }
+            None => park_reply(store, &reply, "it is too long for a message").await?,
+        }
+    }
+    if ids.is_empty() {
         return Ok(0);
     }
-    let ids: Vec<_> = due.iter().map(|reply| reply.id).collect();
     if let Err(error) = publisher.connect().await {
         store.unclaim_replies(&ids).await?;
         return Err(error.into());
     }
-    let messages: Vec<_> = due.iter().map(message).collect();
     let confirmed = match publisher.publish_all(&messages).await {
         Ok(answers) => split(&ids, &answers).0,
         // One of them broke the connection. Sent alone, it breaks only its own. Refused ones wait for their next
@@ -219,9 +230,15 @@ async fn reply_due(store: &Store, publisher: &mut Publisher) -> Result<usize, Er
         Err(error) => {
             warn!(%error, "a batch of replies failed: publishing them one by one");
             let mut confirmed = Vec::new();
-            for (id, message) in ids.iter().zip(&messages) {
-                if publisher.publish_all(std::slice::from_ref(message)).await.is_ok_and(|answers| answers == [true]) {
-                    confirmed.push(*id);
+            for (at, (id, message)) in ids.iter().zip(&messages).enumerate() {
+                match publish_alone(publisher, message).await {
+                    Ok(Alone::Taken) => confirmed.push(*id),
+                    Ok(Alone::Refused | Alone::Broken(_)) => {}
+                    Err(error) => {
+                        store.delete_replies(&confirmed).await?;
+                        store.unclaim_replies(&ids[at..]).await?;
+                        return Err(error);
+                    }
                 }
             }
             confirmed
@@ -229,6 +246,11 @@ async fn reply_due(store: &Store, publisher: &mut Publisher) -> Result<usize, Er
     };
     store.delete_replies(&confirmed).await?;
     Ok(confirmed.len())
+}
+
+async fn park_reply(store: &Store, reply: &OutgoingReply, reason: &str) -> Result<(), Error> {
+    let tenant = reply.job.map(|(tenant, _)| tenant);
+    Ok(store.park(WorkLoop::Replies, &reply.id.to_string(), tenant, reason).await?)
 }
 
 /// Publishes the events that came since the last round. Returns how many were read. An event may be published twice,
@@ -244,14 +266,36 @@ async fn relay_results(store: &Store, holder: Uuid, publisher: &mut Publisher) -
 async fn publish_results(store: &Store, from: Cursor, publisher: &mut Publisher) -> Result<(usize, Cursor), Error> {
     let events = store.list_events(from, RESULTS).await?;
     let (count, reached) = (events.len(), events.last().map_or(from, |event| event.cursor));
-    let messages: Vec<_> = store.name_organisations(events).await?.iter().map(result_message).collect();
-    let answers = publisher.publish_all(&messages).await?;
-    let refused: Vec<_> =
-        messages.into_iter().zip(answers).filter(|(_, taken)| !taken).map(|(message, _)| message).collect();
+    let results = store.name_organisations(events).await?;
+    let mut messages = Vec::with_capacity(results.len());
+    for result in &results {
+        match result_message(result) {
+            Some(message) => messages.push((&result.event, message)),
+            None => pass_over(store, &result.event, "it cannot be read, or is too long for a message").await?,
+        }
+    }
+    let refused = match publish(publisher, &messages).await {
+        Ok(refused) => refused,
+        // One of them broke the connection. Sent alone, it breaks only its own.
+        Err(error) => {
+            warn!(%error, "a batch of results failed: publishing them one by one");
+            let mut refused = Vec::new();
+            for (event, message) in messages {
+                match publish_alone(publisher, &message).await? {
+                    Alone::Taken => {}
+                    Alone::Refused => refused.push((event, message)),
+                    Alone::Broken(error) => {
+                        let reason = format!("the broker works for others, but not for it: {error}");
+                        pass_over(store, event, &reason).await?;
+                    }
+                }
+            }
+            refused
+        }
+    };
     if !refused.is_empty() {
         // A bound queue is full and refuses more. That must not stop everybody's results.
-        let answers = publisher.publish_all(&refused).await?;
-        let lost = answers.iter().filter(|taken| !**taken).count();
+        let lost = publish(publisher, &refused).await?.len();
         if lost > 0 {
             warn!(lost, "results that a bound queue does not take were passed over");
         }
@@ -259,13 +303,57 @@ async fn publish_results(store: &Store, from: Cursor, publisher: &mut Publisher)
     Ok((count, reached))
 }
 
-fn result_message(result: &OrganisationEvent) -> Outgoing {
-    let event = &result.event;
-    let key = routing_key(&result.organisation, &event.kind, &event.data);
-    Outgoing::result(event.id, &event.kind, key, envelope(&event.kind, event.created_at, &event.data))
+/// Publishes messages about events. Returns those that the broker refused.
+async fn publish<'a>(
+    publisher: &mut Publisher,
+    messages: &[(&'a StoredEvent, Outgoing)],
+) -> Result<Vec<(&'a StoredEvent, Outgoing)>, Error> {
+    let bare: Vec<_> = messages.iter().map(|(_, message)| message.clone()).collect();
+    let answers = publisher.publish_all(&bare).await?;
+    Ok(messages.iter().zip(answers).filter(|(_, taken)| !taken).map(|(message, _)| message.clone()).collect())
 }
 
-fn message(reply: &OutgoingReply) -> Outgoing {
+/// What the broker did with a message that was sent alone.
+enum Alone {
+    Taken,
+    Refused,
+    /// It breaks the connection each time, and the broker works for other messages.
+    Broken(crate::queue::Error),
+}
+
+/// Publishes one message, twice if need be.
+///
+/// # Errors
+/// When the broker takes no other message either.
+async fn publish_alone(publisher: &mut Publisher, message: &Outgoing) -> Result<Alone, Error> {
+    for is_last in [false, true] {
+        match publisher.publish_all(std::slice::from_ref(message)).await {
+            Ok(answers) if answers == [true] => return Ok(Alone::Taken),
+            Ok(_) => return Ok(Alone::Refused),
+            Err(error) => {
+                publisher.check().await?;
+                if is_last {
+                    return Ok(Alone::Broken(error));
+                }
+            }
+        }
+    }
+    Ok(Alone::Refused)
+}
+
+async fn pass_over(store: &Store, event: &StoredEvent, reason: &str) -> Result<(), Error> {
+    Ok(store.park(WorkLoop::Results, &event.id.to_string(), Some(event.account.tenant_id), reason).await?)
+}
+
+/// `None` if this version cannot read the event, or no message can hold it.
+fn result_message(result: &OrganisationEvent) -> Option<Outgoing> {
+    let event = &result.event;
+    let data = event.data.as_ref()?;
+    let key = routing_key(&result.organisation, &event.kind, data);
+    Outgoing::result(event.id, &event.kind, &key, envelope(&event.kind, event.created_at, data))
+}
+
+fn message(reply: &OutgoingReply) -> Option<Outgoing> {
     let address = &reply.address;
     Outgoing::reply(reply.id, &reply.reply_type, &address.reply_to, address.correlation_id.as_deref(), &reply.payload)
 }

@@ -173,7 +173,7 @@ impl FeedState {
                 continue;
             }
             let (account, job) = (event.account, event.job_id);
-            let sent = Arc::new(StreamEvent::of(event));
+            let Some(sent) = StreamEvent::of(event).map(Arc::new) else { continue };
             self.listeners.retain(|_, listener| {
                 let wants = listener.account == account && (listener.job.is_none() || listener.job == job);
                 !wants || listener.sender.try_send(Arc::clone(&sent)).is_ok()
@@ -183,9 +183,10 @@ impl FeedState {
 }
 
 impl StreamEvent {
-    pub(super) fn of(event: StoredEvent) -> Self {
-        let body = envelope(&event.kind, event.created_at, &event.data);
-        Self { id: event.id, kind: event.kind, body }
+    /// `None` if this version cannot read the event.
+    pub(super) fn of(event: StoredEvent) -> Option<Self> {
+        let body = envelope(&event.kind, event.created_at, event.data.as_ref()?);
+        Some(Self { id: event.id, kind: event.kind, body })
     }
 }
 
@@ -209,7 +210,7 @@ mod tests {
             account,
             job_id: Some(job),
             kind: kind.to_owned(),
-            data: json!({}),
+            data: Some(json!({})),
             created_at,
             cursor: Cursor::START,
         }
@@ -227,7 +228,8 @@ mod tests {
         let mut all = listen(account, None);
         let mut one = listen(account, Some(job));
         let mut sandbox = listen(Account { sandbox: true, ..account }, None);
-        state.send(vec![event(account, job, "job.completed"), event(account, job, TEST)]);
+        let unreadable = StoredEvent { data: None, ..event(account, job, "job.completed") };
+        state.send(vec![unreadable, event(account, job, "job.completed"), event(account, job, TEST)]);
         assert!(
             all.try_recv().is_ok() && all.try_recv().is_err() && one.try_recv().is_ok() && sandbox.try_recv().is_err()
         );

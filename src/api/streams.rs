@@ -189,7 +189,7 @@ impl Reading {
             match events {
                 Ok(events) => {
                     self.missed = events.last().map(|last| (last.cursor, to));
-                    self.ready.extend(events.into_iter().map(|event| Arc::new(StreamEvent::of(event))));
+                    self.ready.extend(events.into_iter().filter_map(StreamEvent::of).map(Arc::new));
                 }
                 Err(error) => {
                     warn!(%error, "a stream ends: the database does not answer");

@@ -178,6 +178,13 @@ async fn show(store: &Store, tenant: TenantId, output: OutputArgs) -> anyhow::Re
             format!("retention_hours={hours}"),
         ];
         lines.extend(tenant.settings.fields().iter().map(|(setting, value)| format!("{setting}={value}")));
+        lines.extend(
+            tenant
+                .settings
+                .foreign
+                .iter()
+                .map(|(setting, value)| format!("# stored by a newer version, and kept as it is: {setting}={value}")),
+        );
         lines.join("\n")
     })
 }

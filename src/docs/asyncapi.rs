@@ -21,7 +21,12 @@ const REPLIES: [(&str, &str, &str); 4] = [
         "Accepted",
         "The job is stored and will run. It comes first, and again when the submission is repeated.",
     ),
-    ("rejected", "Rejected", "The submission was refused and nothing was stored. Correct it before you send it again."),
+    (
+        "rejected",
+        "Rejected",
+        "The submission was refused and nothing was stored. Correct it before you send it again. \
+         After `not_processed` you may send it again as it is.",
+    ),
     ("completed", "Completed", "The job has its verdict. It comes last, after `accepted`."),
     ("failed", "Failed", "The job ended without a verdict. It comes last, after `accepted`."),
 ];

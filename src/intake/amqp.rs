@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
+use uuid::Uuid;
 
 use super::{Error, Intake, SubmissionContext};
+use crate::domain::blob::BlobPlace;
 use crate::domain::ids::TenantId;
 use crate::domain::job::Lane;
 use crate::domain::request::{Form, RequestFault};
@@ -21,6 +23,8 @@ use crate::store::replies::ReplyAddress;
 const PREFETCH: u16 = 8;
 /// An attempt that takes longer hangs on a dead connection.
 const TRY: Duration = Duration::from_mins(1);
+/// Tries of a message that fails by itself, before it is set aside.
+pub(super) const TRIES: u32 = 2;
 
 /// Takes submissions in until the shutdown begins. Submissions that no queue took, because the broker was wiped under a
 /// producer, arrive in the queue of unrouted messages.
@@ -37,19 +41,38 @@ async fn handle(intake: Intake, life: Lifecycle, incoming: Incoming) -> Settle {
         warn!(exchange = incoming.exchange, "an unrouted message of our own was dropped: the sweeper rings again");
         return Settle::Ack;
     }
-    persist(&life, &incoming.lost, async || take_in(&intake, &incoming).await.map(drop)).await
+    // All tries use one id: what an earlier try stored is overwritten, not doubled.
+    let id = Uuid::now_v7();
+    persist(&life, &incoming.lost, |failures| take_in_or_set_aside(&intake, id, &incoming, failures)).await
+}
+
+async fn take_in_or_set_aside(intake: &Intake, id: Uuid, incoming: &Incoming, failures: u32) -> Result<(), Error> {
+    match take_in(intake, incoming).await {
+        Err(error) if failures >= TRIES && !error.is_of_database() => set_aside(intake, id, incoming).await,
+        taken => taken.map(drop),
+    }
 }
 
 /// Tries until it succeeds. If a machine fails, the message is not given up: we wait, and take nothing new meanwhile.
-pub(super) async fn persist<F>(life: &Lifecycle, lost: &CancellationToken, mut attempt: impl FnMut() -> F) -> Settle
+/// `attempt` learns how many tries failed before it, not counting those that the database failed. A fault of the
+/// message itself is tried again at once, so that the message keeps no place that others need.
+pub(super) async fn persist<F>(life: &Lifecycle, lost: &CancellationToken, attempt: impl Fn(u32) -> F) -> Settle
 where
     F: Future<Output = Result<(), Error>>,
 {
-    let mut wait = Duration::from_millis(200);
+    let (mut wait, mut failures) = (Duration::from_millis(200), 0);
     loop {
-        match tokio::time::timeout(TRY, attempt()).await {
+        match tokio::time::timeout(TRY, attempt(failures)).await {
             Ok(Ok(())) => return Settle::Ack,
-            Ok(Err(error)) => warn!(%error, wait_ms = wait.as_millis(), "message not dealt with yet"),
+            Ok(Err(error)) => {
+                warn!(%error, failures, wait_ms = wait.as_millis(), "message not dealt with yet");
+                if !error.is_of_database() {
+                    failures += 1;
+                }
+                if error.is_of_request() && failures <= TRIES {
+                    continue;
+                }
+            }
             Err(_) => warn!(wait_ms = wait.as_millis(), "message not dealt with yet: nobody answered"),
         }
         tokio::select! {
@@ -59,6 +82,34 @@ where
             () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(10)),
         }
     }
+}
+
+/// Records a submission that fails by itself as a dead letter, with its body, and answers its producer. The body goes
+/// to the blob store before one more try: that shows whether the blob store works for others.
+async fn set_aside(intake: &Intake, id: Uuid, incoming: &Incoming) -> Result<(), Error> {
+    let key = intake.media.put_dead_letter(id, &incoming.body).await?;
+    let error = match take_in(intake, incoming).await {
+        Ok(_) => {
+            // If this fails, the janitor finds the body later: it belongs to no letter.
+            let _ = intake.media.delete_place(&BlobPlace::DeadLetter(id).to_string(), TRY).await;
+            return Ok(());
+        }
+        Err(error) if error.is_of_database() => return Err(error),
+        Err(error) => error,
+    };
+    let letter = NewDeadLetter {
+        kind: "undelivered_submission",
+        amqp_user: incoming.user_id.as_deref().map(storable),
+        message_id: incoming.message_id.as_deref().map(storable),
+        code: "not_processed".to_owned(),
+        detail: error.reason(),
+        reply: reply_address(incoming),
+        body_key: Some((key.master_key_id, key.wrapped)),
+        ..NewDeadLetter::default()
+    };
+    error!(letter = %id, reason = letter.detail, "a submission fails by itself and was set aside: see `visavis dead-letters`");
+    let message = "the submission could not be processed: the operator has it and can submit it again, and so can you";
+    intake.refuse(id, letter, &RequestFault { code: "not_processed", field: None, message: message.to_owned() }).await
 }
 
 /// Stores the submission as a job or as a refusal. Fails only if a machine does. `true` if it was accepted.
@@ -105,7 +156,7 @@ pub(super) async fn take_in(intake: &Intake, incoming: &Incoming) -> Result<bool
         reply,
         ..NewDeadLetter::default()
     };
-    intake.refuse(letter, &fault).await?;
+    intake.refuse(Uuid::now_v7(), letter, &fault).await?;
     Ok(false)
 }
 

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 use uuid::Uuid;
 
-use super::amqp::{persist, reply_address, storable, take_in};
+use super::amqp::{TRIES, persist, reply_address, storable, take_in};
 use super::{Error, Intake};
 use crate::keys::WrappedKey;
 use crate::lifecycle::Lifecycle;
@@ -12,6 +12,7 @@ use crate::queue::connection::Broker;
 use crate::queue::consumer::{self, Incoming, Settle};
 use crate::queue::{message, topology};
 use crate::store::dead_letters::{DeadLetter, NewDeadLetter};
+use crate::store::parked::WorkLoop;
 
 const PREFETCH: u16 = 4;
 
@@ -78,7 +79,17 @@ impl Intake {
 async fn handle(intake: Intake, life: Lifecycle, incoming: Incoming) -> Settle {
     // All attempts use one id: what an earlier attempt stored is overwritten, not doubled.
     let id = Uuid::now_v7();
-    persist(&life, &incoming.lost, || record(&intake, id, &incoming)).await
+    persist(&life, &incoming.lost, |failures| record_or_park(&intake, id, &incoming, failures)).await
+}
+
+async fn record_or_park(intake: &Intake, id: Uuid, incoming: &Incoming, failures: u32) -> Result<(), Error> {
+    match record(intake, id, incoming).await {
+        Err(error) if failures >= TRIES && error.is_of_request() => {
+            let item = incoming.message_id.as_deref().map_or_else(|| id.to_string(), storable);
+            Ok(intake.store.park(WorkLoop::DeadLetters, &item, None, &error.reason()).await?)
+        }
+        recorded => recorded,
+    }
 }
 
 async fn record(intake: &Intake, id: Uuid, incoming: &Incoming) -> Result<(), Error> {

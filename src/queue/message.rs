@@ -1,6 +1,7 @@
 //! Messages that we send: doorbells to workers, replies to producers, events to subscribers.
 
 use lapin::BasicProperties;
+use lapin::types::ShortString;
 use serde::{Deserialize, Serialize};
 
 use super::topology;
@@ -36,7 +37,7 @@ impl Outgoing {
     }
 
     /// A reply to a producer, straight to its queue. If that queue is gone, so is the producer, and the reply is
-    /// dropped.
+    /// dropped. `None` if a property is longer than AMQP allows.
     #[must_use]
     pub fn reply(
         message_id: uuid::Uuid,
@@ -44,19 +45,28 @@ impl Outgoing {
         reply_to: &str,
         correlation_id: Option<&str>,
         payload: &serde_json::Value,
-    ) -> Self {
-        let mut properties = persistent().with_message_id(message_id.to_string().into()).with_type(kind.into());
+    ) -> Option<Self> {
+        let mut properties = persistent().with_message_id(message_id.to_string().into()).with_type(short(kind)?);
         if let Some(correlation_id) = correlation_id {
-            properties = properties.with_correlation_id(correlation_id.into());
+            properties = properties.with_correlation_id(short(correlation_id)?);
         }
-        Self { exchange: "", routing_key: reply_to.to_owned(), properties, body: payload.to_string().into_bytes() }
+        let routing_key = fits(reply_to)?.to_owned();
+        Some(Self { exchange: "", routing_key, properties, body: payload.to_string().into_bytes() })
     }
 
-    /// An event, for every queue that is bound to its routing key. `message_id` is the event's.
+    /// An event, for every queue that is bound to its routing key. `message_id` is the event's. `None` if the key or a
+    /// property is longer than AMQP allows.
     #[must_use]
-    pub fn result(message_id: uuid::Uuid, kind: &str, routing_key: String, body: String) -> Self {
-        let properties = persistent().with_message_id(message_id.to_string().into()).with_type(kind.into());
-        Self { exchange: topology::RESULTS, routing_key, properties, body: body.into_bytes() }
+    pub fn result(message_id: uuid::Uuid, kind: &str, routing_key: &str, body: String) -> Option<Self> {
+        let properties = persistent().with_message_id(message_id.to_string().into()).with_type(short(kind)?);
+        let routing_key = fits(routing_key)?.to_owned();
+        Some(Self { exchange: topology::RESULTS, routing_key, properties, body: body.into_bytes() })
+    }
+
+    /// A message that shows whether the broker takes messages. No queue has that name, so it is dropped.
+    pub(super) fn probe() -> Self {
+        let routing_key = format!("{}.nowhere", topology::OUR_NAME);
+        Self { exchange: "", routing_key, properties: BasicProperties::default(), body: Vec::new() }
     }
 
     /// A producer's submission, as `visavis submit` sends it. `user` is what the broker will validate.
@@ -78,6 +88,15 @@ pub fn read_doorbell(body: &[u8]) -> Option<JobId> {
     (doorbell.v == 1).then_some(doorbell.job_id)
 }
 
+/// The text, if it fits into a short string of AMQP: 255 bytes. lapin panics at a longer one.
+fn fits(text: &str) -> Option<&str> {
+    (text.len() <= usize::from(u8::MAX)).then_some(text)
+}
+
+fn short(text: &str) -> Option<ShortString> {
+    fits(text).map(ShortString::from)
+}
+
 fn persistent() -> BasicProperties {
     BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into())
 }
@@ -85,6 +104,19 @@ fn persistent() -> BasicProperties {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_long_for_a_property_makes_no_message() {
+        let id = uuid::Uuid::now_v7();
+        for (length, fits) in [(255, true), (256, false)] {
+            let (long, payload) = ("x".repeat(length), serde_json::Value::Null);
+            assert_eq!(Outgoing::result(id, "job.completed", &long, String::new()).is_some(), fits);
+            assert_eq!(Outgoing::result(id, &long, "acme", String::new()).is_some(), fits);
+            assert_eq!(Outgoing::reply(id, &long, "acme", None, &payload).is_some(), fits);
+            assert_eq!(Outgoing::reply(id, "completed", &long, None, &payload).is_some(), fits);
+            assert_eq!(Outgoing::reply(id, "completed", "acme", Some(&long), &payload).is_some(), fits);
+        }
+    }
 
     #[test]
     fn a_doorbell_is_read_back_and_foreign_bodies_are_not() {

@@ -51,6 +51,17 @@ impl Publisher {
         self.channel().await.map(drop)
     }
 
+    /// Whether the broker takes messages: it gets one that no queue wants, and confirms it.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn check(&mut self) -> Result<(), Error> {
+        match self.publish_all(&[Outgoing::probe()]).await?.as_slice() {
+            [true] => Ok(()),
+            _ => Err(Error::Nack),
+        }
+    }
+
     /// How many messages wait in a work queue.
     ///
     /// # Errors

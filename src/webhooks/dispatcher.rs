@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::attempt::attempt;
 use super::endpoints;
@@ -21,6 +21,7 @@ use crate::keys::Keyring;
 use crate::lifecycle::Lifecycle;
 use crate::net::Client;
 use crate::store::deliveries::{AfterAttempt, Attempt, ClaimLimits, DueDelivery};
+use crate::store::parked::WorkLoop;
 use crate::store::signals::Signal;
 use crate::store::{self, Store};
 
@@ -183,10 +184,20 @@ impl Dispatcher {
             let endpoint = secret.endpoint_id;
             match endpoints::open(&self.keyring, secret) {
                 Ok(found) => opened.entry(endpoint).or_default().push(found),
-                Err(error) => error!(%error, %endpoint, "a webhook secret cannot be used"),
+                Err(error) => debug!(%error, %endpoint, "a webhook secret cannot be used"),
             }
         }
         let keys: HashMap<EndpointId, Arc<[Keys]>> = opened.into_iter().map(|(id, keys)| (id, keys.into())).collect();
+        let (due, unsigned): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|delivery| keys.contains_key(&delivery.endpoint_id));
+        // Our fault, not the receiver's: no attempt is charged, and the endpoint is not disabled for it.
+        for endpoint in endpoints.iter().filter(|endpoint| !keys.contains_key(endpoint)) {
+            let reason = "none of its secrets can be opened with the master keys of this process";
+            self.store.park(WorkLoop::Webhooks, &endpoint.to_string(), None, reason).await?;
+        }
+        if !unsigned.is_empty() {
+            self.store.unclaim_deliveries(&unsigned).await?;
+        }
         let now = Instant::now();
         for due in due {
             let rate = due.rate_limit.and_then(|rate| u32::try_from(rate).ok());

@@ -54,6 +54,8 @@ mod promise_dead_worker;
 mod promise_idempotent_submit;
 mod promise_network;
 mod promise_poison;
+mod promise_poison_messages;
+mod promise_poison_rows;
 mod promise_sandbox_queue;
 mod promise_shutdown;
 mod promise_slow_source;

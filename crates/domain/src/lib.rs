@@ -30,6 +30,7 @@ pub mod rates;
 pub mod request;
 pub mod review;
 pub mod sandbox;
+pub mod stored_settings;
 pub mod suggestion;
 pub mod tenant;
 pub mod time;

@@ -210,6 +210,10 @@ pub struct TenantSettings {
     /// Days for which a job's result, metadata and other records are kept after its end. At least `events_days`, in
     /// [`RECORD_DAYS`].
     pub records_days: u32,
+    /// What was stored beside these fields, or in their place, and this version cannot read: see
+    /// [`Self::from_stored`].
+    #[serde(skip)]
+    pub foreign: Map<String, Value>,
 }
 
 impl Default for TenantSettings {
@@ -233,6 +237,7 @@ impl Default for TenantSettings {
             four_eyes_fmr: None,
             events_days: 30,
             records_days: 400,
+            foreign: Map::new(),
         }
     }
 }
@@ -261,6 +266,8 @@ impl TenantSettings {
             merged = serde_json::from_value(Value::Object(root.clone()))
                 .map_err(|error| fault(field, format!("has an invalid value: {error}")))?;
         }
+        merged.foreign.clone_from(&self.foreign);
+        merged.foreign.retain(|name, _| !patch.contains_key(name));
         if let (Some(review), Some(approve)) = (merged.review, merged.approve)
             && review > approve
         {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::types::Json;
 
 use super::{Error, Store};
 use visavis_domain::ids::TenantId;
@@ -79,7 +78,7 @@ impl Store {
     /// When the database fails.
     pub async fn find_api_key(&self, id: &str) -> Result<Option<ApiKey>, Error> {
         let row = sqlx::query!(
-            r#"SELECT tenant_id, environment, secret_hmac, scopes, settings AS "settings: Json<TenantSettings>"
+            r#"SELECT tenant_id, environment, secret_hmac, scopes, settings::text AS "settings!"
                FROM api_keys JOIN tenants ON tenants.id = tenant_id
                WHERE api_keys.id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"#,
             id,
@@ -90,7 +89,7 @@ impl Store {
             account: Account { tenant_id: TenantId(row.tenant_id), sandbox: row.environment == environment(true) },
             secret_hmac: row.secret_hmac,
             scopes: row.scopes.iter().filter_map(|name| Scope::parse(name)).collect(),
-            settings: row.settings.0,
+            settings: TenantSettings::from_stored(&row.settings),
         }))
     }
 

@@ -265,7 +265,7 @@ impl Store {
     }
 
     /// Up to `limit` cases that changed after `after`, in the order of the changes. Changes of transactions that may
-    /// still run are left out.
+    /// still run are left out, and so are cases in a state that only a newer version knows.
     ///
     /// # Errors
     /// When the database fails.
@@ -276,10 +276,12 @@ impl Store {
                       CASE WHEN lease_until > now() THEN reviewers.name END AS holder_name
                FROM review_cases LEFT JOIN reviewers ON reviewers.id = holder
                WHERE (xid, job_id) > ($1::bigint::text::xid8, $2) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+                 AND state = ANY($4)
                ORDER BY xid, job_id LIMIT $3"#,
             after.xid,
             after.id,
             limit,
+            &CaseState::ALL.iter().map(|state| state.name().to_owned()).collect::<Vec<_>>(),
         )
         .fetch_all(&self.pool)
         .await?;

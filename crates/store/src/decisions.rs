@@ -1,8 +1,6 @@
 //! The reviewers' decisions. Each is held back for a few seconds, then written for good and published. Corrections are
 //! further entries.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
@@ -10,7 +8,9 @@ use uuid::Uuid;
 
 use super::audit_log::{AuditAction, NewAuditEntry};
 use super::events::NewEvent;
-use super::jobs::{Change, summary};
+use super::jobs::Change;
+use super::metadata::{StoredMetadata, summary};
+use super::parked::WorkLoop;
 use super::signals::Signal;
 use super::{Error, Store, Tx};
 use visavis_domain::ids::{JobId, TenantId};
@@ -137,14 +137,19 @@ impl Store {
     }
 
     /// Writes and publishes up to `limit` decisions whose seconds are over, each in a commit of its own, and returns
-    /// how many. A decision that cannot be written is tried again after a minute and does not delay others.
+    /// how many. A decision that cannot be read or written is parked. One that another fault stops is tried again after
+    /// a minute. Neither delays others.
     ///
     /// # Errors
     /// The last error, when one or more decisions were put off, or when the database fails.
     pub async fn settle_decisions(&self, limit: i64) -> Result<u64, Error> {
         let due = sqlx::query_scalar!(
-            "SELECT job_id FROM review_cases WHERE state = 'settling' AND settles_at <= now() ORDER BY settles_at LIMIT $1",
+            "SELECT job_id FROM review_cases WHERE state = 'settling' AND settles_at <= now()
+               AND NOT EXISTS (SELECT 1 FROM parked_items
+                               WHERE loop = $2 AND item = job_id::text AND retry_at > now())
+             ORDER BY settles_at LIMIT $1",
             limit,
+            WorkLoop::Decisions.name(),
         )
         .fetch_all(&self.pool)
         .await?;
@@ -152,6 +157,9 @@ impl Store {
         for id in due {
             match self.settle_one(JobId(id)).await {
                 Ok(done) => settled += u64::from(done),
+                Err(error) if error.is_of_item() => {
+                    self.park(WorkLoop::Decisions, &id.to_string(), None, &error.reason()).await?;
+                }
                 Err(error) => {
                     sqlx::query!(
                         "UPDATE review_cases SET settles_at = now() + interval '1 minute'
@@ -275,6 +283,8 @@ impl Store {
                WHERE entry.tenant_id = $1 AND entry.sandbox = $2 AND entry.id < $3
                  AND ($4::text IS NULL OR choice = $4) AND ($5::text IS NULL OR stage = $5)
                  AND ($6::uuid IS NULL OR reviewer_id = $6) AND ($7::uuid IS NULL OR entry.job_id = $7)
+                 -- Those that this version knows: one that a newer version wrote must not hide them.
+                 AND stage IN ('opinion', 'decision', 'correction') AND choice IN ('approved', 'rejected')
                  AND (stage <> 'opinion' OR reviewer_id = $9 OR NOT EXISTS
                      (SELECT 1 FROM review_cases AS open WHERE open.job_id = entry.job_id
                         AND (open.state = 'second' OR (open.state = 'settling' AND open.came_from = 'second'))))
@@ -369,7 +379,7 @@ impl Tx {
     /// Publishes the decision that holds now.
     async fn tell_decision(&mut self, account: Account, job_id: JobId) -> Result<(), Error> {
         let row = sqlx::query!(
-            r#"SELECT id, request_id, kind, jobs.sandbox, metadata AS "metadata: Json<BTreeMap<String, String>>",
+            r#"SELECT id, request_id, kind, jobs.sandbox, metadata AS "metadata: Json<StoredMetadata>",
                       result AS "result: Json<Outcome>", review_cases.revision, decided_at AS "decided_at!",
                       review_cases.verdict AS "verdict!",
                       (SELECT reasons FROM review_decisions AS entry

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::parked::WorkLoop;
 use super::{Error, Store, Tx};
 use visavis_domain::delivery::{FAILING, KEPT};
 use visavis_domain::ids::EndpointId;
@@ -101,11 +102,16 @@ impl Store {
                    SELECT oldest.*, endpoint.failing_since IS NOT NULL AS failing
                    FROM waiting
                    JOIN webhook_endpoints AS endpoint ON endpoint.id = waiting.endpoint_id AND endpoint.disabled IS NULL
+                     AND NOT EXISTS (SELECT 1 FROM parked_items
+                                     WHERE loop = $7 AND item = endpoint.id::text AND retry_at > now())
                    LEFT JOIN unnest($2::uuid[], $3::int[]) AS known (id, free) ON known.id = endpoint.id
                    CROSS JOIN LATERAL (
                        SELECT event_id, endpoint_id, next_at, row_number() OVER (ORDER BY next_at, event_id) AS turn
                        FROM (SELECT event_id, endpoint_id, next_at FROM deliveries
                              WHERE state = 'pending' AND endpoint_id = waiting.endpoint_id AND next_at <= now()
+                               AND NOT EXISTS (SELECT 1 FROM parked_items
+                                               WHERE loop = $7 AND item = endpoint_id || '/' || event_id
+                                                 AND retry_at > now())
                              ORDER BY next_at, event_id
                              LIMIT coalesce(known.free, CASE WHEN endpoint.failing_since IS NULL
                                                              THEN least($4, endpoint.rate_limit) ELSE 1 END)) AS first
@@ -127,31 +133,44 @@ impl Store {
                JOIN webhook_endpoints AS endpoint ON endpoint.id = locked.endpoint_id
                WHERE deliveries.event_id = locked.event_id AND deliveries.endpoint_id = locked.endpoint_id
                RETURNING deliveries.event_id, deliveries.endpoint_id, epoch, attempts, url, rate_limit,
-                         failing_since IS NOT NULL AS "failing!", events.type AS kind, payload, events.created_at,
-                         now() AS "now!""#,
+                         failing_since IS NOT NULL AS "failing!", events.type AS kind, payload::text AS "payload!",
+                         events.created_at, now() AS "now!""#,
             room.all,
             &known,
             &free,
             room.unknown,
             room.failing,
             lease.as_secs_f64(),
+            WorkLoop::Webhooks.name(),
         )
         .fetch_all(&self.pool)
         .await?;
-        let due = rows.into_iter().map(|row| DueDelivery {
-            event_id: row.event_id,
-            endpoint_id: EndpointId(row.endpoint_id),
-            epoch: row.epoch,
-            attempts: row.attempts,
-            url: row.url,
-            rate_limit: row.rate_limit,
-            failing: row.failing,
-            kind: row.kind,
-            data: row.payload,
-            created_at: row.created_at,
-            now: row.now,
-        });
-        Ok(due.collect())
+        let mut due = Vec::with_capacity(rows.len());
+        for row in rows {
+            let endpoint_id = EndpointId(row.endpoint_id);
+            let Ok(data) = serde_json::from_str(&row.payload) else {
+                self.park_delivery(endpoint_id, row.event_id, "the event's payload cannot be read").await?;
+                continue;
+            };
+            due.push(DueDelivery {
+                event_id: row.event_id,
+                endpoint_id,
+                epoch: row.epoch,
+                attempts: row.attempts,
+                url: row.url,
+                rate_limit: row.rate_limit,
+                failing: row.failing,
+                kind: row.kind,
+                data,
+                created_at: row.created_at,
+                now: row.now,
+            });
+        }
+        Ok(due)
+    }
+
+    async fn park_delivery(&self, endpoint: EndpointId, event: Uuid, reason: &str) -> Result<(), Error> {
+        self.park(WorkLoop::Webhooks, &format!("{endpoint}/{event}"), None, reason).await
     }
 
     /// Returns claimed deliveries that were not attempted. They are due at once.
@@ -199,11 +218,28 @@ impl Store {
 
     /// Records attempts and their consequences in one commit. If a delivery was claimed again or replayed meanwhile,
     /// its attempt is recorded and has no other effect. An endpoint that is gone, or has failed for too long, is
-    /// disabled.
+    /// disabled. If the database refuses one of the attempts, each gets a commit of its own, and the delivery of the
+    /// refused one is parked.
     ///
     /// # Errors
     /// When the database fails. The call can be repeated.
     pub async fn record_attempts(&self, attempts: &[Attempt]) -> Result<(), Error> {
+        match self.record_together(attempts).await {
+            Err(error) if error.is_of_item() => {}
+            recorded => return recorded,
+        }
+        for attempt in attempts {
+            match self.record_together(std::slice::from_ref(attempt)).await {
+                Err(error) if error.is_of_item() => {
+                    self.park_delivery(attempt.endpoint_id, attempt.event_id, &error.reason()).await?;
+                }
+                recorded => recorded?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn record_together(&self, attempts: &[Attempt]) -> Result<(), Error> {
         let column = |of: &dyn Fn(&Attempt) -> Uuid| -> Vec<Uuid> { attempts.iter().map(of).collect() };
         let epochs: Vec<_> = attempts.iter().map(|attempt| attempt.epoch).collect();
         let at: Vec<_> = attempts.iter().map(|attempt| attempt.at).collect();

@@ -9,7 +9,8 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::erasures::insert_erasures;
-use super::jobs::{job_state, summary};
+use super::jobs::job_state;
+use super::metadata::{StoredMetadata, summary};
 use super::replies::{ReplyAddress, ReplyType};
 use super::signals::Signal;
 use super::{Error, Store, Tx};
@@ -59,7 +60,7 @@ impl Tx {
         .flatten();
         let row = sqlx::query!(
             r#"SELECT id, request_id, kind, sandbox, state, verdict, reply_to, correlation_id, now() AS "now!",
-                      metadata AS "metadata: Json<BTreeMap<String, String>>", erasure_receipt
+                      metadata AS "metadata: Json<StoredMetadata>", erasure_receipt
                FROM jobs WHERE tenant_id = $1 AND sandbox = $2 AND id = $3 FOR UPDATE"#,
             account.tenant_id.0,
             account.sandbox,

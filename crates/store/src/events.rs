@@ -25,7 +25,8 @@ pub struct StoredEvent {
     pub account: Account,
     pub job_id: Option<JobId>,
     pub kind: String,
-    pub data: Value,
+    /// `None` if this version cannot read it. Readers then pass the event over.
+    pub data: Option<Value>,
     pub created_at: DateTime<Utc>,
     pub cursor: Cursor,
 }
@@ -55,7 +56,7 @@ struct EventRecord {
     sandbox: bool,
     job_id: Option<Uuid>,
     kind: String,
-    payload: Value,
+    payload: String,
     created_at: DateTime<Utc>,
     xid: i64,
 }
@@ -67,7 +68,7 @@ impl From<EventRecord> for StoredEvent {
             account: Account { tenant_id: TenantId(row.tenant_id), sandbox: row.sandbox },
             job_id: row.job_id.map(JobId),
             kind: row.kind,
-            data: row.payload,
+            data: serde_json::from_str(&row.payload).ok(),
             created_at: row.created_at,
             cursor: Cursor { xid: row.xid, id: row.id },
         }
@@ -133,7 +134,7 @@ impl Store {
     pub async fn list_events(&self, after: Cursor, limit: i64) -> Result<Vec<StoredEvent>, Error> {
         let rows = sqlx::query_as!(
             EventRecord,
-            r#"SELECT id, tenant_id, sandbox, job_id, type AS kind, payload, created_at, xid::text::bigint AS "xid!"
+            r#"SELECT id, tenant_id, sandbox, job_id, type AS kind, payload::text AS "payload!", created_at, xid::text::bigint AS "xid!"
                FROM events
                WHERE (xid, id) > ($1::bigint::text::xid8, $2) AND xid < pg_snapshot_xmin(pg_current_snapshot())
                ORDER BY events.xid, id LIMIT $3"#,
@@ -158,7 +159,7 @@ impl Store {
     ) -> Result<Vec<StoredEvent>, Error> {
         let rows = sqlx::query_as!(
             EventRecord,
-            r#"SELECT id, tenant_id, sandbox, job_id, type AS kind, payload, created_at, xid::text::bigint AS "xid!"
+            r#"SELECT id, tenant_id, sandbox, job_id, type AS kind, payload::text AS "payload!", created_at, xid::text::bigint AS "xid!"
                FROM events
                WHERE tenant_id = $1 AND sandbox = $2
                  AND (xid, id) > ($3::bigint::text::xid8, $4) AND (xid, id) <= ($5::bigint::text::xid8, $6)
@@ -191,7 +192,7 @@ impl Store {
     ) -> Result<Vec<StoredEvent>, Error> {
         let rows = sqlx::query_as!(
             EventRecord,
-            r#"SELECT id, tenant_id, sandbox, job_id, type AS kind, payload, created_at, xid::text::bigint AS "xid!"
+            r#"SELECT id, tenant_id, sandbox, job_id, type AS kind, payload::text AS "payload!", created_at, xid::text::bigint AS "xid!"
                FROM events
                WHERE tenant_id = $1 AND sandbox = $2 AND job_id = $3
                  AND (xid, id) > ($4::bigint::text::xid8, $5) AND (xid, id) <= ($6::bigint::text::xid8, $7)

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use sqlx::types::Json;
 
+use tracing::warn;
+
 use super::images::ImageRow;
+use super::metadata::{StoredMetadata, summary};
 use super::outbox::NewDoorbell;
 use super::perceptual_hashes::ProbeHash;
 use super::replies::{ReplyAddress, ReplyType};
@@ -13,6 +16,7 @@ use super::sealed::SealedRecord;
 use super::signals::Signal;
 pub use super::views::JobView;
 use super::{Error, Store, Tx};
+use visavis_domain::backoff;
 use visavis_domain::ids::{JobId, RequestId, TenantId};
 use visavis_domain::job::{Failure, JobParams, JobState, Lane};
 use visavis_domain::notice::{self, JobSummary};
@@ -59,7 +63,21 @@ pub struct Claim {
     pub attempt: i32,
 }
 
+/// What it takes to end a running job or to put it back, whether or not its parameters can be read.
+#[derive(Clone, Copy)]
+pub(super) struct JobHold<'a> {
+    pub tenant_id: TenantId,
+    pub summary: &'a JobSummary,
+    pub epoch: i64,
+}
+
 impl Claim {
+    fn hold(&self) -> JobHold<'_> {
+        JobHold { tenant_id: self.tenant_id, summary: &self.summary, epoch: self.epoch }
+    }
+}
+
+impl JobHold<'_> {
     /// A doorbell that rings for the job after `wait`. `lane` is the job's, as stored: a lane that only a newer version
     /// knows goes through, and stops no other job's doorbell.
     pub(super) fn doorbell<'a>(&self, lane: &'a str, wait: Duration) -> NewDoorbell<'a> {
@@ -127,7 +145,7 @@ impl Store {
     pub async fn find_job_by_key(&self, account: Account, key: &str) -> Result<Option<ExistingJob>, Error> {
         let row = sqlx::query!(
             r#"SELECT id, request_id, kind, sandbox, state, request_hash,
-                      metadata AS "metadata: Json<BTreeMap<String, String>>"
+                      metadata AS "metadata: Json<StoredMetadata>"
                FROM jobs WHERE tenant_id = $1 AND sandbox = $2 AND idempotency_key = $3"#,
             account.tenant_id.0,
             account.sandbox,
@@ -197,7 +215,9 @@ impl Store {
         tx.commit().await
     }
 
-    /// Claims a queued job that is due. `None` if the job has ended, runs elsewhere, or is not due yet.
+    /// Claims a queued job that is due. `None` if the job has ended, runs elsewhere, or is not due yet. `None` too if
+    /// this version cannot read its parameters: then it is put back for a worker of a newer version, and fails after
+    /// its last attempt.
     ///
     /// # Errors
     /// When the database fails.
@@ -207,20 +227,34 @@ impl Store {
                SET state = 'running', attempt = attempt + 1, epoch = epoch + 1,
                    lease_until = now() + make_interval(secs => $2), started_at = coalesce(started_at, now())
                WHERE id = $1 AND state = 'queued' AND run_after <= now()
-               RETURNING id, tenant_id, request_id, kind, sandbox, epoch, attempt, params AS "params: Json<JobParams>",
-                         metadata AS "metadata: Json<BTreeMap<String, String>>""#,
+               RETURNING id, tenant_id, request_id, kind, sandbox, epoch, attempt, params::text AS "params!",
+                         metadata AS "metadata: Json<StoredMetadata>""#,
             id.0,
             LEASE.as_secs_f64(),
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(|row| Claim {
-            tenant_id: TenantId(row.tenant_id),
-            summary: summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata),
-            params: row.params.0,
-            epoch: row.epoch,
-            attempt: row.attempt,
-        }))
+        let Some(row) = row else { return Ok(None) };
+        let summary = summary(row.id, row.request_id, row.kind, row.sandbox, row.metadata);
+        let (tenant_id, epoch, attempt) = (TenantId(row.tenant_id), row.epoch, row.attempt);
+        let Ok(params) = serde_json::from_str(&row.params) else {
+            self.set_unreadable_aside(&JobHold { tenant_id, summary: &summary, epoch }, attempt).await?;
+            return Ok(None);
+        };
+        Ok(Some(Claim { tenant_id, summary, params, epoch, attempt }))
+    }
+
+    async fn set_unreadable_aside(&self, hold: &JobHold<'_>, attempt: i32) -> Result<(), Error> {
+        let failure = Failure {
+            code: "job_unreadable".to_owned(),
+            detail: "its parameters are not of a form that this version of the service knows".to_owned(),
+        };
+        warn!(request_id = %hold.summary.request_id, attempt, "a job's parameters cannot be read");
+        let _ = match backoff::after_attempt(attempt, 0.5) {
+            Some(wait) => self.requeue(hold, wait, 0).await?,
+            None => self.fail_held(hold, &failure).await?,
+        };
+        Ok(())
     }
 
     /// Prolongs the claim by another [`LEASE`].
@@ -246,8 +280,12 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn finish_failed(&self, claim: &Claim, failure: &Failure) -> Result<Change, Error> {
+        self.fail_held(&claim.hold(), failure).await
+    }
+
+    async fn fail_held(&self, hold: &JobHold<'_>, failure: &Failure) -> Result<Change, Error> {
         let mut tx = self.begin().await?;
-        let change = tx.fail_job(claim, failure).await?;
+        let change = tx.fail_job(hold, failure).await?;
         tx.commit().await?;
         Ok(change)
     }
@@ -257,7 +295,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn retry_job(&self, claim: &Claim, wait: Duration) -> Result<Change, Error> {
-        self.requeue(claim, wait, 0).await
+        self.requeue(&claim.hold(), wait, 0).await
     }
 
     /// Puts the job back, to run again after `wait`: this worker was asked to stop, or the job to wait. The attempt
@@ -266,24 +304,24 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn release_job(&self, claim: &Claim, wait: Duration) -> Result<Change, Error> {
-        self.requeue(claim, wait, 1).await
+        self.requeue(&claim.hold(), wait, 1).await
     }
 
-    async fn requeue(&self, claim: &Claim, wait: Duration, refund: i32) -> Result<Change, Error> {
+    async fn requeue(&self, hold: &JobHold<'_>, wait: Duration, refund: i32) -> Result<Change, Error> {
         let mut tx = self.begin().await?;
         let lane = sqlx::query_scalar!(
             "UPDATE jobs SET state = 'queued', lease_until = NULL, attempt = attempt - $4,
                              run_after = now() + make_interval(secs => $3)
              WHERE id = $1 AND epoch = $2 AND state = 'running' RETURNING lane",
-            claim.summary.id.0,
-            claim.epoch,
+            hold.summary.id.0,
+            hold.epoch,
             wait.as_secs_f64(),
             refund,
         )
         .fetch_optional(&mut *tx.inner)
         .await?;
         let Some(lane) = lane else { return Ok(Change::Lost) };
-        tx.insert_doorbell(&claim.doorbell(&lane, wait)).await?;
+        tx.insert_doorbell(&hold.doorbell(&lane, wait)).await?;
         tx.commit().await?;
         Ok(Change::Done)
     }
@@ -307,42 +345,42 @@ impl Store {
 
 impl Tx {
     /// Fails a running job, with the dead letter, the event and the reply.
-    pub(super) async fn fail_job(&mut self, claim: &Claim, failure: &Failure) -> Result<Change, Error> {
+    pub(super) async fn fail_job(&mut self, hold: &JobHold<'_>, failure: &Failure) -> Result<Change, Error> {
         let ended = sqlx::query!(
             "UPDATE jobs
              SET state = 'failed', failure = $3, lease_until = NULL, finished_at = now(),
                  purge_at = now() + make_interval(secs => (SELECT retention_seconds FROM tenants WHERE id = tenant_id))
              WHERE id = $1 AND epoch = $2 AND state = 'running'
              RETURNING reply_to, correlation_id",
-            claim.summary.id.0,
-            claim.epoch,
+            hold.summary.id.0,
+            hold.epoch,
             Json(failure) as _,
         )
         .fetch_optional(&mut *self.inner)
         .await?;
         let Some(ended) = ended else { return Ok(Change::Lost) };
-        self.insert_failed_job(claim.tenant_id, claim.summary.id, failure).await?;
-        let notice = notice::failed(&claim.summary, failure);
+        self.insert_failed_job(hold.tenant_id, hold.summary.id, failure).await?;
+        let notice = notice::failed(hold.summary, failure);
         let reply = ReplyAddress::of(ended.reply_to, ended.correlation_id);
         let kinds = (EventType::JobFailed, ReplyType::Failed);
-        self.insert_ending(claim, kinds, &notice, reply.as_ref()).await?;
+        self.insert_ending(hold, kinds, &notice, reply.as_ref()).await?;
         Ok(Change::Done)
     }
 
     /// Adds what every end of a job needs: the event, the reply and the images' last day. Deletes its doorbells.
     async fn insert_ending(
         &mut self,
-        claim: &Claim,
+        hold: &JobHold<'_>,
         (event, reply_type): (EventType, ReplyType),
         notice: &serde_json::Value,
         reply: Option<&ReplyAddress>,
     ) -> Result<(), Error> {
-        let job_id = claim.summary.id;
-        let account = Account { tenant_id: claim.tenant_id, sandbox: claim.summary.sandbox };
+        let job_id = hold.summary.id;
+        let account = Account { tenant_id: hold.tenant_id, sandbox: hold.summary.sandbox };
         self.insert_event(account, Some(job_id), event, notice).await?;
         self.share_last_day(job_id).await?;
         if let Some(reply) = reply {
-            self.insert_reply(reply_type, Some((claim.tenant_id, job_id)), reply, notice).await?;
+            self.insert_reply(reply_type, Some((hold.tenant_id, job_id)), reply, notice).await?;
         }
         self.news.push(Signal::Ending);
         self.delete_doorbells(job_id).await
@@ -363,16 +401,6 @@ impl Tx {
 /// The state of that name, as the database has it.
 pub(super) fn job_state(name: &str) -> Result<JobState, Error> {
     JobState::parse(name).ok_or(Error::Unreadable { what: "state of a job" })
-}
-
-pub(super) fn summary(
-    id: uuid::Uuid,
-    request_id: String,
-    kind: String,
-    sandbox: bool,
-    metadata: Json<BTreeMap<String, String>>,
-) -> JobSummary {
-    JobSummary { id: JobId(id), request_id: RequestId::from_stored(request_id), kind, sandbox, metadata: metadata.0 }
 }
 
 pub(super) fn change(rows: u64) -> Change {

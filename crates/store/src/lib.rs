@@ -35,6 +35,7 @@ pub mod events;
 pub mod holding;
 pub mod images;
 pub mod jobs;
+mod metadata;
 mod outage;
 pub mod outbox;
 pub mod parked;

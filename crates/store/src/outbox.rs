@@ -7,6 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::dead_letters::NewDeadLetter;
+use super::parked::WorkLoop;
 use super::replies::{ReplyAddress, ReplyType};
 use super::signals::Signal;
 use super::{Error, Store, Tx};
@@ -171,22 +172,33 @@ impl Store {
                                  next_at = now() + least(make_interval(secs => $2 * 2 ^ attempt), interval '10 minutes')
                WHERE id IN (SELECT id FROM outbox
                             WHERE published_at IS NULL AND next_at <= now() AND kind <> 'doorbell'
+                              AND NOT EXISTS (SELECT 1 FROM parked_items
+                                              WHERE loop = $3 AND item = outbox.id::text AND retry_at > now())
                             ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-               RETURNING id, reply_type AS "reply_type!", attempt, tenant_id, job_id, reply_to AS "reply_to!", correlation_id, payload AS "payload!""#,
+               RETURNING id, reply_type, attempt, tenant_id, job_id, reply_to, correlation_id, payload::text"#,
             limit,
             CLAIM.as_secs_f64(),
+            WorkLoop::Replies.name(),
         )
         .fetch_all(&self.pool)
         .await?;
-        let reply = rows.into_iter().map(|row| OutgoingReply {
-            id: row.id,
-            reply_type: row.reply_type,
-            attempt: row.attempt,
-            job: row.tenant_id.map(TenantId).zip(row.job_id.map(JobId)),
-            address: ReplyAddress { reply_to: row.reply_to, correlation_id: row.correlation_id },
-            payload: row.payload,
-        });
-        let mut replies: Vec<_> = reply.collect();
+        let mut replies = Vec::with_capacity(rows.len());
+        for row in rows {
+            let payload = row.payload.and_then(|text| serde_json::from_str(&text).ok());
+            let (Some(reply_type), Some(reply_to), Some(payload)) = (row.reply_type, row.reply_to, payload) else {
+                let tenant = row.tenant_id.map(TenantId);
+                self.park(WorkLoop::Replies, &row.id.to_string(), tenant, "the reply cannot be read").await?;
+                continue;
+            };
+            replies.push(OutgoingReply {
+                id: row.id,
+                reply_type,
+                attempt: row.attempt,
+                job: row.tenant_id.map(TenantId).zip(row.job_id.map(JobId)),
+                address: ReplyAddress { reply_to, correlation_id: row.correlation_id },
+                payload,
+            });
+        }
         // `RETURNING` keeps no order, but a producer wants `accepted` before `completed`.
         replies.sort_by_key(|reply| reply.id);
         Ok(replies)

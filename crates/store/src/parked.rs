@@ -15,20 +15,17 @@ use visavis_domain::ids::TenantId;
 pub enum WorkLoop {
     /// Running jobs whose lease has ended. The item is the job's id.
     Sweeper,
-    /// Messages of producers. The item is the message's id, or a hash of the message if it has none.
-    Intake,
-    /// Messages that the broker gave up on. The item is the message's id, or a hash of the message if it has none.
+    /// Messages that the broker gave up on and that could not be recorded. They are not taken again. The item is the
+    /// message's id.
     DeadLetters,
     /// Replies to producers. The item is the outbox row's id.
     Replies,
-    /// Events for the results exchange. The item is the event's id.
+    /// Events for the results exchange. They are passed over and not taken again. The item is the event's id.
     Results,
-    /// Webhook endpoints. The item is the endpoint's id.
+    /// Deliveries to webhook endpoints. The item is the endpoint's id, or `<endpoint>/<event>` for one delivery.
     Webhooks,
     /// Reviewers' decisions that are due to be made final. The item is the job's id.
     Decisions,
-    /// Jobs in review that have no case. The item is the job's id.
-    Cases,
     /// Erasure of what is due. The item is a blob's path or a row's id.
     Erasure,
     /// Old jobs to be deleted. The item is the job's id.
@@ -188,8 +185,8 @@ impl Error {
     #[must_use]
     pub fn is_of_item(&self) -> bool {
         match self {
-            Self::Unreadable { .. } => true,
-            Self::Sql(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound) => true,
+            Self::Unreadable { .. }
+            | Self::Sql(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound) => true,
             // Data exceptions, violated constraints, and exceptions that our triggers raise.
             Self::Sql(sqlx::Error::Database(error)) => {
                 error.code().is_some_and(|code| ["22", "23", "P0"].iter().any(|class| code.starts_with(class)))
@@ -202,7 +199,7 @@ impl Error {
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
-            Self::Sql(sqlx::Error::ColumnDecode { index, .. }) => format!("the column {index} cannot be read"),
+            Self::Sql(sqlx::Error::ColumnDecode { index, .. }) => format!("column {index} of the row cannot be read"),
             Self::Sql(sqlx::Error::Database(error)) => {
                 let what = error.constraint().map(|name| format!(", constraint {name}")).unwrap_or_default();
                 format!("the database refuses it: SQLSTATE {}{what}", error.code().unwrap_or_default())

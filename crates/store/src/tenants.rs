@@ -1,7 +1,6 @@
 //! Organisations, their settings and their broker users.
 
 use chrono::{DateTime, Utc};
-use sqlx::types::Json;
 
 use super::{Error, Store};
 use visavis_domain::ids::TenantId;
@@ -31,7 +30,7 @@ struct TenantRecord {
     name: String,
     amqp_user: Option<String>,
     retention_seconds: i64,
-    settings: Json<TenantSettings>,
+    settings: String,
     created_at: DateTime<Utc>,
 }
 
@@ -42,7 +41,7 @@ impl From<TenantRecord> for TenantView {
             name: row.name,
             amqp_user: row.amqp_user,
             retention_seconds: row.retention_seconds,
-            settings: row.settings.0,
+            settings: TenantSettings::from_stored(&row.settings),
             created_at: row.created_at,
         }
     }
@@ -62,7 +61,7 @@ impl Store {
             name,
             change.amqp_user,
             change.retention_seconds,
-            change.settings.as_ref().map(Json) as _,
+            change.settings.as_ref().map(TenantSettings::to_stored),
         )
         .execute(&self.pool)
         .await?
@@ -84,7 +83,7 @@ impl Store {
     pub async fn show_tenant(&self, id: TenantId) -> Result<Option<TenantView>, Error> {
         let row = sqlx::query_as!(
             TenantRecord,
-            r#"SELECT id, name, amqp_user, retention_seconds, settings AS "settings: Json<TenantSettings>", created_at
+            r#"SELECT id, name, amqp_user, retention_seconds, settings::text AS "settings!", created_at
                FROM tenants WHERE id = $1"#,
             id.0,
         )
@@ -100,7 +99,7 @@ impl Store {
     pub async fn list_tenants(&self, after: &str, limit: i64) -> Result<Vec<TenantView>, Error> {
         let rows = sqlx::query_as!(
             TenantRecord,
-            r#"SELECT id, name, amqp_user, retention_seconds, settings AS "settings: Json<TenantSettings>", created_at
+            r#"SELECT id, name, amqp_user, retention_seconds, settings::text AS "settings!", created_at
                FROM tenants WHERE name > $1 ORDER BY name LIMIT $2"#,
             after,
             limit,
@@ -124,7 +123,7 @@ impl Store {
         let mut tx = self.begin().await?;
         let found = sqlx::query_as!(
             TenantRecord,
-            r#"SELECT id, name, amqp_user, retention_seconds, settings AS "settings: Json<TenantSettings>", created_at
+            r#"SELECT id, name, amqp_user, retention_seconds, settings::text AS "settings!", created_at
                FROM tenants WHERE id = $1 FOR UPDATE"#,
             id.0,
         )
@@ -139,12 +138,12 @@ impl Store {
                                   retention_seconds = coalesce($3, retention_seconds),
                                   settings = coalesce($4, settings)
                WHERE id = $1
-               RETURNING id, name, amqp_user, retention_seconds, settings AS "settings: Json<TenantSettings>",
+               RETURNING id, name, amqp_user, retention_seconds, settings::text AS "settings!",
                          created_at"#,
             id.0,
             change.amqp_user,
             change.retention_seconds,
-            change.settings.as_ref().map(Json) as _,
+            change.settings.as_ref().map(TenantSettings::to_stored),
         )
         .fetch_one(&mut *tx.inner)
         .await
@@ -158,12 +157,9 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn find_tenant_by_amqp_user(&self, user: &str) -> Result<Option<(TenantId, TenantSettings)>, Error> {
-        let row = sqlx::query!(
-            r#"SELECT id, settings AS "settings: Json<TenantSettings>" FROM tenants WHERE amqp_user = $1"#,
-            user,
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(row.map(|row| (TenantId(row.id), row.settings.0)))
+        let row = sqlx::query!(r#"SELECT id, settings::text AS "settings!" FROM tenants WHERE amqp_user = $1"#, user,)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.map(|row| (TenantId(row.id), TenantSettings::from_stored(&row.settings))))
     }
 }

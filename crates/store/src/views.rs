@@ -1,7 +1,5 @@
 //! Jobs as their owners see them: one job, or pages of jobs.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -10,7 +8,8 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::decisions::reasons;
-use super::jobs::{job_state, summary};
+use super::jobs::job_state;
+use super::metadata::{StoredMetadata, summary};
 use super::{Error, Store};
 use visavis_domain::ids::{JobId, TenantId};
 use visavis_domain::job::{Failure, JobParams, JobState, Verdict};
@@ -299,9 +298,8 @@ impl TryFrom<JobRow> for JobView {
         let verdict = choice.map(ReviewDecision::verdict).or_else(|| row.verdict.as_deref().and_then(Verdict::parse));
         let result = row.result.map(|result| readable::<Outcome>(result, "result of a job")).transpose()?;
         let outcome = result.map(|result| Outcome { verdict: verdict.unwrap_or(result.verdict), ..result });
-        let metadata = readable::<BTreeMap<String, String>>(row.metadata, "metadata of a job")?;
         Ok(Self {
-            summary: summary(row.id, row.request_id, row.kind, row.sandbox, Json(metadata)),
+            summary: summary(row.id, row.request_id, row.kind, row.sandbox, Json(StoredMetadata::from(row.metadata.0))),
             params: readable::<JobParams>(row.params, "kind of job")?,
             lane: row.lane,
             state,
