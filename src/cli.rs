@@ -4,6 +4,7 @@ mod blobs;
 mod compare;
 mod dead_letters;
 mod docs;
+mod erasure;
 mod eval;
 mod identity;
 mod listen;
@@ -73,6 +74,9 @@ enum Command {
     /// Show whether the blob store and the database belong together, and bind them
     #[command(subcommand)]
     Blobs(Box<blobs::BlobsCommand>),
+    /// Erase again what was erased before, after a restore
+    #[command(subcommand)]
+    Erasure(Box<erasure::ErasureCommand>),
     /// List what could not be processed, and send it again
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
@@ -158,6 +162,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Wallet(command) => wallet::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Identity(command) => identity::run(command).await,
             Command::Blobs(command) => blobs::run(*command).await,
+            Command::Erasure(command) => erasure::run(*command).await,
             Command::DeadLetters(command) => dead_letters::run(command).await,
             Command::Parked(command) => parked::run(command).await.map(|()| ExitCode::SUCCESS),
             Command::Webhooks(command) => webhooks::run(command).await.map(|()| ExitCode::SUCCESS),

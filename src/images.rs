@@ -3,6 +3,7 @@
 pub mod binding;
 pub mod erasure;
 mod renditions;
+pub mod replay;
 pub mod stranded;
 mod uploads;
 

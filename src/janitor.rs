@@ -32,6 +32,11 @@ const BATCH: i64 = 256;
 /// Rows that a step leaves out in a round. If there are more, something else is wrong, and the step ends.
 const MOST_LEFT_OUT: i64 = 100;
 
+/// Postgres answers a statement that failed before it gives up its locks, and rows that are locked are passed
+/// over. So a step with a fault looks again so often, after this time, before it ends.
+const LOOKS: u32 = 2;
+const LOCKS_END: Duration = Duration::from_millis(50);
+
 /// What went wrong in a round. The next round continues.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -138,22 +143,29 @@ where
     F: Future<Output = Result<u64, store::Error>>,
 {
     let (mut drained, mut size, mut skip) = (Drained::default(), BATCH, 0);
+    // Looks that must still find nothing after a fault.
+    let mut looks = 0;
     loop {
         match batch(size, skip).await {
-            Ok(rows) => {
+            Ok(rows) if rows < size.unsigned_abs() => {
                 drained.done += rows;
-                if rows < size.unsigned_abs() {
+                if looks == 0 {
                     return drained;
                 }
+                looks = if rows == 0 { looks - 1 } else { LOOKS };
+                tokio::time::sleep(LOCKS_END).await;
+            }
+            Ok(rows) => {
+                drained.done += rows;
                 size = (size * 2).min(BATCH);
             }
             Err(error) if !error.is_of_item() || skip == MOST_LEFT_OUT => {
                 drained.fault = Some(error);
                 return drained;
             }
-            Err(_) if size > 1 => size = (size / 4).max(1),
+            Err(_) if size > 1 => (size, looks) = ((size / 4).max(1), LOOKS),
             Err(error) => {
-                skip += 1;
+                (skip, looks) = (skip + 1, LOOKS);
                 drained.left_out.push(error);
             }
         }

@@ -36,6 +36,8 @@ pub struct Pair {
     pub sampled: usize,
     /// Those of them that no row of the database knows.
     pub unknown: usize,
+    /// Whether the store is empty and the database knows blobs: a volume that is not mounted is an empty folder.
+    pub is_missing: bool,
 }
 
 /// A blob store and a database that do not belong together.
@@ -48,7 +50,9 @@ impl fmt::Display for Mismatch {
         let Pair { store, database, sampled, unknown, .. } = pair;
         let named = |id: Option<Uuid>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
         write!(f, "the blob store {store} and the database {database:?} do not belong together: ")?;
-        if pair.store_id.is_none() && pair.database_id.is_none() {
+        if pair.is_missing {
+            write!(f, "the store is empty, and the database knows blobs")?;
+        } else if pair.store_id.is_none() && pair.database_id.is_none() {
             write!(f, "the database knows nothing of {unknown} of {sampled} blobs that were looked at")?;
         } else {
             let (ours, theirs) = (named(pair.store_id), named(pair.database_id));
@@ -109,10 +113,12 @@ async fn look(store: &Store, media: &Media) -> Result<Pair, Error> {
         is_bound: named.is_some_and(|named| named.is_bound && store_id == Some(named.id)),
         sampled: 0,
         unknown: 0,
+        is_missing: false,
     };
     if pair.store_id.is_none() && pair.database_id.is_none() {
         let sample = sample(media).await?;
         (pair.sampled, pair.unknown) = (sample.len(), store.list_orphans(&sample).await?.len());
+        pair.is_missing = sample.is_empty() && store.has_blobs().await?;
     }
     Ok(pair)
 }
@@ -126,7 +132,7 @@ async fn bind_first(store: &Store, media: &Media) -> Result<(), Error> {
         // The process that proposed it ended before it noted that the store carries it.
         (Some(id), Some(named)) if id == named => confirm(store, media, id).await,
         // A few blobs may be unknown: they are being written, or a crash left them behind.
-        (None, None) if pair.unknown * 2 <= pair.sampled => {
+        (None, None) if pair.unknown * 2 <= pair.sampled && !pair.is_missing => {
             let id = store.propose_blob_store(Uuid::now_v7()).await?;
             media.create_store_id(id).await?;
             confirm(store, media, id).await

@@ -106,14 +106,14 @@ async fn finish(store: &Store, media: &Media, places: &[String]) -> Result<Vec<(
         return Ok(Vec::new());
     }
     let logged = media.log_erasures(places).await;
-    let deleting = places.to_owned().into_iter().map(|place| {
+    let deleting = stream::iter(places.to_vec()).map(|place| {
         let media = media.clone();
         async move {
             let deleted = media.delete_place(&place, PATIENCE).await;
             (place, deleted)
         }
     });
-    let deleted: Vec<_> = stream::iter(deleting).buffer_unordered(AT_ONCE).collect().await;
+    let deleted: Vec<_> = deleting.buffer_unordered(AT_ONCE).collect().await;
     // A full store takes no log entry. Its blobs are deleted even so, and their places stay listed until they are
     // logged.
     logged?;

@@ -122,9 +122,9 @@ async fn review(store: &Store, looked: &mut Looked) -> Result<(), Error> {
         let Some(last) = blobs.last() else { return Ok(()) };
         after.clone_from(&last.place);
         let orphans: HashSet<String> = store.list_orphans(&blobs).await?.into_iter().map(|blob| blob.place).collect();
-        let (lost, known): (Vec<_>, Vec<_>) =
+        let (unknown, known): (Vec<_>, Vec<_>) =
             blobs.into_iter().map(|blob| blob.place).partition(|place| orphans.contains(place));
         looked.released += store.release_stranded(&known).await?;
-        looked.erased += store.erase_stranded(&lost, QUARANTINE).await?;
+        looked.erased += store.erase_stranded(&unknown, QUARANTINE).await?;
     }
 }

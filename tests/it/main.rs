@@ -56,6 +56,7 @@ mod promise_network;
 mod promise_poison;
 mod promise_poison_messages;
 mod promise_poison_rows;
+mod promise_restore;
 mod promise_sandbox_queue;
 mod promise_shutdown;
 mod promise_slow_source;

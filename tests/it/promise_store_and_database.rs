@@ -54,6 +54,9 @@ async fn an_empty_or_another_database_beside_a_full_store_refuses_to_start_and_n
         }
     }
     assert!(!owner.blobs.join(MARKER).exists(), "nothing was changed");
+    let empty = owner.path("empty");
+    let said = refused(&owner, "janitor", &[("VISAVIS_BLOBS", empty.to_str().unwrap())]).await;
+    assert!(said.contains("the store is empty, and the database knows blobs"), "{said}");
     // The store's own database knows its blobs.
     owner.spawn(&["janitor"]).await.kill9();
     assert!(owner.blobs.join(MARKER).exists());
@@ -62,7 +65,6 @@ async fn an_empty_or_another_database_beside_a_full_store_refuses_to_start_and_n
     other.spawn(&["janitor"]).await.kill9();
     assert!(refused(&other, "janitor", &[("VISAVIS_BLOBS", store)]).await.contains("do not belong together"));
     // A store that is missing: a volume that is not mounted is an empty folder.
-    let empty = owner.path("empty");
     let said = refused(&owner, "janitor", &[("VISAVIS_BLOBS", empty.to_str().unwrap())]).await;
     assert!(said.contains("the store has the id none"), "{said}");
     assert_eq!(blobs::count(&owner.blobs), 4);

@@ -70,6 +70,18 @@ impl Store {
         Ok(rows == 1)
     }
 
+    /// Whether any row refers to a blob that lies in the store.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn has_blobs(&self) -> Result<bool, Error> {
+        let has_blobs = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM images WHERE wrapped_key IS NOT NULL)
+                   OR EXISTS (SELECT 1 FROM identity_registry) AS "has_blobs!""#
+        );
+        Ok(has_blobs.fetch_one(&self.pool).await?)
+    }
+
     /// The name of this database, for messages.
     ///
     /// # Errors

@@ -5,10 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::erasures::insert_erasures;
 use super::replies::ReplyAddress;
 use super::{Error, Store, Tx};
-use visavis_domain::blob::BlobPlace;
 use visavis_domain::ids::{JobId, TenantId};
 use visavis_domain::job::Failure;
 
@@ -133,23 +131,21 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn erase_old_bodies(&self, age: Duration, limit: i64, skip: i64) -> Result<u64, Error> {
-        let mut tx = self.begin().await?;
-        let ids = sqlx::query_scalar!(
-            "UPDATE dead_letters SET wrapped_key = NULL, master_key_id = NULL
-             WHERE id IN (SELECT id FROM dead_letters
-                          WHERE wrapped_key IS NOT NULL AND created_at < now() - make_interval(secs => $1)
-                          ORDER BY id LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED)
-             RETURNING id",
+        let erased = sqlx::query_scalar!(
+            r#"WITH gone AS (UPDATE dead_letters SET wrapped_key = NULL, master_key_id = NULL
+                             WHERE id IN (SELECT id FROM dead_letters
+                                          WHERE wrapped_key IS NOT NULL
+                                            AND created_at < now() - make_interval(secs => $1)
+                                          ORDER BY id LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED)
+                             RETURNING id),
+                    listed AS (INSERT INTO erasures (place) SELECT 'dead/' || id FROM gone
+                               ON CONFLICT (place) DO NOTHING)
+               SELECT count(*) AS "count!" FROM gone"#,
             age.as_secs_f64(),
             limit,
             skip,
-        )
-        .fetch_all(&mut *tx.inner)
-        .await?;
-        let places: Vec<_> = ids.iter().map(|id| (BlobPlace::DeadLetter(*id).to_string(), None)).collect();
-        insert_erasures(&mut tx, &places).await?;
-        tx.commit().await?;
-        Ok(ids.len() as u64)
+        );
+        Ok(erased.fetch_one(&self.pool).await?.unsigned_abs())
     }
 
     /// Whether the job exists, in any account.

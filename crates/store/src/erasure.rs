@@ -110,7 +110,7 @@ impl Tx {
 
     /// Deletes these images and their renditions with their keys, and writes down which blobs are to be deleted. The
     /// caller holds the locks of the images. Returns how many images and renditions had a key.
-    async fn delete_images(&mut self, ids: &[Uuid]) -> Result<(u64, u64), Error> {
+    pub(super) async fn delete_images(&mut self, ids: &[Uuid]) -> Result<(u64, u64), Error> {
         let renditions = sqlx::query!(
             r#"DELETE FROM renditions WHERE image_id = ANY($1)
                RETURNING tenant_id, id, image_id, wrapped_key IS NOT NULL AS "has_key!""#,
@@ -231,18 +231,25 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn erase_due_images(&self, limit: i64, skip: i64) -> Result<u64, Error> {
-        let mut tx = self.begin().await?;
-        let due = sqlx::query_scalar!(
-            "SELECT id FROM images WHERE purge_at <= now()
-             ORDER BY purge_at, id LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED",
+        // One statement: a transaction that is dropped after a fault would keep its locks for longer. It fails if a
+        // rendition is made at the same time, and the next one sees that rendition.
+        let erased = sqlx::query_scalar!(
+            r#"WITH due AS (SELECT id FROM images WHERE purge_at <= now()
+                            ORDER BY purge_at, id LIMIT $1 OFFSET $2 FOR UPDATE SKIP LOCKED),
+                    made AS (DELETE FROM renditions WHERE image_id IN (SELECT id FROM due)
+                             RETURNING tenant_id, id, image_id),
+                    gone AS (DELETE FROM images WHERE id IN (SELECT id FROM due) RETURNING tenant_id, id, job_id),
+                    listed AS (INSERT INTO erasures (place, job_id)
+                               SELECT 'images/' || tenant_id || '/' || id, job_id FROM gone
+                               UNION ALL
+                               SELECT 'renditions/' || made.tenant_id || '/' || made.id, job_id
+                               FROM made JOIN gone ON gone.id = image_id
+                               ON CONFLICT (place) DO NOTHING)
+               SELECT count(*) AS "count!" FROM gone"#,
             limit,
             skip,
-        )
-        .fetch_all(&mut *tx.inner)
-        .await?;
-        tx.delete_images(&due).await?;
-        tx.commit().await?;
-        Ok(due.len() as u64)
+        );
+        Ok(erased.fetch_one(&self.pool).await?.unsigned_abs())
     }
 
     /// Erases an upload and its renditions. Returns the places of their blobs, or `None` if the account has no such

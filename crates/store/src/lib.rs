@@ -43,6 +43,7 @@ pub mod perceptual_hashes;
 mod pool;
 pub mod registry;
 pub mod renditions;
+pub mod replay;
 pub mod replies;
 pub mod retention;
 pub mod review_figures;

@@ -26,6 +26,21 @@ pub async fn clone_template(name: &str) {
     execute(&mut administrator, format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
 }
 
+/// Makes a copy of a database, as a backup. Connections to it end; pools make new ones.
+pub async fn copy_database(from: &str, to: &str) {
+    let mut administrator = connect(&SERVICES.database).await;
+    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1")
+        .bind(from)
+        .execute(&mut administrator)
+        .await
+        .expect("the sessions are our own");
+    execute(&mut administrator, format!("CREATE DATABASE {to} TEMPLATE {from}")).await;
+}
+
+pub async fn drop_database(name: &str) {
+    execute(&mut connect(&SERVICES.database).await, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+}
+
 pub async fn connect(url: &Url) -> PgConnection {
     PgConnection::connect(url.as_str()).await.expect("Postgres answers at DATABASE_URL")
 }

@@ -41,7 +41,7 @@ use super::producer::Producer;
 use super::template::{at_path, clone_template, connect};
 
 /// Connections of the store in the test's own process.
-const TEST_POOLS: PoolSizes = PoolSizes { core: 16, reads: 4, desk: 4 };
+pub const TEST_POOLS: PoolSizes = PoolSizes { core: 16, reads: 4, desk: 4 };
 
 pub struct World {
     /// For SQL of the test's own. No `.sqlx` data is needed for it.
@@ -175,6 +175,11 @@ impl World {
         let update = sqlx::query("UPDATE tenants SET settings = $2 WHERE id = $1").bind(tenant.id.0).bind(settings);
         update.execute(&self.pool).await.expect("the settings are stored");
         tenant
+    }
+
+    /// The name of its database.
+    pub fn database_name(&self) -> &str {
+        &self.database.path()[1..]
     }
 
     /// Starts roles of the real executable.
