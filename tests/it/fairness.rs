@@ -1,5 +1,9 @@
 //! An organisation that floods the queue delays only its own jobs.
 
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use tokio::task::JoinSet;
 use visavis::domain::ids::{JobId, TenantId};
 use visavis::domain::job::Lane;
 use visavis::domain::request::Form;
@@ -7,9 +11,9 @@ use visavis::domain::tenant::{Account, TenantSettings};
 use visavis::domain::work_queue::WorkQueue;
 use visavis::intake::SubmissionContext;
 
-use crate::support::World;
 use crate::support::photos::blank;
 use crate::support::world::request;
+use crate::support::{Api, World, api, eventually};
 
 async fn submit(world: &World, tenant_id: TenantId) -> JobId {
     let (account, settings) = (Account::live(tenant_id), TenantSettings::default());
@@ -47,4 +51,62 @@ async fn the_first_job_of_each_organisation_comes_before_the_second_of_any() {
     assert_eq!(next(2).await, [flood[1], quiet[1]]);
     assert_eq!(next(2).await, [flood[2], flood[3]]);
     assert!(world.store().claim_doorbells(WorkQueue::Interactive, 9).await.unwrap().is_empty(), "lanes do not mix");
+}
+
+const A_WHILE: Duration = Duration::from_mins(2);
+
+/// Jobs of others that may start between the submission and the claim of a quiet organisation's job. What waits in the
+/// broker (8, as set here) and at the worker comes first, then the two take turns, and one of five turns is the other
+/// lane's.
+const TURNS: i64 = 100;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organisation_that_floods_by_both_doors_delays_nobody_else() {
+    let world = World::new().await;
+    let quiet = world.make_tenant("quiet", None).await;
+    let mut producer = world.producer().await;
+    let process = world.spawn_with(&["api", "intake", "relay"], &[("VISAVIS_LANE_DEPTH", "8")]).await;
+    let (flooder, quiet) = (Api::of(&process, &world.tenant.api_key), Api::of(&process, &quiet.api_key));
+    let pair = request("likeness_check", blank(), blank());
+
+    let mut flood = JoinSet::new();
+    for _ in 0..4 {
+        let (flooder, body) = (flooder.clone(), pair.to_string());
+        flood.spawn(async move {
+            loop {
+                let _ = api::send(flooder.request(Method::POST, "/v1/jobs").body(body.clone())).await;
+            }
+        });
+    }
+    for i in 0..60 {
+        producer.submit(&format!("flood {i}"), &pair).await;
+    }
+    let waiting = "SELECT count(*) FROM jobs WHERE state = 'queued' AND lane = 'interactive'";
+    eventually("a backlog", A_WHILE, async || world.count(waiting).await > 2 * TURNS).await;
+    let bulk = "SELECT count(*) FROM jobs WHERE lane = 'bulk'";
+    eventually("the broker's messages are taken in", A_WHILE, async || world.count(bulk).await == 60).await;
+    let _worker = world.spawn(&["worker"]).await;
+    let running = "SELECT count(*) FROM jobs WHERE started_at IS NOT NULL";
+    eventually("the worker works", A_WHILE, async || world.count(running).await > 0).await;
+
+    for _ in 0..8 {
+        assert_eq!(quiet.submit(None, &pair).await.0, StatusCode::ACCEPTED);
+    }
+    // What waits is a flood, and no more is needed: its requests would only slow the worker.
+    flood.shutdown().await;
+    let claimed = "SELECT count(started_at) FROM jobs JOIN tenants ON tenants.id = tenant_id WHERE name = 'quiet'";
+    eventually("all of the quiet ones are claimed", A_WHILE, async || world.count(claimed).await == 8).await;
+    let (turns, seconds): (i64, f64) = sqlx::query_as(
+        "SELECT max((SELECT count(*) FROM jobs AS other WHERE other.tenant_id <> job.tenant_id
+                     AND other.started_at BETWEEN job.created_at AND job.started_at)),
+                percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM job.started_at - job.created_at))
+         FROM jobs AS job JOIN tenants ON tenants.id = job.tenant_id WHERE name = 'quiet'",
+    )
+    .fetch_one(&world.pool)
+    .await
+    .unwrap();
+    let left = world.count(waiting).await;
+    eprintln!("at most {turns} jobs of others came before; p95 of the wait {seconds:.2} s; {left} jobs still wait");
+    assert!(turns <= TURNS, "{turns} jobs of the flooder came before one of the quiet ones");
+    assert!(left > 0, "the flood still lasts, or the test showed nothing: {left}");
 }
