@@ -151,23 +151,23 @@ where
                 let (mut incoming, settler) = split(delivery, lost);
                 let (early_ack, acked) = oneshot::channel();
                 incoming.early_ack = Some(early_ack);
-                let handled = AssertUnwindSafe(handler(incoming)).catch_unwind();
+                let caught = AssertUnwindSafe(handler(incoming)).catch_unwind();
                 let mut work = pin!(async move {
-                    handled.await.unwrap_or_else(|_| {
+                    caught.await.unwrap_or_else(|_| {
                         error!(queue, "a handler panicked; its lease will run out");
                         Settle::Ack
                     })
                 });
-                let settle = move |settle| async move {
+                let finish = move |settle| async move {
                     settler.settle(settle).await;
                     settled.fetch_add(1, Ordering::Relaxed);
                     drop(permit);
                 };
                 tokio::select! {
                     biased;
-                    done = &mut work => settle(done).await,
+                    done = &mut work => finish(done).await,
                     Ok(()) = acked => {
-                        tokio::join!(settle(Settle::Ack), work);
+                        tokio::join!(finish(Settle::Ack), work);
                     }
                 }
             });

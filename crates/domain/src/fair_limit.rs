@@ -69,16 +69,16 @@ impl<P: Eq + Hash> FairLimit<P> {
     {
         let mut state = self.lock();
         let free = state.held < self.limit;
-        let pace = state.usual / u32::try_from(self.share).unwrap_or(u32::MAX);
-        let place = state.parties.entry(party.clone()).or_insert(Party { held: 0, next: now });
-        if free && place.held < self.share {
-            place.held += 1;
+        let spacing = state.usual / u32::try_from(self.share).unwrap_or(u32::MAX);
+        let entry = state.parties.entry(party.clone()).or_insert(Party { held: 0, next: now });
+        if free && entry.held < self.share {
+            entry.held += 1;
             state.held += 1;
             drop(state);
             return Ok(FairPermit { limit: self.clone(), party: Some(party), since: now });
         }
-        place.next = (place.next.max(now + SHORTEST) + pace).min(now + LONGEST);
-        let wait = place.next - now;
+        entry.next = (entry.next.max(now + SHORTEST) + spacing).min(now + LONGEST);
+        let wait = entry.next - now;
         state.parties.retain(|_, place| place.held > 0 || place.next > now);
         Err(wait)
     }
