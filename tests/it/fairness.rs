@@ -64,7 +64,7 @@ const TURNS: i64 = 100;
 async fn an_organisation_that_floods_by_both_doors_delays_nobody_else() {
     let world = World::new().await;
     let quiet = world.make_tenant("quiet", None).await;
-    let mut producer = world.producer().await;
+    let producer = world.producer().await;
     let process = world.spawn_with(&["api", "intake", "relay"], &[("VISAVIS_LANE_DEPTH", "8")]).await;
     let (flooder, quiet) = (Api::of(&process, &world.tenant.api_key), Api::of(&process, &quiet.api_key));
     let pair = request("likeness_check", blank(), blank());
