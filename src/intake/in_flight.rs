@@ -26,13 +26,12 @@ impl JobsInFlight {
     pub(super) async fn add(&self, store: &Store, tenant: TenantId, settings: &TenantSettings) -> Result<(), Error> {
         let limit = settings.jobs_in_flight.unwrap_or(JOBS_IN_FLIGHT);
         let known = self.add_known(tenant, limit);
-        let added = match known {
-            Some(added) => added,
-            None => {
-                let count = store.count_jobs_in_flight(tenant, i64::from(limit)).await?;
-                self.counts().insert(tenant, (Instant::now(), count));
-                self.add_known(tenant, limit).unwrap_or(true)
-            }
+        let added = if let Some(added) = known {
+            added
+        } else {
+            let count = store.count_jobs_in_flight(tenant, i64::from(limit)).await?;
+            self.counts().insert(tenant, (Instant::now(), count));
+            self.add_known(tenant, limit).unwrap_or(true)
         };
         if added {
             return Ok(());

@@ -90,7 +90,7 @@ pub fn read_doorbell(body: &[u8]) -> Option<JobId> {
 
 /// The text, if it fits into a short string of AMQP: 255 bytes. lapin panics at a longer one.
 fn fits(text: &str) -> Option<&str> {
-    (text.len() <= usize::from(u8::MAX)).then_some(text)
+    u8::try_from(text.len()).is_ok().then_some(text)
 }
 
 fn short(text: &str) -> Option<ShortString> {

@@ -22,6 +22,7 @@ async fn a_flood_of_guesses_keeps_neither_a_known_browser_nor_another_address_fr
     let known = Desk::signed_in(&process, "ada").await;
     let refused = Arc::new(AtomicUsize::new(0));
     let outsider = Arc::new(Desk::of(&process));
+    #[expect(clippy::disallowed_methods, reason = "no tracker in a test")]
     let flood: Vec<_> = (0..SOCKETS)
         .map(|socket| {
             let (outsider, refused) = (Arc::clone(&outsider), Arc::clone(&refused));

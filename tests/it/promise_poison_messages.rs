@@ -87,12 +87,12 @@ async fn settings_that_only_a_newer_version_can_read_concern_their_organisation_
 async fn a_submission_that_fails_by_itself_is_set_aside_and_answered_and_an_outage_sets_nothing_aside() {
     let world = World::new().await;
     let mut producer = world.producer().await;
-    let _processes = world.spawn(&["intake", "relay"]).await;
+    let processes = world.spawn(&["intake", "relay"]).await;
     let pair = request("likeness_check", photos::blank(), photos::blank());
     // The database is there, but fails every write of a job: no message may be given up for it.
     world.execute("ALTER TABLE images RENAME TO images_away").await;
     producer.submit("patient", &pair).await;
-    eventually("it was tried", SOON, async || _processes.log().contains("message not dealt with yet")).await;
+    eventually("it was tried", SOON, async || processes.log().contains("message not dealt with yet")).await;
     // An upload whose blob is gone: only the message that names it is at fault.
     world.execute("ALTER TABLE images_away RENAME TO images").await;
     producer.reply("patient", "accepted").await;

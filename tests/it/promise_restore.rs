@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -18,7 +20,7 @@ use visavis::store::Store;
 use crate::support::environment::SERVICES;
 use crate::support::template::{at_path, copy_database, drop_database};
 use crate::support::world::TEST_POOLS;
-use crate::support::{World, blobs, photos};
+use crate::support::{World, blobs, eventually, photos};
 
 async fn submit(world: &World) -> JobId {
     world.submit_pair("face_match", photos::blank(), photos::blank()).await
@@ -65,6 +67,11 @@ async fn nothing_that_was_erased_after_a_backup_opens_when_the_backup_is_restore
     // The backup, of the database and of the blobs.
     let backup = format!("{}_restored", world.database_name());
     copy_database(world.database_name(), &backup).await;
+    // The copy ended every session, and a pool learns that from the first use of each.
+    eventually("the pool has new sessions", Duration::from_secs(30), async || {
+        join_all((0..20).map(|_| store.database_name())).await.iter().all(Result::is_ok)
+    })
+    .await;
     let blobs_then = world.path("blobs-then");
     copy(&world.blobs, &blobs_then);
 

@@ -26,6 +26,7 @@ struct SlowSource {
 }
 
 impl SlowSource {
+    #[expect(clippy::disallowed_methods, reason = "no tracker in a test")]
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();

@@ -11,14 +11,14 @@ impl TenantSettings {
     /// [unreadable](Self::unreadable).
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
-        if let Ok(settings) = serde_json::from_str(text) {
-            return settings;
-        }
         let Ok(Value::Object(stored)) = serde_json::from_str(text) else {
             // No version writes this, so nothing is worth keeping. An operator must approve the organisation again.
             let foreign = Map::from_iter([("approved".to_owned(), Value::Null)]);
             return Self { approved: false, foreign, ..Self::default() };
         };
+        if let Ok(settings) = serde_json::from_value(Value::Object(stored.clone())) {
+            return settings;
+        }
         let (mut read, mut foreign) = (Self::default(), Map::new());
         for (name, value) in stored {
             match read.with(&name, &value) {
@@ -33,10 +33,17 @@ impl TenantSettings {
         Self { foreign, ..read }
     }
 
-    /// The form in which they are stored: with what [`Self::from_stored`] kept.
+    /// The form in which they are stored: with what [`Self::from_stored`] kept, and without new settings that have
+    /// their defaults. The version before refuses settings that it does not know, and runs beside this one during an
+    /// upgrade.
     #[must_use]
     pub fn to_stored(&self) -> Value {
-        let mut fields = self.fields();
+        let (mut fields, defaults) = (self.fields(), Self::default().fields());
+        for new in ["jobs_in_flight", "events_days", "records_days"] {
+            if fields.get(new) == defaults.get(new) {
+                fields.remove(new);
+            }
+        }
         fields.extend(self.foreign.clone());
         Value::Object(fields)
     }
@@ -131,6 +138,7 @@ mod tests {
     fn settings_of_this_version_are_read_as_they_are() {
         assert_eq!(TenantSettings::from_stored("{}"), TenantSettings::default());
         let stored = TenantSettings::default().to_stored();
+        assert!(stored["approved"] == true && stored.get("events_days").is_none(), "{stored}");
         assert_eq!(TenantSettings::from_stored(&stored.to_string()), TenantSettings::default());
     }
 }

@@ -122,8 +122,9 @@ impl Store {
         Ok(due)
     }
 
-    /// Up to `limit` doorbells that are due: first the first of each organisation, then the second of each. An
-    /// organisation that floods the queue delays only its own jobs.
+    /// Up to `limit` doorbells that are due: first the first of each organisation, then the second of each. Jobs of the
+    /// queue that are under way count, so that the order is fair across calls too. An organisation that floods the
+    /// queue delays only its own jobs.
     ///
     /// # Errors
     /// When the database fails.
@@ -138,13 +139,17 @@ impl Store {
                    SELECT (SELECT tenant_id FROM outbox WHERE published_at IS NULL AND kind = 'doorbell' AND lane = $1
                              AND tenant_id > waiting.tenant_id ORDER BY tenant_id LIMIT 1)
                    FROM waiting WHERE waiting.tenant_id IS NOT NULL
+               ), under_way AS (
+                   -- A doorbell goes when its job ends. Until then it is published: few are.
+                   SELECT tenant_id, count(*) AS jobs FROM outbox
+                   WHERE published_at IS NOT NULL AND kind = 'doorbell' AND lane = $1 GROUP BY tenant_id
                ), fair AS (
-                   SELECT first.id FROM waiting CROSS JOIN LATERAL (
+                   SELECT first.id FROM waiting LEFT JOIN under_way USING (tenant_id) CROSS JOIN LATERAL (
                        SELECT id, next_at, row_number() OVER (ORDER BY next_at, id) AS turn FROM (
                            SELECT id, next_at FROM outbox WHERE published_at IS NULL AND kind = 'doorbell' AND lane = $1
                              AND tenant_id = waiting.tenant_id AND next_at <= now()
                            ORDER BY next_at, id LIMIT $2) AS oldest) AS first
-                   ORDER BY first.turn, first.next_at LIMIT $2
+                   ORDER BY first.turn + coalesce(under_way.jobs, 0), first.next_at LIMIT $2
                ), locked AS (
                    SELECT id FROM outbox
                    WHERE id IN (SELECT id FROM fair) AND published_at IS NULL AND next_at <= now()

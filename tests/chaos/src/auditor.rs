@@ -59,8 +59,8 @@ pub fn given_up(books: &Books) -> usize {
     books.jobs.iter().filter(|job| jobs::is_given_up(job)).count()
 }
 
-/// Blobs that no row knows and none knew: a process died between writing them and its commit. Nobody has their keys, and
-/// the janitor sets them aside in its own time.
+/// Blobs that no row knows and none knew: a process died between writing them and its commit. Nobody has their keys,
+/// and the janitor sets them aside in its own time.
 #[must_use]
 pub fn stranded(books: &Books, stores: &Stores) -> usize {
     let known: BTreeSet<_> = books.images.iter().chain(&stores.images_before).map(|image| &image.id).collect();
