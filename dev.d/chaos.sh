@@ -1,7 +1,7 @@
 # Chaos: visavis under load and faults, then an audit of what came of it (tests/chaos).
 
 # The run of `test` is short and always the same.
-CHAOS_IN_SHORT=(--seed 18 --minutes 0.6 --jobs 250 --kills 12 --faults 18 --patience 4 --without poison)
+CHAOS_IN_SHORT=(--seed 18 --minutes 0.6 --jobs 250 --kills 12 --faults 18 --patience 4)
 
 cmd_chaos() {
   test_services_lock
