@@ -32,9 +32,10 @@ const BATCH: i64 = 256;
 /// Rows that a step leaves out in a round. If there are more, something else is wrong, and the step ends.
 const MOST_LEFT_OUT: i64 = 100;
 
-/// Postgres answers a statement that failed before it gives up its locks, and rows that are locked are passed
-/// over. So a step with a fault looks again so often, after this time, before it ends.
+/// Times that a step with a fault looks again before it ends. Postgres reports a failed statement before it releases
+/// the statement's locks, and the next statement passes over locked rows.
 const LOOKS: u32 = 2;
+/// Time before each of these looks.
 const LOCKS_END: Duration = Duration::from_millis(50);
 
 /// What went wrong in a round. The next round continues.

@@ -7,6 +7,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::{Drained, drain};
 use crate::domain::ids::{JobId, TenantId};
 use crate::domain::tenant::{Account, TenantSettings};
 use crate::lifecycle::Lifecycle;
@@ -15,7 +16,7 @@ use crate::store::{self, Store};
 
 /// Time between rounds.
 const EVERY: Duration = Duration::from_hours(1);
-/// Rows that one statement deletes.
+/// Jobs that one commit deletes.
 const BATCH: i64 = 500;
 /// Organisations read at once.
 const TENANTS: i64 = 100;
@@ -27,7 +28,7 @@ pub struct DeletedRecords {
     pub jobs: u64,
     pub events: u64,
     pub dead_letters: u64,
-    /// Jobs that could not be deleted, and organisations of which something failed.
+    /// Rows that could not be deleted, and organisations of which something failed.
     pub failed: u64,
 }
 
@@ -74,13 +75,18 @@ pub async fn delete_old(store: &Store) -> Result<DeletedRecords, store::Error> {
         }
     }
     let age = DAY * TenantSettings::default().records_days;
-    loop {
-        let letters = store.delete_old_dead_letters(age, BATCH).await?;
-        deleted.dead_letters += letters;
-        if letters < BATCH.unsigned_abs() {
-            return Ok(deleted);
-        }
+    let letters = drain(|limit, skip| store.delete_old_dead_letters(age, limit, skip)).await;
+    deleted.dead_letters = letters.done;
+    deleted.failed += park(store, "old dead letters", None, letters).await?;
+    Ok(deleted)
+}
+
+/// Parks what a step left out. Returns how many rows.
+async fn park(store: &Store, step: &str, tenant_id: Option<TenantId>, drained: Drained) -> Result<u64, store::Error> {
+    for error in &drained.left_out {
+        store.park(WorkLoop::Records, step, tenant_id, &error.reason()).await?;
     }
+    drained.fault.map_or(Ok(drained.left_out.len() as u64), Err)
 }
 
 async fn delete_of(
@@ -90,14 +96,10 @@ async fn delete_of(
     deleted: &mut DeletedRecords,
 ) -> Result<(), store::Error> {
     for sandbox in [false, true] {
-        loop {
-            let account = Account { tenant_id, sandbox };
-            let events = store.delete_old_events(account, DAY * settings.events_days, BATCH).await?;
-            deleted.events += events;
-            if events < BATCH.unsigned_abs() {
-                break;
-            }
-        }
+        let (account, age) = (Account { tenant_id, sandbox }, DAY * settings.events_days);
+        let events = drain(|limit, skip| store.delete_old_events(account, age, limit, skip)).await;
+        deleted.events += events.done;
+        deleted.failed += park(store, &format!("old events of {tenant_id}"), Some(tenant_id), events).await?;
     }
     let mut after = JobId(Uuid::nil());
     loop {

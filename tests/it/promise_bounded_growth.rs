@@ -129,6 +129,23 @@ async fn a_job_or_organisation_that_cannot_be_handled_keeps_no_other_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_cannot_be_deleted_keeps_no_other_event_and_no_other_job() {
+    let world = World::new().await;
+    short_times(&world).await;
+    world.execute("CREATE TABLE newer (event_id uuid REFERENCES events)").await;
+    event(&world).await;
+    world.execute("INSERT INTO newer SELECT id FROM events").await;
+    for _ in 0..5 {
+        event(&world).await;
+    }
+    two_days_pass(&world).await;
+    let deleted = delete(&world).await;
+    assert_eq!((deleted.jobs, deleted.events, deleted.failed), (5, 5, 1));
+    let parked = "SELECT count(*) FROM parked_items WHERE loop = 'records' AND item LIKE 'old events of %'";
+    assert_eq!(world.count(parked).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_resumes_from_a_deleted_event_gets_410_with_the_oldest_one() {
     let (world, _process, api) = World::with_api().await;
     short_times(&world).await;

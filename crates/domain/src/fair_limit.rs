@@ -1,5 +1,5 @@
-//! A limit on what may be under way at once. No party takes more than its share of it. Who is refused is told when to
-//! come again.
+//! A limit on what may be under way at once. No party takes more than its share of it. A party that is refused gets
+//! the time after which it should ask again.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -28,7 +28,7 @@ pub enum WorkLoop {
     Decisions,
     /// Erasure of what is due. The item is a blob's path or a row's id.
     Erasure,
-    /// Old jobs to be deleted. The item is the job's id.
+    /// Old records to be deleted. The item is the job's id, or the step that left a row out.
     Records,
 }
 

@@ -86,12 +86,19 @@ impl Store {
         Ok(deleted)
     }
 
-    /// Deletes up to `limit` of the account's events that are older than `age`, with their deliveries. An event stays
-    /// while the results exchange has not had it, or an enabled endpoint still waits for it. Returns how many.
+    /// Deletes up to `limit` of the account's events that are older than `age`, past the first `skip` ones, with their
+    /// deliveries. An event stays while the results exchange has not had it, or an enabled endpoint still waits for it.
+    /// Returns how many.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn delete_old_events(&self, account: Account, age: Duration, limit: i64) -> Result<u64, Error> {
+    pub async fn delete_old_events(
+        &self,
+        account: Account,
+        age: Duration,
+        limit: i64,
+        skip: i64,
+    ) -> Result<u64, Error> {
         let mut tx = self.begin().await?;
         let ids = sqlx::query_scalar!(
             "SELECT id FROM events
@@ -99,11 +106,12 @@ impl Store {
                AND (xid, id) <= (SELECT event_tails.xid, event_id FROM event_tails WHERE name = 'results')
                AND NOT EXISTS (SELECT 1 FROM deliveries JOIN webhook_endpoints AS endpoint ON endpoint.id = endpoint_id
                                WHERE event_id = events.id AND state = 'pending' AND endpoint.disabled IS NULL)
-             ORDER BY created_at LIMIT $4",
+             ORDER BY created_at, id LIMIT $4 OFFSET $5",
             account.tenant_id.0,
             account.sandbox,
             age.as_secs_f64(),
             limit,
+            skip,
         )
         .fetch_all(&mut *tx.inner)
         .await?;
@@ -114,20 +122,22 @@ impl Store {
         Ok(deleted)
     }
 
-    /// Deletes up to `limit` dead letters older than `age` whose bodies are gone. Returns how many.
+    /// Deletes up to `limit` dead letters older than `age` whose bodies are gone, past the first `skip` ones. Returns
+    /// how many.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn delete_old_dead_letters(&self, age: Duration, limit: i64) -> Result<u64, Error> {
+    pub async fn delete_old_dead_letters(&self, age: Duration, limit: i64, skip: i64) -> Result<u64, Error> {
         let deleted = sqlx::query!(
             "DELETE FROM dead_letters WHERE id IN
                  (SELECT id FROM dead_letters
                   WHERE id < rpad(lpad(to_hex((extract(epoch FROM now() - make_interval(secs => $1, days => -1)) * 1000)::bigint),
                                        12, '0'), 32, '0')::uuid
                     AND created_at < now() - make_interval(secs => $1) AND wrapped_key IS NULL
-                  ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)",
+                  ORDER BY id LIMIT $2 OFFSET $3 FOR UPDATE SKIP LOCKED)",
             age.as_secs_f64(),
             limit,
+            skip,
         )
         .execute(&self.pool)
         .await?;

@@ -83,7 +83,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         keep: arguments.keep,
     };
     let mut terminate = signal(SignalKind::terminate())?;
-    // Whoever interrupts a run gets no audit, and leaves nothing behind.
+    // An interrupted run has no audit, and leaves nothing behind.
     let outcome = tokio::select! {
         outcome = run(order) => outcome?,
         _ = terminate.recv() => return Ok(ExitCode::FAILURE),
